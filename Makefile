@@ -1,0 +1,260 @@
+# Segue. `make help` lists the targets; `make run` shows the service at work; `make test` proves it.
+#
+# One file, no recursion but into build variants (`make asan` is this file with VARIANT=asan). Sources are listed, not
+# found. V=1 shows the commands.
+
+MAKEFLAGS += --no-builtin-rules
+.SUFFIXES:
+.DELETE_ON_ERROR:
+
+VARIANT ?=
+B := build$(if $(VARIANT),/$(VARIANT))
+Q := $(if $(V),,@)
+JOBS := $(shell nproc)
+
+# ---- sources ---------------------------------------------------------------------------------------------------
+
+BASE_SRC := base64 buf bug bytes checksum compress cur db digest err feed file hlc journal journal_segment json_read json_write log problem utf8 uuid
+ROWS_SRC := apply arena row_batch decide decide_end effects history instant query query_run record row_keys rows scan schema schema_build schema_codec schema_text show sort_keys sql sql_const sql_scan sql_schema sql_select sql_tree value value_convert view view_diff view_feed view_ring
+STREAMS_SRC := stream_apply stream_decide stream_effects stream_feed stream_groups stream_hash stream_keys stream_read stream_seal stream_segment stream_table stream_tail streams
+BLOBS_SRC := blobs blob_apply blob_keys blob_read blob_upload chunk_table chunker gear pack upload_feed upload_keys uploads
+SERVICE_SRC := api_admin api_batch api_blob api_blob_put api_llm api_query api_schema api_stream api_stream_live api_subscribe api_upload api_upload_patch app app_decide app_turn auth batch batch_json conn conns entry fates holds http_parse http_scan hub jobs llm llm_call llm_sse main metrics options outbox percent reply request routes server session session_pack sync tus wheel ws ws_frames ws_handshake
+CLI_SRC := cli cmd_ask cmd_batch cmd_blob cmd_query cmd_schema cmd_stream cmd_sub http main options sse sub_print table upload
+
+# Unit tests, by folder: tests/unit/<folder>/test_<name>.c
+UNIT_base := base64 buf bug bytes checksum compress cur db digest disk err feed file hlc image journal journal_faults json_read json_write log problem span utf8 uuid
+UNIT_rows := merge query record rows schema sql view
+UNIT_streams := stream_apply stream_decide stream_feed stream_model stream_seal stream_segment stream_tail streams
+UNIT_blobs := chunker blob_keys pack blob_upload blob_read blob_apply blobs uploads
+UNIT_service := batch entry fates app app_disk session redecide hub auth conn http_parse http_scan options outbox request wheel jobs llm_sse tus app_upload
+
+# Fuzz targets: tests/fuzz/fuzz_<name>.c with a corpus in tests/fuzz/corpus/<name>/
+FUZZ := json sql manifest stream_effects journal http row_effects batch llm_sse upload_headers
+
+TESTLIB_SRC := tmp blob_lab disk disk_fault disk_record disk_log stream_rig app_lab session_peer http_peer toy_http journal_rig rows_rig
+# The power-cut simulator: tests/powercut/<name>.c
+POWERCUT_SRC := image
+# The load generator: tests/bench/<name>.c
+BENCH_SRC := bare closed histogram link load readers usage wire
+
+# ---- packages --------------------------------------------------------------------------------------------------
+
+PACKAGES_BUILD := gcc libc6-dev pkg-config libuv1-dev liblmdb-dev libxxhash-dev libzstd-dev zlib1g-dev libcurl4-openssl-dev \
+	libhttp-parser-dev libwslay-dev libjansson-dev libssl-dev libpg-query-dev
+PACKAGES_TEST := libcmocka-dev nodejs
+PACKAGES_BENCH := redis-server nginx
+
+# ---- compilers -------------------------------------------------------------------------------------------------
+
+CC := gcc
+STD := -std=gnu17
+WARN := -Wall -Wextra -Wno-missing-field-initializers -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wwrite-strings -Wundef -Wvla -Werror=implicit-function-declaration -Werror=incompatible-pointer-types
+OPT := -O2 -g
+HARDEN := -fstack-protector-strong -fno-strict-aliasing -fPIC
+SAN :=
+SAN_asan := -fsanitize=address -fno-omit-frame-pointer
+SAN_ubsan := -fsanitize=undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+SAN_tsan := -fsanitize=thread -fno-omit-frame-pointer
+DEF_bugs := -DSEGUE_BUGS
+OPT_asan := -O1 -g
+OPT_ubsan := -O1 -g
+OPT_tsan := -O1 -g
+CFLAGS = $(STD) $(WARN) $(or $(OPT_$(VARIANT)),$(OPT)) $(HARDEN) -D_GNU_SOURCE $(DEF_$(VARIANT)) $(SAN_$(VARIANT)) $(EXTRA)
+LDFLAGS = $(SAN_$(VARIANT)) $(EXTRA) -pthread -rdynamic
+
+# Each folder sees just these.
+SEE_base := -iquote base
+SEE_rows := -iquote base -iquote rows
+SEE_streams := -iquote base -iquote streams
+SEE_blobs := -iquote base -iquote blobs
+SEE_service := -iquote base -iquote rows -iquote streams -iquote blobs -iquote service
+SEE_clients := -iquote base -iquote clients/c -iquote clients/cli
+SEE_tests := $(SEE_service) -iquote tests/lib -iquote tests/powercut -iquote tests/fuzz
+
+LIBS_base := -llmdb -lxxhash -lzstd -lz -ljansson -lcrypto -lm
+LIBS_service := -luv -lwslay -lhttp_parser -lcurl -lpg_query $(LIBS_base)
+LIBS_cli := -lcurl $(LIBS_base)
+
+obj = $(patsubst %,$(B)/$(1)/%.o,$(2))
+BASE_OBJ := $(call obj,base,$(BASE_SRC))
+ROWS_OBJ := $(call obj,rows,$(ROWS_SRC))
+STREAMS_OBJ := $(call obj,streams,$(STREAMS_SRC))
+BLOBS_OBJ := $(call obj,blobs,$(BLOBS_SRC))
+SERVICE_OBJ := $(call obj,service,$(SERVICE_SRC))
+CLI_OBJ := $(call obj,clients/cli,$(CLI_SRC))
+TESTLIB_OBJ := $(call obj,tests/lib,$(TESTLIB_SRC)) $(call obj,tests/powercut,$(POWERCUT_SRC))
+LIBS := $(B)/libbase.a $(B)/librows.a $(B)/libstreams.a $(B)/libblobs.a $(B)/libservice.a
+
+.PHONY: deps deps-build
+# Prints the apt-get line for what is missing and runs it: on a terminal after Enter, without one at once.
+deps:
+	@.ci/deps $(PACKAGES_BUILD) $(PACKAGES_TEST)
+deps-build:
+	@.ci/deps $(PACKAGES_BUILD)
+
+# ---- the product -----------------------------------------------------------------------------------------------
+
+.PHONY: all
+all: $(B)/segued $(B)/segue
+
+$(B)/libbase.a: $(BASE_OBJ)
+$(B)/librows.a: $(ROWS_OBJ)
+$(B)/libstreams.a: $(STREAMS_OBJ)
+$(B)/libblobs.a: $(BLOBS_OBJ)
+$(B)/libservice.a: $(filter-out %/main.o,$(SERVICE_OBJ))
+$(B)/%.a:
+	@mkdir -p $(@D)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(B)/segued: $(B)/service/main.o $(LIBS)
+	@echo "  LINK $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(LIBS) -Wl,--end-group $(LIBS_service)
+
+$(B)/segue: $(CLI_OBJ) $(B)/libbase.a
+	@echo "  LINK $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_cli)
+
+define folder_rule
+$(B)/$(1)/%.o: $(1)/%.c
+	@mkdir -p $$(@D)
+	@echo "  CC   $$<"
+	$$(Q)$$(CC) $$(CFLAGS) -MMD -MP $(2) -c -o $$@ $$<
+endef
+$(eval $(call folder_rule,base,$$(SEE_base)))
+$(eval $(call folder_rule,rows,$$(SEE_rows)))
+$(eval $(call folder_rule,streams,$$(SEE_streams)))
+$(eval $(call folder_rule,blobs,$$(SEE_blobs)))
+$(eval $(call folder_rule,service,$$(SEE_service)))
+$(eval $(call folder_rule,clients,$$(SEE_clients)))
+$(eval $(call folder_rule,tests,$$(SEE_tests)))
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
+
+# ---- tests -----------------------------------------------------------------------------------------------------
+
+UNIT_FOLDERS := base rows streams blobs service
+UNIT_BIN := $(foreach f,$(UNIT_FOLDERS),$(patsubst %,$(B)/tests/unit/$(f)/test_%,$(UNIT_$(f))))
+FUZZ_REPLAY := $(patsubst %,$(B)/tests/fuzz/replay_%,$(FUZZ))
+
+$(B)/tests/unit/%: $(B)/tests/unit/%.o $(TESTLIB_OBJ) $(LIBS)
+	@echo "  LINK $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(TESTLIB_OBJ) -Wl,--start-group $(LIBS) -Wl,--end-group $(LIBS_service) -lcmocka -ldl
+.PRECIOUS: $(B)/tests/unit/%.o $(B)/tests/fuzz/%.o
+
+$(B)/tests/fuzz/replay_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay_main.o $(LIBS)
+	@echo "  LINK $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(B)/tests/fuzz/replay_main.o -Wl,--start-group $(LIBS) -Wl,--end-group $(LIBS_service)
+
+# The interposer for the real daemon, never with a sanitizer: it comes before the program's own libraries.
+$(B)/tests/lib/disk.so: tests/lib/disk.c tests/lib/disk_fault.c tests/lib/disk_record.c tests/lib/disk.h tests/lib/disk_private.h
+	@mkdir -p $(@D)
+	@echo "  SO   $@"
+	$(Q)$(CC) $(STD) $(WARN) $(OPT) -fPIC -D_GNU_SOURCE -iquote tests/lib -shared -o $@ $(filter %.c,$^) -ldl -pthread
+
+.PHONY: unit
+# make unit T=journal runs the unit tests of that name alone.
+UNIT_RUN := $(if $(T),$(filter %/test_$(T),$(UNIT_BIN)),$(UNIT_BIN))
+unit: $(UNIT_RUN)
+	$(if $(UNIT_RUN),,$(error no unit test is called $(T)))
+	@for t in $(UNIT_RUN); do echo "$$t"; $$t || exit 1; done
+
+.PHONY: fuzz-replay fuzz
+# Every input of the corpora, through each target.
+fuzz-replay: $(FUZZ_REPLAY)
+	@$(foreach f,$(FUZZ),echo "fuzz $(f)"; $(B)/tests/fuzz/replay_$(f) tests/fuzz/corpus/$(f) || exit 1;)
+	@echo "$(words $(FUZZ)) passed, 0 failed"
+
+# make fuzz F=sql S=600: searches for new inputs with libFuzzer (packages clang, libclang-rt-14-dev).
+F ?= $(firstword $(FUZZ))
+S ?= 60
+fuzz:
+	@$(MAKE) --no-print-directory B=build/fuzz CC=clang EXTRA="-fsanitize=fuzzer-no-link,address,undefined" build/fuzz/libfuzz.a
+	@mkdir -p build/fuzz/found/$(F)
+	clang $(STD) -g -O1 -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined $(SEE_tests) -o build/fuzz/fuzz_$(F) tests/fuzz/fuzz_$(F).c \
+		-Wl,--start-group build/fuzz/lib*.a -Wl,--end-group $(LIBS_service) -lstdc++
+	build/fuzz/fuzz_$(F) -max_total_time=$(S) -print_final_stats=1 build/fuzz/found/$(F) tests/fuzz/corpus/$(F)
+$(B)/libfuzz.a: $(LIBS) $(TESTLIB_OBJ)
+	$(Q)rm -f $@ && ar rcs $@ $(TESTLIB_OBJ)
+
+# What a power cut may leave is built and opened at POINTS points of recorded runs. BUG=ack_before_journal (or publish_before_barrier,
+# skip_pack_sync, recycle_early, nosync) plants that mistake, which has to be found: then this target fails.
+POINTS ?= 5000
+POWERCUT_CHECK = $(B)/tests/powercut/check
+POWERCUT_OBJ = $(call obj,tests/powercut,check truth image) $(call obj,tests/lib,tmp disk disk_fault disk_record disk_log)
+$(B)/tests/powercut/check: $(POWERCUT_OBJ) $(LIBS)
+	@echo "  LINK $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(POWERCUT_OBJ) -Wl,--start-group $(LIBS) -Wl,--end-group $(LIBS_service) -ldl
+.PHONY: powercut
+powercut: $(POWERCUT_CHECK) $(B)/tests/lib/disk.so $(B)/segued
+	$(if $(BUG),@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=bugs build/bugs/segued)
+	@SEGUED=$(if $(BUG),build/bugs/segued,$(B)/segued) CHECK=$(POWERCUT_CHECK) DISK=$(B)/tests/lib/disk.so BUG=$(BUG) node tests/powercut/powercut.mjs $(POINTS)
+
+# The daemon from outside: node alone, no packages.
+.PHONY: e2e crash run
+E2E := SEGUED=$(B)/segued SEGUE=$(B)/segue DISK_SO=$(B)/tests/lib/disk.so PROVIDER=$(B)/tests/provider/provider
+# The tests wait more than they work: several files at once, where node can be told so.
+E2E_NODE = node --test $(if $(shell node --help | grep -e --test-concurrency),--test-concurrency=3)
+e2e: $(B)/segued $(B)/segue $(B)/tests/lib/disk.so $(B)/tests/provider/provider
+	$(Q)$(E2E) $(E2E_NODE) $(if $(T),tests/e2e/$(T).test.mjs,$(wildcard tests/e2e/*.test.mjs))
+
+RUNS ?= 200
+crash: $(B)/segued
+	$(Q)$(E2E) RUNS=$(RUNS) $(if $(SEED),SEED=$(SEED)) node tests/crash/crash.mjs
+
+run: deps-build
+	@$(MAKE) --no-print-directory all $(B)/tests/provider/provider
+	$(Q)tests/story/run.sh $(B)
+
+# The stand-in for an LLM provider, which replays tests/fixtures/provider.
+$(B)/tests/provider/provider: $(B)/tests/provider/provider.o $(B)/libbase.a
+	@echo "  LINK $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_base)
+
+# Every figure beside a peer or a physical limit, in build/bench.tsv. make bench ONLY=append ROUNDS=5 runs one cell, five times.
+$(B)/tests/bench/load: $(call obj,tests/bench,$(BENCH_SRC)) $(B)/libbase.a
+	@echo "  LINK $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_base)
+.PHONY: bench bench-deps
+bench: $(B)/segued $(B)/tests/bench/load
+	$(Q)B=$(B) ONLY=$(ONLY) $(if $(ROUNDS),ROUNDS=$(ROUNDS)) node tests/bench/bench.mjs
+# The peers. Bare packages: nothing is started, and `make test` never needs them.
+bench-deps: deps
+	@.ci/deps $(PACKAGES_BENCH)
+
+.PHONY: lint
+lint:
+	@tests/lint/check-source
+
+.PHONY: test asan ubsan tsan
+# Everything that is quick: what each commit has to pass. The campaigns run in their short form.
+test: deps
+	@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=$(VARIANT) all $(UNIT_BIN) $(FUZZ_REPLAY) $(POWERCUT_CHECK) $(B)/tests/lib/disk.so $(B)/tests/provider/provider
+	@$(MAKE) --no-print-directory VARIANT=$(VARIANT) unit fuzz-replay e2e
+	@$(MAKE) --no-print-directory VARIANT=$(VARIANT) crash RUNS=6
+	@$(MAKE) --no-print-directory VARIANT=$(VARIANT) powercut POINTS=200
+
+# The same tests under a sanitizer.
+asan ubsan tsan:
+	@$(MAKE) --no-print-directory VARIANT=$@ test
+
+.PHONY: install clean format help
+PREFIX ?= /usr/local
+install: all
+	install -D -m 755 $(B)/segued $(DESTDIR)$(PREFIX)/bin/segued
+	install -D -m 755 $(B)/segue $(DESTDIR)$(PREFIX)/bin/segue
+
+format:
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+clean:
+	rm -rf build
+
+help:
+	@echo "make                 build build/segued and build/segue"
+	@echo "make run             see the service at work"
+	@echo "make test            all quick tests;  make asan | ubsan | tsan  the same under a sanitizer"
+	@echo "make unit T=journal  one unit test;    make e2e   the daemon from outside"
+	@echo "make crash RUNS=200  kill -9 campaign; make powercut POINTS=5000 [BUG=name]  simulated power cuts"
+	@echo "make bench [ONLY=append] figures beside peers and the machine's floor; make bench-deps gets the peers"
+	@echo "make fuzz F=sql S=60 search for inputs that break a parser"
+	@echo "make lint | format | deps | install | clean"

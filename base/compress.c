@@ -1,0 +1,184 @@
+#include "compress.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#include <zlib.h>
+#include <zstd.h>
+#include <zstd_errors.h>
+
+#include "err.h"
+
+#define STEP_FIRST 4096
+#define WINDOW_LOG_MAX 23     // 8 MiB of history at most for a frame that does not name its size (RFC 8878, 3.1.1.1.2)
+#define GZIP_WINDOW (15 + 16) // zlib's way to ask for a gzip header and trailer
+#define GZIP_PIECE (1u << 30) // zlib counts in 32 bits
+
+// ---- zstd ------------------------------------------------------------------------------------------------------
+
+// Contexts are large and slow to make, so each thread keeps its own until it ends.
+struct contexts {
+    ZSTD_CCtx *pack;
+    ZSTD_DCtx *unpack;
+};
+
+static pthread_key_t contexts_key;
+static pthread_once_t contexts_once = PTHREAD_ONCE_INIT;
+
+static void free_contexts(void *p)
+{
+    struct contexts *c = p;
+    ZSTD_freeCCtx(c->pack);
+    ZSTD_freeDCtx(c->unpack);
+    free(c);
+}
+
+static void make_key(void)
+{
+    int r = pthread_key_create(&contexts_key, free_contexts);
+    assert(r == 0);
+}
+
+// This thread's, or NULL when memory is exhausted.
+static struct contexts *get_contexts(void)
+{
+    pthread_once(&contexts_once, make_key);
+    struct contexts *c = pthread_getspecific(contexts_key);
+    if (c != NULL) return c;
+    c = malloc(sizeof *c);
+    if (c == NULL) return NULL;
+    *c = (struct contexts){.pack = ZSTD_createCCtx(), .unpack = ZSTD_createDCtx()};
+    if (c->pack != NULL && c->unpack != NULL && pthread_setspecific(contexts_key, c) == 0) return c;
+    free_contexts(c);
+    return NULL;
+}
+
+static int zstd_error(size_t code)
+{
+    switch (ZSTD_getErrorCode(code)) {
+    case ZSTD_error_memory_allocation: return ERR_NOMEM;
+    case ZSTD_error_dstSize_tooSmall:
+    case ZSTD_error_frameParameter_windowTooLarge: return ERR_TOO_LARGE;
+    default: return ERR_CORRUPT;
+    }
+}
+
+int zstd_pack(struct buf *out, struct span in, int level)
+{
+    assert(level >= -1 && level <= 19);
+    if (out->err != 0) return out->err;
+    struct contexts *c = get_contexts();
+    if (c == NULL) return ERR_NOMEM;
+
+    // The bound may not fit where the frame itself would.
+    size_t bound = ZSTD_compressBound(in.n);
+    size_t room = out->max - out->n < bound ? out->max - out->n : bound;
+    uint8_t *to = buf_reserve(out, room);
+    if (to == NULL) return out->err;
+    size_t n = ZSTD_compressCCtx(c->pack, to, room, in.p, in.n, level);
+    if (ZSTD_isError(n)) return out->err = zstd_error(n);
+    out->n += n;
+    return 0;
+}
+
+// Unpacks in steps of doubling room, as `known`, the size that the frame names, may be unknown (0), or a lie. Where
+// neither input nor output moves on, the room is used up, or the frame is broken.
+static int unpack_frame(ZSTD_DCtx *d, struct buf *out, struct span in, size_t max, size_t known)
+{
+    ZSTD_inBuffer from = {in.p, in.n, 0};
+    size_t done = 0;
+    size_t step = known > 0 ? known : STEP_FIRST;
+    for (;;) {
+        if (step > max - done) step = max - done;
+        uint8_t *to = buf_reserve(out, step);
+        if (to == NULL) return out->err;
+        ZSTD_outBuffer piece = {to, step, 0};
+        size_t before = from.pos;
+        size_t r = ZSTD_decompressStream(d, &piece, &from);
+        if (ZSTD_isError(r)) return zstd_error(r);
+        out->n += piece.pos;
+        done += piece.pos;
+        if (r == 0) return from.pos == in.n ? 0 : ERR_CORRUPT;
+        if (piece.pos == 0 && from.pos == before) return done == max ? ERR_TOO_LARGE : ERR_CORRUPT;
+        step = done > STEP_FIRST ? done : STEP_FIRST;
+    }
+}
+
+int zstd_unpack(struct buf *out, struct span in, size_t max)
+{
+    if (out->err != 0) return out->err;
+    unsigned long long size = ZSTD_getFrameContentSize(in.p, in.n);
+    if (size == ZSTD_CONTENTSIZE_ERROR) return ERR_CORRUPT;
+    if (size != ZSTD_CONTENTSIZE_UNKNOWN && size > max) return ERR_TOO_LARGE;
+    // One frame and nothing behind it; a skippable frame has no content and is none of ours.
+    if (ZSTD_findFrameCompressedSize(in.p, in.n) != in.n || in.p[0] != (ZSTD_MAGICNUMBER & 0xff)) return ERR_CORRUPT;
+
+    struct contexts *c = get_contexts();
+    if (c == NULL) return ERR_NOMEM;
+    ZSTD_DCtx_reset(c->unpack, ZSTD_reset_session_only);
+    ZSTD_DCtx_setParameter(c->unpack, ZSTD_d_windowLogMax, WINDOW_LOG_MAX);
+    size_t before = out->n;
+    int err = unpack_frame(c->unpack, out, in, max, size == ZSTD_CONTENTSIZE_UNKNOWN ? 0 : (size_t)size);
+    if (err != 0) buf_truncate(out, before);
+    return err;
+}
+
+// ---- gzip ------------------------------------------------------------------------------------------------------
+
+typedef int gzip_turn(z_streamp z, int flush); // zlib's deflate or inflate
+
+// Runs a zlib stream over the whole of `in`, appending at most `max` bytes in steps of doubling room. Ends where the
+// stream does; where neither side moves on, the room is used up, or the input is cut short.
+static int run_gzip(z_stream *z, gzip_turn *turn, struct buf *out, struct span in, size_t max)
+{
+    size_t done = 0;
+    for (;;) {
+        size_t step = done > STEP_FIRST ? done : STEP_FIRST;
+        if (step > max - done) step = max - done;
+        if (step > GZIP_PIECE) step = GZIP_PIECE;
+        size_t given = in.n < GZIP_PIECE ? in.n : GZIP_PIECE;
+        z->next_out = buf_reserve(out, step);
+        if (z->next_out == NULL) return out->err;
+        z->avail_out = (uInt)step;
+        z->next_in = (uint8_t *)in.p; // zlib's type has no const, it only reads
+        z->avail_in = (uInt)given;
+
+        int r = turn(z, given == in.n ? Z_FINISH : Z_NO_FLUSH);
+        size_t took = given - z->avail_in, made = step - z->avail_out;
+        in = SPAN(in.p + took, in.n - took);
+        out->n += made;
+        done += made;
+        if (r == Z_STREAM_END) return in.n == 0 ? 0 : ERR_CORRUPT;
+        if (r == Z_MEM_ERROR) return ERR_NOMEM;
+        if (r != Z_OK && r != Z_BUF_ERROR) return ERR_CORRUPT;
+        if (took == 0 && made == 0) return done == max ? ERR_TOO_LARGE : ERR_CORRUPT;
+    }
+}
+
+int gzip_pack(struct buf *out, struct span in, int level)
+{
+    assert(level >= -1 && level <= 9);
+    if (out->err != 0) return out->err;
+    z_stream z = {0};
+    int r = deflateInit2(&z, level, Z_DEFLATED, GZIP_WINDOW, 8, Z_DEFAULT_STRATEGY);
+    if (r != Z_OK) return ERR_NOMEM; // the parameters are right, so it can be nothing else
+    size_t before = out->n;
+    int err = run_gzip(&z, deflate, out, in, out->max - out->n);
+    deflateEnd(&z);
+    if (err == 0) return 0;
+    buf_truncate(out, before);
+    return out->err = err;
+}
+
+int gzip_unpack(struct buf *out, struct span in, size_t max)
+{
+    if (out->err != 0) return out->err;
+    z_stream z = {0};
+    if (inflateInit2(&z, GZIP_WINDOW) != Z_OK) return ERR_NOMEM;
+    size_t before = out->n;
+    int err = run_gzip(&z, inflate, out, in, max);
+    inflateEnd(&z);
+    if (err != 0) buf_truncate(out, before);
+    return err;
+}

@@ -1,0 +1,69 @@
+// The embedded key-value store under an app: LMDB behind transactions with a sticky error. The only user of lmdb.h.
+//
+// One environment per app, opened by one process. A transaction belongs to the thread that began it (asserted).
+// The environment runs with MDB_NOMETASYNC: a commit is atomic and never corrupts, and the last one may be lost
+// in a power cut; never with MDB_NOSYNC. See the journal for what that means.
+#ifndef SEGUE_DB_H
+#define SEGUE_DB_H
+
+#include "span.h"
+
+struct db;
+struct db_txn;
+
+#define DB_TABLES_MAX 16 // named tables of one environment; their number is the caller's enum
+#define DB_KEY_MAX 511   // bytes of a key
+
+struct db_options {
+    const char *path;          // a folder; made where it is missing
+    uint64_t map_bytes;        // reserved address space; 0: DB_MAP_BYTES
+    const char *const *tables; // names, created where missing; `table` below is an index into this
+    int table_count;
+};
+
+// Opens and clears readers left by a killed process. On success the caller owns *out.
+int db_open(struct db **out, const struct db_options *options);
+void db_close(struct db *db); // no transaction may be open; NULL is fine
+
+// Begins the one write transaction, or a read snapshot. Never NULL: a failure is the transaction's sticky error.
+struct db_txn *db_begin_write(struct db *db);
+struct db_txn *db_begin_read(struct db *db);
+
+// The sticky error: 0, ERR_NO_SPACE, ERR_MAP_FULL, ERR_IO, ERR_NOMEM or ERR_CORRUPT. After it, reads find nothing and writes do nothing.
+int db_txn_err(const struct db_txn *t);
+
+// Ends the transaction. Commit returns the sticky error, and then has aborted instead. `t` is gone either way.
+int db_commit(struct db_txn *t);
+void db_abort(struct db_txn *t); // NULL is fine
+
+// Makes every commit so far durable, meta page included (mdb_env_sync). Owner thread, no write transaction needed.
+int db_sync(struct db *db);
+
+// A value found lives until the next write in its transaction, or its end; so it cannot be that write's value either. Keys
+// are 1 to DB_KEY_MAX bytes (asserted).
+bool db_get(struct db_txn *t, int table, struct span key, struct span *value);
+void db_put(struct db_txn *t, int table, struct span key, struct span value);
+// Room for `n` value bytes to be filled by the caller before its next call on `t`; NULL after an error.
+uint8_t *db_put_reserve(struct db_txn *t, int table, struct span key, size_t n);
+void db_del(struct db_txn *t, int table, struct span key); // an absent key is fine
+
+// Estimated bytes of pages dirtied in this write transaction.
+uint64_t db_dirty_bytes(const struct db_txn *t);
+
+// Ordered iteration. A write in the same transaction ends the validity of key and value but not of the iterator.
+struct db_iter {
+    struct span key;
+    struct span value;
+    struct db_txn *txn; // private from here on
+    void *cursor;
+};
+void db_iter_init(struct db_iter *it, struct db_txn *t, int table);
+bool db_iter_seek(struct db_iter *it, struct span key); // the first key >= `key`; false: there is none
+bool db_iter_seek_before(struct db_iter *it, struct span key); // the last key < `key`
+bool db_iter_first(struct db_iter *it);
+bool db_iter_last(struct db_iter *it);
+bool db_iter_next(struct db_iter *it);
+bool db_iter_prev(struct db_iter *it);
+void db_iter_end(struct db_iter *it); // always; before the transaction ends
+
+#endif

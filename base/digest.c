@@ -1,0 +1,143 @@
+#include "digest.h"
+
+#include <assert.h>
+#include <endian.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+// A running digest uses the old interface: the new one hides the state, and an upload has to be gone on with after a
+// restart without reading again what it has. The fields of the old context are public, and it runs the same code.
+#define OPENSSL_SUPPRESS_DEPRECATED
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/sha.h>
+
+#include "err.h"
+
+#define STATE_HEAD (32 + 8)
+
+struct digest {
+    SHA256_CTX ctx;
+};
+
+// Fetched once: OpenSSL 3 otherwise looks the algorithm up under a lock at every start. Never freed, as any
+// thread may still use it while the process ends.
+static EVP_MD *sha256;
+static pthread_once_t sha256_once = PTHREAD_ONCE_INIT;
+
+static void fetch_sha256(void)
+{
+    sha256 = EVP_MD_fetch(NULL, "SHA2-256", NULL);
+    assert(sha256 != NULL); // an OpenSSL without SHA-256 is no OpenSSL that we were built for
+}
+
+static EVP_MD *get_sha256(void)
+{
+    pthread_once(&sha256_once, fetch_sha256);
+    return sha256;
+}
+
+struct digest *digest_new(void)
+{
+    struct digest *d = malloc(sizeof *d);
+    if (d != NULL) SHA256_Init(&d->ctx);
+    return d;
+}
+
+void digest_free(struct digest *d)
+{
+    free(d);
+}
+
+void digest_update(struct digest *d, struct span s)
+{
+    if (s.n > 0) SHA256_Update(&d->ctx, s.p, s.n);
+}
+
+struct sha256 digest_final(struct digest *d)
+{
+    struct sha256 sum;
+    SHA256_Final(sum.b, &d->ctx);
+    SHA256_Init(&d->ctx);
+    return sum;
+}
+
+size_t digest_save(const struct digest *d, uint8_t out[DIGEST_STATE_MAX])
+{
+    uint64_t bytes = htole64(((uint64_t)d->ctx.Nh << 32 | d->ctx.Nl) / 8); // the context counts bits
+    assert(d->ctx.num < SHA256_CBLOCK);
+    for (size_t i = 0; i < 8; i++) {
+        uint32_t word = htole32(d->ctx.h[i]);
+        memcpy(out + 4 * i, &word, sizeof word);
+    }
+    memcpy(out + 32, &bytes, sizeof bytes);
+    memcpy(out + STATE_HEAD, d->ctx.data, d->ctx.num);
+    return STATE_HEAD + d->ctx.num;
+}
+
+int digest_restore(struct digest *d, struct span state)
+{
+    uint64_t bytes;
+    if (state.n < STATE_HEAD) return ERR_BAD_VALUE;
+    memcpy(&bytes, state.p + 32, sizeof bytes);
+    bytes = le64toh(bytes);
+    if (bytes > UINT64_MAX / 8 || state.n != STATE_HEAD + bytes % SHA256_CBLOCK) return ERR_BAD_VALUE;
+    SHA256_Init(&d->ctx);
+    for (size_t i = 0; i < 8; i++) {
+        uint32_t word;
+        memcpy(&word, state.p + 4 * i, sizeof word);
+        d->ctx.h[i] = le32toh(word);
+    }
+    d->ctx.Nl = (SHA_LONG)(8 * bytes);
+    d->ctx.Nh = (SHA_LONG)(8 * bytes >> 32);
+    d->ctx.num = (unsigned)(bytes % SHA256_CBLOCK);
+    memcpy(d->ctx.data, state.p + STATE_HEAD, d->ctx.num);
+    return 0;
+}
+
+void sha1_of(struct span s, uint8_t out[SHA1_BYTES])
+{
+    SHA1(s.p, s.n, out);
+}
+
+struct sha256 sha256_of(struct span s)
+{
+    struct sha256 sum;
+    unsigned n = 0;
+    // Fails only where a few hundred bytes cannot be had; a wrong digest must never come out of that.
+    int ok = EVP_Digest(s.n > 0 ? s.p : (const uint8_t *)"", s.n, sum.b, &n, get_sha256(), NULL);
+    assert(ok == 1 && n == SHA256_BYTES);
+    return sum;
+}
+
+void hex_format(char *text, struct span s)
+{
+    static const char digits[] = "0123456789abcdef";
+    for (size_t i = 0; i < s.n; i++) {
+        text[2 * i] = digits[s.p[i] >> 4];
+        text[2 * i + 1] = digits[s.p[i] & 15];
+    }
+}
+
+// The digit's value, -1 for any other character.
+static int hex_digit(uint8_t c)
+{
+    if (c >= '0' && c <= '9') return c - '0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+int hex_parse(uint8_t *out, size_t n, struct span text)
+{
+    if (text.n % 2 != 0 || text.n / 2 != n) return ERR_BAD_VALUE;
+    for (size_t i = 0; i < text.n; i++)
+        if (hex_digit(text.p[i]) < 0) return ERR_BAD_VALUE;
+    for (size_t i = 0; i < n; i++)
+        out[i] = (uint8_t)(hex_digit(text.p[2 * i]) << 4 | hex_digit(text.p[2 * i + 1]));
+    return 0;
+}
+
+bool secret_equal(struct span a, struct span b)
+{
+    return a.n == b.n && (a.n == 0 || CRYPTO_memcmp(a.p, b.p, a.n) == 0);
+}

@@ -1,0 +1,243 @@
+#include "json_read.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include <jansson.h>
+
+#include "err.h"
+#include "json_write.h"
+#include "limits.h"
+#include "utf8.h"
+
+// A tree and its nodes are the library's own values under names of ours; nothing is wrapped, nothing copied.
+static const json_t *value_of(const struct jr *n)
+{
+    return (const json_t *)n;
+}
+
+static const struct jr *node_of(const json_t *v)
+{
+    return (const struct jr *)v;
+}
+
+// ---- parsing ---------------------------------------------------------------------------------------------------
+
+// What has to be known before the library's recursive parser sees the text: that it is not nested too deep, and has no
+// control characters but white space (the library loses a NUL between two tokens). Brackets in strings do not
+// count; whether they match is the parser's question.
+static int check_shape(struct span text, struct problem *p)
+{
+    size_t depth = 0;
+    bool in_string = false;
+    for (size_t i = 0; i < text.n; i++) {
+        uint8_t c = text.p[i];
+        if (c < 0x20 && c != '\t' && c != '\n' && c != '\r')
+            return problem_set(p, ERR_BAD_JSON, (int64_t)i, "a control character stands at byte %zu", i);
+        if (in_string) {
+            if (c == '\\')
+                i++;
+            else if (c == '"')
+                in_string = false;
+        } else if (c == '"') {
+            in_string = true;
+        } else if (c == '[' || c == '{') {
+            if (++depth > JSON_DEPTH_MAX)
+                return problem_set(p, ERR_TOO_DEEP, (int64_t)i, "the JSON is nested deeper than %d levels", JSON_DEPTH_MAX);
+        } else if ((c == ']' || c == '}') && depth > 0) {
+            depth--;
+        }
+    }
+    return 0;
+}
+
+static int parse_error(const json_error_t *e, size_t n, struct problem *p)
+{
+    if (json_error_code(e) == json_error_out_of_memory) return problem_set(p, ERR_NOMEM, -1, "%s", err_text(ERR_NOMEM));
+    // The library counts what it has read, so the byte that it stumbled over is the one before, but at the end.
+    int64_t read = e->position;
+    bool at_end = json_error_code(e) == json_error_premature_end_of_input || read > (int64_t)n;
+    int64_t position = at_end ? (int64_t)n : read > 0 ? read - 1 : 0;
+    return problem_set(p, ERR_BAD_JSON, position, "%s at byte %lld", e->text, (long long)position);
+}
+
+int jr_parse(struct jr_tree **out, struct span text, struct problem *p)
+{
+    size_t valid = utf8_valid_prefix(text);
+    if (valid < text.n) return problem_set(p, ERR_BAD_JSON, (int64_t)valid, "invalid UTF-8 at byte %zu", valid);
+    int err = check_shape(text, p);
+    if (err != 0) return err;
+
+    json_error_t e;
+    const char *bytes = text.n > 0 ? (const char *)text.p : "";
+    json_t *root = json_loadb(bytes, text.n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
+    if (root == NULL) return parse_error(&e, text.n, p);
+    *out = (struct jr_tree *)root;
+    return 0;
+}
+
+void jr_free(struct jr_tree *t)
+{
+    json_decref((json_t *)t);
+}
+
+const struct jr *jr_root(const struct jr_tree *t)
+{
+    return (const struct jr *)t;
+}
+
+// ---- reading ---------------------------------------------------------------------------------------------------
+
+enum jr_type jr_type(const struct jr *n)
+{
+    if (n == NULL) return JR_ABSENT;
+    switch (json_typeof(value_of(n))) {
+    case JSON_NULL: return JR_NULL;
+    case JSON_TRUE:
+    case JSON_FALSE: return JR_BOOL;
+    case JSON_INTEGER: return JR_INT;
+    case JSON_REAL: return JR_REAL;
+    case JSON_STRING: return JR_STRING;
+    case JSON_ARRAY: return JR_ARRAY;
+    case JSON_OBJECT: return JR_OBJECT;
+    }
+    abort(); // the library knows no more types
+}
+
+bool jr_bool(const struct jr *n, bool otherwise)
+{
+    return jr_type(n) == JR_BOOL ? json_is_true(value_of(n)) : otherwise;
+}
+
+int64_t jr_int(const struct jr *n, int64_t otherwise)
+{
+    enum jr_type type = jr_type(n);
+    if (type == JR_INT) return json_integer_value(value_of(n));
+    if (type != JR_REAL) return otherwise;
+    double v = json_real_value(value_of(n));
+    // The bounds are powers of two, so both are exact as doubles.
+    bool fits = v >= -0x1p63 && v < 0x1p63 && v == trunc(v);
+    return fits ? (int64_t)v : otherwise;
+}
+
+double jr_real(const struct jr *n, double otherwise)
+{
+    return json_is_number(value_of(n)) ? json_number_value(value_of(n)) : otherwise;
+}
+
+struct span jr_str(const struct jr *n)
+{
+    if (jr_type(n) != JR_STRING) return SPAN_NONE;
+    return SPAN(json_string_value(value_of(n)), json_string_length(value_of(n)));
+}
+
+size_t jr_count(const struct jr *n)
+{
+    switch (jr_type(n)) {
+    case JR_ARRAY: return json_array_size(value_of(n));
+    case JR_OBJECT: return json_object_size(value_of(n));
+    default: return 0;
+    }
+}
+
+const struct jr *jr_at(const struct jr *array, size_t i)
+{
+    return node_of(json_array_get(value_of(array), i));
+}
+
+const struct jr *jr_get(const struct jr *object, const char *key)
+{
+    return node_of(json_object_get(value_of(object), key));
+}
+
+int jr_each(const struct jr *object, int (*fn)(void *ctx, struct span key, const struct jr *value), void *ctx)
+{
+    if (jr_type(object) != JR_OBJECT) return 0;
+    json_t *o = (json_t *)value_of(object); // iterating takes no const, and changes nothing
+    for (void *it = json_object_iter(o); it != NULL; it = json_object_iter_next(o, it)) {
+        int r = fn(ctx, SPAN_STR(json_object_iter_key(it)), node_of(json_object_iter_value(it)));
+        if (r != 0) return r;
+    }
+    return 0;
+}
+
+// ---- canonical text --------------------------------------------------------------------------------------------
+
+struct member {
+    struct span key;
+    const struct jr *value;
+};
+
+static int compare_members(const void *a, const void *b)
+{
+    return span_compare(((const struct member *)a)->key, ((const struct member *)b)->key);
+}
+
+static int collect_member(void *ctx, struct span key, const struct jr *value)
+{
+    struct member **next = ctx;
+    *(*next)++ = (struct member){key, value};
+    return 0;
+}
+
+static int write_value(struct jw *w, const struct jr *n);
+
+static int write_object(struct jw *w, const struct jr *n)
+{
+    size_t count = jr_count(n);
+    struct member *members = malloc((count + 1) * sizeof *members);
+    if (members == NULL) return ERR_NOMEM;
+    struct member *next = members;
+    jr_each(n, collect_member, &next);
+    assert(next == members + count);
+    qsort(members, count, sizeof *members, compare_members);
+
+    int err = 0;
+    jw_object(w);
+    for (size_t i = 0; i < count && err == 0; i++) {
+        jw_key_span(w, members[i].key);
+        err = write_value(w, members[i].value);
+    }
+    if (err == 0) jw_end(w);
+    free(members);
+    return err;
+}
+
+static int write_array(struct jw *w, const struct jr *n)
+{
+    jw_array(w);
+    for (size_t i = 0; i < jr_count(n); i++) {
+        int err = write_value(w, jr_at(n, i));
+        if (err != 0) return err;
+    }
+    jw_end(w);
+    return 0;
+}
+
+// Recursion is bounded by what parsing let in: JSON_DEPTH_MAX.
+static int write_value(struct jw *w, const struct jr *n)
+{
+    switch (jr_type(n)) {
+    case JR_ABSENT:
+    case JR_NULL: jw_null(w); break;
+    case JR_BOOL: jw_bool(w, jr_bool(n, false)); break;
+    case JR_INT: jw_int(w, jr_int(n, 0)); break;
+    case JR_REAL: jw_double(w, jr_real(n, 0)); break;
+    case JR_STRING: jw_str(w, jr_str(n)); break;
+    case JR_ARRAY: return write_array(w, n);
+    case JR_OBJECT: return write_object(w, n);
+    }
+    return w->out->err;
+}
+
+int jr_canonical(const struct jr *n, struct buf *out)
+{
+    struct jw w;
+    jw_init(&w, out);
+    size_t before = out->n;
+    int err = write_value(&w, n);
+    if (err == 0) err = out->err;
+    if (err != 0) buf_truncate(out, before);
+    return err;
+}

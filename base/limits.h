@@ -1,0 +1,124 @@
+// Every bound in one place. Meeting one is a clear error or backpressure, never growth and never silence.
+// PROTOCOL.md's table of limits is checked against this file by `make lint`.
+#ifndef SEGUE_LIMITS_H
+#define SEGUE_LIMITS_H
+
+#define KIB 1024u
+#define MIB (1024u * 1024u)
+
+// HTTP
+#define HTTP_TARGET_MAX (32 * KIB)     // bytes of a request target (live queries travel in it)
+#define HTTP_HEADERS_MAX (32 * KIB)    // bytes of a request's head, target included beside it
+#define HTTP_HEADER_COUNT_MAX 100      // header fields of a request
+#define HTTP_TRAILER_MAX (8 * KIB)     // bytes of trailers after a chunked body
+#define HTTP_CHUNK_LINE_MAX 256        // bytes of one chunk-size line, extensions included
+#define HTTP_REQUEST_MS_MAX 30000      // from a request's first byte to the end of its head
+#define HTTP_BODY_IDLE_MS_MAX 60000    // between two pieces of a body
+#define HTTP_IDLE_MS_MAX 75000         // between two requests on a connection
+#define HTTP_SEND_IDLE_MS_MAX 600000   // a reader that takes nothing for this long is cut off
+#define HTTP_OUTBOX_MAX (256 * KIB)    // bytes queued for one socket before its producers wait
+#define HTTP_READ_MAX (64 * KIB)       // bytes taken from one socket in one turn
+#define CONNECTIONS_MAX 20000          // at once; one more is refused with 503
+#define HTTP_DISCARD_MAX (64 * KIB)    // bytes of an unwanted body that are read and dropped to keep a connection
+#define HTTP_LINGER_BYTES_MAX (4 * MIB) // bytes still taken from a peer after the last reply, so that it sees the reply
+#define HTTP_LINGER_MS_MAX 3000        // and for how long
+#define STOP_MS_MAX 8000               // from the signal to stop until connections are cut
+
+// Batches
+#define BATCH_BYTES_MAX (4 * MIB)      // a batch's JSON body
+#define BATCH_OPS_MAX 10000            // operations in a batch
+#define BATCH_BLOBS_MAX 256            // blobs that one batch stores
+#define BATCH_KEY_MAX 200              // bytes of an idempotency key
+#define ENTRY_BYTES_MAX (24 * MIB)     // a journal entry: request and effects
+#define GROUP_BYTES_MAX (32 * MIB)     // a journal group; one entry always fits
+#define GROUP_ENTRIES_MAX 4096
+#define STAMP_AHEAD_MS_MAX 60000       // a stamp further ahead than this is refused
+#define FATES_PER_REPLICA_MAX 1024     // settled batches of a replica whose fates are kept
+#define FATE_KEY_MS_MAX 86400000       // how long an idempotency key's fate is kept: one day
+#define SUBMITTED_MAX 8192             // batches waiting for a turn of an app
+#define SUBMITTED_BYTES_MAX (64 * MIB)
+
+// JSON
+#define JSON_DEPTH_MAX 64
+
+// SQL and rows
+#define SQL_QUERY_MAX (16 * KIB)       // bytes of a select
+#define SQL_SCHEMA_MAX (256 * KIB)     // bytes of a schema.sql
+#define SQL_DEPTH_MAX 128              // nesting of parentheses and brackets in SQL text
+#define SQL_RUN_MAX 2000               // tokens of a query, or of one element of a create table
+#define TABLES_MAX 1000
+#define COLUMNS_MAX 250                // of one table
+#define NAME_MAX_BYTES 63              // of a table, a column, an app
+#define ROW_BYTES_MAX (1 * MIB)        // an encoded row
+#define QUERY_TERMS_MAX 64             // comparisons in a where
+#define QUERY_PARAMS_MAX 64
+#define QUERY_ROWS_MAX 100000          // rows in one result
+#define QUERY_SCAN_MAX 1000000         // rows looked at by one query
+#define QUERY_RESULT_MAX (64 * MIB)    // bytes of a result that is not streamed
+#define QUERY_SORT_MAX (32 * MIB)       // bytes of sort keys held by one query or live view
+#define VIEW_RING_BYTES_MAX (1 * MIB)  // changes kept by a live view for readers that are behind
+#define VIEW_RING_CHANGES_MAX 4096
+#define VIEW_RINGS_BYTES_MAX (256 * MIB) // changes kept by all live views of an app together
+#define VIEW_SPARE_ROWS 16             // rows kept beyond a limited view's window
+
+// Streams
+#define STREAM_PATH_MAX 400            // bytes, decoded
+#define STREAM_TYPE_MAX 120            // bytes of a content type
+#define STREAM_APPEND_MAX (4 * MIB)    // bytes of one append
+#define STREAM_READ_MAX (1 * MIB)      // bytes of one catch-up answer
+#define STREAM_TAIL_MAX (1 * MIB)      // unsealed bytes of a stream before it is sealed
+#define STREAM_QUIET_MS 2000           // a stream without appends this long is sealed
+#define STREAM_SEGMENT_BYTES (64 * MIB) // a segment file before the next one is begun
+#define LONG_POLL_MS 30000
+
+// Blobs
+#define BLOB_BYTES_MAX (4ull * 1024 * MIB) // one blob
+#define BLOB_CHUNK_MIN (16 * KIB)
+#define BLOB_CHUNK_AVG (64 * KIB)
+#define BLOB_CHUNK_MAX (256 * KIB)
+#define BLOB_PACK_BYTES (1024ull * MIB) // a pack file before the next one is begun
+#define BLOB_WINDOW (1 * MIB)          // bytes of an upload in memory in one stage
+#define UPLOADS_MAX 256                // bodies being stored at once
+#define UPLOADS_OPEN_MAX 10000         // resumable uploads of an app that are not done
+#define UPLOAD_METADATA_MAX (4 * KIB)  // bytes of an Upload-Metadata field
+#define UPLOAD_PROGRESS_BYTES (4 * MIB) // of an upload that arrive before they are made durable
+#define UPLOAD_PROGRESS_MS 1000        // and how long fewer may wait for that
+
+// Journal
+#define JOURNAL_SEGMENT_BYTES (32 * MIB)
+#define JOURNAL_LIVE_BYTES_MAX (256ull * MIB) // unrecycled segments that force sealing and an LMDB commit
+#define DB_MAP_BYTES (64ull * 1024 * MIB)     // reserved address space of one app
+#define DB_DIRTY_BYTES_MAX (1 * MIB)          // estimated dirty pages that force an LMDB commit
+#define DB_DIRTY_MS_MAX 50                    // and how long they may wait for one
+
+// Subscriptions
+#define SUBSCRIPTIONS_MAX 256          // on one connection
+#define PART_BYTES_MAX (64 * KIB)      // aimed-at size of one message of a commit in parts
+#define COMMIT_BYTES_MAX (1 * MIB)     // aimed-at size of a range of several commits
+#define HEARTBEAT_MS 15000             // silence on a subscription before a comment or ping
+
+// WebSocket
+#define WS_MESSAGE_MAX (4160 * KIB)    // bytes of one message that comes in: a batch or an append and what is around it
+#define WS_FRAGMENTS_MAX 4096          // frames of one message
+#define WS_PARTIAL_MAX (256 * MIB)     // unfinished messages of all connections together
+#define WS_WINDOW 256                  // batches and appends of a connection on their way; beyond, its socket is not read
+#define WS_WINDOW_BYTES (8 * MIB)      // and their bytes
+#define WS_HEADER_MAX (4 * KIB)        // the JSON line before the bytes of a binary append
+#define WS_TAG_MAX 64                  // bytes of an id that a client gives to a batch or a ping
+
+// LLM jobs
+#define LLM_PROVIDERS_MAX 16           // configured
+#define LLM_JOBS_MAX 256               // calls under way; one more is refused
+#define LLM_REQUEST_MAX (4 * MIB)      // a job's JSON body
+#define LLM_HEADERS_MAX (64 * KIB)     // bytes of a provider's head
+#define LLM_EVENT_MAX (256 * KIB)      // a line or an event of a provider's stream
+#define LLM_ERROR_BODY_MAX (16 * KIB)  // of a provider's refusal that is looked at
+#define LLM_BUFFER_MAX (256 * KIB)     // text that waits for its commit before the provider has to wait
+#define LLM_TEXT_MAX (16 * MIB)        // text of one reply
+#define LLM_CONNECT_MS 10000           // to reach the provider
+#define LLM_FIRST_MS 120000            // from the request to the first byte of the answer
+#define LLM_IDLE_MS 60000              // between two bytes
+#define LLM_TOTAL_MS 3600000           // the whole call
+#define LLM_JOB_KEPT_MS 604800000      // how long an ended job can be asked about: seven days
+
+#endif

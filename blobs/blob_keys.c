@@ -1,0 +1,301 @@
+#include "blob_keys.h"
+
+#include <assert.h>
+#include <endian.h>
+
+#include "checksum.h"
+#include "err.h"
+
+#define RECORD_MAGIC 0x4b504753u // "SGPK"
+#define RECORD_SEED 1            // the seed of records' checksums, of format 1
+#define RECORD_SUMMED (RECORD_HEAD_BYTES - 8)
+#define MANIFEST_HEAD_BYTES (1 + 8 + 4)
+#define POSITION_MAX (UINT64_C(1) << 40) // far above any pack, far below overflow
+
+static struct sha256 get_sha(struct cur *c)
+{
+    struct sha256 sha = {{0}};
+    struct span s = cur_span(c, SHA256_BYTES);
+    if (s.n == SHA256_BYTES) memcpy(sha.b, s.p, s.n);
+    return sha;
+}
+
+// What this version wrote, or another one did.
+static int get_version(struct cur *c)
+{
+    uint8_t version = cur_u8(c);
+    if (c->err != 0) return c->err;
+    return version == BLOB_FORMAT ? 0 : ERR_VERSION;
+}
+
+// ---- tables ----------------------------------------------------------------------------------------------------
+
+struct blob_key blob_head_key(const struct sha256 *digest)
+{
+    struct blob_key k = {.n = SHA256_BYTES};
+    memcpy(k.b, digest->b, SHA256_BYTES);
+    return k;
+}
+
+struct blob_key blob_page_key(const struct sha256 *digest, uint64_t offset)
+{
+    struct blob_key k = blob_head_key(digest);
+    offset = htobe64(offset); // so that keys sort by offset
+    memcpy(k.b + k.n, &offset, sizeof offset);
+    k.n += sizeof offset;
+    return k;
+}
+
+bool blob_key_is_page(struct span key, struct sha256 *digest, uint64_t *offset)
+{
+    struct cur c;
+    cur_init(&c, key);
+    *digest = get_sha(&c);
+    *offset = cur_u64_be(&c);
+    return cur_end(&c) == 0;
+}
+
+void blob_head_encode(struct buf *out, const struct blob_info *info)
+{
+    buf_put_u8(out, BLOB_FORMAT);
+    buf_put_u64(out, info->size);
+    buf_put_u64(out, info->created_seq);
+    buf_put_blob(out, SPAN_STR(info->type));
+}
+
+int blob_head_decode(struct span value, struct blob_info *info)
+{
+    struct cur c;
+    cur_init(&c, value);
+    int err = get_version(&c);
+    if (err != 0) return err;
+    uint64_t size = cur_u64(&c);
+    uint64_t created_seq = cur_u64(&c);
+    struct span type = cur_blob(&c);
+    if (cur_end(&c) != 0 || size > BLOB_BYTES_MAX || type.n > STREAM_TYPE_MAX) return ERR_CORRUPT;
+    info->size = size;
+    info->created_seq = created_seq;
+    memset(info->type, 0, sizeof info->type);
+    memcpy(info->type, type.p, type.n);
+    return 0;
+}
+
+void blob_page_begin(struct buf *out)
+{
+    buf_put_u8(out, BLOB_FORMAT);
+}
+
+void blob_page_put(struct buf *out, const struct sha256 *sha, uint32_t length)
+{
+    buf_put(out, sha->b, SHA256_BYTES);
+    buf_put_u32(out, length);
+}
+
+int blob_page_decode(struct span value, size_t *count)
+{
+    struct cur c;
+    cur_init(&c, value);
+    int err = get_version(&c);
+    if (err != 0) return err;
+    size_t n = cur_left(&c);
+    if (n == 0 || n % PAGE_ENTRY_BYTES != 0 || n / PAGE_ENTRY_BYTES > PAGE_CHUNKS) return ERR_CORRUPT;
+    *count = n / PAGE_ENTRY_BYTES;
+    return 0;
+}
+
+void blob_page_at(struct span value, size_t i, struct sha256 *sha, uint32_t *length)
+{
+    struct cur c;
+    cur_init(&c, span_sub(value, 1 + i * PAGE_ENTRY_BYTES, PAGE_ENTRY_BYTES));
+    *sha = get_sha(&c);
+    *length = cur_u32(&c);
+    assert(cur_end(&c) == 0);
+}
+
+static bool codec_fits(uint8_t codec, uint32_t length, uint32_t stored)
+{
+    if (length == 0 || length > BLOB_CHUNK_MAX || stored == 0) return false;
+    return (codec == CODEC_RAW && stored == length) || (codec == CODEC_ZSTD && stored < length);
+}
+
+static bool place_fits(const struct place *p)
+{
+    return codec_fits(p->codec, p->length, p->stored) && p->pack > 0 && p->position < POSITION_MAX && p->position % RECORD_ALIGN == 0;
+}
+
+static void put_place(struct buf *out, const struct place *p)
+{
+    buf_put_u8(out, p->codec);
+    buf_put_u32(out, p->length);
+    buf_put_u32(out, p->stored);
+    buf_put_u32(out, p->pack);
+    buf_put_u64(out, p->position);
+}
+
+static struct place get_place(struct cur *c)
+{
+    struct place p;
+    p.codec = cur_u8(c);
+    p.length = cur_u32(c);
+    p.stored = cur_u32(c);
+    p.pack = cur_u32(c);
+    p.position = cur_u64(c);
+    return p;
+}
+
+void blob_place_encode(struct buf *out, const struct place *place)
+{
+    assert(place_fits(place));
+    buf_put_u8(out, BLOB_FORMAT);
+    put_place(out, place);
+}
+
+int blob_place_decode(struct span value, struct place *place)
+{
+    struct cur c;
+    cur_init(&c, value);
+    int err = get_version(&c);
+    if (err != 0) return err;
+    struct place p = get_place(&c);
+    if (cur_end(&c) != 0 || !place_fits(&p)) return ERR_CORRUPT;
+    *place = p;
+    return 0;
+}
+
+// ---- manifests and effects -------------------------------------------------------------------------------------
+
+void blob_manifest_begin(struct buf *out, uint64_t size, uint32_t count)
+{
+    buf_put_u8(out, BLOB_FORMAT);
+    buf_put_u64(out, size);
+    buf_put_u32(out, count);
+}
+
+void blob_manifest_put(struct buf *out, const struct chunk *chunk)
+{
+    assert(place_fits(&chunk->place));
+    buf_put(out, chunk->sha.b, SHA256_BYTES);
+    put_place(out, &chunk->place);
+}
+
+void blob_manifest_at(const struct manifest *m, uint32_t i, struct chunk *chunk)
+{
+    assert(i < m->count);
+    struct cur c;
+    cur_init(&c, span_sub(m->entries, (size_t)i * MANIFEST_ENTRY_BYTES, MANIFEST_ENTRY_BYTES));
+    chunk->sha = get_sha(&c);
+    chunk->place = get_place(&c);
+    assert(cur_end(&c) == 0);
+}
+
+// Every chunk is one that cutting could have made, and together they are the blob.
+static bool chunks_fit(const struct manifest *m)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < m->count; i++) {
+        struct chunk chunk;
+        blob_manifest_at(m, i, &chunk);
+        if (!place_fits(&chunk.place)) return false;
+        if (i + 1 < m->count && chunk.place.length < BLOB_CHUNK_MIN) return false;
+        sum += chunk.place.length;
+    }
+    return sum == m->size;
+}
+
+int blob_manifest_decode(struct span s, struct manifest *m)
+{
+    struct cur c;
+    cur_init(&c, s);
+    if (get_version(&c) != 0) return ERR_BAD_VALUE;
+    struct manifest read;
+    read.size = cur_u64(&c);
+    read.count = cur_u32(&c);
+    if (c.err != 0 || read.size > BLOB_BYTES_MAX || read.count > BLOB_CHUNKS_MAX) return ERR_BAD_VALUE;
+    read.entries = cur_span(&c, (size_t)read.count * MANIFEST_ENTRY_BYTES);
+    if (cur_end(&c) != 0 || !chunks_fit(&read)) return ERR_BAD_VALUE;
+    *m = read;
+    return 0;
+}
+
+void blob_effects_begin(struct buf *out, size_t count)
+{
+    buf_put_u8(out, BLOB_FORMAT);
+    buf_put_varint(out, count);
+}
+
+void blob_effects_put(struct buf *out, const struct blob_effect *e)
+{
+    buf_put(out, e->digest.b, SHA256_BYTES);
+    buf_put_blob(out, e->type);
+    buf_put_varint(out, e->at);
+    buf_put_varint(out, e->n);
+}
+
+int blob_effects_open(struct cur *c, size_t *count)
+{
+    int err = get_version(c);
+    if (err != 0) return err;
+    uint64_t n = cur_varint(c);
+    if (c->err != 0 || n > BATCH_BLOBS_MAX) return ERR_CORRUPT;
+    *count = n;
+    return 0;
+}
+
+int blob_effects_next(struct cur *c, struct blob_effect *e)
+{
+    e->digest = get_sha(c);
+    e->type = cur_blob(c);
+    e->at = cur_varint(c);
+    e->n = cur_varint(c);
+    return c->err != 0 || e->type.n > STREAM_TYPE_MAX ? ERR_CORRUPT : 0;
+}
+
+// ---- pack records ----------------------------------------------------------------------------------------------
+
+static uint64_t record_sum(const uint8_t *head, struct span payload)
+{
+    return checksum64_two(SPAN(head, RECORD_SUMMED), payload, RECORD_SEED);
+}
+
+uint64_t blob_record_encode(uint8_t head[RECORD_HEAD_BYTES], const struct chunk *chunk, struct span payload)
+{
+    assert(codec_fits(chunk->place.codec, chunk->place.length, chunk->place.stored) && payload.n == chunk->place.stored);
+    uint32_t magic = htole32(RECORD_MAGIC), length = htole32(chunk->place.length), stored = htole32(chunk->place.stored);
+    memcpy(head, &magic, 4);
+    head[4] = BLOB_FORMAT;
+    head[5] = chunk->place.codec;
+    head[6] = head[7] = 0;
+    memcpy(head + 8, &length, 4);
+    memcpy(head + 12, &stored, 4);
+    memcpy(head + 16, chunk->sha.b, SHA256_BYTES);
+    uint64_t sum = record_sum(head, payload);
+    uint64_t sum_le = htole64(sum);
+    memcpy(head + RECORD_SUMMED, &sum_le, 8);
+    return sum;
+}
+
+int blob_record_head_decode(struct span head, struct chunk *chunk)
+{
+    struct cur c;
+    cur_init(&c, span_sub(head, 0, RECORD_HEAD_BYTES));
+    if (cur_u32(&c) != RECORD_MAGIC) return ERR_CORRUPT;
+    int err = get_version(&c);
+    if (err != 0) return err;
+    struct chunk read = {.place.codec = cur_u8(&c)};
+    uint16_t zero = cur_u16(&c);
+    read.place.length = cur_u32(&c);
+    read.place.stored = cur_u32(&c);
+    read.sha = get_sha(&c);
+    cur_u64(&c); // the checksum: blob_record_verify
+    if (cur_end(&c) != 0 || zero != 0 || !codec_fits(read.place.codec, read.place.length, read.place.stored)) return ERR_CORRUPT;
+    *chunk = read;
+    return 0;
+}
+
+bool blob_record_verify(struct span head, struct span payload)
+{
+    assert(head.n >= RECORD_HEAD_BYTES);
+    uint64_t sum;
+    memcpy(&sum, head.p + RECORD_SUMMED, sizeof sum);
+    return le64toh(sum) == record_sum(head.p, payload);
+}

@@ -1,0 +1,115 @@
+// The bytes of this folder on disk and in journals: keys and values of both tables, manifests, effects, pack records.
+// No other file knows a layout. Everything begins with a format version. Integers are little endian but in keys.
+//
+//   table "blobs"
+//      digest (32)                  -> head: version, size u64, created_seq u64, type blob
+//      digest (32) + offset u64 be  -> page: version, then per chunk: sha256 (32), length u32
+//                                      The chunks from that offset on, at most PAGE_CHUNKS.
+//   table "blob_chunks"
+//      sha256 of the chunk (32)     -> version, place
+//   place: codec u8, length u32, stored u32, pack u32, position u64
+//   manifest, in a batch: version, size u64, count u32, then per chunk: sha256 (32), place
+//   effects, in an entry: version, count varint, then per blob: digest (32), type blob, offset and length of its
+//      manifest in the request (varints). Then those of uploads, if there are any (upload_keys.h). Empty: nothing at all.
+//   record, in a pack: magic u32, version u8, codec u8, zero u16, length u32, stored u32, sha256 (32), XXH3 u64 of
+//      all before it and the payload; the payload; zeros up to a multiple of RECORD_ALIGN
+#ifndef SEGUE_BLOB_KEYS_H
+#define SEGUE_BLOB_KEYS_H
+
+#include "blobs.h"
+#include "cur.h"
+
+#define BLOB_FORMAT 1
+#define PAGE_CHUNKS 224 // what fills two of the database's pages of 4 KiB
+#define PAGE_ENTRY_BYTES (SHA256_BYTES + 4)
+#define MANIFEST_ENTRY_BYTES (SHA256_BYTES + 1 + 4 + 4 + 4 + 8)
+#define BLOB_CHUNKS_MAX (BLOB_BYTES_MAX / BLOB_CHUNK_MIN + 1) // all but the last have at least the least length
+#define PLACE_BYTES (1 + 1 + 4 + 4 + 4 + 8) // of an encoded place, version included
+#define RECORD_HEAD_BYTES 56
+#define RECORD_ALIGN 8
+
+enum codec { CODEC_RAW, CODEC_ZSTD };
+
+// Where a chunk lies and how.
+struct place {
+    uint64_t position; // of its record in the pack
+    uint32_t pack;     // from 1
+    uint32_t length;   // of the chunk
+    uint32_t stored;   // of the record's payload
+    uint8_t codec;
+};
+
+struct chunk {
+    struct sha256 sha;
+    struct place place;
+};
+
+// ---- tables ----------------------------------------------------------------------------------------------------
+
+struct blob_key {
+    uint8_t b[SHA256_BYTES + 8];
+    size_t n;
+};
+struct blob_key blob_head_key(const struct sha256 *digest);
+struct blob_key blob_page_key(const struct sha256 *digest, uint64_t offset);
+static inline struct span blob_key_span(const struct blob_key *k)
+{
+    return SPAN(k->b, k->n);
+}
+// Takes a key of table "blobs" apart: true for a page's, whose offset is given then.
+bool blob_key_is_page(struct span key, struct sha256 *digest, uint64_t *offset);
+
+void blob_head_encode(struct buf *out, const struct blob_info *info);
+int blob_head_decode(struct span value, struct blob_info *info); // all but the digest. ERR_CORRUPT, ERR_VERSION
+
+void blob_page_begin(struct buf *out);
+void blob_page_put(struct buf *out, const struct sha256 *sha, uint32_t length);
+// ERR_CORRUPT, ERR_VERSION; *count entries, which blob_page_at reads from the same value.
+int blob_page_decode(struct span value, size_t *count);
+void blob_page_at(struct span value, size_t i, struct sha256 *sha, uint32_t *length);
+
+void blob_place_encode(struct buf *out, const struct place *place);
+int blob_place_decode(struct span value, struct place *place); // ERR_CORRUPT, ERR_VERSION
+
+// ---- manifests and effects -------------------------------------------------------------------------------------
+
+struct manifest {
+    uint64_t size;
+    uint32_t count;
+    struct span entries;
+};
+void blob_manifest_begin(struct buf *out, uint64_t size, uint32_t count);
+void blob_manifest_put(struct buf *out, const struct chunk *chunk);
+// Strict: every length and place is possible, the lengths are those of chunks and add up, nothing trails. ERR_BAD_VALUE.
+int blob_manifest_decode(struct span s, struct manifest *m);
+void blob_manifest_at(const struct manifest *m, uint32_t i, struct chunk *chunk);
+
+// One stored blob of a batch.
+struct blob_effect {
+    struct sha256 digest;
+    struct span type;
+    uint64_t at, n; // its manifest in the request
+};
+void blob_effects_begin(struct buf *out, size_t count);
+void blob_effects_put(struct buf *out, const struct blob_effect *e);
+int blob_effects_open(struct cur *c, size_t *count); // ERR_CORRUPT, ERR_VERSION
+int blob_effects_next(struct cur *c, struct blob_effect *e);
+
+// ---- pack records ----------------------------------------------------------------------------------------------
+
+static inline uint64_t blob_record_align(uint64_t n)
+{
+    return (n + RECORD_ALIGN - 1) / RECORD_ALIGN * RECORD_ALIGN;
+}
+static inline size_t blob_record_bytes(uint32_t stored)
+{
+    return blob_record_align(RECORD_HEAD_BYTES + stored);
+}
+// Writes the head of a record and gives back its checksum.
+uint64_t blob_record_encode(uint8_t head[RECORD_HEAD_BYTES], const struct chunk *chunk, struct span payload);
+// Reads a head: codec, length and stored length are possible ones. The payload may be missing or damaged still. ERR_CORRUPT, ERR_VERSION
+int blob_record_head_decode(struct span head, struct chunk *chunk);
+// Head and payload belong together: the checksum.
+bool blob_record_verify(struct span head, struct span payload);
+
+#endif

@@ -1,0 +1,75 @@
+// What the files of this folder share and its callers do not see.
+#ifndef SEGUE_BLOB_STORE_H
+#define SEGUE_BLOB_STORE_H
+
+#include <stdatomic.h>
+
+#include "chunk_table.h"
+#include "upload_feed.h"
+#include "upload_keys.h"
+
+struct packs;
+
+#define TYPE_DEFAULT "application/octet-stream"
+
+struct blobs {
+    int table_blobs;
+    int table_chunks;
+    int table_uploads;
+    struct packs *packs;
+    struct chunk_table chunks; // the owner's
+    uint32_t uploads;          // open; the owner's
+    atomic_uint readers;       // open; a reader may be closed on any thread
+    struct upload_feeds feeds;
+};
+
+// A blob that a batch makes and that was not there.
+struct stored {
+    struct blob_info info;
+    bool uploaded;  // of a resumable upload: its chunks are known
+    uint64_t at, n; // else: its manifest in the request
+};
+
+struct upload_change; // uploads.c
+
+struct blobs_batch {
+    struct blobs *b;
+    struct db_txn *txn;
+    const struct commit *commit;
+    struct stored *stored;
+    size_t count, room;
+    struct upload_change *uploads; // those that it touches, each once
+    size_t upload_count;
+    int64_t uploads_opened;   // by it, less those it ended
+    struct buf upload_effects; // struct upload_effect: its operations, in order
+};
+
+// The head of a blob. False where there is none, or none that can be read: then *err says why.
+bool blob_head_find(struct blobs *b, struct db_txn *txn, const struct sha256 *digest, struct blob_info *out, int *err);
+
+// The place of a stored chunk. ERR_NOT_FOUND where it is not stored; ERR_CORRUPT, ERR_VERSION; the transaction's error.
+int chunk_place_find(struct blobs *b, struct db_txn *txn, const struct sha256 *sha, struct place *out);
+
+// blob_apply.c: what uploads.c shares.
+// Adds a blob to those that the batch makes, unless it is there.
+int blob_batch_add(struct blobs_batch *d, const struct stored *s, struct problem *p);
+int blob_set_type(struct blob_info *info, struct span type, struct problem *p);
+void blob_apply_head(struct blobs *b, struct db_txn *txn, const struct blob_info *info, struct buf *scratch);
+int blob_apply_chunk(struct blobs *b, struct db_txn *txn, const struct chunk *chunk, struct buf *scratch);
+// Makes the page of the chunks from `first` on, and moves *offset behind them.
+void blob_page_build(struct buf *page, const struct manifest *m, uint32_t first, uint64_t *offset);
+
+// uploads.c
+bool upload_head_find(struct blobs *b, struct db_txn *txn, struct uuid id, struct upload_head *out, int *err);
+void uploads_batch_free(struct blobs_batch *d);
+void uploads_decide_effects(struct blobs_batch *d, struct buf *effects);
+int uploads_apply(struct blobs *b, struct db_txn *txn, const struct commit *c, struct cur *effects);
+int uploads_hash(struct blobs *b, struct db_txn *txn, struct digest *d);
+// Reads back every open upload. ERR_CORRUPT, logged, where one is not what its offset promises.
+int uploads_check(struct blobs *b, struct db_txn *txn);
+
+// Reads a chunk into `content`, which it replaces, and verifies it; `scratch` is for the record. ERR_CORRUPT is logged with the
+// place. Any thread.
+int chunk_read(struct blobs *b, const struct chunk *chunk, struct buf *scratch, struct buf *content);
+
+#endif

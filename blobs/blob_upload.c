@@ -1,0 +1,528 @@
+// Uploads. One window goes through the stages like this; chunk_table.h says how uploads share what they store.
+//
+//      window buffer:  [ chunk | chunk | chunk | rest ]     chunk: cuts what is whole, hashes it, packs what gets smaller
+//      pieces:           new     known   new                place: known, or a place in a pack
+//      pack:             [ record | record ] one write      write: new ones that lie side by side go out together
+//
+// The rest stays in the buffer and begins the next window. An error is sticky: the first one is what every later stage returns.
+#include <assert.h>
+#include <stdlib.h>
+
+#include "blob_store.h"
+#include "chunker.h"
+#include "compress.h"
+#include "db.h"
+#include "err.h"
+#include "pack.h"
+
+#define WINDOW_MAX (BLOB_WINDOW + BLOB_CHUNK_MAX) // a window behind a rest that lacks one byte to be a chunk
+#define PIECES_MAX (WINDOW_MAX / BLOB_CHUNK_MIN + 1)
+#define PACKED_MAX (WINDOW_MAX + WINDOW_MAX / 16 + 64 * KIB) // room for the trial that ends up larger than its chunk
+#define PACK_LEVEL 1
+#define PROBE_BYTES 4096         // packed on trial, from a chunk's middle
+#define SAVING_MIN(n) ((n) / 16) // bytes that packing must save, or the chunk is kept raw
+
+enum stage { STAGE_FED, STAGE_PLACED, STAGE_WRITTEN, STAGE_SYNCED };
+
+// One chunk of the window.
+struct piece {
+    struct chunk chunk; // its pack and position are set by place
+    size_t at;          // of its bytes in the window
+    size_t packed_at;   // of its payload in `packed`, where the codec is not raw
+    uint64_t sum;
+    uint8_t head[RECORD_HEAD_BYTES];
+    struct placed *placed; // the upload's list holds the reference
+    bool write;            // nobody was known to have written it when it was placed
+};
+
+struct blob_upload {
+    struct blobs *b;
+    int err;
+    enum stage stage; // the one that was done last; an upload begins as if it had written
+    bool last;        // everything has been taken
+    struct buf window;
+    size_t cut;        // bytes at its front that are in pieces
+    size_t looked;     // no cut of the rest is at a length below this
+    struct buf packed; // payloads of compressed pieces
+    struct piece pieces[PIECES_MAX];
+    size_t piece_count;
+    struct digest *whole;
+    struct sha256 digest;
+    uint64_t size;
+    struct buf chunks; // struct placed *: every chunk so far, in order, each with a reference
+    struct buf packs;  // struct pack *: those that a barrier is owed to, each once, each with a reference
+    // Of a resumable one:
+    bool resumable;
+    struct uuid id;
+    uint64_t kept;      // the offset of its last progress
+    uint64_t chunks_at; // where `chunks` begin: those before are committed, and none of ours any more
+    struct chunk stored_tail; // to be read back by load; length 0: none
+    bool pause;         // this window ends in one
+    struct piece tail;  // the rest of the window behind the last cut; length 0: none
+    struct pack *tail_pack; // borrowed from `packs`
+};
+
+static int upload_fail(struct blob_upload *u, int err)
+{
+    assert(err != 0);
+    if (u->err == 0) u->err = err;
+    return u->err;
+}
+
+int blobs_upload_open(struct blobs *b, struct blob_upload **out)
+{
+    if (b->uploads >= UPLOADS_MAX) return ERR_TOO_MANY;
+    struct blob_upload *u = calloc(1, sizeof *u);
+    if (u == NULL) return ERR_NOMEM;
+    u->whole = digest_new();
+    if (u->whole == NULL) {
+        free(u);
+        return ERR_NOMEM;
+    }
+    u->b = b;
+    u->stage = STAGE_WRITTEN;
+    buf_init(&u->window, WINDOW_MAX);
+    buf_init(&u->packed, PACKED_MAX);
+    buf_init(&u->chunks, BLOB_CHUNKS_MAX * sizeof(struct placed *));
+    buf_init(&u->packs, BLOB_CHUNKS_MAX * sizeof(struct pack *));
+    b->uploads++;
+    *out = u;
+    return 0;
+}
+
+// The buffers hold pointers; their memory is malloc's, so it is aligned for them.
+static size_t pointer_count(const struct buf *b)
+{
+    return b->n / sizeof(void *);
+}
+
+static void *pointer_at(const struct buf *b, size_t i)
+{
+    void *p;
+    memcpy(&p, b->p + i * sizeof p, sizeof p);
+    return p;
+}
+
+void blobs_upload_close(struct blob_upload *u)
+{
+    if (u == NULL) return;
+    for (size_t i = 0; i < pointer_count(&u->chunks); i++)
+        chunk_table_unref(&u->b->chunks, pointer_at(&u->chunks, i));
+    for (size_t i = 0; i < pointer_count(&u->packs); i++)
+        pack_unref(pointer_at(&u->packs, i));
+    buf_free(&u->window);
+    buf_free(&u->packed);
+    buf_free(&u->chunks);
+    buf_free(&u->packs);
+    digest_free(u->whole);
+    assert(u->b->uploads > 0);
+    u->b->uploads--;
+    free(u);
+}
+
+// ---- chunk -----------------------------------------------------------------------------------------------------
+
+// Whether packing is worth a try: media and archives do not get smaller, and a small piece tells.
+static int probe(struct blob_upload *u, struct span content, bool *worth)
+{
+    struct span middle = span_sub(content, content.n > PROBE_BYTES ? (content.n - PROBE_BYTES) / 2 : 0, PROBE_BYTES);
+    size_t before = u->packed.n;
+    int err = zstd_pack(&u->packed, middle, PACK_LEVEL);
+    if (err != 0) return err;
+    *worth = u->packed.n - before + SAVING_MIN(middle.n) <= middle.n;
+    buf_truncate(&u->packed, before);
+    return 0;
+}
+
+// Packs a chunk where that helps. Equal content must give equal bytes: nothing but the content decides here.
+static int pack_piece(struct blob_upload *u, struct piece *piece, struct span content)
+{
+    struct place *place = &piece->chunk.place;
+    place->codec = CODEC_RAW;
+    place->stored = place->length;
+    bool worth = false;
+    int err = probe(u, content, &worth);
+    if (err != 0 || !worth) return err;
+
+    piece->packed_at = u->packed.n;
+    err = zstd_pack(&u->packed, content, PACK_LEVEL);
+    if (err != 0) return err;
+    size_t n = u->packed.n - piece->packed_at;
+    if (n + SAVING_MIN(content.n) > content.n) {
+        buf_truncate(&u->packed, piece->packed_at);
+        return 0;
+    }
+    place->codec = CODEC_ZSTD;
+    place->stored = (uint32_t)n;
+    return 0;
+}
+
+static struct span piece_payload(const struct blob_upload *u, const struct piece *piece)
+{
+    const uint8_t *p = piece->chunk.place.codec == CODEC_RAW ? u->window.p + piece->at : u->packed.p + piece->packed_at;
+    return SPAN(p, piece->chunk.place.stored);
+}
+
+static int take_piece(struct blob_upload *u, size_t n)
+{
+    assert(u->piece_count < PIECES_MAX);
+    struct piece *piece = &u->pieces[u->piece_count++];
+    struct span content = SPAN(u->window.p + u->cut, n);
+    *piece = (struct piece){.at = u->cut, .chunk.place.length = (uint32_t)n};
+    piece->chunk.sha = sha256_of(content);
+    int err = pack_piece(u, piece, content);
+    if (err != 0) return err;
+    piece->sum = blob_record_encode(piece->head, &piece->chunk, piece_payload(u, piece));
+    u->cut += n;
+    return 0;
+}
+
+// The rest as a record of its own, which counts until the next progress and is garbage then.
+static int take_tail(struct blob_upload *u)
+{
+    u->tail = (struct piece){0};
+    size_t n = u->window.n - u->cut;
+    if (!u->pause || n == 0) return 0;
+    assert(n < BLOB_CHUNK_MAX);
+    struct span content = SPAN(u->window.p + u->cut, n);
+    u->tail.at = u->cut;
+    u->tail.chunk = (struct chunk){.sha = sha256_of(content), .place.length = (uint32_t)n};
+    int err = pack_piece(u, &u->tail, content);
+    if (err == 0) blob_record_encode(u->tail.head, &u->tail.chunk, piece_payload(u, &u->tail));
+    return err;
+}
+
+static int cut_window(struct blob_upload *u)
+{
+    for (;;) {
+        struct span rest = SPAN(u->window.p + u->cut, u->window.n - u->cut);
+        if (rest.n == 0) return 0;
+        size_t n = chunk_cut(rest, u->looked);
+        if (n == 0 && !u->last) {
+            u->looked = rest.n + 1;
+            return 0;
+        }
+        u->looked = 0;
+        int err = take_piece(u, n > 0 ? n : rest.n);
+        if (err != 0) return err;
+    }
+}
+
+int blobs_upload_chunk(struct blob_upload *u, struct span data, bool last)
+{
+    assert(data.n <= BLOB_WINDOW);
+    if (u->err != 0) return u->err;
+    assert((u->stage == STAGE_WRITTEN || u->stage == STAGE_SYNCED) && !u->last);
+    if (data.n > BLOB_BYTES_MAX - u->size) return upload_fail(u, ERR_TOO_LARGE);
+
+    buf_consume(&u->window, u->cut);
+    buf_clear(&u->packed);
+    u->cut = 0;
+    u->piece_count = 0;
+    u->last = last;
+    if (u->stage == STAGE_SYNCED) u->pause = false; // it was the window before
+    buf_put_span(&u->window, data);
+    if (u->window.err != 0) return upload_fail(u, u->window.err);
+    digest_update(u->whole, data);
+    u->size += data.n;
+    int err = cut_window(u);
+    if (err == 0) err = take_tail(u);
+    if (err != 0) return upload_fail(u, err);
+    if (last) u->digest = digest_final(u->whole);
+    u->stage = STAGE_FED;
+    return 0;
+}
+
+// ---- place -----------------------------------------------------------------------------------------------------
+
+// A chunk in the table may be relied on if it is written, or if this upload can write the very same record.
+static bool usable(const struct placed *p, const struct piece *piece)
+{
+    if (p->pack == NULL) return true;
+    return !pack_failed(p->pack) && (atomic_load(&p->written) || p->sum == piece->sum);
+}
+
+static struct placed *place_new(struct blobs *b, struct piece *piece)
+{
+    struct place *place = &piece->chunk.place;
+    struct pack *pack = packs_place(b->packs, blob_record_bytes(place->stored), &place->position);
+    if (pack == NULL) return NULL;
+    place->pack = pack_number(pack);
+    return chunk_table_add(&b->chunks, &piece->chunk, pack, piece->sum);
+}
+
+// What the upload shall rely on for this piece, with a reference: from the table, from the database, or new.
+static int find_or_place(struct blobs *b, struct db_txn *txn, struct piece *piece, struct placed **out)
+{
+    struct placed *p = chunk_table_find(&b->chunks, &piece->chunk.sha);
+    if (p != NULL && usable(p, piece)) {
+        p->refs++;
+        *out = p;
+        return 0;
+    }
+    struct chunk stored = {.sha = piece->chunk.sha};
+    int err = chunk_place_find(b, txn, &stored.sha, &stored.place);
+    if (err != 0 && err != ERR_NOT_FOUND) return err;
+    p = err == 0 ? chunk_table_add(&b->chunks, &stored, NULL, 0) : place_new(b, piece);
+    if (p == NULL) return ERR_NOMEM;
+    *out = p;
+    return 0;
+}
+
+// The barrier will be owed to this pack. The list is short: a pack holds thousands of chunks.
+static int owe_barrier(struct blob_upload *u, struct pack *pack)
+{
+    for (size_t i = pointer_count(&u->packs); i-- > 0;)
+        if (pointer_at(&u->packs, i) == pack) return 0;
+    buf_put(&u->packs, &pack, sizeof pack);
+    if (u->packs.err != 0) return u->packs.err;
+    pack_ref(pack);
+    return 0;
+}
+
+static bool is_in_window(const struct blob_upload *u, const struct piece *before)
+{
+    for (const struct piece *p = u->pieces; p < before; p++)
+        if (p->placed == before->placed) return true;
+    return false;
+}
+
+static int place_piece(struct blob_upload *u, struct db_txn *txn, struct piece *piece)
+{
+    struct placed *p;
+    int err = find_or_place(u->b, txn, piece, &p);
+    if (err != 0) return err;
+    buf_put(&u->chunks, &p, sizeof p);
+    if (u->chunks.err != 0) {
+        chunk_table_unref(&u->b->chunks, p);
+        return u->chunks.err;
+    }
+    piece->placed = p;
+    piece->write = !atomic_load(&p->written) && !is_in_window(u, piece);
+    return p->pack != NULL ? owe_barrier(u, p->pack) : 0;
+}
+
+// Always a place of its own: nobody shares a tail.
+static int place_tail(struct blob_upload *u)
+{
+    struct place *place = &u->tail.chunk.place;
+    if (place->length == 0) return 0;
+    u->tail_pack = packs_place(u->b->packs, blob_record_bytes(place->stored), &place->position);
+    if (u->tail_pack == NULL) return ERR_NOMEM;
+    place->pack = pack_number(u->tail_pack);
+    int err = owe_barrier(u, u->tail_pack);
+    pack_unref(u->tail_pack);
+    return err;
+}
+
+int blobs_upload_place(struct blob_upload *u, struct db_txn *txn)
+{
+    if (u->err != 0) return u->err;
+    assert(u->stage == STAGE_FED);
+    for (size_t i = 0; i < u->piece_count; i++) {
+        int err = place_piece(u, txn, &u->pieces[i]);
+        if (err != 0) return upload_fail(u, err);
+    }
+    int err = place_tail(u);
+    if (err != 0) return upload_fail(u, err);
+    u->stage = STAGE_PLACED;
+    return 0;
+}
+
+// ---- write -----------------------------------------------------------------------------------------------------
+
+// Pieces whose records lie side by side, gathered for one write.
+struct run {
+    struct pack *pack;
+    uint64_t at, end;
+    struct piece *pieces[PIECES_MAX];
+    size_t piece_count;
+    struct iovec iov[3 * PIECES_MAX]; // head, payload, padding
+    int iov_count;
+};
+
+static int flush_run(struct run *r)
+{
+    if (r->piece_count == 0) return 0;
+    int err = pack_write(r->pack, r->iov, r->iov_count, r->at);
+    for (size_t i = 0; i < r->piece_count && err == 0; i++)
+        atomic_store(&r->pieces[i]->placed->written, true);
+    r->piece_count = 0;
+    r->iov_count = 0;
+    return err;
+}
+
+static void run_put(struct run *r, const void *p, size_t n)
+{
+    r->iov[r->iov_count++] = (struct iovec){.iov_base = (void *)p, .iov_len = n}; // writing only reads it
+    r->end += n;
+}
+
+static int run_add(struct blob_upload *u, struct run *r, struct piece *piece)
+{
+    static const uint8_t zeros[RECORD_ALIGN];
+    const struct placed *p = piece->placed;
+    uint64_t at = p->chunk.place.position;
+    if (r->piece_count > 0 && (r->pack != p->pack || r->end != at)) {
+        int err = flush_run(r);
+        if (err != 0) return err;
+    }
+    if (r->piece_count == 0) {
+        r->pack = p->pack;
+        r->at = r->end = at;
+    }
+    struct span payload = piece_payload(u, piece);
+    run_put(r, piece->head, RECORD_HEAD_BYTES);
+    run_put(r, payload.p, payload.n);
+    run_put(r, zeros, blob_record_bytes((uint32_t)payload.n) - RECORD_HEAD_BYTES - payload.n);
+    r->pieces[r->piece_count++] = piece;
+    assert(r->end == at + blob_record_bytes(p->chunk.place.stored));
+    return 0;
+}
+
+static int write_tail(struct blob_upload *u)
+{
+    static const uint8_t zeros[RECORD_ALIGN];
+    if (u->tail.chunk.place.length == 0) return 0;
+    struct span payload = piece_payload(u, &u->tail);
+    size_t padding = blob_record_bytes((uint32_t)payload.n) - RECORD_HEAD_BYTES - payload.n;
+    struct iovec iov[] = {{u->tail.head, RECORD_HEAD_BYTES}, {(void *)payload.p, payload.n}, {(void *)zeros, padding}}; // writing only reads them
+    return pack_write(u->tail_pack, iov, 3, u->tail.chunk.place.position);
+}
+
+int blobs_upload_write(struct blob_upload *u)
+{
+    if (u->err != 0) return u->err;
+    assert(u->stage == STAGE_PLACED);
+    struct run run = {0};
+    int err = 0;
+    for (size_t i = 0; i < u->piece_count && err == 0; i++) {
+        struct piece *piece = &u->pieces[i];
+        if (piece->write && !atomic_load(&piece->placed->written)) err = run_add(u, &run, piece);
+    }
+    if (err == 0) err = flush_run(&run);
+    if (err == 0) err = write_tail(u);
+    if (err != 0) return upload_fail(u, err);
+    u->stage = STAGE_WRITTEN;
+    return 0;
+}
+
+// ---- the end ---------------------------------------------------------------------------------------------------
+
+int blobs_upload_sync(struct blob_upload *u)
+{
+    if (u->err != 0) return u->err;
+    assert(u->stage == STAGE_WRITTEN && (u->last || u->pause));
+    for (size_t i = 0; i < pointer_count(&u->packs); i++) {
+        int err = pack_sync(pointer_at(&u->packs, i));
+        if (err != 0) return upload_fail(u, err);
+    }
+    u->stage = STAGE_SYNCED;
+    return 0;
+}
+
+void blobs_upload_result(struct blob_upload *u, struct sha256 *digest, uint64_t *size, struct buf *manifest)
+{
+    assert(u->err == 0 && u->stage == STAGE_SYNCED);
+    size_t count = pointer_count(&u->chunks);
+    blob_manifest_begin(manifest, u->size, (uint32_t)count);
+    for (size_t i = 0; i < count; i++) {
+        const struct placed *p = pointer_at(&u->chunks, i);
+        blob_manifest_put(manifest, &p->chunk);
+    }
+    *digest = u->digest;
+    *size = u->size;
+}
+
+// ---- resumable uploads -------------------------------------------------------------------------------------------
+
+int blobs_upload_resume(struct blobs *b, struct db_txn *txn, struct uuid id, struct blob_upload **out)
+{
+    struct upload_head head;
+    struct blob_upload *u;
+    int err;
+    if (!upload_head_find(b, txn, id, &head, &err)) return err != 0 ? err : ERR_NO_SUCH_UPLOAD;
+    if (head.info.state != UPLOAD_OPEN) return ERR_EXISTS;
+    err = blobs_upload_open(b, &u);
+    if (err != 0) return err;
+    if ((head.info.offset > 0 || head.state.n > 0) && digest_restore(u->whole, head.state) != 0) {
+        blobs_upload_close(u);
+        return ERR_CORRUPT;
+    }
+    u->resumable = true;
+    u->id = id;
+    u->size = u->kept = head.info.offset;
+    u->chunks_at = head.chunks_end;
+    u->stored_tail = head.tail;
+    *out = u;
+    return 0;
+}
+
+int blobs_upload_load(struct blob_upload *u)
+{
+    if (u->err != 0) return u->err;
+    assert(u->resumable && u->window.n == 0 && u->stage == STAGE_WRITTEN);
+    if (u->stored_tail.place.length == 0) return 0;
+    struct buf record;
+    buf_init(&record, RECORD_HEAD_BYTES + BLOB_CHUNK_MAX);
+    int err = chunk_read(u->b, &u->stored_tail, &record, &u->window);
+    buf_free(&record);
+    if (err == 0 && u->window.n >= BLOB_CHUNK_MAX) err = ERR_CORRUPT; // what is that long has a cut in it
+    return err == 0 ? 0 : upload_fail(u, err);
+}
+
+void blobs_upload_pause(struct blob_upload *u)
+{
+    assert(u->resumable && !u->last && (u->err != 0 || u->stage == STAGE_WRITTEN || u->stage == STAGE_SYNCED));
+    if (u->stage == STAGE_SYNCED) u->stage = STAGE_WRITTEN; // so that the next window does not take it for the pause before
+    u->pause = true;
+}
+
+void blobs_upload_progress(struct blob_upload *u, struct buf *op)
+{
+    assert(u->err == 0 && u->stage == STAGE_SYNCED && u->resumable);
+    if (u->size == u->kept) return;
+    size_t count = pointer_count(&u->chunks);
+    uint64_t rest = u->last ? 0 : u->tail.chunk.place.length;
+    uint8_t state[DIGEST_STATE_MAX];
+    struct buf manifest;
+    buf_init(&manifest, ENTRY_BYTES_MAX / 4);
+    blob_manifest_begin(&manifest, u->size - rest - u->chunks_at, (uint32_t)count);
+    for (size_t i = 0; i < count; i++)
+        blob_manifest_put(&manifest, &((const struct placed *)pointer_at(&u->chunks, i))->chunk);
+    struct upload_op progress = {.kind = UPLOAD_PROGRESS,
+                                 .id = u->id,
+                                 .progress = {.from = u->kept,
+                                              .at = u->chunks_at,
+                                              .manifest = buf_span(&manifest),
+                                              .state = SPAN(state, u->last ? 0 : digest_save(u->whole, state))}};
+    if (rest > 0) progress.progress.tail = u->tail.chunk;
+    upload_op_encode(op, &progress);
+    if (op->err == 0) op->err = manifest.err;
+    buf_free(&manifest);
+}
+
+void blobs_upload_kept(struct blob_upload *u)
+{
+    assert(u->err == 0 && u->stage == STAGE_SYNCED && !u->last);
+    for (size_t i = 0; i < pointer_count(&u->chunks); i++)
+        chunk_table_unref(&u->b->chunks, pointer_at(&u->chunks, i));
+    for (size_t i = 0; i < pointer_count(&u->packs); i++)
+        pack_unref(pointer_at(&u->packs, i));
+    buf_clear(&u->chunks);
+    buf_clear(&u->packs);
+    u->kept = u->size;
+    u->chunks_at = u->size - u->tail.chunk.place.length;
+}
+
+uint64_t blobs_upload_size(const struct blob_upload *u)
+{
+    return u->size;
+}
+
+void blobs_upload_complete(struct blob_upload *u, struct buf *op, struct sha256 *digest)
+{
+    assert(u->err == 0 && u->stage == STAGE_SYNCED && u->last && u->resumable);
+    blobs_upload_put_complete(op, u->id, &u->digest);
+    *digest = u->digest;
+}

@@ -1,0 +1,82 @@
+#include "blobs.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "blob_store.h"
+#include "db.h"
+#include "err.h"
+#include "log.h"
+#include "pack.h"
+
+int blobs_open(struct blobs **out, const struct blobs_options *options, struct db_txn *txn)
+{
+    int err = db_txn_err(txn);
+    if (err != 0) return err;
+    struct blobs *b = calloc(1, sizeof *b);
+    if (b == NULL) return ERR_NOMEM;
+    b->table_blobs = options->first_table;
+    b->table_chunks = options->first_table + 1;
+    b->table_uploads = options->first_table + 2;
+    chunk_table_init(&b->chunks);
+    err = packs_open(&b->packs, options->path);
+    if (err != 0) {
+        free(b);
+        return err;
+    }
+    *out = b;
+    return 0;
+}
+
+void blobs_close(struct blobs *b)
+{
+    if (b == NULL) return;
+    assert(b->uploads == 0);
+    assert(atomic_load(&b->readers) == 0);
+    upload_feeds_check_empty(&b->feeds);
+    chunk_table_free(&b->chunks);
+    packs_close(b->packs);
+    free(b);
+}
+
+void blobs_publish(struct blobs *b, uint64_t seq)
+{
+    upload_feeds_publish(&b->feeds, seq);
+}
+
+uint64_t blobs_pack_bytes(const struct blobs *b)
+{
+    return packs_bytes(b->packs);
+}
+
+bool blob_head_find(struct blobs *b, struct db_txn *txn, const struct sha256 *digest, struct blob_info *out, int *err)
+{
+    struct blob_key key = blob_head_key(digest);
+    struct span value;
+    *err = 0;
+    if (!db_get(txn, b->table_blobs, blob_key_span(&key), &value)) {
+        *err = db_txn_err(txn);
+        return false;
+    }
+    *err = blob_head_decode(value, out);
+    if (*err != 0) return false;
+    out->digest = *digest;
+    return true;
+}
+
+bool blobs_find(struct blobs *b, struct db_txn *txn, const struct sha256 *digest, struct blob_info *out)
+{
+    struct blob_info info;
+    int err;
+    bool found = blob_head_find(b, txn, digest, &info, &err);
+    if (found) *out = info;
+    return found;
+}
+
+int chunk_place_find(struct blobs *b, struct db_txn *txn, const struct sha256 *sha, struct place *out)
+{
+    struct span value;
+    if (db_get(txn, b->table_chunks, SPAN(sha->b, SHA256_BYTES), &value)) return blob_place_decode(value, out);
+    int err = db_txn_err(txn);
+    return err != 0 ? err : ERR_NOT_FOUND;
+}

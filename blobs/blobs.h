@@ -1,0 +1,165 @@
+// Content-addressed blobs of one app. This header is the table of contents of the folder.
+//
+// A blob is immutable bytes named by the SHA-256 of their content, cut by FastCDC into chunks; equal chunks are stored once, in
+// append-only pack files. An upload goes through stages so that hashing and writing happen off the owner's thread:
+//
+//      owner: blobs_upload_open
+//      pool:  blobs_upload_chunk  (cut and hash a window of bytes)
+//      owner: blobs_upload_place  (look the chunks up, give the unknown ones a place)
+//      pool:  blobs_upload_write  (write them)                         … repeated per window
+//      pool:  blobs_upload_sync   (the last window, then one barrier)
+//      owner: blobs_upload_manifest -> a batch with a blob operation -> blobs_decide … apply
+//
+// One stage of an upload at a time; different uploads in parallel. A blob exists from its commit on, whose entry holds the manifest.
+#ifndef SEGUE_BLOBS_H
+#define SEGUE_BLOBS_H
+
+#include "buf.h"
+#include "commit.h"
+#include "digest.h"
+#include "limits.h"
+#include "problem.h"
+#include "uuid.h"
+
+struct db;
+struct db_txn;
+struct feed_sub;
+struct blobs;
+
+#define BLOBS_TABLES "blobs", "blob_chunks", "uploads" // manifests by digest (paged), places by chunk hash, uploads by id
+#define BLOBS_TABLE_COUNT 3
+
+struct blobs_options {
+    int first_table;
+    const char *path; // folder of the pack files; made where it is missing
+};
+
+// Pack bytes behind the last place that a commit in the database or journal names are garbage of broken uploads; they are left or cut, never trusted.
+int blobs_open(struct blobs **out, const struct blobs_options *options, struct db_txn *txn);
+void blobs_close(struct blobs *b); // no upload, no reader and no subscription is open; NULL is fine
+
+// ---- chunking (also for clients: published and versioned, see README.md) --------------------------------------------
+
+// Length of the first chunk of `s`: the cut rule of FastCDC (Xia et al., USENIX ATC 2016), normalisation level 1, at BLOB_CHUNK_MIN/AVG/MAX. If fewer than BLOB_CHUNK_MAX bytes are
+// given and no cut is found, s.n: the caller knows whether more is to come. Pure; any thread.
+size_t blobs_cut(struct span s);
+
+// ---- looking -------------------------------------------------------------------------------------------------------
+
+struct blob_info {
+    struct sha256 digest;
+    uint64_t size;
+    uint64_t created_seq;
+    char type[STREAM_TYPE_MAX + 1]; // the content type its upload named; "application/octet-stream" if none
+};
+
+bool blobs_find(struct blobs *b, struct db_txn *txn, const struct sha256 *digest, struct blob_info *out);
+
+// A reader over a byte range: owns no transaction between calls. After an error it can only be closed.
+struct blob_reader;
+int blobs_reader_open(struct blobs *b, struct db_txn *txn, const struct sha256 *digest, uint64_t offset, uint64_t length, struct blob_reader **out);
+// Owner: looks the next chunks' places up (about `budget` bytes). Then any thread: reads and verifies them into `out`. *done when the range is through.
+int blobs_reader_next(struct blob_reader *r, struct db_txn *txn, size_t budget);
+int blobs_reader_read(struct blob_reader *r, struct buf *out, bool *done); // ERR_CORRUPT: a chunk does not match its hash, logged with its place
+void blobs_reader_close(struct blob_reader *r);                            // NULL is fine
+
+// ---- uploading -----------------------------------------------------------------------------------------------------
+
+struct blob_upload;
+int blobs_upload_open(struct blobs *b, struct blob_upload **out); // ERR_TOO_MANY beyond UPLOADS_MAX
+// Pool: takes `data` (copied, at most BLOB_WINDOW) behind what came before; `last`: nothing follows. ERR_TOO_LARGE beyond BLOB_BYTES_MAX.
+int blobs_upload_chunk(struct blob_upload *u, struct span data, bool last);
+int blobs_upload_place(struct blob_upload *u, struct db_txn *txn);
+int blobs_upload_write(struct blob_upload *u);
+int blobs_upload_sync(struct blob_upload *u); // every pack file that this upload relies on, also for chunks that another upload wrote
+// Owner: the digest and size of the whole, and the encoded manifest that goes into the batch.
+void blobs_upload_result(struct blob_upload *u, struct sha256 *digest, uint64_t *size, struct buf *manifest);
+void blobs_upload_close(struct blob_upload *u); // any outcome; NULL is fine
+
+// ---- resumable uploads ---------------------------------------------------------------------------------------------
+//
+// A resumable upload is state like any other: made, moved forward, completed and dropped by operations in batches. Its
+// offset is that of its last committed progress, and every byte before it is durable. What goes through the stages:
+//
+//      owner: blobs_upload_resume ─> pool: blobs_upload_load ─> windows as above, and from time to time one that ends in a pause:
+//             blobs_upload_pause, chunk … write, blobs_upload_sync ─> owner: blobs_upload_progress -> a batch -> blobs_upload_kept
+//      or the last one:    chunk(last) … sync ─> blobs_upload_progress and blobs_upload_complete -> one batch: the blob is there
+//
+// The bytes behind the last cut are written as a record of their own (at most one chunk's worth in a pause), and read back by load.
+
+enum upload_state { UPLOAD_OPEN = 1, UPLOAD_DONE = 2 };
+
+#define UPLOAD_OWNER_MAX 80
+#define UPLOAD_LINK_MAX 200
+
+// What an upload is made with. Printable ASCII but for the owner, which is the service's own bytes.
+struct upload_new {
+    uint64_t length;
+    struct span owner;
+    struct span metadata; // as the client gave it
+    struct span type;     // of the blob; empty: not said
+    struct span link;     // where the blob goes when it is done, in the service's own words; may be empty
+};
+
+struct upload_info {
+    struct uuid id;
+    enum upload_state state;
+    struct upload_new made;
+    uint64_t offset;
+    uint64_t created_ms, changed_ms, created_seq, changed_seq;
+    struct sha256 digest; // of one that is done
+};
+
+// Its spans live until the next write in the transaction.
+bool blobs_upload_find(struct blobs *b, struct db_txn *txn, struct uuid id, struct upload_info *out);
+uint32_t blobs_uploads_open(struct blobs *b, struct db_txn *txn); // how many are not done
+
+// The operations that need no stages, encoded for a batch.
+void blobs_upload_put_create(struct buf *op, struct uuid id, const struct upload_new *make);
+void blobs_upload_put_complete(struct buf *op, struct uuid id, const struct sha256 *digest);
+void blobs_upload_put_drop(struct buf *op, struct uuid id);
+
+// Owner: goes on where the upload's last progress ended. ERR_NO_SUCH_UPLOAD, ERR_EXISTS (it is done), ERR_TOO_MANY.
+int blobs_upload_resume(struct blobs *b, struct db_txn *txn, struct uuid id, struct blob_upload **out);
+// Pool: after resume, before the first window.
+int blobs_upload_load(struct blob_upload *u);
+// Between two windows: the next one ends in a pause; its sync makes all bytes so far durable.
+void blobs_upload_pause(struct blob_upload *u);
+// Owner, behind a sync: the operation that moves the offset; nothing (op stays empty) where no byte has come since the last.
+void blobs_upload_progress(struct blob_upload *u, struct buf *op);
+// Owner, behind the last sync: the operation that makes it a blob, for behind the progress in the same batch.
+void blobs_upload_complete(struct blob_upload *u, struct buf *op, struct sha256 *digest);
+// Owner: that operation was committed; the upload goes on.
+void blobs_upload_kept(struct blob_upload *u);
+uint64_t blobs_upload_size(const struct blob_upload *u); // bytes taken so far
+
+// A feed of an upload's state, which emits {"offset":n,"length":m}, {"done":true,"blob":digest} or {"deleted":true}: the newest
+// one that a range covers. Of one that does not exist: nothing, or {"deleted":true} to a reader that resumes.
+int blobs_attach_upload(struct blobs *b, struct db_txn *txn, struct uuid id, bool resume, struct feed_sub **out);
+// Everything applied up to `seq` is durable: readers are woken.
+void blobs_publish(struct blobs *b, uint64_t seq);
+
+// ---- deciding and applying -----------------------------------------------------------------------------------------
+
+// The blob part of one batch: blobs it stores can be linked later in the same batch.
+struct blobs_batch;
+struct blobs_batch *blobs_decide(struct blobs *b, struct db_txn *txn, const struct commit *c); // NULL: no memory
+void blobs_batch_free(struct blobs_batch *d);
+// A finished upload's manifest, which lies inside c->request. A blob that exists already is no error and no change.
+int blobs_decide_store(struct blobs_batch *d, const struct sha256 *digest, struct span type, struct span manifest, struct problem *p);
+// The blob as the batch would leave it; false: not stored.
+bool blobs_decide_find(struct blobs_batch *d, const struct sha256 *digest, struct blob_info *out);
+// An operation on a resumable upload, which lies inside c->request. A blob that it completes can be linked later in the same batch.
+int blobs_decide_upload(struct blobs_batch *d, struct span op, struct problem *p);
+void blobs_decide_effects(struct blobs_batch *d, struct buf *effects);
+int blobs_apply(struct blobs *b, struct db_txn *txn, const struct commit *c, struct span effects);
+
+// ---- checks --------------------------------------------------------------------------------------------------------
+
+// Feeds the logical state (digests, sizes, types; not where chunks lie) into `d`, in one order.
+int blobs_hash(struct blobs *b, struct db_txn *txn, struct digest *d);
+// Reads and verifies every chunk of every blob and upload; logs each that fails. Returns ERR_CORRUPT if any did; *checked counts blobs.
+int blobs_check(struct blobs *b, struct db_txn *txn, uint64_t *checked);
+uint64_t blobs_pack_bytes(const struct blobs *b);
+
+#endif

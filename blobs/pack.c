@@ -1,0 +1,340 @@
+#include "pack.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "blob_keys.h"
+#include "bug.h"
+#include "err.h"
+#include "file.h"
+#include "limits.h"
+#include "log.h"
+
+#define NAME_ROOM 24 // "4294967295.pack" and its end
+
+struct pack {
+    struct packs *packs;
+    struct pack *next; // packs->open
+    uint32_t number;
+    uint32_t refs; // packs->lock
+    uint64_t idle; // packs->lock; when the last reference went, by packs->clock
+    pthread_mutex_t lock;
+    int fd;                // lock; -1 until first used, then fixed
+    bool named;            // lock; the file's name is known to be durable
+    uint64_t synced;       // lock; how many of `written` the last barrier covers
+    atomic_ullong written; // writes that have returned
+    atomic_int failed;     // the error of a failed barrier, for good
+};
+
+struct packs {
+    char *path;
+    pthread_mutex_t lock;
+    struct pack *open; // lock
+    uint32_t idle;     // lock; those of them without a reference
+    uint64_t clock;    // lock
+    // The owner's: where the next record goes. `current` is NULL until something is placed.
+    struct pack *current;
+    uint32_t number;
+    uint64_t end;
+    uint64_t before; // bytes of all packs but this one
+};
+
+// ---- opening ---------------------------------------------------------------------------------------------------
+
+// The number in "0012.pack"; 0 for the name of anything else.
+static uint32_t parse_name(const char *name)
+{
+    char again[NAME_ROOM];
+    uint64_t v = 0;
+    for (const char *p = name; *p >= '0' && *p <= '9' && v < UINT32_MAX; p++)
+        v = v * 10 + (uint64_t)(*p - '0');
+    if (v >= UINT32_MAX) return 0;
+    snprintf(again, sizeof again, "%04u.pack", (unsigned)v);
+    return strcmp(name, again) == 0 ? (uint32_t)v : 0;
+}
+
+static char *path_of(const struct packs *p, uint32_t number)
+{
+    char *path;
+    return asprintf(&path, "%s/%04u.pack", p->path, (unsigned)number) < 0 ? NULL : path;
+}
+
+static int measure(const struct packs *p, uint32_t number, uint64_t *size)
+{
+    char *path = path_of(p, number);
+    if (path == NULL) return ERR_NOMEM;
+    int fd = file_open(path, O_RDONLY);
+    free(path);
+    if (fd < 0) return fd;
+    int err = file_size(fd, size);
+    file_close(fd);
+    return err;
+}
+
+// Takes one file found in the folder into account; the one of the highest number goes on being filled.
+static int take_file(struct packs *p, uint32_t number)
+{
+    uint64_t size = 0;
+    int err = measure(p, number, &size);
+    if (err != 0) return err;
+    if (number < p->number) {
+        p->before += size;
+        return 0;
+    }
+    p->before += p->end;
+    p->number = number;
+    p->end = size;
+    return 0;
+}
+
+static int scan_folder(struct packs *p)
+{
+    DIR *d = opendir(p->path);
+    if (d == NULL) return err_from_errno(errno);
+    int err = 0;
+    while (err == 0) {
+        errno = 0;
+        struct dirent *e = readdir(d);
+        if (e == NULL && errno != 0) err = err_from_errno(errno);
+        if (e == NULL) break;
+        uint32_t number = parse_name(e->d_name);
+        if (number > 0) err = take_file(p, number);
+    }
+    closedir(d);
+    // The end is rounded up, never down: a record that a power cut tore may lie there.
+    p->end = blob_record_align(p->end);
+    if (p->number == 0) p->number = 1;
+    return err;
+}
+
+int packs_open(struct packs **out, const char *path)
+{
+    int err = dir_make(path);
+    if (err != 0) return err;
+    struct packs *p = calloc(1, sizeof *p);
+    if (p == NULL) return ERR_NOMEM;
+    pthread_mutex_init(&p->lock, NULL);
+    p->path = strdup(path);
+    err = p->path == NULL ? ERR_NOMEM : scan_folder(p);
+    if (err != 0) {
+        packs_close(p);
+        return err;
+    }
+    *out = p;
+    return 0;
+}
+
+static void pack_free(struct pack *k)
+{
+    file_close(k->fd);
+    pthread_mutex_destroy(&k->lock);
+    free(k);
+}
+
+void packs_close(struct packs *p)
+{
+    if (p == NULL) return;
+    pack_unref(p->current);
+    while (p->open != NULL) {
+        struct pack *k = p->open;
+        assert(k->refs == 0);
+        p->open = k->next;
+        pack_free(k);
+    }
+    pthread_mutex_destroy(&p->lock);
+    free(p->path);
+    free(p);
+}
+
+// ---- handles ---------------------------------------------------------------------------------------------------
+
+static struct pack *pack_new(struct packs *p, uint32_t number)
+{
+    struct pack *k = calloc(1, sizeof *k);
+    if (k == NULL) return NULL;
+    k->packs = p;
+    k->number = number;
+    k->fd = -1;
+    pthread_mutex_init(&k->lock, NULL);
+    k->next = p->open;
+    p->open = k;
+    p->idle++; // the caller's reference takes it out again
+    return k;
+}
+
+// With packs->lock held.
+static struct pack *ref_locked(struct pack *k)
+{
+    if (k->refs++ == 0) k->packs->idle--;
+    return k;
+}
+
+struct pack *packs_get(struct packs *p, uint32_t number)
+{
+    pthread_mutex_lock(&p->lock);
+    struct pack *k = p->open;
+    while (k != NULL && k->number != number)
+        k = k->next;
+    if (k == NULL) k = pack_new(p, number);
+    if (k != NULL) ref_locked(k);
+    pthread_mutex_unlock(&p->lock);
+    return k;
+}
+
+struct pack *pack_ref(struct pack *k)
+{
+    pthread_mutex_lock(&k->packs->lock);
+    assert(k->refs > 0);
+    ref_locked(k);
+    pthread_mutex_unlock(&k->packs->lock);
+    return k;
+}
+
+// Takes the pack that has been idle the longest out of the list. With packs->lock held, and at least one idle.
+static struct pack *take_oldest(struct packs *p)
+{
+    struct pack **oldest = NULL;
+    for (struct pack **at = &p->open; *at != NULL; at = &(*at)->next)
+        if ((*at)->refs == 0 && (oldest == NULL || (*at)->idle < (*oldest)->idle)) oldest = at;
+    assert(oldest != NULL);
+    struct pack *k = *oldest;
+    *oldest = k->next;
+    p->idle--;
+    return k;
+}
+
+void pack_unref(struct pack *k)
+{
+    if (k == NULL) return;
+    struct packs *p = k->packs;
+    struct pack *evicted = NULL;
+    pthread_mutex_lock(&p->lock);
+    assert(k->refs > 0);
+    if (--k->refs == 0) {
+        k->idle = ++p->clock;
+        p->idle++;
+        if (p->idle > PACKS_IDLE_MAX) evicted = take_oldest(p);
+    }
+    pthread_mutex_unlock(&p->lock);
+    if (evicted != NULL) pack_free(evicted);
+}
+
+uint32_t pack_number(const struct pack *k)
+{
+    return k->number;
+}
+
+// The descriptor, opened now if need be; `create` for writers. Readers of a file that is there may come first, so they open
+// it for writing too, but where the file system is read-only.
+static int pack_fd(struct pack *k, bool create)
+{
+    pthread_mutex_lock(&k->lock);
+    if (k->fd < 0) {
+        char *path = path_of(k->packs, k->number);
+        int fd = path == NULL ? ERR_NOMEM : file_open(path, create ? O_RDWR | O_CREAT : O_RDWR);
+        if (fd < 0 && path != NULL && !create && (errno == EROFS || errno == EACCES)) fd = file_open(path, O_RDONLY);
+        free(path);
+        if (fd < 0) {
+            pthread_mutex_unlock(&k->lock);
+            return fd;
+        }
+        k->fd = fd;
+    }
+    int fd = k->fd;
+    pthread_mutex_unlock(&k->lock);
+    return fd;
+}
+
+// ---- placing ---------------------------------------------------------------------------------------------------
+
+// Leaves the current pack for a new one: it is full, or a barrier on it failed.
+static void roll(struct packs *p)
+{
+    pack_unref(p->current);
+    p->current = NULL;
+    p->before += p->end;
+    p->end = 0;
+    p->number++;
+}
+
+struct pack *packs_place(struct packs *p, size_t n, uint64_t *position)
+{
+    assert(n % RECORD_ALIGN == 0 && n <= BLOB_PACK_BYTES);
+    if (p->end + n > BLOB_PACK_BYTES || (p->current != NULL && pack_failed(p->current))) roll(p);
+    if (p->current == NULL) p->current = packs_get(p, p->number);
+    if (p->current == NULL) return NULL;
+    *position = p->end;
+    p->end += n;
+    return pack_ref(p->current);
+}
+
+uint64_t packs_bytes(const struct packs *p)
+{
+    return p->before + p->end;
+}
+
+// ---- input and output ------------------------------------------------------------------------------------------
+
+// Logs a fault of the disk. That the folder is gone is one too, not an answer to a client.
+static int fault(const struct pack *k, const char *what, int err)
+{
+    if (err == ERR_NOT_FOUND) err = ERR_IO;
+    log_error("blobs", what, LF_UINT("pack", k->number), LF_ERR(err));
+    return err;
+}
+
+int pack_write(struct pack *k, struct iovec *iov, int count, uint64_t position)
+{
+    int fd = pack_fd(k, true);
+    int err = fd < 0 ? fd : file_writev(fd, iov, count, position);
+    if (err != 0) return fault(k, "cannot write to a pack", err);
+    atomic_fetch_add(&k->written, 1);
+    return 0;
+}
+
+int pack_read(struct pack *k, void *to, size_t n, uint64_t position)
+{
+    int fd = pack_fd(k, false);
+    int err = fd < 0 ? fd : file_read(fd, to, n, position);
+    if (err == ERR_NOT_FOUND) err = ERR_CORRUPT;
+    return err == 0 || err == ERR_CORRUPT ? err : fault(k, "cannot read a pack", err); // damage is told by who knows what is damaged
+}
+
+// With the pack's lock held: so the one caller that is told of a failure has recorded it before another's barrier begins.
+static int sync_locked(struct pack *k)
+{
+    uint64_t covers = atomic_load(&k->written);
+    int err = file_sync(k->fd);
+    if (err == 0 && !k->named) err = dir_sync(k->packs->path);
+    if (err != 0) {
+        err = fault(k, "a pack's barrier failed, it takes no more", err);
+        atomic_store(&k->failed, err);
+        return err;
+    }
+    k->named = true;
+    k->synced = covers;
+    return 0;
+}
+
+int pack_sync(struct pack *k)
+{
+    if (bug("skip_pack_sync")) return 0;
+    uint64_t target = atomic_load(&k->written);
+    pthread_mutex_lock(&k->lock);
+    int err = atomic_load(&k->failed);
+    if (err == 0 && k->synced < target) err = sync_locked(k);
+    pthread_mutex_unlock(&k->lock);
+    return err;
+}
+
+bool pack_failed(const struct pack *k)
+{
+    return atomic_load(&k->failed) != 0;
+}

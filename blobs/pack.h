@@ -1,0 +1,44 @@
+// The pack files of a store: `<path>/NNNN.pack`, records one behind the other, only ever appended to.
+//
+// A place is given out once and never again, whatever becomes of the write, so that nothing that a commit names is ever
+// overwritten. New places lie behind the end that a file had when the store was opened: what a broken upload left there
+// stays as garbage, and what a journal entry names that is not applied yet is not touched.
+//
+// A pack whose barrier failed takes no more records and every later barrier on it fails too: the kernel reports a lost
+// page once and may then call it clean, so a second barrier that succeeds proves nothing.
+#ifndef SEGUE_PACK_H
+#define SEGUE_PACK_H
+
+#include <sys/uio.h>
+
+#include "span.h"
+
+struct packs;
+struct pack; // counted; its descriptor is opened on first use and shared by readers and writers
+
+#define PACKS_IDLE_MAX 64 // descriptors kept open although nobody uses them
+
+// Makes the folder where it is missing. On success the caller owns *out.
+int packs_open(struct packs **out, const char *path);
+void packs_close(struct packs *p); // every pack was given back; NULL is fine
+
+// Owner: room for a record of `n` bytes, with a reference to its pack. NULL when memory is exhausted.
+struct pack *packs_place(struct packs *p, size_t n, uint64_t *position);
+// The pack of this number, which need not exist, with a reference. NULL when memory is exhausted. Any thread.
+struct pack *packs_get(struct packs *p, uint32_t number);
+// Owner: bytes of all packs, garbage included.
+uint64_t packs_bytes(const struct packs *p);
+
+// Any thread from here on.
+struct pack *pack_ref(struct pack *k);
+void pack_unref(struct pack *k); // NULL is fine
+uint32_t pack_number(const struct pack *k);
+// Writes at a place; may change `iov`. The file is made if it is not there yet.
+int pack_write(struct pack *k, struct iovec *iov, int count, uint64_t position);
+// ERR_CORRUPT where the file is missing or ends before.
+int pack_read(struct pack *k, void *to, size_t n, uint64_t position);
+// The barrier for everything written so far, and for the file's name. Callers that wait for one another share it.
+int pack_sync(struct pack *k);
+bool pack_failed(const struct pack *k); // a barrier on it has failed
+
+#endif

@@ -1,0 +1,501 @@
+// The durable side of resumable uploads: looking, deciding, applying, and the check. A chunk that a progress brings gets its
+// place in the table of chunks at once, so that whatever else has the same bytes shares it, and a completed upload becomes a
+// blob by handing its pages over: no chunk is looked at again.
+#include <assert.h>
+#include <stdlib.h>
+
+#include "blob_store.h"
+#include "db.h"
+#include "err.h"
+#include "log.h"
+
+#define HEAD_MAX (UPLOAD_METADATA_MAX + 2 * KIB) // of an encoded head
+#define PAGE_MAX (1 + PAGE_CHUNKS * PAGE_ENTRY_BYTES)
+
+// An upload as the batch would leave it.
+struct upload_change {
+    struct upload_head head;
+    bool exists;
+};
+
+// ---- looking ---------------------------------------------------------------------------------------------------
+
+bool upload_head_find(struct blobs *b, struct db_txn *txn, struct uuid id, struct upload_head *out, int *err)
+{
+    struct upload_key key = upload_head_key(id);
+    struct span value;
+    *err = 0;
+    if (!db_get(txn, b->table_uploads, upload_key_span(&key), &value)) {
+        *err = db_txn_err(txn);
+        return false;
+    }
+    *err = upload_head_decode(value, out);
+    if (*err != 0) return false;
+    out->info.id = id;
+    return true;
+}
+
+bool blobs_upload_find(struct blobs *b, struct db_txn *txn, struct uuid id, struct upload_info *out)
+{
+    struct upload_head head;
+    int err;
+    bool found = upload_head_find(b, txn, id, &head, &err);
+    if (found) *out = head.info;
+    return found;
+}
+
+uint32_t blobs_uploads_open(struct blobs *b, struct db_txn *txn)
+{
+    struct upload_key key = upload_count_key();
+    struct span value;
+    uint32_t n = 0;
+    if (db_get(txn, b->table_uploads, upload_key_span(&key), &value) && upload_count_decode(value, &n) != 0) n = 0;
+    return n;
+}
+
+// ---- operations ------------------------------------------------------------------------------------------------
+
+void blobs_upload_put_create(struct buf *op, struct uuid id, const struct upload_new *make)
+{
+    upload_op_encode(op, &(struct upload_op){.kind = UPLOAD_CREATE, .id = id, .make = *make});
+}
+
+void blobs_upload_put_complete(struct buf *op, struct uuid id, const struct sha256 *digest)
+{
+    upload_op_encode(op, &(struct upload_op){.kind = UPLOAD_COMPLETE, .id = id, .digest = *digest});
+}
+
+void blobs_upload_put_drop(struct buf *op, struct uuid id)
+{
+    upload_op_encode(op, &(struct upload_op){.kind = UPLOAD_DROP, .id = id});
+}
+
+// ---- what operations do to a head, while deciding and while applying ------------------------------------------------
+
+static void head_create(struct upload_head *h, const struct upload_op *op, const struct commit *c)
+{
+    *h = (struct upload_head){.info = {.id = op->id, .state = UPLOAD_OPEN, .made = op->make, .created_ms = c->arrival_ms, .created_seq = c->seq}};
+}
+
+static void head_progress(struct upload_head *h, const struct upload_op *op, const struct manifest *m)
+{
+    h->chunks_end = op->progress.at + m->size;
+    h->info.offset = h->chunks_end + op->progress.tail.place.length;
+    h->tail = op->progress.tail;
+    h->state = op->progress.state;
+}
+
+static void head_complete(struct upload_head *h, const struct upload_op *op)
+{
+    h->info.state = UPLOAD_DONE;
+    h->info.digest = op->digest;
+}
+
+static bool progress_fits(const struct upload_head *h, const struct upload_op *op)
+{
+    return h->info.state == UPLOAD_OPEN && h->info.offset == op->progress.from && h->chunks_end == op->progress.at;
+}
+
+static bool complete_fits(const struct upload_head *h)
+{
+    return h->info.state == UPLOAD_OPEN && h->chunks_end == h->info.made.length;
+}
+
+// ---- deciding --------------------------------------------------------------------------------------------------
+
+void uploads_batch_free(struct blobs_batch *d)
+{
+    free(d->uploads);
+    buf_free(&d->upload_effects);
+}
+
+// The upload as the operations before left it, or as it is stored. Linear: a batch touches one.
+static int change_of(struct blobs_batch *d, struct uuid id, struct upload_change **out)
+{
+    for (size_t i = 0; i < d->upload_count; i++) {
+        *out = &d->uploads[i];
+        if (uuid_equal((*out)->head.info.id, id)) return 0;
+    }
+    struct upload_change *more = realloc(d->uploads, (d->upload_count + 1) * sizeof *more);
+    if (more == NULL) return ERR_NOMEM;
+    d->uploads = more;
+    *out = &more[d->upload_count];
+    int err;
+    bool exists = upload_head_find(d->b, d->txn, id, &(*out)->head, &err);
+    if (err != 0) return err;
+    (*out)->exists = exists;
+    (*out)->head.info.id = id;
+    d->upload_count++;
+    return 0;
+}
+
+static int decide_create(struct blobs_batch *d, struct upload_change *u, const struct upload_op *op, struct problem *p)
+{
+    if (u->exists) return problem_set(p, ERR_EXISTS, -1, "an upload has this id");
+    if ((int64_t)blobs_uploads_open(d->b, d->txn) + d->uploads_opened >= UPLOADS_OPEN_MAX)
+        return problem_set(p, ERR_TOO_MANY, -1, "%d uploads are not done", UPLOADS_OPEN_MAX);
+    struct blob_info checked = {0};
+    int err = blob_set_type(&checked, op->make.type, p);
+    if (err != 0) return err;
+    head_create(&u->head, op, d->commit);
+    u->exists = true;
+    d->uploads_opened++;
+    return 0;
+}
+
+// Only a blob's last chunk is shorter than the rule allows.
+static bool ends_early(const struct manifest *m, const struct upload_head *h)
+{
+    struct chunk last;
+    if (m->count == 0) return false;
+    blob_manifest_at(m, m->count - 1, &last);
+    return last.place.length < BLOB_CHUNK_MIN && h->chunks_end < h->info.made.length;
+}
+
+static int decide_progress(struct upload_change *u, const struct upload_op *op, const struct manifest *m, struct problem *p)
+{
+    if (!progress_fits(&u->head, op))
+        return problem_set(p, ERR_UPLOAD_OFFSET, -1, "the upload is at offset %llu", (unsigned long long)u->head.info.offset);
+    head_progress(&u->head, op, m);
+    if (u->head.info.offset > u->head.info.made.length) return problem_set(p, ERR_TOO_LARGE, -1, "these are more bytes than the upload was to have");
+    if (op->progress.state.n == 0 && u->head.chunks_end < u->head.info.made.length) return problem_set(p, ERR_BAD_VALUE, -1, "the digest's state is missing");
+    if (ends_early(m, &u->head)) return problem_set(p, ERR_BAD_VALUE, -1, "a chunk in the middle is too short");
+    return 0;
+}
+
+static int decide_complete(struct blobs_batch *d, struct upload_change *u, const struct upload_op *op, struct problem *p)
+{
+    const struct upload_info *info = &u->head.info;
+    if (!complete_fits(&u->head)) return problem_set(p, ERR_UPLOAD_OFFSET, -1, "the upload is at offset %llu", (unsigned long long)info->offset);
+    struct sha256 empty = sha256_of(SPAN_NONE);
+    if ((info->made.length == 0) != sha256_equal(&op->digest, &empty)) return problem_set(p, ERR_BAD_VALUE, -1, "the digest does not fit the size");
+    struct stored s = {.info = {.digest = op->digest, .size = info->made.length, .created_seq = d->commit->seq}, .uploaded = true};
+    int err = blob_set_type(&s.info, info->made.type, p);
+    if (err == 0) err = blob_batch_add(d, &s, p);
+    if (err != 0) return err;
+    head_complete(&u->head, op);
+    d->uploads_opened--;
+    return 0;
+}
+
+static int decide_op(struct blobs_batch *d, const struct upload_op *op, const struct manifest *m, struct problem *p)
+{
+    struct upload_change *u;
+    int err = change_of(d, op->id, &u);
+    if (err != 0) return problem_set(p, err, -1, "%s", err_text(err));
+    if (op->kind == UPLOAD_CREATE) return decide_create(d, u, op, p);
+    if (!u->exists) return problem_set(p, ERR_NO_SUCH_UPLOAD, -1, "%s", err_text(ERR_NO_SUCH_UPLOAD));
+    if (op->kind == UPLOAD_PROGRESS) return decide_progress(u, op, m, p);
+    if (op->kind == UPLOAD_COMPLETE) return decide_complete(d, u, op, p);
+    d->uploads_opened -= u->head.info.state == UPLOAD_OPEN;
+    u->exists = false;
+    return 0;
+}
+
+int blobs_decide_upload(struct blobs_batch *d, struct span op, struct problem *p)
+{
+    struct span request = d->commit->request;
+    assert(op.n <= request.n && op.p >= request.p && op.p + op.n <= request.p + request.n);
+    struct upload_op read;
+    struct manifest m = {0};
+    if (upload_op_decode(op, &read, &m) != 0) return problem_set(p, ERR_BAD_VALUE, -1, "the operation on an upload is not valid");
+    int err = decide_op(d, &read, &m, p);
+    if (err != 0) return err;
+    struct upload_effect e = {.at = (uint64_t)(op.p - request.p), .n = op.n};
+    buf_put(&d->upload_effects, &e, sizeof e);
+    return d->upload_effects.err;
+}
+
+void uploads_decide_effects(struct blobs_batch *d, struct buf *effects)
+{
+    size_t count = d->upload_effects.n / sizeof(struct upload_effect);
+    if (count == 0) return;
+    buf_put_varint(effects, count);
+    for (size_t i = 0; i < count; i++) {
+        struct upload_effect e;
+        memcpy(&e, d->upload_effects.p + i * sizeof e, sizeof e);
+        buf_put_varint(effects, e.at);
+        buf_put_varint(effects, e.n);
+    }
+}
+
+// ---- applying --------------------------------------------------------------------------------------------------
+
+// What applying one operation works with. The head's spans point into `kept` or into the request, never into the database,
+// whose values do not outlive a write.
+struct applying {
+    struct blobs *b;
+    struct db_txn *txn;
+    const struct commit *commit;
+    struct upload_head head;
+    struct buf kept;    // the head as it was
+    struct buf scratch; // what is being written
+    struct buf page;
+    int64_t opened;
+};
+
+static int keep_head(struct applying *a, struct uuid id)
+{
+    struct upload_key key = upload_head_key(id);
+    struct span value;
+    if (!db_get(a->txn, a->b->table_uploads, upload_key_span(&key), &value)) {
+        int err = db_txn_err(a->txn);
+        return err != 0 ? err : ERR_CORRUPT; // it was there when this was decided
+    }
+    buf_clear(&a->kept);
+    buf_put_span(&a->kept, value);
+    if (a->kept.err != 0) return a->kept.err == ERR_NOMEM ? ERR_NOMEM : ERR_CORRUPT;
+    int err = upload_head_decode(buf_span(&a->kept), &a->head);
+    a->head.info.id = id;
+    return err;
+}
+
+static int put_head(struct applying *a)
+{
+    struct upload_info *info = &a->head.info;
+    struct upload_key key = upload_head_key(info->id);
+    info->changed_ms = a->commit->arrival_ms;
+    info->changed_seq = a->commit->seq;
+    buf_clear(&a->scratch);
+    upload_head_encode(&a->scratch, &a->head);
+    if (a->scratch.err != 0) return a->scratch.err == ERR_NOMEM ? ERR_NOMEM : ERR_CORRUPT;
+    db_put(a->txn, a->b->table_uploads, upload_key_span(&key), buf_span(&a->scratch));
+    upload_feeds_note(&a->b->feeds, info->id, a->commit->seq, info);
+    return db_txn_err(a->txn);
+}
+
+static int apply_create(struct applying *a, const struct upload_op *op)
+{
+    head_create(&a->head, op, a->commit);
+    a->opened++;
+    return put_head(a);
+}
+
+static int apply_progress(struct applying *a, const struct upload_op *op, const struct manifest *m)
+{
+    if (!progress_fits(&a->head, op)) return ERR_CORRUPT;
+    uint64_t at = a->head.chunks_end;
+    head_progress(&a->head, op, m);
+    if (a->head.info.offset > a->head.info.made.length) return ERR_CORRUPT;
+    int err = 0;
+    for (uint32_t i = 0; i < m->count && err == 0; i++) {
+        struct chunk chunk;
+        blob_manifest_at(m, i, &chunk);
+        if (i % PAGE_CHUNKS == 0) {
+            struct upload_key key = upload_page_key(op->id, at);
+            blob_page_build(&a->page, m, i, &at);
+            err = a->page.err;
+            if (err == 0) db_put(a->txn, a->b->table_uploads, upload_key_span(&key), buf_span(&a->page));
+        }
+        if (err == 0) err = blob_apply_chunk(a->b, a->txn, &chunk, &a->scratch);
+    }
+    return err != 0 ? err : put_head(a);
+}
+
+// The upload's pages become the blob's, as few as can be: small steps made small ones. `digest`: NULL drops them.
+static int move_pages(struct applying *a, const struct sha256 *digest)
+{
+    uint64_t at = 0, begin = 0, end = a->head.chunks_end;
+    size_t held = 0;
+    int err = 0;
+    buf_clear(&a->page);
+    while (at < end && err == 0) {
+        struct upload_key key = upload_page_key(a->head.info.id, at);
+        struct span value;
+        size_t count = 0;
+        if (!db_get(a->txn, a->b->table_uploads, upload_key_span(&key), &value)) return db_txn_err(a->txn) != 0 ? db_txn_err(a->txn) : ERR_CORRUPT;
+        buf_clear(&a->scratch);
+        buf_put_span(&a->scratch, value);
+        err = a->scratch.err != 0 ? ERR_CORRUPT : blob_page_decode(buf_span(&a->scratch), &count);
+        db_del(a->txn, a->b->table_uploads, upload_key_span(&key));
+        for (size_t i = 0; i < count && err == 0; i++) {
+            struct sha256 sha;
+            uint32_t length;
+            blob_page_at(buf_span(&a->scratch), i, &sha, &length);
+            if (held == 0) buf_clear(&a->page), blob_page_begin(&a->page);
+            blob_page_put(&a->page, &sha, length);
+            at += length;
+            if (++held < PAGE_CHUNKS && at < end) continue;
+            struct blob_key to = digest != NULL ? blob_page_key(digest, begin) : (struct blob_key){0};
+            err = a->page.err;
+            if (err == 0 && digest != NULL) db_put(a->txn, a->b->table_blobs, blob_key_span(&to), buf_span(&a->page));
+            begin = at;
+            held = 0;
+        }
+        if (count == 0 && err == 0) err = ERR_CORRUPT;
+    }
+    return err != 0 ? err : at == end ? db_txn_err(a->txn) : ERR_CORRUPT;
+}
+
+static int apply_complete(struct applying *a, const struct upload_op *op)
+{
+    struct blob_info known, info = {.digest = op->digest, .size = a->head.info.made.length, .created_seq = a->commit->seq};
+    if (!complete_fits(&a->head) || blob_set_type(&info, a->head.info.made.type, NULL) != 0) return ERR_CORRUPT;
+    bool there = blobs_find(a->b, a->txn, &op->digest, &known);
+    int err = move_pages(a, there ? NULL : &op->digest);
+    if (err != 0) return err;
+    if (!there) blob_apply_head(a->b, a->txn, &info, &a->scratch);
+    head_complete(&a->head, op);
+    a->opened--;
+    return put_head(a);
+}
+
+static int apply_drop(struct applying *a)
+{
+    struct upload_key key = upload_head_key(a->head.info.id);
+    bool open = a->head.info.state == UPLOAD_OPEN;
+    int err = open ? move_pages(a, NULL) : 0;
+    if (err != 0) return err;
+    db_del(a->txn, a->b->table_uploads, upload_key_span(&key));
+    a->opened -= open;
+    upload_feeds_note(&a->b->feeds, a->head.info.id, a->commit->seq, NULL);
+    return db_txn_err(a->txn);
+}
+
+static int apply_op(struct applying *a, const struct upload_effect *e)
+{
+    struct span request = a->commit->request;
+    struct upload_op op;
+    struct manifest m = {0};
+    if (e->at > request.n || e->n > request.n - e->at) return ERR_CORRUPT;
+    if (upload_op_decode(SPAN(request.p + e->at, e->n), &op, &m) != 0) return ERR_CORRUPT;
+    if (op.kind == UPLOAD_CREATE) return apply_create(a, &op);
+    int err = keep_head(a, op.id);
+    if (err != 0) return err;
+    if (op.kind == UPLOAD_PROGRESS) return apply_progress(a, &op, &m);
+    return op.kind == UPLOAD_COMPLETE ? apply_complete(a, &op) : apply_drop(a);
+}
+
+static void count_opened(struct applying *a)
+{
+    struct upload_key key = upload_count_key();
+    int64_t n = (int64_t)blobs_uploads_open(a->b, a->txn) + a->opened;
+    if (a->opened == 0) return;
+    buf_clear(&a->scratch);
+    upload_count_encode(&a->scratch, n > 0 ? (uint32_t)n : 0);
+    if (a->scratch.err == 0) db_put(a->txn, a->b->table_uploads, upload_key_span(&key), buf_span(&a->scratch));
+}
+
+int uploads_apply(struct blobs *b, struct db_txn *txn, const struct commit *c, struct cur *effects)
+{
+    size_t count = 0;
+    int err = upload_effects_open(effects, &count);
+    if (err != 0 || count == 0) return err;
+    struct applying a = {.b = b, .txn = txn, .commit = c};
+    buf_init(&a.kept, HEAD_MAX);
+    buf_init(&a.scratch, HEAD_MAX > PAGE_MAX ? HEAD_MAX : PAGE_MAX);
+    buf_init(&a.page, PAGE_MAX);
+    for (size_t i = 0; i < count && err == 0; i++) {
+        struct upload_effect e;
+        err = upload_effects_next(effects, &e);
+        if (err == 0) err = apply_op(&a, &e);
+    }
+    if (err == 0) count_opened(&a);
+    buf_free(&a.kept);
+    buf_free(&a.scratch);
+    buf_free(&a.page);
+    return err;
+}
+
+// ---- checks ----------------------------------------------------------------------------------------------------
+
+int uploads_hash(struct blobs *b, struct db_txn *txn, struct digest *d)
+{
+    struct db_iter it;
+    struct buf line;
+    int err = 0;
+    buf_init(&line, HEAD_MAX);
+    db_iter_init(&it, txn, b->table_uploads);
+    for (bool more = db_iter_first(&it); more && err == 0; more = db_iter_next(&it)) {
+        struct upload_head head = {0};
+        if (!upload_key_is_head(it.key, &head.info.id)) continue;
+        err = upload_head_decode(it.value, &head);
+        if (err != 0) break;
+        head.tail = (struct chunk){0}; // where it lies is no state
+        buf_clear(&line);
+        buf_put(&line, head.info.id.b, sizeof head.info.id.b);
+        upload_head_encode(&line, &head);
+        err = line.err;
+        digest_update(d, buf_span(&line));
+    }
+    db_iter_end(&it);
+    buf_free(&line);
+    return err != 0 ? err : db_txn_err(txn);
+}
+
+struct checking {
+    struct blobs *b;
+    struct db_txn *txn;
+    struct digest *content;
+    struct buf record, bytes;
+    bool damaged;
+};
+
+static int check_read(struct checking *c, const struct chunk *chunk)
+{
+    int err = chunk_read(c->b, chunk, &c->record, &c->bytes);
+    if (err == 0) digest_update(c->content, buf_span(&c->bytes));
+    return err;
+}
+
+static int check_chunks(struct checking *c, const struct upload_head *h)
+{
+    int err = 0;
+    uint64_t at = 0;
+    while (at < h->chunks_end && err == 0) {
+        struct upload_key key = upload_page_key(h->info.id, at);
+        struct span value;
+        size_t count = 0;
+        if (!db_get(c->txn, c->b->table_uploads, upload_key_span(&key), &value)) return ERR_CORRUPT;
+        err = blob_page_decode(value, &count);
+        for (size_t i = 0; i < count && err == 0; i++) {
+            struct chunk chunk;
+            uint32_t length;
+            blob_page_at(value, i, &chunk.sha, &length);
+            err = chunk_place_find(c->b, c->txn, &chunk.sha, &chunk.place);
+            if (err == 0) err = chunk.place.length == length ? check_read(c, &chunk) : ERR_CORRUPT;
+            at += length;
+        }
+    }
+    return err == 0 && at != h->chunks_end ? ERR_CORRUPT : err;
+}
+
+// Everything up to the offset is there, and the running digest is that of it.
+static int check_upload(struct checking *c, const struct upload_head *h)
+{
+    uint8_t is[DIGEST_STATE_MAX];
+    digest_final(c->content); // begins anew
+    int err = check_chunks(c, h);
+    if (err == 0 && h->tail.place.length > 0) err = check_read(c, &h->tail);
+    size_t n = digest_save(c->content, is);
+    if (err == 0 && h->state.n > 0 && !span_equal(h->state, SPAN(is, n))) err = ERR_CORRUPT;
+    if (err != ERR_CORRUPT && err != ERR_VERSION && err != ERR_NOT_FOUND) return err;
+    char id[UUID_TEXT];
+    uuid_format(h->info.id, id);
+    log_error("blobs", "an upload is damaged", LF_SPAN("upload", SPAN(id, UUID_TEXT)), LF_UINT("offset", h->info.offset));
+    c->damaged = true;
+    return 0;
+}
+
+int uploads_check(struct blobs *b, struct db_txn *txn)
+{
+    struct checking c = {.b = b, .txn = txn, .content = digest_new()};
+    struct db_iter it;
+    int err = 0;
+    if (c.content == NULL) return ERR_NOMEM;
+    buf_init(&c.record, RECORD_HEAD_BYTES + BLOB_CHUNK_MAX);
+    buf_init(&c.bytes, BLOB_CHUNK_MAX);
+    db_iter_init(&it, txn, b->table_uploads);
+    for (bool more = db_iter_first(&it); more && err == 0; more = db_iter_next(&it)) {
+        struct upload_head head = {0};
+        if (!upload_key_is_head(it.key, &head.info.id)) continue;
+        if (upload_head_decode(it.value, &head) != 0) c.damaged = true;
+        else if (head.info.state == UPLOAD_OPEN) err = check_upload(&c, &head);
+    }
+    db_iter_end(&it);
+    buf_free(&c.record);
+    buf_free(&c.bytes);
+    digest_free(c.content);
+    if (err == 0) err = db_txn_err(txn);
+    return err == 0 && c.damaged ? ERR_CORRUPT : err;
+}

@@ -1,0 +1,338 @@
+// segue sub: one connection for all queries and streams; whatever breaks it, it goes on after the last whole commit.
+//
+//   connect ──► welcome ──► snapshot pieces ──► live commits ──► …
+//      ▲                                             │
+//      └──── back off, Last-Event-ID: the cursor ◄───┘ broken, silent for too long, or ended
+//
+// A commit in parts is printed when its last part is here: what was collected of one that broke off is dropped, and comes again.
+#include "cli.h"
+#include "err.h"
+#include "json_read.h"
+#include "json_write.h"
+#include "limits.h"
+#include "sse.h"
+#include "sub_print.h"
+
+#define SILENCE_S (3 * HEARTBEAT_MS / 1000)
+
+struct wanted {
+    char name[64];
+    bool is_stream;
+    const char *what; // SQL, or path with an offset
+    bool live;
+};
+
+struct sub {
+    struct cli *cli;
+    struct wanted wanted[SUBSCRIPTIONS_MAX];
+    size_t count;
+    struct buf path;
+    struct sse sse;
+    struct buf cursor; // of the last message that had one
+    struct buf out;
+    struct sub_printer printer;
+    struct backoff backoff;
+    bool done;
+    int status;
+};
+
+// ---- what is asked for -----------------------------------------------------------------------------------------
+
+static bool is_name(const char *s, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        bool letter = s[i] == '_' || (s[i] >= 'a' && s[i] <= 'z') || (s[i] >= 'A' && s[i] <= 'Z');
+        if (!letter && (i == 0 || s[i] < '0' || s[i] > '9')) return false;
+    }
+    return n > 0;
+}
+
+static struct wanted *find_wanted(struct sub *s, struct span name)
+{
+    for (size_t i = 0; i < s->count; i++)
+        if (span_is(name, s->wanted[i].name)) return &s->wanted[i];
+    return NULL;
+}
+
+// [NAME=]WHAT; without a name it is q1, q2 … or s1, s2 …
+static int add_wanted(struct sub *s, const char *arg, bool is_stream, size_t number)
+{
+    char name[64];
+    const char *equals = strchr(arg, '='), *what = arg;
+    bool named = equals != NULL && is_name(arg, (size_t)(equals - arg));
+    if (named) what = equals + 1;
+    size_t n = named ? (size_t)(equals - arg) : 0;
+    if (s->count == SUBSCRIPTIONS_MAX) return cli_usage("more than %d subscriptions", SUBSCRIPTIONS_MAX);
+    if (n >= sizeof name) return cli_usage("the name of a subscription is longer than %zu bytes", sizeof name - 1);
+    if (named)
+        snprintf(name, sizeof name, "%.*s", (int)n, arg);
+    else
+        snprintf(name, sizeof name, "%c%zu", is_stream ? 's' : 'q', number);
+    if (what[0] == 0) return cli_usage("--%s needs a value", is_stream ? "stream" : "query");
+    if (find_wanted(s, SPAN_STR(name)) != NULL) return cli_usage("two subscriptions are called %s", name);
+    struct wanted *w = &s->wanted[s->count++];
+    *w = (struct wanted){.is_stream = is_stream, .what = what};
+    memcpy(w->name, name, sizeof name);
+    return CLI_DONE;
+}
+
+static int add_all(struct sub *s)
+{
+    const struct cli_options *o = s->cli->options;
+    int status = CLI_DONE;
+    for (size_t i = 0; i < o->queries.count && status == CLI_DONE; i++)
+        status = add_wanted(s, o->queries.items[i], false, i + 1);
+    for (size_t i = 0; i < o->streams.count && status == CLI_DONE; i++)
+        status = add_wanted(s, o->streams.items[i], true, i + 1);
+    if (status == CLI_DONE && s->count == 0) return cli_usage("sub needs a --query or a --stream");
+    if (o->once && o->cursor != NULL) return cli_usage("--once prints the present state, --cursor what came since: one of them");
+    return status;
+}
+
+// [NAME.]N=VALUE as p.NAME.N=VALUE
+static int put_param(struct sub *s, const char *arg)
+{
+    const char *equals = strchr(arg, '='), *dot = strchr(arg, '.');
+    if (dot != NULL && equals != NULL && dot > equals) dot = NULL;
+    const char *number = dot == NULL ? arg : dot + 1;
+    struct span name = dot == NULL ? SPAN_STR(s->wanted[0].name) : SPAN(arg, (size_t)(dot - arg));
+    struct wanted *w = find_wanted(s, name);
+    bool is_number = equals != NULL && number < equals && strspn(number, "0123456789") == (size_t)(equals - number);
+    if (!is_number) return cli_usage("--param is [NAME.]N=VALUE, not %s", arg);
+    if (w == NULL || w->is_stream) return cli_usage("--param %s: there is no such query", arg);
+    buf_printf(&s->path, "&p.%s.%.*s=", w->name, (int)(equals - number), number);
+    cli_put_encoded(&s->path, SPAN_STR(equals + 1), false);
+    return CLI_DONE;
+}
+
+static int make_path(struct sub *s)
+{
+    const struct cli_options *o = s->cli->options;
+    buf_put_str(&s->path, "subscribe");
+    for (size_t i = 0; i < s->count; i++) {
+        const struct wanted *w = &s->wanted[i];
+        buf_printf(&s->path, "%c%s.%s=", i == 0 ? '?' : '&', w->is_stream ? "stream" : "query", w->name);
+        cli_put_encoded(&s->path, SPAN_STR(w->what), true);
+    }
+    int status = CLI_DONE;
+    for (size_t i = 0; i < o->params.count && status == CLI_DONE; i++)
+        status = put_param(s, o->params.items[i]);
+    buf_put_u8(&s->path, 0);
+    if (status == CLI_DONE && s->path.err != 0) status = cli_usage("the subscriptions are longer than %u bytes together", HTTP_TARGET_MAX);
+    return status;
+}
+
+// ---- messages --------------------------------------------------------------------------------------------------
+
+static int stop(struct sub *s, int status)
+{
+    s->done = true;
+    s->status = status;
+    return ERR_CANCELED;
+}
+
+static int flush(struct sub *s)
+{
+    bool written = cli_write(buf_span(&s->out));
+    buf_clear(&s->out);
+    return written ? 0 : stop(s, CLI_REFUSED);
+}
+
+struct values_printer {
+    struct sub *sub;
+    int64_t seq;
+    bool snapshot;
+};
+
+static int print_values(void *ctx, struct span name, const struct jr *values)
+{
+    const struct values_printer *v = ctx;
+    return sub_print_values(&v->sub->printer, v->seq, name, values, v->snapshot);
+}
+
+static int print_commit(struct sub *s, const struct jr *m)
+{
+    const struct jr *snapshot = jr_get(m, "snapshot");
+    struct values_printer of_snapshot = {s, jr_int(jr_get(m, "at"), 0), true};
+    struct values_printer of_changes = {s, jr_int(jr_get(m, "to"), 0), false};
+    int err = jr_each(snapshot, print_values, &of_snapshot);
+    if (err == 0) err = jr_each(jr_get(m, "changes"), print_values, &of_changes);
+    if (err != 0) {
+        cli_fail(CLI_REFUSED, err, "a message cannot be shown: %s", err_text(err));
+        return stop(s, CLI_REFUSED);
+    }
+    // Pieces of a snapshot are shown as they come, parts of a commit together.
+    return snapshot != NULL || !jr_bool(jr_get(m, "more"), false) ? flush(s) : 0;
+}
+
+static void set_live(struct sub *s, const struct jr *names)
+{
+    for (size_t i = 0; i < jr_count(names); i++) {
+        struct wanted *w = find_wanted(s, jr_str(jr_at(names, i)));
+        if (w != NULL) w->live = true;
+    }
+}
+
+static bool all_live(const struct sub *s)
+{
+    size_t live = 0;
+    for (size_t i = 0; i < s->count; i++)
+        live += s->wanted[i].live;
+    return live == s->count;
+}
+
+static int take_commit(struct sub *s, const struct jr *m)
+{
+    int err = s->cli->options->json ? 0 : print_commit(s, m);
+    set_live(s, jr_get(m, "live"));
+    bool whole = !jr_bool(jr_get(m, "more"), false);
+    if (err == 0 && s->cli->options->once && whole && all_live(s)) return stop(s, CLI_DONE);
+    return err;
+}
+
+static int take_error(struct sub *s, const struct jr *m)
+{
+    char code[64];
+    struct span wire = jr_str(jr_get(m, "code")), detail = jr_str(jr_get(m, "detail"));
+    snprintf(code, sizeof code, "%.*s", (int)(wire.n < 60 ? wire.n : 60), (const char *)wire.p);
+    int err = err_from_wire(code);
+    // What another attempt may mend is left to the end of the connection.
+    if (err_status(err) == 503 || err_status(err) == 429) return 0;
+    fprintf(stderr, "segue: %s: %.*s\n", code, SPAN_FMT(detail));
+    return stop(s, CLI_REFUSED);
+}
+
+static void take_reset(struct sub *s)
+{
+    for (size_t i = 0; i < s->count; i++)
+        s->wanted[i].live = false;
+    if (s->cli->options->json) return;
+    sub_print_break(&s->printer);
+    buf_put_str(&s->out, "-- reset: what was printed so far no longer stands; the state comes anew\n");
+}
+
+// The message as it is, on one line, with its cursor as one more member.
+static int print_line(struct sub *s, struct span data, struct span id, bool has_id)
+{
+    struct jw w;
+    for (size_t i = 0; i < data.n; i++)
+        buf_put_u8(&s->out, data.p[i] == '\n' || data.p[i] == '\r' ? ' ' : data.p[i]);
+    if (has_id && data.n > 2 && data.p[data.n - 1] == '}') {
+        buf_truncate(&s->out, s->out.n - 1);
+        buf_put_str(&s->out, ",\"cursor\":");
+        jw_init(&w, &s->out);
+        jw_str(&w, id);
+        buf_put_u8(&s->out, '}');
+    }
+    buf_put_u8(&s->out, '\n');
+    return flush(s);
+}
+
+static int take_message(struct sub *s, const struct jr *m)
+{
+    struct span type = jr_str(jr_get(m, "type"));
+    if (span_is(type, "commit")) return take_commit(s, m);
+    if (span_is(type, "error")) return take_error(s, m);
+    if (span_is(type, "reset")) take_reset(s);
+    return 0; // a welcome, or what a later service says to clients that know of it
+}
+
+static int on_event(void *ctx, struct span data, struct span id)
+{
+    struct sub *s = ctx;
+    struct jr_tree *tree = NULL;
+    struct problem p = PROBLEM_NONE;
+    bool has_id = !span_equal(id, buf_span(&s->cursor));
+    s->backoff = (struct backoff){0};
+    int err = s->cli->options->json ? print_line(s, data, id, has_id) : 0;
+    if (err == 0 && jr_parse(&tree, data, &p) != 0) {
+        cli_fail(CLI_REFUSED, p.err, "a message of the service: %s", problem_text(&p));
+        err = stop(s, CLI_REFUSED);
+    }
+    if (err == 0) err = take_message(s, jr_root(tree));
+    jr_free(tree);
+    if (err != 0 || !has_id) return err;
+    buf_clear(&s->cursor);
+    buf_put_span(&s->cursor, id);
+    return s->cursor.err;
+}
+
+// ---- the connection --------------------------------------------------------------------------------------------
+
+static int on_body(void *ctx, struct span piece)
+{
+    struct sub *s = ctx;
+    s->cli->reached = true;
+    return sse_feed(&s->sse, piece, on_event, s);
+}
+
+static int connect_once(struct sub *s)
+{
+    struct buf header;
+    buf_init(&header, 20 * KIB);
+    buf_put_str(&header, "Last-Event-ID: ");
+    buf_put_span(&header, buf_span(&s->cursor));
+    const struct http_request request = {
+        .method = "GET",
+        .path = (const char *)s->path.p,
+        .headers = {"Accept: text/event-stream", s->cursor.n > 0 ? cli_string(&header) : NULL},
+        .on_body = on_body,
+        .ctx = s,
+        .silence_s = SILENCE_S,
+    };
+    sse_restart(&s->sse);
+    buf_clear(&s->out);
+    int err = http_send(s->cli->http, &request);
+    buf_free(&header);
+    return err;
+}
+
+// After an attempt that is over: CLI_DONE to make another one, after a while.
+static int after_break(struct sub *s, int err)
+{
+    struct cli *c = s->cli;
+    int status = http_status(c->http);
+    if (http_connected(c->http)) c->reached = true;
+    if (err != 0 && err != ERR_UNREACHABLE) return cli_fail(CLI_REFUSED, err, "%s", err_text(err));
+    bool refused = err == 0 && (status < 200 || status > 299);
+    if (refused && !cli_again(c)) return cli_refused(c, s->count == 1 && !s->wanted[0].is_stream ? SPAN_STR(s->wanted[0].what) : SPAN_NONE);
+    if (s->backoff.began_us == 0 && c->reached && !c->options->json)
+        cli_fail(0, ERR_UNREACHABLE, "the connection is gone (%s); trying to go on",
+                 err != 0 ? http_error(c->http) : "ended by the service");
+    if (cli_backoff(c, &s->backoff, true)) return CLI_DONE;
+    return refused ? cli_refused(c, SPAN_NONE) : cli_unreachable(c);
+}
+
+static int run(struct sub *s)
+{
+    for (;;) {
+        int err = connect_once(s);
+        if (s->done) break;
+        int status = after_break(s, err);
+        if (status != CLI_DONE) return status;
+    }
+    sub_print_break(&s->printer);
+    if (s->status == CLI_DONE && flush(s) != 0) return CLI_REFUSED;
+    return s->status;
+}
+
+int cmd_sub(struct cli *c)
+{
+    static struct sub s;
+    s.cli = c;
+    buf_init(&s.path, HTTP_TARGET_MAX);
+    buf_init(&s.cursor, 16 * KIB);
+    buf_init(&s.out, 128 * MIB);
+    sse_init(&s.sse);
+    int status = add_all(&s);
+    sub_printer_init(&s.printer, &s.out, s.count == 1 && s.wanted[0].is_stream);
+    if (c->options->cursor != NULL) buf_put_str(&s.cursor, c->options->cursor);
+    if (status == CLI_DONE) status = make_path(&s);
+    if (status == CLI_DONE) status = run(&s);
+    sub_printer_free(&s.printer);
+    sse_free(&s.sse);
+    buf_free(&s.out);
+    buf_free(&s.cursor);
+    buf_free(&s.path);
+    return status;
+}

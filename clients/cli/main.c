@@ -1,0 +1,36 @@
+// segue: the command line client. Reads the options, finds the command, runs it.
+#include <signal.h>
+#include <stdio.h>
+
+#include "err.h"
+#include "limits.h"
+#include "options.h"
+
+static int print_help(const struct cli_command *command)
+{
+    struct buf out;
+    buf_init(&out, 64 * KIB);
+    cli_help(command, &out);
+    bool written = cli_write(buf_span(&out));
+    buf_free(&out);
+    return written ? CLI_DONE : CLI_REFUSED;
+}
+
+int main(int argc, char **argv)
+{
+    struct cli_options options;
+    const struct cli_command *command = NULL;
+    int status = cli_options_read(&options, &command, argc, argv);
+    if (status != CLI_DONE) return status;
+    if (options.version) return cli_write(SPAN_LIT("segue " CLI_VERSION "\n")) ? CLI_DONE : CLI_REFUSED;
+    if (options.help) return print_help(command);
+    if (command == NULL) return cli_usage("a command is missing; `segue help` lists them");
+
+    // Output that nobody reads any more is an error to tell, not a silent end.
+    signal(SIGPIPE, SIG_IGN);
+    struct cli c = {.options = &options, .http = http_new(options.url, options.app, options.key)};
+    if (c.http == NULL) return cli_fail(CLI_USAGE, ERR_NOMEM, "%s", err_text(ERR_NOMEM));
+    status = command->run(&c);
+    http_free(c.http);
+    return status;
+}

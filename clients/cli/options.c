@@ -1,0 +1,261 @@
+#include "options.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "err.h"
+#include "limits.h"
+
+static const struct cli_command commands[] = {
+    {"schema push", "FILE|-", 1, 1, cmd_schema_push, "publish a schema (SQL)"},
+    {"schema show", "", 0, 0, cmd_schema_show, "print the schema (as JSON with --json)"},
+    {"batch", "FILE|-", 1, 1, cmd_batch, "send one batch (JSON) and wait for its fate"},
+    {"query", "SQL [PARAM…]", 1, 1 + QUERY_PARAMS_MAX, cmd_query,
+     "run a select; each PARAM ($1, $2, …) is read as the type that it is compared with"},
+    {"sub", "", 0, 0, cmd_sub, "subscribe to queries and streams, and print what is committed as it comes"},
+    {"stream create", "PATH", 1, 1, cmd_stream_create, "create a stream"},
+    {"stream append", "PATH", 1, 1, cmd_stream_append, "append standard input as it comes, each piece exactly once"},
+    {"stream close", "PATH", 1, 1, cmd_stream_close, "close a stream"},
+    {"stream tail", "PATH", 1, 1, cmd_stream_tail, "write a stream to standard output until its end"},
+    {"ask", "PROMPT|-", 1, 1, cmd_ask, "let the service ask a language model, and follow the reply into its row; Ctrl-C cancels it"},
+    {"put", "FILE|-", 1, 1, cmd_put, "store a blob and print its digest"},
+    {"get", "DIGEST", 1, 1, cmd_get, "read a blob, and check that it is what its digest says"},
+};
+#define COMMAND_COUNT (sizeof commands / sizeof commands[0])
+
+enum kind { FLAG, TEXT, LIST };
+
+struct option {
+    const char *name; // --name
+    char letter;      // -x, or 0
+    enum kind kind;
+    const char *value;    // as help shows it
+    size_t offset;        // in struct cli_options
+    const char *commands; // names of commands, between commas; NULL: all
+    const char *help;
+};
+#define AT(field) offsetof(struct cli_options, field)
+
+static const struct option options[] = {
+    {"url", 0, TEXT, "URL", AT(url), NULL, "the service (SEGUE_URL, else http://127.0.0.1:7420)"},
+    {"app", 0, TEXT, "NAME", AT(app), NULL, "the app (default: default)"},
+    {"key", 0, TEXT, "KEY", AT(key), NULL, "the key (SEGUE_KEY, which other users of the machine cannot see)"},
+    {"json", 0, FLAG, NULL, AT(json), NULL, "print for programs: JSON, one value a line"},
+    {"retry", 0, TEXT, "SECONDS", AT(retry), NULL, "how long to go on trying when the service cannot be reached"},
+    {"help", 'h', FLAG, NULL, AT(help), NULL, "print this help, or that of a command"},
+    {"version", 0, FLAG, NULL, AT(version), NULL, "print the version"},
+    {"as-of", 0, TEXT, "N", AT(as_of), ",query,", "the state as of commit N"},
+    {"query", 0, LIST, "[NAME=]SQL", AT(queries), ",sub,", "a live query; may be given several times"},
+    {"stream", 0, LIST, "[NAME=]PATH[@OFFSET]", AT(streams), ",sub,", "a stream; may be given several times"},
+    {"param", 0, LIST, "[NAME.]N=VALUE", AT(params), ",sub,", "parameter $N of a live query (the first one, if not named)"},
+    {"cursor", 0, TEXT, "CURSOR", AT(cursor), ",sub,", "go on after this cursor (the member `cursor` that --json prints)"},
+    {"once", 0, FLAG, NULL, AT(once), ",sub,", "stop when the present state has been printed"},
+    {"provider", 0, TEXT, "NAME", AT(provider), ",ask,", "one that the service is configured with (default: its first)"},
+    {"model", 0, TEXT, "NAME", AT(model), ",ask,", "the provider's name of the model"},
+    {"system", 0, TEXT, "TEXT", AT(system), ",ask,", "instructions that go before the prompt"},
+    {"table", 0, TEXT, "NAME", AT(table), ",ask,", "the table of the reply's row (default: messages)"},
+    {"column", 0, TEXT, "NAME", AT(column), ",ask,", "the stream column that the reply goes into (default: body)"},
+    {"id", 0, TEXT, "ID", AT(id), ",ask,", "the id of the new row (default: the service makes one)"},
+    {"row", 0, TEXT, "ID", AT(row), ",ask,", "a row that is there already (default: a new one)"},
+    {"set", 0, LIST, "COLUMN=TEXT", AT(sets), ",ask,", "a column of the new row; may be given several times"},
+    {"status", 0, TEXT, "COLUMN", AT(status_column), ",ask,", "a text column that tells how the reply stands"},
+    {"usage", 0, TEXT, "COLUMN", AT(usage_column), ",ask,", "a jsonb column that gets the tokens used"},
+    {"type", 0, TEXT, "TYPE", AT(type), ",stream create,stream append,put,",
+     "the content type (append: create the stream if it is not there)"},
+    {"close", 0, FLAG, NULL, AT(close), ",stream append,", "close the stream at the end of the input"},
+    {"offset", 0, TEXT, "N", AT(offset), ",stream tail,", "begin at this offset (default: the beginning)"},
+    {"follow", 'f', FLAG, NULL, AT(follow), ",stream tail,", "go on until the stream is closed (the default)"},
+    {"no-follow", 0, FLAG, NULL, AT(no_follow), ",stream tail,", "stop at what is there now"},
+    {"output", 'o', TEXT, "FILE", AT(output), ",get,", "write to a file, which appears when it is complete; what is there of it is gone on with"},
+    {"range", 0, TEXT, "A-B", AT(range), ",get,", "bytes A to B, both included (A- and -N as in HTTP); not checked against the digest"},
+};
+#define OPTION_COUNT (sizeof options / sizeof options[0])
+
+// ---- commands --------------------------------------------------------------------------------------------------
+
+const struct cli_command *cli_command_find(const char *const *args, size_t count, size_t *words)
+{
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        const char *name = commands[i].name, *space = strchr(name, ' ');
+        size_t first = space == NULL ? strlen(name) : (size_t)(space - name);
+        if (count == 0 || strlen(args[0]) != first || strncmp(args[0], name, first) != 0) continue;
+        if (space != NULL && (count < 2 || strcmp(args[1], space + 1) != 0)) continue;
+        *words = space == NULL ? 1 : 2;
+        return &commands[i];
+    }
+    return NULL;
+}
+
+// ---- reading ---------------------------------------------------------------------------------------------------
+
+static bool is_for(const struct option *o, const struct cli_command *command)
+{
+    char name[32];
+    if (o->commands == NULL) return true;
+    if (command == NULL) return false;
+    snprintf(name, sizeof name, ",%s,", command->name);
+    return strstr(o->commands, name) != NULL;
+}
+
+static const struct option *find_option(struct span name, char letter)
+{
+    for (size_t i = 0; i < OPTION_COUNT; i++)
+        if ((letter != 0 && options[i].letter == letter) || (letter == 0 && span_is(name, options[i].name))) return &options[i];
+    return NULL;
+}
+
+static int set_option(struct cli_options *o, const struct option *option, const char *value)
+{
+    char *field = (char *)o + option->offset;
+    if (option->kind == FLAG) {
+        *(bool *)field = true;
+    } else if (option->kind == TEXT) {
+        *(const char **)field = value;
+    } else {
+        struct cli_list *list = (struct cli_list *)field;
+        if (list->count == CLI_LIST_MAX) return cli_usage("--%s is given more than %d times", option->name, CLI_LIST_MAX);
+        list->items[list->count++] = value;
+    }
+    return CLI_DONE;
+}
+
+// An option at argv[*i], whose value may be the next argument.
+static int read_option(struct cli_options *o, const struct option **found, int argc, char **argv, int *i)
+{
+    const char *arg = argv[*i], *value = NULL;
+    const struct option *option;
+    if (arg[1] == '-') {
+        const char *equals = strchr(arg, '=');
+        struct span name = SPAN(arg + 2, equals != NULL ? (size_t)(equals - arg) - 2 : strlen(arg + 2));
+        option = find_option(name, 0);
+        value = equals != NULL ? equals + 1 : NULL;
+    } else {
+        option = find_option(SPAN_NONE, arg[1]);
+        if (option != NULL && arg[2] != 0) value = arg + 2;
+    }
+    if (option == NULL) return cli_usage("there is no option %s", arg);
+    *found = option;
+    if (option->kind == FLAG && value != NULL) return cli_usage("--%s takes no value", option->name);
+    if (option->kind != FLAG && value == NULL) {
+        if (*i + 1 >= argc) return cli_usage("--%s needs a value: %s", option->name, option->value);
+        value = argv[++*i];
+    }
+    return set_option(o, option, value);
+}
+
+// "-" is a file, and -5 is a number: neither is an option.
+static bool is_option(const char *arg)
+{
+    return arg[0] == '-' && arg[1] != 0 && (arg[1] < '0' || arg[1] > '9') && arg[1] != '.';
+}
+
+static bool is_number(const char *s)
+{
+    char *end;
+    double v = strtod(s, &end);
+    return end != s && *end == 0 && v >= 0 && v < 1e9;
+}
+
+static int check_values(const struct cli_options *o)
+{
+    if (strncmp(o->url, "http://", 7) != 0 && strncmp(o->url, "https://", 8) != 0)
+        return cli_usage("--url begins with http:// or https://");
+    bool named = o->app[0] != 0 && strlen(o->app) <= NAME_MAX_BYTES;
+    for (const char *c = o->app; *c != 0; c++)
+        named = named && (strchr("-_", *c) != NULL || (*c >= '0' && *c <= '9') || ((*c | 0x20) >= 'a' && (*c | 0x20) <= 'z'));
+    if (!named) return cli_usage("%s is no name of an app", o->app);
+    if (o->retry != NULL && !is_number(o->retry)) return cli_usage("--retry is a number of seconds");
+    if (o->follow && o->no_follow) return cli_usage("--follow and --no-follow exclude each other");
+    return CLI_DONE;
+}
+
+static int check_command(struct cli_options *o, const struct cli_command *command, const struct option *const *given, size_t given_count,
+                         size_t words)
+{
+    if (command == NULL && o->arg_count == 0) return CLI_DONE;
+    if (command == NULL) return cli_usage("there is no command %s; `segue help` lists them", o->args[0]);
+    o->args += words;
+    o->arg_count -= words;
+    for (size_t i = 0; i < given_count; i++)
+        if (!is_for(given[i], command)) return cli_usage("--%s is no option of `segue %s`", given[i]->name, command->name);
+    if (o->help) return CLI_DONE;
+    if (o->arg_count < command->args_min || o->arg_count > command->args_max)
+        return cli_usage("it is: segue %s%s%s", command->name, command->args[0] != 0 ? " " : "", command->args);
+    return CLI_DONE;
+}
+
+int cli_options_read(struct cli_options *o, const struct cli_command **command, int argc, char **argv)
+{
+    static const char *args[4 * KIB];
+    static const struct option *given[4 * KIB];
+    size_t given_count = 0, words = 0;
+    const char *url = getenv("SEGUE_URL");
+    *o = (struct cli_options){
+        .url = url != NULL ? url : "http://127.0.0.1:7420", .app = "default", .key = getenv("SEGUE_KEY"), .args = args};
+    if (argc > (int)(sizeof args / sizeof args[0])) return cli_usage("there are too many arguments");
+    bool only_args = false;
+    for (int i = 1; i < argc; i++) {
+        if (!only_args && strcmp(argv[i], "--") == 0) {
+            only_args = true;
+        } else if (only_args || !is_option(argv[i])) {
+            args[o->arg_count++] = argv[i];
+        } else {
+            int status = read_option(o, &given[given_count], argc, argv, &i);
+            if (status != CLI_DONE) return status;
+            given_count++;
+        }
+    }
+    if (o->arg_count > 0 && strcmp(args[0], "help") == 0) {
+        o->help = true;
+        o->args++;
+        o->arg_count--;
+    }
+    *command = cli_command_find(o->args, o->arg_count, &words);
+    int status = check_command(o, *command, given, given_count, words);
+    return status != CLI_DONE ? status : check_values(o);
+}
+
+// ---- help ------------------------------------------------------------------------------------------------------
+
+static void put_options(struct buf *out, const struct cli_command *command)
+{
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        const struct option *o = &options[i];
+        char left[64];
+        if (command == NULL ? o->commands != NULL : o->commands == NULL || !is_for(o, command)) continue;
+        snprintf(left, sizeof left, "--%s%s%s%s%c", o->name, o->value != NULL ? " " : "", o->value != NULL ? o->value : "",
+                 o->letter != 0 ? ", -" : "", o->letter);
+        buf_printf(out, "  %-32s %s\n", left, o->help);
+    }
+}
+
+static void help_of_command(const struct cli_command *command, struct buf *out)
+{
+    size_t before;
+    buf_printf(out, "segue %s%s%s\n  %s\n", command->name, command->args[0] != 0 ? " " : "", command->args, command->help);
+    before = out->n;
+    buf_put_str(out, "\nOptions:\n");
+    size_t title = out->n;
+    put_options(out, command);
+    if (out->n == title) buf_truncate(out, before);
+    buf_put_str(out, "\nOptions of every command: segue help\n");
+}
+
+void cli_help(const struct cli_command *command, struct buf *out)
+{
+    if (command != NULL) {
+        help_of_command(command, out);
+        return;
+    }
+    buf_put_str(out, "segue [OPTION…] COMMAND\n  speaks to Segue, the service that syncs rows, files and LLM token streams\n\nCommands:\n");
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        char left[64];
+        snprintf(left, sizeof left, "%s %s", commands[i].name, commands[i].args);
+        // The dots of SQL [PARAM…] are three bytes and one column.
+        buf_printf(out, "  %-*s %s\n", strstr(left, "…") != NULL ? 26 : 24, left, commands[i].help);
+    }
+    buf_put_str(out, "\nOptions:\n");
+    put_options(out, NULL);
+    buf_put_str(out, "\nOptions of a command: segue help COMMAND\n"
+                     "Exit status: 0 done, 1 refused by the service, 2 wrong usage, 3 service unreachable\n");
+}

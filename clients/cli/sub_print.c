@@ -1,0 +1,124 @@
+#include "sub_print.h"
+
+#include "base64.h"
+#include "cli.h"
+#include "err.h"
+#include "limits.h"
+#include "table.h"
+#include "utf8.h"
+
+void sub_printer_init(struct sub_printer *p, struct buf *out, bool bare)
+{
+    *p = (struct sub_printer){.out = out, .bare = bare, .at_line_start = true};
+    buf_init(&p->open, KIB);
+}
+
+void sub_printer_free(struct sub_printer *p)
+{
+    buf_free(&p->open);
+}
+
+void sub_print_break(struct sub_printer *p)
+{
+    if (!p->at_line_start) buf_put_u8(p->out, '\n');
+    p->at_line_start = true;
+    buf_clear(&p->open);
+}
+
+static void put_name(struct sub_printer *p, int64_t seq, struct span name, const char *sign)
+{
+    buf_printf(p->out, "[%lld] ", (long long)seq);
+    cli_put_clean(p->out, name);
+    buf_put_str(p->out, sign);
+}
+
+// ---- rows ------------------------------------------------------------------------------------------------------
+
+struct row_printer {
+    struct buf *out;
+};
+
+static int put_member(void *ctx, struct span key, const struct jr *value)
+{
+    struct buf *out = ((struct row_printer *)ctx)->out;
+    if (span_is(key, "id")) return 0;
+    buf_put_str(out, "  ");
+    cli_put_clean(out, key);
+    buf_put_u8(out, '=');
+    if (jr_type(value) == JR_NULL) buf_put_str(out, "null");
+    return table_put_value(value, 0, out);
+}
+
+static int print_row(struct sub_printer *p, int64_t seq, struct span name, const char *sign, const struct jr *row)
+{
+    struct row_printer r = {p->out};
+    sub_print_break(p);
+    put_name(p, seq, name, sign);
+    int err = table_put_value(jr_type(row) == JR_OBJECT ? jr_get(row, "id") : row, 0, p->out);
+    if (err == 0) err = jr_each(row, put_member, &r);
+    buf_put_u8(p->out, '\n');
+    return err;
+}
+
+// ---- streams ---------------------------------------------------------------------------------------------------
+
+static void print_text(struct sub_printer *p, int64_t seq, struct span name, struct span text)
+{
+    if (!p->bare && (p->at_line_start || !span_equal(buf_span(&p->open), name))) {
+        sub_print_break(p);
+        put_name(p, seq, name, "> ");
+        buf_put_span(&p->open, name);
+        p->at_line_start = false;
+    }
+    if (text.n == 0) return;
+    cli_put_clean(p->out, text);
+    p->at_line_start = text.p[text.n - 1] == '\n';
+}
+
+static int print_bytes(struct sub_printer *p, int64_t seq, struct span name, struct span base64)
+{
+    struct buf bytes;
+    buf_init(&bytes, 32 * MIB);
+    int err = base64_decode(&bytes, base64);
+    if (err == 0 && utf8_valid(buf_span(&bytes))) {
+        print_text(p, seq, name, buf_span(&bytes));
+    } else if (err == 0) {
+        char words[64];
+        snprintf(words, sizeof words, "<%zu bytes>", bytes.n);
+        print_text(p, seq, name, SPAN_STR(words));
+    }
+    buf_free(&bytes);
+    return err;
+}
+
+static void print_state(struct sub_printer *p, int64_t seq, struct span name, const char *words)
+{
+    sub_print_break(p);
+    put_name(p, seq, name, words);
+    buf_put_u8(p->out, '\n');
+}
+
+// ---- values ----------------------------------------------------------------------------------------------------
+
+static int print_value(struct sub_printer *p, int64_t seq, struct span name, const struct jr *v, bool snapshot)
+{
+    const struct jr *member;
+    if ((member = jr_get(v, "added")) != NULL && !snapshot) return print_row(p, seq, name, " + ", member);
+    if ((member = jr_get(v, "changed")) != NULL && !snapshot) return print_row(p, seq, name, " ~ ", member);
+    if ((member = jr_get(v, "removed")) != NULL && !snapshot) return print_row(p, seq, name, " - ", member);
+    if (jr_get(v, "id") != NULL) return print_row(p, seq, name, snapshot ? " = " : " ? ", v);
+    if ((member = jr_get(v, "text")) != NULL) print_text(p, seq, name, jr_str(member));
+    if ((member = jr_get(v, "base64")) != NULL) return print_bytes(p, seq, name, jr_str(member));
+    if (jr_bool(jr_get(v, "created"), false)) print_state(p, seq, name, " created");
+    if (jr_bool(jr_get(v, "closed"), false)) print_state(p, seq, name, " closed");
+    if (jr_bool(jr_get(v, "deleted"), false)) print_state(p, seq, name, " deleted");
+    return 0;
+}
+
+int sub_print_values(struct sub_printer *p, int64_t seq, struct span name, const struct jr *values, bool snapshot)
+{
+    int err = 0;
+    for (size_t i = 0; i < jr_count(values) && err == 0; i++)
+        err = print_value(p, seq, name, jr_at(values, i), snapshot);
+    return err != 0 ? err : p->out->err;
+}

@@ -1,0 +1,214 @@
+// Applying effects: first all of them are checked against the state, then written. So damaged effects change nothing, and what
+// is written needs no way back but the transaction's.
+#include <assert.h>
+
+#include "effects.h"
+#include "err.h"
+#include "view.h"
+
+struct apply {
+    struct rows *r;
+    struct db_txn *txn;
+    const struct commit *c;
+    struct schema *schema; // the one that these rows are in
+    uint64_t rows, touched;
+    struct row_space old, new;
+};
+
+// ---- checking ------------------------------------------------------------------------------------------------------
+
+// Every cell was written by this commit, or is what it was before.
+static bool cell_fits(const struct apply *a, const struct column *col, size_t i)
+{
+    const struct cell *cell = &a->new.row.cells[i];
+    if (cell->seq == a->c->seq) return !(cell->v.null && col->not_null);
+    if (row_live(&a->old.row)) return cell->seq == a->old.row.cells[i].seq && value_equal(col->type, &cell->v, &a->old.row.cells[i].v);
+    return cell->seq == 0 && (col->type == COL_STREAM || value_equal(col->type, &cell->v, &col->fill));
+}
+
+static int check_row(struct apply *a, const struct effect_row *e)
+{
+    const struct table *t = schema_table_no(a->schema, e->table);
+    if (!t || e->record.n > ROW_BYTES_MAX || record_decode(&a->new, t, e->record)) return ERR_CORRUPT;
+    int err = row_current(a->r, a->txn, t, e->id, &a->old);
+    if (err) return err;
+    const struct row *old = &a->old.row, *new = &a->new.row;
+    if (old->deleted || new->seq != a->c->seq || new->version > a->schema->version || new->version < old->version) return ERR_CORRUPT;
+    for (size_t i = 0; i < new->count; i++)
+        if (!cell_fits(a, &t->columns[i], i)) return ERR_CORRUPT;
+    a->rows++;
+    return 0;
+}
+
+static int check_touch(struct apply *a, const struct effect_row *e)
+{
+    const struct table *t = schema_table_no(a->schema, e->table);
+    if (!t || !row_stands(a->r, a->txn, t->no, e->id)) return db_txn_err(a->txn) ? db_txn_err(a->txn) : ERR_CORRUPT;
+    a->touched++;
+    return 0;
+}
+
+static int check_schema(struct apply *a, struct span bytes)
+{
+    struct schema *s;
+    if (bytes.n == 0) {
+        a->schema = schema_ref(a->r->schema);
+        return 0;
+    }
+    int err = schema_decode(&s, bytes);
+    if (err) return err;
+    if (!schema_extends(s, a->r->schema)) {
+        schema_unref(s);
+        return ERR_CORRUPT;
+    }
+    a->schema = s;
+    return 0;
+}
+
+static int check(struct apply *a, struct span effects)
+{
+    struct effects e;
+    struct effect_row row;
+    int err = 0;
+    effects_open(&e, effects);
+    if (e.c.err || a->c->seq <= a->r->seq) return ERR_CORRUPT;
+    err = check_schema(a, e.schema);
+    while (!err && effects_next_row(&e, &row))
+        err = check_row(a, &row);
+    while (!err && effects_next_touch(&e, &row))
+        err = check_touch(a, &row);
+    return err ? err : effects_end(&e);
+}
+
+// ---- writing -------------------------------------------------------------------------------------------------------
+
+static void write_schema(struct apply *a, struct span bytes)
+{
+    struct key k = key_schema(a->schema->version);
+    if (bytes.n > 0) db_put(a->txn, rows_table(a->r, TABLE_SCHEMAS), key_span(&k), bytes);
+    schema_unref(a->r->schema);
+    a->r->schema = schema_ref(a->schema);
+}
+
+static const struct value *reference_of(const struct row *r, size_t column)
+{
+    return row_live(r) && !r->cells[column].v.null ? &r->cells[column].v : NULL;
+}
+
+static void write_references(struct apply *a, const struct table *t, struct uuid id)
+{
+    for (size_t i = 0; i < t->column_count; i++) {
+        struct reference ref = {.table = t->columns[i].references, .from_table = t->no, .from_column = (uint16_t)i, .from_id = id};
+        if (!ref.table) continue;
+        const struct value *before = reference_of(&a->old.row, i), *after = reference_of(&a->new.row, i);
+        if (before && after && uuid_equal(before->u, after->u)) continue;
+        if (before) {
+            ref.id = before->u;
+            struct key k = key_reference(&ref);
+            db_del(a->txn, rows_table(a->r, TABLE_ROWS), key_span(&k));
+        }
+        if (after) {
+            ref.id = after->u;
+            struct key k = key_reference(&ref);
+            db_put(a->txn, rows_table(a->r, TABLE_ROWS), key_span(&k), SPAN_LIT("\1"));
+        }
+    }
+}
+
+// The old record is copied first: writing ends the life of what was read.
+static int write_row(struct apply *a, const struct effect_row *e, struct buf *copy)
+{
+    const struct table *t = schema_table_no(a->schema, e->table);
+    struct key k = key_row(e->table, e->id);
+    struct span record;
+    int err = 0;
+    buf_clear(copy);
+    a->old.row = (struct row){.cells = a->old.cells};
+    if (record_current(a->r, a->txn, e->table, e->id, &record)) {
+        buf_put_span(copy, record);
+        err = copy->err ? copy->err : record_decode(&a->old, t, buf_span(copy));
+    }
+    if (!err) err = record_decode(&a->new, t, e->record);
+    if (err) return err;
+    if (a->old.row.exists) {
+        struct key h = key_history(e->table, e->id, a->old.row.seq);
+        db_put(a->txn, rows_table(a->r, TABLE_HISTORY), key_span(&h), buf_span(copy));
+    }
+    db_put(a->txn, rows_table(a->r, TABLE_ROWS), key_span(&k), e->record);
+    write_references(a, t, e->id);
+    return db_txn_err(a->txn);
+}
+
+static int write_rows(struct apply *a, struct effects *e, struct buf *commit)
+{
+    struct effect_row row;
+    struct buf copy;
+    int err = 0;
+    buf_init(&copy, ROW_BYTES_MAX);
+    while (!err && effects_next_row(e, &row)) {
+        err = write_row(a, &row, &copy);
+        commit_record_row(commit, row.table, row.id);
+    }
+    while (!err && effects_next_touch(e, &row))
+        commit_record_row(commit, row.table, row.id);
+    buf_free(&copy);
+    return err;
+}
+
+static int write_all(struct apply *a, struct span effects)
+{
+    struct effects e;
+    struct buf commit;
+    struct key k = key_commit(a->c->seq);
+    effects_open(&e, effects);
+    write_schema(a, e.schema);
+    buf_init(&commit, ENTRY_BYTES_MAX);
+    struct commit_head head = {.stamp = a->c->stamp,
+                               .arrival_ms = a->c->arrival_ms,
+                               .writer = a->c->writer,
+                               .schema = e.schema.n > 0,
+                               .touched = a->rows + a->touched};
+    commit_record_begin(&commit, &head);
+    int err = write_rows(a, &e, &commit);
+    if (!err) err = commit.err;
+    if (!err) db_put(a->txn, rows_table(a->r, TABLE_COMMITS), key_span(&k), buf_span(&commit));
+    buf_free(&commit);
+    a->r->seq = a->c->seq;
+    return err ? err : db_txn_err(a->txn);
+}
+
+// ---- views ---------------------------------------------------------------------------------------------------------
+
+// Once all rows are written, so that a view may read the state. The old images are the versions before this commit.
+static int advance_views(struct apply *a, struct span effects)
+{
+    struct effects e;
+    struct effect_row row;
+    int err = 0;
+    effects_open(&e, effects);
+    while (!err && effects_next_row(&e, &row)) {
+        const struct table *t = schema_table_no(a->schema, row.table);
+        err = row_at(a->r, a->txn, t, row.id, a->c->seq - 1, &a->old);
+        if (!err) err = record_decode(&a->new, t, row.record);
+        if (!err) views_row(a->r, a->c->seq, &(struct row_change){.table = t, .id = row.id, .old = &a->old.row, .new = &a->new.row});
+    }
+    while (!err && effects_next_touch(&e, &row)) {
+        const struct table *t = schema_table_no(a->schema, row.table);
+        err = row_current(a->r, a->txn, t, row.id, &a->new);
+        if (!err) views_row(a->r, a->c->seq, &(struct row_change){.table = t, .id = row.id, .old = &a->new.row, .new = &a->new.row});
+    }
+    if (!err) views_commit(a->r, a->txn, a->c->seq);
+    return err;
+}
+
+int rows_apply(struct rows *r, struct db_txn *txn, const struct commit *c, struct span effects)
+{
+    struct apply a = {.r = r, .txn = txn, .c = c};
+    assert(r && txn && c);
+    if (effects.n == 0) return 0;
+    int err = check(&a, effects);
+    if (!err) err = write_all(&a, effects);
+    if (!err && r->views.count > 0) err = advance_views(&a, effects);
+    schema_unref(a.schema);
+    return err;
+}

@@ -1,0 +1,43 @@
+// A row's stored record, and the row it decodes to.
+//
+//      format version, flags, varint schema version, varint seq,
+//      live:  varint columns, [per column: varint row seq - cell seq], null bitmap, the values that are not null
+//
+// The per-column list stands only where the cells do not all come from the row's own seq. A tombstone ends after the seq.
+#ifndef SEGUE_ROWS_RECORD_H
+#define SEGUE_ROWS_RECORD_H
+
+#include "schema.h"
+
+struct cell {
+    struct value v;
+    uint64_t seq; // the commit that wrote it; 0: none did, the value is the column's fill
+};
+
+struct row {
+    bool exists;  // false: nothing ever had this id; all else is zero
+    bool deleted; // a tombstone: no cells
+    uint64_t seq; // the commit that made this version
+    uint32_t version;
+    struct cell *cells; // as many as the schema's table has columns
+    size_t count;
+};
+
+static inline bool row_live(const struct row *r)
+{
+    return r->exists && !r->deleted;
+}
+
+// A row with its own room for cells: reused from row to row by whoever reads many.
+struct row_space {
+    struct row row;
+    struct cell cells[COLUMNS_MAX];
+};
+
+void record_encode(struct buf *out, const struct table *t, const struct row *r);
+// Strict: ERR_CORRUPT. Values point into `bytes`; columns that the record does not have are filled.
+int record_decode(struct row_space *out, const struct table *t, struct span bytes);
+// Only the head.
+int record_head(struct span bytes, bool *deleted, uint64_t *seq);
+
+#endif

@@ -1,0 +1,49 @@
+// A batch being decided: the state, and over it the rows that the batch's own operations have changed so far.
+#ifndef SEGUE_ROW_BATCH_H
+#define SEGUE_ROW_BATCH_H
+
+#include "store.h"
+
+// One row that the batch looked at closely.
+struct entry {
+    uint32_t table;
+    struct uuid id;
+    bool was_live;  // before the batch
+    bool loaded;    // `row` has its cells
+    bool changed;   // the batch makes a new version
+    bool touched;   // its stream changes
+    struct row row; // as the batch leaves it; cells and their spans are in the arena
+};
+
+struct rows_batch {
+    struct rows *r;
+    struct db_txn *txn;
+    struct commit c;
+    const struct rows_host *host;
+    struct schema *schema; // the store's, or the one that the batch publishes
+    bool publishes;
+    struct arena *arena;
+    struct buf scratch;     // encodes rows to know their size
+    struct row_space *room; // decodes stored rows; NULL until the first one
+    struct entry **entries;
+    size_t count, cap;
+    uint32_t *buckets; // index of an entry + 1; open addressing
+    size_t bucket_count;
+    uint64_t ids_made;
+    struct commit_head last_head; // of last_seq: one commit wrote many cells
+    uint64_t last_seq;
+};
+
+// The error of a failed arena allocation: the batch needs too much, or memory is exhausted.
+int batch_no_room(const struct rows_batch *b, struct problem *p);
+
+// What the batch already knows of a row; NULL: nothing.
+struct entry *batch_find(const struct rows_batch *b, uint32_t table, struct uuid id);
+// The same, made from the state where it is missing; its cells are not loaded.
+int batch_entry(struct rows_batch *b, const struct table *t, struct uuid id, struct entry **out, struct problem *p);
+// Loads the cells of a live row, or adds those of columns that a schema published by this batch has brought.
+int batch_load_cells(struct rows_batch *b, const struct table *t, struct entry *e, struct problem *p);
+// Does the row stand, as the batch would leave it?
+bool batch_row_stands(struct rows_batch *b, uint32_t table, struct uuid id);
+
+#endif

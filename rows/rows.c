@@ -1,0 +1,123 @@
+#include "rows.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "err.h"
+#include "sql.h"
+#include "store.h"
+
+static int load_schema(struct rows *r, struct db_txn *txn)
+{
+    struct db_iter it;
+    int err = 0;
+    db_iter_init(&it, txn, rows_table(r, TABLE_SCHEMAS));
+    if (db_iter_last(&it)) {
+        err = schema_decode(&r->schema, it.value);
+    } else {
+        r->schema = schema_empty();
+        if (!r->schema) err = ERR_NOMEM;
+    }
+    db_iter_end(&it);
+    return err;
+}
+
+static uint64_t last_commit(struct rows *r, struct db_txn *txn)
+{
+    struct db_iter it;
+    db_iter_init(&it, txn, rows_table(r, TABLE_COMMITS));
+    uint64_t seq = db_iter_last(&it) ? key_commit_parse(it.key) : 0;
+    db_iter_end(&it);
+    return seq;
+}
+
+int rows_open(struct rows **out, const struct rows_options *options, struct db_txn *txn)
+{
+    assert(out && options && options->host && txn);
+    struct rows *r = calloc(1, sizeof *r);
+    if (!r) return ERR_NOMEM;
+    r->first_table = options->first_table;
+    r->host = options->host;
+    int err = load_schema(r, txn);
+    if (!err) r->seq = last_commit(r, txn);
+    if (!err) err = db_txn_err(txn);
+    if (err) {
+        rows_close(r);
+        return err;
+    }
+    *out = r;
+    return 0;
+}
+
+void rows_close(struct rows *r)
+{
+    if (!r) return;
+    assert(r->views.count == 0 && r->views.subs == 0);
+    schema_unref(r->schema);
+    free(r->views.of_table);
+    free(r);
+}
+
+void rows_stream_path(struct buf *out, struct span table, struct uuid id, struct span column)
+{
+    char text[UUID_TEXT];
+    uuid_format(id, text);
+    buf_put_str(out, "rows/");
+    buf_put_span(out, table);
+    buf_put_u8(out, '/');
+    buf_put(out, text, UUID_TEXT);
+    buf_put_u8(out, '/');
+    buf_put_span(out, column);
+}
+
+struct sha256 rows_schema_hash(const struct rows *r)
+{
+    return r->schema->hash;
+}
+
+void rows_schema_sql(const struct rows *r, struct buf *out)
+{
+    schema_sql(r->schema, out);
+}
+
+void rows_schema_json(const struct rows *r, struct buf *out)
+{
+    schema_json(r->schema, out);
+}
+
+int rows_schema_check(struct span sql, struct problem *p)
+{
+    struct ast_schema *ast;
+    struct schema *built = NULL;
+    int err = sql_parse_schema(sql, &ast, p);
+    if (err) return err;
+    struct schema *before = schema_empty();
+    err = before ? 0 : ERR_NOMEM;
+    if (!err) err = schema_build(&built, ast, before, 0, p);
+    schema_unref(built);
+    schema_unref(before);
+    sql_schema_free(ast);
+    return err;
+}
+
+struct rows_counts rows_counts(const struct rows *r)
+{
+    return (struct rows_counts){.views = r->views.count, .subs = r->views.subs};
+}
+
+// Every byte that is kept follows from the commits alone, so the tables' own bytes are the logical state.
+int rows_hash(struct rows *r, struct db_txn *txn, struct digest *d)
+{
+    for (int table = 0; table < ROWS_TABLE_COUNT; table++) {
+        struct db_iter it;
+        db_iter_init(&it, txn, rows_table(r, table));
+        for (bool more = db_iter_first(&it); more; more = db_iter_next(&it)) {
+            uint64_t sizes[2] = {it.key.n, it.value.n};
+            digest_update(d, SPAN(sizes, sizeof sizes));
+            digest_update(d, it.key);
+            digest_update(d, it.value);
+        }
+        db_iter_end(&it);
+    }
+    return db_txn_err(txn);
+}

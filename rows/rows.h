@@ -1,0 +1,159 @@
+// The versioned row store of one app. This header is the table of contents of the folder.
+//
+// A table's rows have an `id` (UUID) and typed columns. Current rows are one compact record each; superseded versions stay in
+// history by seq, so that anything can be read as of a commit. Concurrent writes merge per column by hybrid-clock stamp
+// (last writer wins; equal stamps: the greater writer id); delete wins over a concurrent update.
+//
+//      decide (batch overlay) -> effects -> apply -> [journal barrier] -> publish (views, feeds)
+//
+// Threads: the app's owner for everything. Nothing here waits. The store knows nothing of streams and blobs but what its host tells it.
+#ifndef SEGUE_ROWS_H
+#define SEGUE_ROWS_H
+
+#include "buf.h"
+#include "commit.h"
+#include "digest.h"
+#include "feed.h"
+#include "limits.h"
+#include "problem.h"
+
+struct db_txn;
+struct rows;
+
+#define ROWS_TABLES "rows", "row_history", "row_commits", "schemas" // the database tables it needs, in this order
+#define ROWS_TABLE_COUNT 4
+
+// What rows need to know of the stores beside them. All calls on the owner's thread, during a call of this store.
+struct rows_host {
+    void *ctx;
+    // While deciding. A `stream` column of a new row: its stream comes to be; of a deleted row: it goes.
+    int (*stream_create)(void *ctx, struct span path, struct problem *p);
+    int (*stream_delete)(void *ctx, struct span path, struct problem *p);
+    // A `blob` column is given this digest: 0, or ERR_BLOB_NOT_FOUND.
+    int (*blob_link)(void *ctx, const struct sha256 *digest, struct problem *p);
+    // While showing a row as of `seq`. False: not known (shown as null members).
+    bool (*stream_at)(void *ctx, struct db_txn *txn, struct span path, uint64_t seq, uint64_t *offset, bool *closed);
+    bool (*blob_at)(void *ctx, struct db_txn *txn, const struct sha256 *digest, uint64_t *size, char type[STREAM_TYPE_MAX + 1]);
+};
+
+struct rows_options {
+    int first_table;
+    const struct rows_host *host; // outlives the store
+};
+
+int rows_open(struct rows **out, const struct rows_options *options, struct db_txn *txn);
+void rows_close(struct rows *r); // every sub has detached, every query is closed; NULL is fine
+
+// The path of the stream that a `stream` column owns: rows/<table>/<id>/<column>. Appends to `out`.
+void rows_stream_path(struct buf *out, struct span table, struct uuid id, struct span column);
+
+// ---- schema --------------------------------------------------------------------------------------------------------
+
+// The current schema: the SHA-256 of its canonical form (all zero before the first), and its canonical SQL text.
+struct sha256 rows_schema_hash(const struct rows *r);
+void rows_schema_sql(const struct rows *r, struct buf *out);
+// {"hash":"…","tables":[{"name":…,"columns":[{"name","type","not_null","default"?,"references"?}]}]}
+void rows_schema_json(const struct rows *r, struct buf *out);
+
+// ---- operations as they come: before a column's type is known ------------------------------------------------------
+
+enum row_value_kind { ROW_NULL, ROW_BOOL, ROW_INT, ROW_REAL, ROW_TEXT, ROW_JSON };
+
+struct row_value {
+    enum row_value_kind kind;
+    union {
+        bool b;
+        int64_t i;
+        double d;
+        struct span s; // ROW_TEXT: UTF-8; ROW_JSON: canonical JSON text of an object or array
+    };
+};
+
+struct row_column {
+    struct span name;
+    struct row_value value;
+};
+
+enum row_op_kind { ROW_INSERT, ROW_UPDATE, ROW_DELETE };
+
+struct row_op {
+    enum row_op_kind kind;
+    struct span table;
+    bool has_id; // an insert without one gets one made of the commit's seed and arrival
+    struct uuid id;
+    const struct row_column *columns; // insert and update; a column that is not named keeps its value, or gets its default
+    size_t column_count;
+};
+
+// ---- deciding ------------------------------------------------------------------------------------------------------
+
+// The row part of one batch being decided: sees the state and the batch's own earlier operations, changes neither.
+struct rows_batch;
+// `host` may differ from the store's own in its ctx: its decide calls concern this batch. NULL: no memory.
+struct rows_batch *rows_decide(struct rows *r, struct db_txn *txn, const struct commit *c, const struct rows_host *host);
+void rows_batch_free(struct rows_batch *b); // NULL is fine
+
+// ERR_NO_SUCH_TABLE, ERR_NO_SUCH_COLUMN, ERR_WRONG_TYPE, ERR_BAD_VALUE, ERR_NOT_NULL, ERR_ROW_EXISTS, ERR_NO_SUCH_ROW, ERR_TOO_LARGE, or the host's.
+// An update of a row deleted by a commit that the writer had not seen (seq > base) is accepted and changes nothing: delete wins. *id (may be NULL) is the row's.
+int rows_decide_op(struct rows_batch *b, const struct row_op *op, struct uuid *id, struct problem *p);
+// Is this stream path one that a row owns, as the batch would leave it? For rows/<table>/<id>/<column>: 0, or ERR_NO_SUCH_ROW / _TABLE / _COLUMN / ERR_BAD_VALUE.
+// With `touch`, readers of the row are told of it as changed (its stream closes), though no cell is.
+int rows_decide_stream(struct rows_batch *b, struct span path, bool touch, struct problem *p);
+// Publishes a schema: ERR_BAD_SQL, ERR_UNSUPPORTED_SQL (with the position in the text), ERR_BAD_SCHEMA, ERR_SCHEMA_NOT_ADDITIVE. The same schema again is no change.
+int rows_decide_schema(struct rows_batch *b, struct span sql, struct problem *p);
+// The constraints that concern the batch as a whole: references in both directions. Call once, at the end.
+int rows_decide_end(struct rows_batch *b, struct problem *p);
+// Appends the encoded effects: complete new records, self-contained.
+void rows_decide_effects(struct rows_batch *b, struct buf *effects);
+
+// Checks a schema without publishing it; any thread.
+int rows_schema_check(struct span sql, struct problem *p);
+
+// ---- applying ------------------------------------------------------------------------------------------------------
+
+// Deterministic; used live, in recovery and in replays. Views are advanced, but nothing is shown before rows_publish. ERR_CORRUPT: effects that do not fit the state.
+int rows_apply(struct rows *r, struct db_txn *txn, const struct commit *c, struct span effects);
+// Everything applied is durable now: makes view changes visible, tells their feeds.
+void rows_publish(struct rows *r, struct db_txn *txn, uint64_t seq);
+
+// ---- queries -------------------------------------------------------------------------------------------------------
+
+// A compiled select: immutable, refcounted. select * | columns from table [where column op constant|$n and …] [order by …] [limit n].
+// Operators = <> != < <= > >=, is [not] null. `id` is always part of the result. Order: as asked, then by id. Without `order by`: by id.
+struct query;
+// Stays valid when a later schema is published (schemas only grow). Parameters are bound here.
+int query_compile(struct rows *r, struct span sql, const struct row_value *params, size_t param_count, struct query **out, struct problem *p);
+struct query *query_ref(struct query *q);
+void query_unref(struct query *q); // NULL is fine
+
+// Reads a result in pieces as of one seq; holds no transaction between calls, so commits may come between pieces.
+struct query_run;
+// `at`: the seq; that it is given out and visible is the caller's to know, for not every commit comes by here.
+int query_open(struct rows *r, struct db_txn *txn, struct query *q, uint64_t at, struct query_run **out, struct problem *p);
+// Emits the next rows, each one JSON object, about `budget` bytes; none at times, while it is still looking. *done: that was all.
+// ERR_QUERY_TOO_EXPENSIVE, ERR_RESULT_TOO_LARGE.
+int query_next(struct query_run *run, struct db_txn *txn, size_t budget, struct feed_sink *sink, bool *done);
+void query_close(struct query_run *run); // NULL is fine
+
+// ---- feed ----------------------------------------------------------------------------------------------------------
+
+// A reader of the query's live view; equal queries share one view. The sub's `wake` and `owner` are the caller's to fill. The snapshot's values
+// are rows; the values of changes, which a client applies one after the other (PROTOCOL.md, "row changes"):
+//   {"added":{row},"at":i}  {"changed":{row},"at":i,"was":j}  {"removed":"id","was":j}
+// with positions where the query has an `order by`; without, no "at" and "was". A row that enters a limited window pushes another out: both are said.
+// "was" is where the row stood in the list as the steps before have left it, "at" where it stands once this step is done.
+// ERR_QUERY_TOO_EXPENSIVE, ERR_RESULT_TOO_LARGE: also later, from the feed, where an ordered result grows past its bounds.
+int rows_attach(struct rows *r, struct db_txn *txn, struct query *q, struct feed_sub **out, struct problem *p);
+
+// ---- checks --------------------------------------------------------------------------------------------------------
+
+// Feeds the logical state (schemas, current rows, history, commits) into `d`, in one order.
+int rows_hash(struct rows *r, struct db_txn *txn, struct digest *d);
+
+// Counts for metrics.
+struct rows_counts {
+    uint64_t views, subs;
+};
+struct rows_counts rows_counts(const struct rows *r);
+
+#endif

@@ -1,0 +1,70 @@
+// A schema version in memory: immutable, refcounted, its tables and columns numbered for good.
+//
+// Schemas only grow: a table keeps its number (from 1) and a column its place, so stored rows are read by the current
+// schema whatever version they were written in. `id` is no column of that list: it is part of a row's name.
+#ifndef SEGUE_ROWS_SCHEMA_H
+#define SEGUE_ROWS_SCHEMA_H
+
+#include "value.h"
+
+#define COLUMN_ID (-1)   // where a column number may mean `id`
+#define COLUMN_NONE (-2) // no such column
+
+enum default_kind { DEFAULT_NONE, DEFAULT_CONST, DEFAULT_NOW, DEFAULT_UUID };
+
+struct column {
+    struct span name;
+    enum col_type type;
+    bool not_null;
+    uint32_t references; // a table's number; 0: none
+    enum default_kind has_default;
+    struct value def;  // of DEFAULT_CONST
+    struct value fill; // what rows read that were written before the column was: the default as of its publication, or null
+};
+
+struct table {
+    uint32_t no;
+    struct span name;
+    struct column *columns; // in the order in which they came to be
+    size_t column_count;
+    uint16_t *by_name; // the same, sorted by name
+};
+
+struct schema {
+    uint32_t refs;
+    uint32_t version;     // 1 is the first published; 0: the empty one before it
+    struct table *tables; // table `no` is tables[no - 1]
+    size_t table_count;
+    uint16_t *by_name;
+    struct sha256 hash; // of the canonical text
+    struct arena *arena;
+};
+
+struct schema *schema_empty(void); // what stands before the first publication: no tables, the hash all zero. NULL: no memory
+struct schema *schema_ref(struct schema *s);
+void schema_unref(struct schema *s); // NULL is fine
+
+const struct table *schema_table(const struct schema *s, struct span name); // NULL: none
+const struct table *schema_table_no(const struct schema *s, uint64_t no);   // NULL: none
+// A column's place, COLUMN_ID, or COLUMN_NONE.
+int table_column(const struct table *t, struct span name);
+
+// Checks what was parsed and numbers it: what `before` has keeps its number. ERR_BAD_SCHEMA, ERR_SCHEMA_NOT_ADDITIVE, ERR_WRONG_TYPE, ERR_BAD_VALUE.
+// `arrival_ms` is what now() means to the rows that a new column finds. The version is the one after `before`.
+int schema_build(struct schema **out, const struct ast_schema *ast, const struct schema *before, uint64_t arrival_ms, struct problem *p);
+
+// Is `after` what `before` could grow to? Numbers and meanings kept, and what is new lets old rows be.
+bool schema_extends(const struct schema *after, const struct schema *before);
+
+// The canonical text: tables and columns by name, so that their order in the source makes no other schema.
+void schema_sql(const struct schema *s, struct buf *out);
+void schema_json(const struct schema *s, struct buf *out);
+
+// The stored form; decoding is strict: ERR_CORRUPT.
+void schema_encode(const struct schema *s, struct buf *out);
+int schema_decode(struct schema **out, struct span bytes);
+
+// For the files of this module: sorts by name and computes the hash. ERR_NOMEM, ERR_TOO_LARGE, ERR_EXISTS: a name twice.
+int schema_finish(struct schema *s);
+
+#endif

@@ -1,0 +1,86 @@
+#include "show.h"
+
+#include <assert.h>
+
+#include "err.h"
+
+static void show_stream(struct jw *w, struct rows *r, struct db_txn *txn, const struct table *t, struct uuid id, const struct column *c,
+                        uint64_t seq)
+{
+    struct buf path;
+    uint64_t offset = 0;
+    bool closed = false;
+    buf_init(&path, STREAM_PATH_MAX);
+    rows_stream_path(&path, t->name, id, c->name);
+    bool known = !path.err && r->host->stream_at(r->host->ctx, txn, buf_span(&path), seq, &offset, &closed);
+    jw_object(w);
+    jw_key(w, "stream");
+    jw_str(w, buf_span(&path));
+    jw_key(w, "offset");
+    if (known) {
+        jw_uint(w, offset);
+    } else {
+        jw_null(w);
+    }
+    jw_key(w, "closed");
+    if (known) {
+        jw_bool(w, closed);
+    } else {
+        jw_null(w);
+    }
+    jw_end(w);
+    if (path.err) w->out->err = path.err;
+    buf_free(&path);
+}
+
+static void show_blob(struct jw *w, struct rows *r, struct db_txn *txn, const struct value *v)
+{
+    char hex[SHA256_HEX], type[STREAM_TYPE_MAX + 1] = "";
+    uint64_t size = 0;
+    if (v->null) {
+        jw_null(w);
+        return;
+    }
+    bool known = r->host->blob_at(r->host->ctx, txn, &v->h, &size, type);
+    hex_format(hex, SPAN(v->h.b, SHA256_BYTES));
+    jw_object(w);
+    jw_key(w, "blob");
+    jw_str(w, SPAN(hex, SHA256_HEX));
+    jw_key(w, "size");
+    if (known) {
+        jw_uint(w, size);
+    } else {
+        jw_null(w);
+    }
+    jw_key(w, "type");
+    if (known) {
+        jw_cstr(w, type);
+    } else {
+        jw_null(w);
+    }
+    jw_end(w);
+}
+
+void show_row(struct jw *w, struct rows *r, struct db_txn *txn, const struct query *q, struct uuid id, const struct row *row, uint64_t seq)
+{
+    const struct table *t = schema_table_no(r->schema, q->table);
+    char text[UUID_TEXT];
+    assert(t && row_live(row));
+    uuid_format(id, text);
+    jw_object(w);
+    jw_key(w, "id");
+    jw_str(w, SPAN(text, UUID_TEXT));
+    for (size_t i = 0; i < q->column_count; i++) {
+        const struct column *c = &t->columns[q->columns[i]];
+        const struct value *v = &row->cells[q->columns[i]].v;
+        jw_key_span(w, c->name);
+        if (c->type == COL_STREAM) {
+            show_stream(w, r, txn, t, id, c, seq);
+        } else if (c->type == COL_BLOB) {
+            show_blob(w, r, txn, v);
+        } else {
+            value_json(w, c->type, v);
+        }
+    }
+    jw_end(w);
+}

@@ -1,0 +1,65 @@
+// The row store's inside: what its files share.
+#ifndef SEGUE_ROWS_STORE_H
+#define SEGUE_ROWS_STORE_H
+
+#include "db.h"
+#include "record.h"
+#include "row_keys.h"
+#include "rows.h"
+
+enum { TABLE_ROWS, TABLE_HISTORY, TABLE_COMMITS, TABLE_SCHEMAS }; // added to options.first_table
+
+struct view;
+
+struct rows {
+    int first_table;
+    const struct rows_host *host;
+    struct schema *schema; // the current one
+    uint64_t seq;          // the last commit applied that had effects here; 0: none
+    struct {
+        struct view **of_table; // lists, by a table's number
+        size_t tables;
+        struct view *moved; // those whose window the commit being applied has moved
+        struct view *dirty; // those with changes not published yet
+        uint64_t count, subs;
+        size_t ring_bytes; // of all rings together
+    } views;
+};
+
+static inline int rows_table(const struct rows *r, int table)
+{
+    return r->first_table + table;
+}
+
+// ---- reading versions ----------------------------------------------------------------------------------------------
+
+// The current record of a row, tombstones included. False: none, or the transaction failed.
+bool record_current(struct rows *r, struct db_txn *txn, uint32_t table, struct uuid id, struct span *record);
+// The record as of a commit: what the row was when `at` was the last.
+bool record_at(struct rows *r, struct db_txn *txn, uint32_t table, struct uuid id, uint64_t at, struct span *record);
+// The same, decoded; out->row.exists says whether there was one. 0, ERR_CORRUPT, or the transaction's error.
+int row_current(struct rows *r, struct db_txn *txn, const struct table *t, struct uuid id, struct row_space *out);
+int row_at(struct rows *r, struct db_txn *txn, const struct table *t, struct uuid id, uint64_t at, struct row_space *out);
+// Does a row stand in this table now?
+bool row_stands(struct rows *r, struct db_txn *txn, uint32_t table, struct uuid id);
+
+// What a commit left about itself; false: no such commit, or damaged.
+bool commit_head_of(struct rows *r, struct db_txn *txn, uint64_t seq, struct commit_head *head);
+
+// Ids in order, each once: what a set of commits touched in one table.
+struct id_set {
+    struct uuid *ids;
+    size_t n, cap;
+    bool sorted;
+};
+int id_set_add(struct id_set *set, struct uuid id); // ERR_NOMEM
+void id_set_sort(struct id_set *set);               // and removes what is there twice
+bool id_set_has(const struct id_set *set, struct uuid id);
+void id_set_free(struct id_set *set);
+
+// Walks the commits in (from, to] and adds the rows of `table` they touched, until at least `rows_max` were seen or `commits_max`
+// commits were read. *reached: the last seq that was taken in whole. 0, ERR_CORRUPT, ERR_NOMEM, or the transaction's error.
+int touched_rows(struct rows *r, struct db_txn *txn, uint32_t table, uint64_t from, uint64_t to, size_t rows_max, size_t commits_max,
+                 struct id_set *out, uint64_t *reached);
+
+#endif

@@ -1,0 +1,30 @@
+// The API surfaces: one api_*.c per path of PROTOCOL.md, each handler named in routes.c.
+#ifndef SEGUE_API_H
+#define SEGUE_API_H
+
+#include "app.h"
+#include "http.h"
+#include "server.h"
+#include "session.h"
+
+extern const struct handler api_schema_get, api_schema_put;
+extern const struct handler api_batch_post;
+extern const struct handler api_query_get, api_query_post;
+extern const struct handler api_subscribe_get;
+extern const struct handler api_sync_get;
+extern const struct handler api_stream_put, api_stream_post, api_stream_get, api_stream_head;
+extern const struct handler api_blob_put, api_blob_get, api_blob_head;
+extern const struct handler api_upload_post, api_upload_head, api_upload_patch, api_upload_delete;
+extern const char upload_fields[];        // of every reply under /uploads
+void upload_options(struct request *r);   // further fields of the reply to OPTIONS there
+extern const struct handler api_llm_post, api_llm_get, api_llm_delete;
+extern const struct handler api_healthz_get, api_metrics_get;
+
+// The JSON of an accepted batch's fate, and its members for those who add their own.
+void fate_json(struct buf *out, const struct fate *f, size_t ops);
+struct jw;
+void fate_members(struct jw *w, const struct fate *f, size_t ops);
+// The reply to a rejected batch, or one that met an error.
+void reply_fate_problem(struct request *r, const struct fate *f);
+
+#endif

@@ -1,0 +1,220 @@
+// GET and POST /apps/<app>/query: a select, answered as of one commit, in pieces as the socket takes them.
+//
+//   GET  ?sql=…&p1=…&p2=…&as_of=<seq>          parameters are texts, read as the type that they are compared with
+//   POST {"sql":"…","params":[…],"as_of":n}
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "api.h"
+#include "err.h"
+#include "json_read.h"
+#include "log.h"
+
+struct result_stream {
+    struct app_user user; // first
+    struct request *r;
+    struct query *query;
+    struct query_run *run;
+    bool any;  // a row was sent
+    bool done; // the last row was
+};
+
+// What is asked, gathered from either form.
+struct question {
+    struct span sql;
+    struct row_value params[QUERY_PARAMS_MAX];
+    size_t param_count;
+    uint64_t at;
+};
+
+static void let_go(struct result_stream *q)
+{
+    query_close(q->run);
+    query_unref(q->query);
+    q->run = NULL;
+    q->query = NULL;
+    app_user_remove(&q->user);
+}
+
+static void on_reset(struct app_user *u, int err)
+{
+    struct result_stream *q = (struct result_stream *)u;
+    (void)err;
+    let_go(q);
+    if (!q->done) reply_break(q->r); // an answer cut short must not look whole
+}
+
+// ---- sending ----
+
+struct piece {
+    struct feed_sink sink; // first
+    struct buf b;
+    struct result_stream *q;
+};
+
+static int emit(struct feed_sink *sink, struct bytes *value)
+{
+    struct piece *k = (struct piece *)sink;
+    buf_put_str(&k->b, k->q->any ? ",\n" : "\n");
+    buf_put_span(&k->b, bytes_span(value));
+    k->q->any = true;
+    return k->b.err;
+}
+
+static void send_more(struct request *r)
+{
+    struct result_stream *q = r->data;
+    bool room = true;
+    while (room && q->run != NULL && !q->done) {
+        struct piece k = {.sink = {.emit = emit}, .q = q};
+        buf_init(&k.b, PART_BYTES_MAX + 4 * ROW_BYTES_MAX);
+        int err = query_next(q->run, app_txn(r->app), PART_BYTES_MAX, &k.sink, &q->done);
+        if (err == 0 && q->done) buf_put_str(&k.b, "\n]}\n");
+        if (err == 0) err = k.b.err;
+        if (err == 0) room = reply_write_span(r, buf_span(&k.b));
+        buf_free(&k.b);
+        if (err == 0) continue;
+        log_warn("query", "a result broke off", LF_UINT("request", request_id(r)), LF_ERR(err));
+        let_go(q);
+        reply_break(r);
+        return;
+    }
+    if (!q->done) return;
+    let_go(q);
+    reply_end(r);
+}
+
+static int answer(struct request *r, const struct question *a, struct problem *p)
+{
+    struct rows *rows = app_rows(r->app);
+    struct query *query;
+    struct query_run *run;
+    if (a->at > app_visible(r->app)) return problem_set(p, ERR_SEQ_AHEAD, -1, "the last commit is %llu", (unsigned long long)app_visible(r->app));
+    int err = query_compile(rows, a->sql, a->params, a->param_count, &query, p);
+    if (err != 0) return err;
+    err = query_open(rows, app_txn(r->app), query, a->at, &run, p);
+    struct result_stream *q = err == 0 ? calloc(1, sizeof *q) : NULL;
+    if (q == NULL) {
+        if (err == 0) query_close(run);
+        query_unref(query);
+        return err != 0 ? err : ERR_NOMEM;
+    }
+    app_user_add(r->app, &q->user, on_reset);
+    q->r = r;
+    q->query = query;
+    q->run = run;
+    r->data = q;
+    char head[64];
+    int n = snprintf(head, sizeof head, "{\"seq\":%llu,\"rows\":[", (unsigned long long)a->at);
+    reply_start(r, 200);
+    reply_header(r, "Cache-Control", "no-store");
+    reply_stream(r, "application/json", -1);
+    reply_write_span(r, SPAN(head, n));
+    send_more(r);
+    return 0;
+}
+
+// ---- asking ----
+
+static int parse_seq(struct span text, uint64_t *out)
+{
+    uint64_t v = 0;
+    if (text.n == 0 || text.n > 18) return ERR_BAD_PARAMETER;
+    for (size_t i = 0; i < text.n; i++) {
+        if (text.p[i] < '0' || text.p[i] > '9') return ERR_BAD_PARAMETER;
+        v = 10 * v + (text.p[i] - '0');
+    }
+    *out = v;
+    return 0;
+}
+
+// A copy of the decoded parameter in `arena`, whose memory does not move because it is reserved at once.
+static int copy_param(struct request *r, const char *name, struct buf *arena, struct span *out)
+{
+    struct buf scratch;
+    struct span value;
+    buf_init(&scratch, HTTP_TARGET_MAX);
+    int found = request_param(r, name, &scratch, &value);
+    if (found == 1) {
+        *out = SPAN(arena->p + arena->n, value.n);
+        buf_put_span(arena, value);
+        if (arena->err != 0) found = arena->err;
+    }
+    buf_free(&scratch);
+    return found;
+}
+
+static int ask_get(struct request *r, struct question *a, struct buf *arena, struct problem *p)
+{
+    struct span text;
+    if (buf_reserve(arena, HTTP_TARGET_MAX) == NULL) return ERR_NOMEM;
+    int found = copy_param(r, "sql", arena, &a->sql);
+    if (found <= 0) return problem_set(p, found < 0 ? found : ERR_BAD_PARAMETER, -1, "the parameter \"sql\" is missing or broken");
+    for (a->param_count = 0; a->param_count < QUERY_PARAMS_MAX; a->param_count++) {
+        char name[16];
+        snprintf(name, sizeof name, "p%zu", a->param_count + 1);
+        found = copy_param(r, name, arena, &text);
+        if (found < 0) return problem_set(p, found, -1, "the parameter \"%s\" is broken", name);
+        if (found == 0) break;
+        a->params[a->param_count] = (struct row_value){.kind = ROW_TEXT, .s = text};
+    }
+    found = copy_param(r, "as_of", arena, &text);
+    if (found < 0 || (found == 1 && parse_seq(text, &a->at) != 0)) return problem_set(p, ERR_BAD_PARAMETER, -1, "\"as_of\" is not a seq");
+    return 0;
+}
+
+static int ask_post(const struct jr *root, struct question *a, struct buf *arena, struct problem *p)
+{
+    const struct jr *params = jr_get(root, "params"), *at = jr_get(root, "as_of");
+    a->sql = jr_str(jr_get(root, "sql"));
+    if (a->sql.n == 0) return problem_set(p, ERR_BAD_REQUEST, -1, "\"sql\" is missing");
+    if (params != NULL && jr_type(params) != JR_ARRAY) return problem_set(p, ERR_BAD_REQUEST, -1, "\"params\" is not an array");
+    if (at != NULL && (jr_type(at) != JR_INT || jr_int(at, -1) < 0)) return problem_set(p, ERR_BAD_REQUEST, -1, "\"as_of\" is not a seq");
+    if (at != NULL) a->at = (uint64_t)jr_int(at, 0);
+    a->param_count = jr_count(params);
+    if (a->param_count > QUERY_PARAMS_MAX) return problem_set(p, ERR_TOO_LARGE, -1, "a query has at most %d parameters", QUERY_PARAMS_MAX);
+    if (buf_reserve(arena, arena->max) == NULL) return ERR_NOMEM;
+    for (size_t i = 0; i < a->param_count; i++) {
+        int err = batch_value_from_json(jr_at(params, i), arena, &a->params[i]);
+        if (err != 0) return err;
+    }
+    return 0;
+}
+
+static int ask(struct request *r, struct question *a, struct buf *arena, struct jr_tree **tree, struct problem *p)
+{
+    if (app_txn(r->app) == NULL) return ERR_BUSY;
+    a->at = app_visible(r->app);
+    if (r->method != METHOD_POST) return ask_get(r, a, arena, p);
+    int err = jr_parse(tree, buf_span(&r->body), p);
+    return err != 0 ? err : ask_post(jr_root(*tree), a, arena, p);
+}
+
+static void query_begin(struct request *r)
+{
+    struct problem p = PROBLEM_NONE;
+    struct jr_tree *tree = NULL;
+    struct question *a = calloc(1, sizeof *a);
+    struct buf arena;
+    buf_init(&arena, 4 * HTTP_TARGET_MAX);
+    int err = a == NULL ? ERR_NOMEM : ask(r, a, &arena, &tree, &p);
+    if (err == 0) err = answer(r, a, &p);
+    if (err != 0) {
+        problem_set(&p, err, -1, "%s", err_text(err));
+        reply_problem(r, &p);
+    }
+    jr_free(tree);
+    buf_free(&arena);
+    free(a);
+}
+
+static void query_done(struct request *r)
+{
+    struct result_stream *q = r->data;
+    if (q == NULL) return;
+    let_go(q);
+    free(q);
+}
+
+const struct handler api_query_get = {.begin = query_begin, .drain = send_more, .done = query_done};
+const struct handler api_query_post = {.begin = query_begin, .drain = send_more, .done = query_done, .body_max = 2 * HTTP_TARGET_MAX};

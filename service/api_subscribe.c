@@ -1,0 +1,204 @@
+// GET /apps/<app>/subscribe: a session carried by server-sent events (WHATWG HTML, "Server-sent events"), so that curl and a
+// browser's EventSource can follow an app with nothing else.
+//
+//   ?query=SQL  ?query.NAME=SQL  p.NAME.1=VALUE  ?stream=PATH  ?stream.NAME=PATH@OFFSET  ?upload.NAME=ID  cursor=CURSOR
+//
+// Each message is one event: its JSON as `data`, its cursor, if it carries one, as `id`. EventSource gives the last id back as
+// Last-Event-ID when it connects again, and the session goes on from there.
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "api.h"
+#include "err.h"
+#include "json_write.h"
+
+struct sse {
+    struct session *session;
+    struct request *r;
+    bool over;
+};
+
+// ---- the carrier ----
+
+static void heartbeat(struct request *r)
+{
+    // A comment: keeps proxies from closing the connection, and finds out that the peer is gone.
+    reply_write_span(r, SPAN_LIT(":\n\n"));
+    request_timer(r, server_heartbeat_ms(r->server), heartbeat);
+}
+
+static bool sse_send(void *carrier, struct span message, const char *cursor)
+{
+    struct sse *sse = carrier;
+    struct buf b;
+    buf_init(&b, message.n + 256);
+    if (cursor != NULL) buf_printf(&b, "id: %s\n", cursor);
+    buf_put_str(&b, "data: ");
+    buf_put_span(&b, message); // JSON text has no line breaks of its own
+    buf_put_str(&b, "\n\n");
+    struct bytes *event = buf_take(&b);
+    buf_free(&b);
+    if (event == NULL) {
+        reply_break(sse->r);
+        return true;
+    }
+    bool room = reply_write(sse->r, event);
+    bytes_unref(event);
+    request_timer(sse->r, server_heartbeat_ms(sse->r->server), heartbeat);
+    return room;
+}
+
+static void sse_end(void *carrier, int err)
+{
+    struct sse *sse = carrier;
+    struct buf b;
+    struct jw w;
+    sse->over = true;
+    buf_init(&b, 4 * KIB);
+    buf_put_str(&b, "data: ");
+    jw_init(&w, &b);
+    jw_object(&w);
+    jw_key(&w, "type"), jw_cstr(&w, "error");
+    jw_key(&w, "code"), jw_cstr(&w, err_wire(err));
+    jw_key(&w, "detail"), jw_cstr(&w, err_text(err));
+    jw_end(&w);
+    buf_put_str(&b, "\n\n");
+    reply_write_span(sse->r, buf_span(&b));
+    buf_free(&b);
+    reply_end(sse->r);
+}
+
+static const struct session_carrier sse_carrier = {.send = sse_send, .end = sse_end};
+
+// ---- the parameters ----
+
+// "query" and "query.NAME" alike; the name of one that has none is its letter and its number.
+static bool names(struct span param, const char *kind, char letter, size_t number, char name[80])
+{
+    size_t n = strlen(kind);
+    if (!span_starts(param, kind)) return false;
+    struct span rest = span_sub(param, n, SIZE_MAX);
+    if (rest.n == 0) return snprintf(name, 80, "%c%zu", letter, number) > 0;
+    if (rest.p[0] != '.' || rest.n > 70) return false;
+    return snprintf(name, 80, "%.*s", (int)rest.n - 1, (const char *)rest.p + 1) >= 0;
+}
+
+static int add_query(struct sse *sse, const char *name, struct span sql, struct problem *p)
+{
+    struct row_value params[QUERY_PARAMS_MAX];
+    struct buf scratch[QUERY_PARAMS_MAX];
+    size_t count = 0;
+    int found = 1;
+    while (found == 1 && count < QUERY_PARAMS_MAX) {
+        char param[128];
+        struct span value;
+        snprintf(param, sizeof param, "p.%s.%zu", name, count + 1);
+        buf_init(&scratch[count], HTTP_TARGET_MAX);
+        found = request_param(sse->r, param, &scratch[count], &value);
+        if (found == 1) params[count] = (struct row_value){.kind = ROW_TEXT, .s = value};
+        if (found == 1) count++;
+        else buf_free(&scratch[count]);
+    }
+    int err = found < 0 ? problem_set(p, found, -1, "a parameter of the query \"%s\" is broken", name) : session_query(sse->session, SPAN_STR(name), sql, params, count, p);
+    while (count > 0)
+        buf_free(&scratch[--count]);
+    return err;
+}
+
+// PATH or PATH@OFFSET: only digits behind the last '@' are an offset.
+static int add_stream(struct sse *sse, const char *name, struct span value, struct problem *p)
+{
+    uint64_t offset = 0;
+    size_t at = value.n;
+    while (at > 0 && value.p[at - 1] >= '0' && value.p[at - 1] <= '9' && value.n - at < 18)
+        at--;
+    if (at < value.n && at > 0 && value.p[at - 1] == '@') {
+        for (size_t i = at; i < value.n; i++)
+            offset = 10 * offset + (value.p[i] - '0');
+        value.n = at - 1;
+    }
+    return session_stream(sse->session, SPAN_STR(name), value, offset, p);
+}
+
+static int add_upload(struct sse *sse, const char *name, struct span value, struct problem *p)
+{
+    struct uuid id;
+    if (uuid_parse(&id, value) != 0) return problem_set(p, ERR_BAD_PARAMETER, -1, "the upload \"%s\" is named by a UUID", name);
+    return session_upload(sse->session, SPAN_STR(name), id, p);
+}
+
+static int add_all(struct sse *sse, struct problem *p)
+{
+    struct buf scratch;
+    struct span param, value;
+    size_t at = 0, queries = 0, streams = 0, uploads = 0;
+    char name[80];
+    int err = 0, broken = 0;
+    buf_init(&scratch, 2 * HTTP_TARGET_MAX);
+    while (err == 0 && request_param_next(sse->r, &at, &scratch, &param, &value, &broken)) {
+        if (names(param, "query", 'q', queries + 1, name)) queries++, err = add_query(sse, name, value, p);
+        else if (names(param, "stream", 's', streams + 1, name)) streams++, err = add_stream(sse, name, value, p);
+        else if (names(param, "upload", 'u', uploads + 1, name)) uploads++, err = add_upload(sse, name, value, p);
+        else if (!span_starts(param, "p.") && !span_is(param, "cursor"))
+            err = problem_set(p, ERR_BAD_PARAMETER, -1, "there is no parameter \"%.*s\"", SPAN_FMT(span_sub(param, 0, 60)));
+    }
+    buf_free(&scratch);
+    if (err == 0 && broken != 0) err = problem_set(p, broken, -1, "a parameter is broken");
+    if (err == 0 && queries + streams + uploads == 0) err = problem_set(p, ERR_BAD_PARAMETER, -1, "name at least one query=…, stream=… or upload=…");
+    return err;
+}
+
+static int start(struct sse *sse, struct problem *p)
+{
+    struct span cursor = SPAN_NONE;
+    struct buf scratch;
+    buf_init(&scratch, HTTP_TARGET_MAX);
+    // A browser that connects again asks with the old address: what it says in its header is newer.
+    int found = request_header(sse->r, "last-event-id", &cursor) ? 1 : request_param(sse->r, "cursor", &scratch, &cursor);
+    int err = found < 0 ? found : session_start(sse->session, cursor, p);
+    buf_free(&scratch);
+    return err;
+}
+
+// ---- the handler ----
+
+static void subscribe_begin(struct request *r)
+{
+    struct problem p = PROBLEM_NONE;
+    struct sse *sse = calloc(1, sizeof *sse);
+    r->data = sse;
+    int err = sse == NULL ? ERR_NOMEM : app_txn(r->app) == NULL ? ERR_BUSY : 0;
+    if (err == 0) {
+        sse->r = r;
+        err = session_open(&sse->session, server_hub(r->server, r->app), r->app, &sse_carrier, sse);
+    }
+    if (err == 0) err = add_all(sse, &p);
+    if (err == 0) err = start(sse, &p);
+    if (err != 0) {
+        problem_set(&p, err, -1, "%s", err_text(err));
+        reply_problem(r, &p);
+        return;
+    }
+    reply_start(r, 200);
+    reply_header(r, "Cache-Control", "no-store");
+    reply_header(r, "X-Accel-Buffering", "no");
+    reply_stream(r, "text/event-stream", -1);
+    reply_write_span(r, SPAN_LIT("retry: 500\n\n"));
+    session_drain(sse->session);
+}
+
+static void subscribe_drain(struct request *r)
+{
+    struct sse *sse = r->data;
+    if (!sse->over) session_drain(sse->session);
+}
+
+static void subscribe_done(struct request *r)
+{
+    struct sse *sse = r->data;
+    if (sse == NULL) return;
+    session_close(sse->session);
+    free(sse);
+}
+
+const struct handler api_subscribe_get = {.begin = subscribe_begin, .drain = subscribe_drain, .done = subscribe_done};

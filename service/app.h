@@ -1,0 +1,134 @@
+// An app: one journal, one database, three stores, one order. The engine of the service, without sockets or a loop.
+//
+//   app_submit … app_submit ─> app_turn: for each batch decide -> apply, then one journal barrier for the group, then
+//                              publish, answer, tell the host
+//   app_tick:                  commits the database when due, makes journal room, looks for space again when the disk was full
+//
+// The journal is the truth: a group is decided and applied to the open database transaction first, written with one barrier
+// next, and shown and acknowledged only then. If writing fails, everything in memory is thrown away and built again from what
+// the disk has (state APP_RECOVERING until the last user has let go, see app_user).
+//
+//            ┌───────────────────────── reopened ───────────────┐
+//            v                                                  │
+//   open ─> READY ── write failed ──────────────────────> RECOVERING ── reopened, the disk was full ─> FULL
+//            ^                                             ^    └────── cannot be written ─────────> READ_ONLY
+//            │                                             │                                          │  │
+//            │                                             └───────── there is room again ────────────┘  │ reads go on
+//            └──────────────────────────────── there is room again: FULL ────────────────────────────────┘ in both
+//
+// Thread: the app's owner for everything.
+#ifndef SEGUE_APP_H
+#define SEGUE_APP_H
+
+#include "auth.h"
+#include "batch.h"
+#include "blobs.h"
+#include "fates.h"
+#include "jobs.h"
+#include "rows.h"
+#include "streams.h"
+
+struct app;
+struct db_txn;
+
+enum app_state { APP_READY, APP_RECOVERING, APP_FULL, APP_READ_ONLY };
+
+struct app_options {
+    const char *name;
+    const char *path;               // the app's folder; made where it is missing
+    uint64_t db_map_bytes;          // 0: DB_MAP_BYTES
+    uint64_t journal_segment_bytes; // 0: JOURNAL_SEGMENT_BYTES
+    bool journal_keep_all;          // never recycle
+    uint64_t seal_quiet_ms;         // 0: STREAM_QUIET_MS
+    uint64_t retry_ms;              // between two looks for room on the disk; 0: 1000
+    void *host;                     // for the callbacks, which may be NULL
+    void (*visible)(void *host, struct app *a); // after each group was published: send what there is to send
+};
+
+// Opens or creates, recovers from the journal, and leaves a write transaction open. ERR_CORRUPT names what is damaged.
+int app_open(struct app **out, const struct app_options *options, struct problem *p);
+// Commits and syncs the database. Every user must be gone; submissions still waiting are answered ERR_SHUTTING_DOWN.
+void app_close(struct app *a); // NULL is fine
+
+const char *app_name(const struct app *a);
+enum app_state app_state(const struct app *a);
+const char *app_state_name(enum app_state state);
+struct uuid app_journal_id(const struct app *a);
+struct rows *app_rows(struct app *a);
+struct streams *app_streams(struct app *a);
+struct blobs *app_blobs(struct app *a);
+
+// The seq of the last commit, all of it durable and shown. 0: none yet.
+uint64_t app_visible(const struct app *a);
+// Arrival time of that commit in milliseconds; 0: none yet.
+uint64_t app_visible_ms(const struct app *a);
+// The transaction to read through: the state as of app_visible. NULL while recovering: answer ERR_BUSY. Valid until the next app_turn or app_tick.
+struct db_txn *app_txn(struct app *a);
+
+// ---- writing -------------------------------------------------------------------------------------------------------
+
+// A batch on its way. Owned by the caller, who may free it in `done`. `request` must stay until then.
+struct submission {
+    struct batch_name name;
+    struct identity identity;
+    uint64_t base;       // 0: the current seq
+    uint64_t stamp;      // 0: made from the arrival
+    struct span request; // encoded by batch.h; at most ENTRY_BYTES_MAX / 2 (asserted)
+    bool inserts;        // the request makes rows: it needs a seed
+    // Called once, from a later app_turn, app_tick or app_close: the fate is durable, or f->err is an error that is no fate (f->journaled is false).
+    void (*done)(struct submission *s, const struct fate *f);
+    struct submission *next; // the app's
+};
+
+// Takes a batch for the next turn. ERR_BUSY (too many waiting, or recovering), ERR_NO_SPACE, ERR_READ_ONLY: not taken, nothing happened.
+int app_submit(struct app *a, struct submission *s);
+bool app_pending(const struct app *a);
+// Decides, applies, journals, publishes and answers what was submitted. Gives the host one `visible`.
+void app_turn(struct app *a);
+// Housekeeping; call at least every 10 to 20 ms while app_busy, else now and then.
+void app_tick(struct app *a);
+bool app_busy(const struct app *a); // a database commit is due soon, or recovery waits
+
+// ---- LLM jobs ------------------------------------------------------------------------------------------------------
+
+// As of app_visible. 1: *out is the job, until the next app_turn or app_tick; 0: there is none; ERR_BUSY while recovering; ERR_CORRUPT.
+int app_job(struct app *a, struct uuid id, struct job *out);
+// Ids of jobs that have not ended, at most `max`; 0 while recovering.
+size_t app_jobs_live(struct app *a, struct uuid *out, size_t max);
+
+// ---- users ---------------------------------------------------------------------------------------------------------
+
+// Whoever holds something of the app's stores between two turns (a subscription, an open query, an upload) registers; when the app has to be
+// built again, `reset` asks it to let go and to remove itself, at once or when its work on the pool is back.
+struct app_user {
+    struct app_user *next, *prev;
+    struct app *app;
+    bool asked;
+    void (*reset)(struct app_user *u, int err); // ERR_BUSY: come back soon; ERR_SHUTTING_DOWN
+};
+void app_user_add(struct app *a, struct app_user *u, void (*reset)(struct app_user *u, int err));
+void app_user_remove(struct app_user *u); // not added, or removed before: fine
+// Asks all users to go (the service stops).
+void app_dismiss(struct app *a);
+
+// ---- sealing: the pool's part of the work --------------------------------------------------------------------------
+
+// A job for streams_seal_write on any thread, or NULL. Must be handed back with its outcome.
+struct streams_seal *app_seal_begin(struct app *a);
+void app_seal_end(struct app *a, struct streams_seal *job, int err);
+
+// ---- checks --------------------------------------------------------------------------------------------------------
+
+// SHA-256 of the app's logical state: rows, history, streams with their bytes, blobs, jobs, fates; not of where anything lies.
+int app_state_hash(struct app *a, struct sha256 *out);
+// Decides a journal group of another app again, here, and compares: ERR_CORRUPT and a problem that names the entry if fate, results or effects differ. For
+// a fresh app and every group from the first on.
+int app_redecide(struct app *a, struct span group, struct problem *p);
+
+struct app_counts {
+    uint64_t commits, rejections, retries, groups, group_bytes, db_commits, seals, recoveries;
+    uint64_t journal_live_bytes, journal_disk_bytes, unsealed_bytes, pack_bytes;
+};
+struct app_counts app_counts(const struct app *a);
+
+#endif

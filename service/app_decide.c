@@ -1,0 +1,322 @@
+// Deciding and applying: where the three stores meet. Deciding is a pure function of the app's state and the entry: no
+// clock, no randomness, no I/O but reads of the state. An accepted entry holds its complete effects, so applying never
+// asks a question again.
+#include <assert.h>
+
+#include "app_internal.h"
+#include "err.h"
+
+#define ROW_STREAM_TYPE "text/plain; charset=utf-8"
+
+// ---- what the rows ask of the other two stores, while deciding ----
+
+static int host_stream_create(void *ctx, struct span path, struct problem *p)
+{
+    struct decision *d = ctx;
+    bool created;
+    return streams_decide_create(d->streams, path, SPAN_LIT(ROW_STREAM_TYPE), true, &created, p);
+}
+
+static int host_stream_delete(void *ctx, struct span path, struct problem *p)
+{
+    struct decision *d = ctx;
+    return streams_decide_delete(d->streams, path, p);
+}
+
+static int host_blob_link(void *ctx, const struct sha256 *digest, struct problem *p)
+{
+    struct decision *d = ctx;
+    struct blob_info info;
+    if (blobs_decide_find(d->blobs, digest, &info)) return 0;
+    return problem_set(p, ERR_BLOB_NOT_FOUND, -1, "no blob has this digest: upload it first");
+}
+
+void decision_init(struct decision *d, struct app *a)
+{
+    *d = (struct decision){.app = a};
+    buf_init(&d->results, ENTRY_BYTES_MAX);
+    buf_init(&d->row_effects, ENTRY_BYTES_MAX);
+    buf_init(&d->stream_effects, ENTRY_BYTES_MAX);
+    buf_init(&d->blob_effects, ENTRY_BYTES_MAX);
+    buf_init(&d->job_effects, ENTRY_BYTES_MAX);
+}
+
+static void decision_end(struct decision *d)
+{
+    rows_batch_free(d->rows);
+    streams_batch_free(d->streams);
+    blobs_batch_free(d->blobs);
+    d->rows = NULL;
+    d->streams = NULL;
+    d->blobs = NULL;
+}
+
+void decision_free(struct decision *d)
+{
+    decision_end(d);
+    buf_free(&d->results);
+    buf_free(&d->row_effects);
+    buf_free(&d->stream_effects);
+    buf_free(&d->blob_effects);
+    buf_free(&d->job_effects);
+}
+
+static int decision_begin(struct decision *d, const struct commit *c)
+{
+    struct app *a = d->app;
+    d->host = a->host;
+    d->host.ctx = d;
+    d->host.stream_create = host_stream_create;
+    d->host.stream_delete = host_stream_delete;
+    d->host.blob_link = host_blob_link;
+    d->problem = PROBLEM_NONE;
+    buf_clear(&d->results);
+    buf_clear(&d->row_effects);
+    buf_clear(&d->stream_effects);
+    buf_clear(&d->blob_effects);
+    buf_clear(&d->job_effects);
+    d->rows = rows_decide(a->rows, a->txn, c, &d->host);
+    d->streams = streams_decide(a->streams, a->txn, c);
+    d->blobs = blobs_decide(a->blobs, a->txn, c);
+    return d->rows != NULL && d->streams != NULL && d->blobs != NULL ? 0 : ERR_NOMEM;
+}
+
+// ---- one operation ----
+
+static int decide_row(struct decision *d, const struct batch_op *op, uint32_t index)
+{
+    struct uuid id;
+    int err = rows_decide_op(d->rows, &op->row, &id, &d->problem);
+    if (err == 0 && !op->row.has_id) result_put(&d->results, &(struct result){.op = index, .kind = RESULT_ID, .id = id});
+    return err;
+}
+
+static bool reserved(struct span path)
+{
+    return span_starts(path, "rows/");
+}
+
+static int decide_stream(struct decision *d, const struct batch_op *op, uint32_t index)
+{
+    const struct batch_stream *s = &op->stream;
+    uint8_t room[STREAM_PATH_MAX];
+    struct buf made = {.p = room, .cap = sizeof room, .max = sizeof room};
+    struct span path = s->path;
+    struct result r = {.op = index, .kind = RESULT_OFFSET};
+    if (path.n == 0) {
+        rows_stream_path(&made, s->table, s->id, s->column); // names and id always fit
+        path = buf_span(&made);
+    }
+    int err = 0;
+    if (reserved(path)) {
+        if (op->kind == BATCH_CREATE || op->kind == BATCH_DROP) return problem_set(&d->problem, ERR_RESERVED_PATH, index, "streams under rows/ come and go with their rows");
+        err = rows_decide_stream(d->rows, path, op->kind == BATCH_CLOSE, &d->problem);
+    }
+    if (err != 0) return err;
+    bool created;
+    switch (op->kind) {
+    case BATCH_CREATE:
+        err = streams_decide_create(d->streams, path, s->type.n > 0 ? s->type : SPAN_LIT("application/octet-stream"), false, &created, &d->problem);
+        if (err != 0 || !created) return err; // an offset among the results says that it is new
+        break;
+    case BATCH_DROP: return streams_decide_delete(d->streams, path, &d->problem);
+    case BATCH_CLOSE: err = streams_decide_close(d->streams, path, &r.offset, &d->problem); break;
+    default: err = streams_decide_append(d->streams, path, s->type, s->data, s->has_expect ? &s->expect : NULL, &r.offset, &d->problem); break;
+    }
+    if (err == 0) result_put(&d->results, &r);
+    return err;
+}
+
+// A new job needs a stream that can be written; the steps of one need nothing: it must be able to end whatever became of its row.
+static int decide_job(struct decision *d, const struct batch_job *op, const struct entry *e)
+{
+    uint8_t room[STREAM_PATH_MAX];
+    struct buf path = {.p = room, .cap = sizeof room, .max = sizeof room};
+    struct stream_info info;
+    if (d->job_effects.n > 0) return problem_set(&d->problem, ERR_BAD_BATCH, -1, "a batch has one step of a job");
+    if (op->state == JOB_CONNECTING) {
+        job_path(&path, op->table, op->row, op->column);
+        int err = path.err != 0 ? ERR_BAD_VALUE : rows_decide_stream(d->rows, buf_span(&path), false, &d->problem);
+        if (err != 0) return err;
+        if (!streams_decide_find(d->streams, buf_span(&path), &info)) return problem_set(&d->problem, ERR_STREAM_NOT_FOUND, -1, "the row has no such stream");
+        if (info.closed) return problem_set(&d->problem, ERR_STREAM_CLOSED, -1, "the stream is closed at offset %llu", (unsigned long long)info.offset);
+    }
+    return jobs_decide(d->app->txn, TABLE_JOBS, op, &e->identity, &e->commit, &d->job_effects, &d->problem);
+}
+
+static int decide_op(struct decision *d, const struct batch_op *op, const struct entry *e, uint32_t index)
+{
+    int err;
+    switch (op->kind) {
+    case BATCH_INSERT:
+    case BATCH_UPDATE:
+    case BATCH_DELETE: err = decide_row(d, op, index); break;
+    case BATCH_BLOB: err = blobs_decide_store(d->blobs, &op->blob.digest, op->blob.type, op->blob.manifest, &d->problem); break;
+    case BATCH_SCHEMA: err = rows_decide_schema(d->rows, op->schema, &d->problem); break;
+    case BATCH_UPLOAD: err = blobs_decide_upload(d->blobs, op->upload, &d->problem); break;
+    case BATCH_JOB: err = decide_job(d, &op->job, e); break;
+    default: err = decide_stream(d, op, index); break;
+    }
+    // The operation's place is the position, unless something more exact is known (a place in the SQL text).
+    if (err != 0) problem_set(&d->problem, err, index, "%s", err_text(err));
+    if (err != 0 && d->problem.position < 0) d->problem.position = index;
+    return err;
+}
+
+// ---- the batch ----
+
+static int check_clocks(struct decision *d, const struct entry *e)
+{
+    const struct commit *c = &e->commit;
+    if (e->stamp_said != 0 && hlc_ms(e->stamp_said) > c->arrival_ms + STAMP_AHEAD_MS_MAX)
+        return problem_set(&d->problem, ERR_STAMP_AHEAD, -1, "the stamp is more than %d s ahead of the service's clock", STAMP_AHEAD_MS_MAX / 1000);
+    if (e->base_said > d->app->applied_seq) return problem_set(&d->problem, ERR_BASE_AHEAD, -1, "base %llu has not been given out", (unsigned long long)e->base_said);
+    return 0;
+}
+
+static int decide_ops(struct decision *d, const struct entry *e)
+{
+    struct batch_reader reader;
+    struct batch_op op;
+    int err = 0;
+    batch_reader_init(&reader, e->commit.request);
+    for (uint32_t index = 0; err == 0; index++) {
+        int got = batch_read(&reader, &op);
+        if (got == 0) break;
+        err = got < 0 ? got : decide_op(d, &op, e, index);
+    }
+    batch_reader_free(&reader);
+    return err == 0 ? rows_decide_end(d->rows, &d->problem) : err;
+}
+
+static int collect_effects(struct decision *d, struct span request)
+{
+    rows_decide_effects(d->rows, &d->row_effects);
+    streams_decide_effects(d->streams, &d->stream_effects);
+    blobs_decide_effects(d->blobs, &d->blob_effects);
+    const struct buf *all[] = {&d->results, &d->row_effects, &d->stream_effects, &d->blob_effects, &d->job_effects};
+    size_t n = request.n + 1024;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if (all[i]->err == ERR_NOMEM) return ERR_NOMEM;
+        n += all[i]->n;
+        if (all[i]->err != 0) n = SIZE_MAX / 8;
+    }
+    return n <= ENTRY_BYTES_MAX ? 0 : problem_set(&d->problem, ERR_BATCH_TOO_LARGE, -1, "the batch and its effects are larger than %u bytes", ENTRY_BYTES_MAX);
+}
+
+// Is this a refusal that belongs to the batch for ever, or a fault of the machine that says nothing about it?
+static bool is_fault(int err)
+{
+    return err == ERR_NOMEM || err == ERR_IO || err == ERR_CORRUPT || err == ERR_NO_SPACE || err == ERR_MAP_FULL || err == ERR_INTERNAL;
+}
+
+int app_decide(struct app *a, struct entry *e)
+{
+    struct decision *d = &a->decision;
+    e->commit.seq = a->applied_seq + 1;
+    int err = decision_begin(d, &e->commit);
+    if (err == 0) err = check_clocks(d, e);
+    if (err == 0) err = decide_ops(d, e);
+    if (err == 0) err = collect_effects(d, e->commit.request);
+    decision_end(d);
+    if (db_txn_err(a->txn) != 0) return db_txn_err(a->txn);
+    if (is_fault(err)) return err;
+    e->fate = (struct fate){.err = err, .journaled = true, .problem = PROBLEM_NONE};
+    e->rows = e->streams = e->blobs = e->jobs = SPAN_NONE;
+    if (err != 0) {
+        problem_set(&d->problem, err, -1, "%s", err_text(err));
+        e->fate.problem = d->problem;
+        e->fate.problem.err = err;
+        e->commit.seq = 0;
+        return 0;
+    }
+    e->fate.seq = e->commit.seq;
+    e->fate.results = buf_span(&d->results);
+    e->rows = buf_span(&d->row_effects);
+    e->streams = buf_span(&d->stream_effects);
+    e->blobs = buf_span(&d->blob_effects);
+    e->jobs = buf_span(&d->job_effects);
+    return 0;
+}
+
+// ---- applying ----
+
+static int apply_effects(struct app *a, const struct entry *e)
+{
+    const struct commit *c = &e->commit;
+    int err = 0;
+    if (c->seq != a->applied_seq + 1) return ERR_CORRUPT;
+    // Blobs and streams before rows: a row that is shown can name them.
+    if (e->blobs.n > 0) err = blobs_apply(a->blobs, a->txn, c, e->blobs);
+    if (err == 0 && e->streams.n > 0) err = streams_apply(a->streams, a->txn, c, e->streams);
+    if (err == 0 && e->rows.n > 0) err = rows_apply(a->rows, a->txn, c, e->rows);
+    if (err == 0 && e->jobs.n > 0) err = jobs_apply(a->txn, TABLE_JOBS, c, e->jobs);
+    if (err != 0) return err;
+    a->applied_seq = c->seq;
+    a->commit_ms = c->arrival_ms;
+    hlc_observe(&a->clock, c->stamp);
+    return 0;
+}
+
+int app_apply(struct app *a, const struct entry *e)
+{
+    int err = e->fate.err == 0 ? apply_effects(a, e) : 0;
+    if (err == 0 && e->name.kind != BATCH_UNNAMED)
+        err = fates_settle(a->txn, TABLE_FATES, &e->name, &e->identity, fates_content(e->commit.request, e->base_said, e->stamp_said), &e->commit, &e->fate);
+    if (err != 0) return err;
+    a->arrival_ms = e->commit.arrival_ms;
+    return db_txn_err(a->txn);
+}
+
+// ---- deciding again ----
+
+static int redecide_entry(struct app *a, struct entry *was, struct problem *p)
+{
+    struct entry is = *was;
+    struct buf x, y;
+    int err = app_decide(a, &is);
+    if (err != 0) return err;
+    buf_init(&x, ENTRY_BYTES_MAX + KIB);
+    buf_init(&y, ENTRY_BYTES_MAX + KIB);
+    entry_put(&x, was);
+    entry_put(&y, &is);
+    if (x.err != 0 || y.err != 0) err = ERR_NOMEM;
+    else if (!span_equal(buf_span(&x), buf_span(&y)))
+        err = problem_set(p, ERR_CORRUPT, (int64_t)a->applied_seq, "the entry behind commit %llu is decided otherwise here", (unsigned long long)a->applied_seq);
+    buf_free(&x);
+    buf_free(&y);
+    return err != 0 ? err : app_apply(a, &is);
+}
+
+int app_redecide(struct app *a, struct span group, struct problem *p)
+{
+    struct entry e;
+    a->applied_group++;
+    for (;;) {
+        int got = entry_read(&group, &e);
+        if (got < 0) return problem_set(p, got, (int64_t)a->applied_seq, "an entry behind commit %llu is damaged", (unsigned long long)a->applied_seq);
+        if (got == 0) break;
+        e.commit.group = a->applied_group;
+        int err = redecide_entry(a, &e, p);
+        if (err != 0) return err;
+    }
+    rows_publish(a->rows, a->txn, a->applied_seq);
+    streams_publish(a->streams, a->applied_seq);
+    blobs_publish(a->blobs, a->applied_seq);
+    a->visible_seq = a->applied_seq;
+    return 0;
+}
+
+int app_state_hash(struct app *a, struct sha256 *out)
+{
+    struct digest *d = digest_new();
+    if (d == NULL) return ERR_NOMEM;
+    int err = rows_hash(a->rows, a->txn, d);
+    if (err == 0) err = streams_hash(a->streams, a->txn, d);
+    if (err == 0) err = blobs_hash(a->blobs, a->txn, d);
+    if (err == 0) err = fates_hash(a->txn, TABLE_FATES, d);
+    if (err == 0) err = jobs_hash(a->txn, TABLE_JOBS, d);
+    if (err == 0) *out = digest_final(d);
+    digest_free(d);
+    return err;
+}

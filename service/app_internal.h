@@ -1,0 +1,114 @@
+// The inside of an app, for app.c (opening, recovery, users), app_decide.c (deciding and applying) and app_turn.c (groups).
+#ifndef SEGUE_APP_INTERNAL_H
+#define SEGUE_APP_INTERNAL_H
+
+#include "app.h"
+#include "db.h"
+#include "entry.h"
+#include "hlc.h"
+#include "jobs.h"
+#include "journal.h"
+
+// The tables of an app's database. Their order is on disk only as names.
+enum { TABLE_META, TABLE_FATES, TABLE_ROWS, TABLE_STREAMS = TABLE_ROWS + ROWS_TABLE_COUNT, TABLE_BLOBS = TABLE_STREAMS + STREAMS_TABLE_COUNT, TABLE_JOBS = TABLE_BLOBS + BLOBS_TABLE_COUNT, TABLE_COUNT = TABLE_JOBS + JOBS_TABLE_COUNT };
+
+// What deciding one batch works with; kept from batch to batch for its memory.
+struct decision {
+    struct app *app;
+    struct rows_host host; // what `rows` asks of the other two
+    struct rows_batch *rows;
+    struct streams_batch *streams;
+    struct blobs_batch *blobs;
+    struct problem problem; // of a rejection
+    struct buf results;
+    struct buf row_effects, stream_effects, blob_effects, job_effects;
+};
+
+// A commit of the database: what the journal may forget once a later commit has made this one durable.
+struct mark {
+    uint64_t group; // every group up to here is in the database, and its stream bytes are sealed
+};
+
+struct app {
+    struct app_options options;
+    char name[NAME_MAX_BYTES + 1];
+    char *path;
+    enum app_state state;
+
+    struct db *db;
+    struct db_txn *txn; // open all the time but for the moment of a commit
+    struct journal *journal;
+    struct rows *rows;
+    struct streams *streams;
+    struct blobs *blobs;
+    struct rows_host host;
+
+    // The order. `applied` runs ahead of `visible` inside a turn only.
+    uint64_t applied_seq, visible_seq;
+    uint64_t applied_group;
+    uint64_t arrival_ms;    // of the last entry, accepted or not
+    uint64_t commit_ms;     // of the last commit
+    struct hlc clock;
+
+    // Recovery: where the database stood, before the journal was replayed.
+    uint64_t db_group;
+    struct problem *recover_problem;
+
+    // Submissions of the next turn, in order.
+    struct submission *first, *last;
+    size_t waiting, waiting_bytes;
+    bool in_turn;
+
+    // The turn's own memory.
+    struct decision decision;
+    struct buf group;
+    struct answer *answers; // kept from turn to turn while they are few
+    size_t answer_cap;
+
+    // The database commit.
+    bool dirty;
+    uint64_t dirty_since_ms;
+    struct mark mark; // of the last database commit; safe to recycle up to once there is another
+
+    int failed;        // why the app is RECOVERING
+    int refused;       // why it could be opened for reading only
+    uint64_t retry_ms; // when to try again, by app_now_ms
+    bool preparing;    // the journal makes room, a step per tick
+    bool sealing;
+    uint64_t sealed_ms;
+    struct app_user *users;
+    struct app_counts counts;
+};
+
+// app_decide.c ---------------------------------------------------------------------------------------------------------
+
+void decision_init(struct decision *d, struct app *a);
+void decision_free(struct decision *d);
+
+// Decides a batch over the state and what this group applied before: a pure function of the two. 0: decided, out->fate and the effects (which live in
+// a->decision until the next call) are filled; e->commit has everything but its seq. A negative error is a fault of the machine: nothing is decided.
+int app_decide(struct app *a, struct entry *e);
+
+// Takes a decided or recovered entry into memory and the open transaction. An error leaves the app to be recovered.
+int app_apply(struct app *a, const struct entry *e);
+
+// app.c ----------------------------------------------------------------------------------------------------------------
+
+// Memory is ahead of what the disk has, or the disk failed: everything is thrown away and built again when the last user is gone. After ERR_NO_SPACE
+// and ERR_MAP_FULL the app is FULL then.
+void app_fail(struct app *a, int err);
+void app_put_meta(struct app *a); // where the database will stand when this transaction is committed
+// For waiting: a clock that no one sets.
+uint64_t app_now_ms(void);
+// RECOVERING: builds the app again once nobody holds on to it. FULL, READ_ONLY: looks for room now and then.
+void app_retry(struct app *a, uint64_t now_ms);
+
+// app_turn.c -----------------------------------------------------------------------------------------------------------
+
+// Commits the database at a group's edge and lets the journal forget. The transaction is open again behind it, also after a failure; whoever
+// calls has to app_fail then.
+int app_commit_db(struct app *a);
+// Answers everything that waits with an error.
+void app_refuse(struct app *a, int err);
+
+#endif

@@ -1,0 +1,340 @@
+// One turn: what was submitted becomes one journal group with one barrier, then is shown and answered in one step.
+//
+//   submissions ─> settled before? ─> the fate it had
+//               └> decide ─> entry into the group ─> apply to memory and the open transaction
+//   journal_append (the barrier)
+//   publish ─> answer ─> the host sends
+//   … and from time to time: database commit ─> journal recycling
+//
+// Nothing is said to anyone before the barrier; if it fails, nothing of the group is ever shown (app_fail).
+#include <assert.h>
+#include <stdlib.h>
+
+#include "app_internal.h"
+#include "bug.h"
+#include "err.h"
+#include "file.h"
+#include "log.h"
+
+// Of the submissions of one group: an operation takes 5 bytes at least, and its result 20 at most.
+#define RESULTS_MAX (4ul * SUBMITTED_BYTES_MAX)
+#define ANSWERS_KEPT 256
+
+// What a submission will be told once the group is durable.
+struct answer {
+    struct submission *submission;
+    struct fate fate;
+    size_t results_at, results_n; // in the group's results, which may move while it grows
+};
+
+struct group {
+    struct answer *answers;
+    size_t count, cap;
+    struct buf results;
+    size_t entries, accepted; // entries of batches that were decided now, and those accepted among them
+};
+
+int app_submit(struct app *a, struct submission *s)
+{
+    assert(s->done != NULL && s->request.n > 0 && s->request.n <= ENTRY_BYTES_MAX / 2);
+    if (app_state(a) == APP_FULL) return ERR_NO_SPACE;
+    if (a->state == APP_READ_ONLY) return ERR_READ_ONLY;
+    if (a->state == APP_RECOVERING) return ERR_BUSY;
+    if (a->waiting >= SUBMITTED_MAX || a->waiting_bytes + s->request.n > SUBMITTED_BYTES_MAX) return ERR_BUSY;
+    s->next = NULL;
+    if (a->last != NULL) a->last->next = s;
+    else a->first = s;
+    a->last = s;
+    a->waiting++;
+    a->waiting_bytes += s->request.n;
+    return 0;
+}
+
+bool app_pending(const struct app *a)
+{
+    return a->first != NULL;
+}
+
+static struct submission *take(struct app *a)
+{
+    struct submission *s = a->first;
+    a->first = s->next;
+    if (a->first == NULL) a->last = NULL;
+    a->waiting--;
+    a->waiting_bytes -= s->request.n;
+    return s;
+}
+
+static void answer_error(struct submission *s, int err)
+{
+    struct fate f = {.err = err, .problem = PROBLEM_NONE};
+    problem_set(&f.problem, err, -1, "%s", err_text(err));
+    s->done(s, &f);
+}
+
+void app_refuse(struct app *a, int err)
+{
+    while (a->first != NULL)
+        answer_error(take(a), err);
+}
+
+// ---- building the group ----
+
+static int group_add(struct group *g, struct submission *s, const struct fate *f)
+{
+    if (g->count == g->cap) {
+        size_t cap = g->cap == 0 ? 64 : 2 * g->cap;
+        struct answer *answers = realloc(g->answers, cap * sizeof *answers);
+        if (answers == NULL) return ERR_NOMEM;
+        g->answers = answers;
+        g->cap = cap;
+    }
+    struct answer *answer = &g->answers[g->count];
+    *answer = (struct answer){.submission = s, .fate = *f, .results_at = g->results.n, .results_n = f->results.n};
+    buf_put_span(&g->results, f->results);
+    if (g->results.err != 0) return g->results.err;
+    g->count++;
+    return 0;
+}
+
+static void entry_of(struct app *a, const struct submission *s, struct entry *e)
+{
+    uint64_t now = clock_wall_ms();
+    *e = (struct entry){.name = s->name, .identity = s->identity, .base_said = s->base, .stamp_said = s->stamp};
+    e->commit.group = a->applied_group + 1;
+    e->commit.arrival_ms = now > a->arrival_ms ? now : a->arrival_ms;
+    e->commit.base = s->base != 0 ? s->base : a->applied_seq;
+    e->commit.stamp = s->stamp != 0 ? s->stamp : hlc_next(&a->clock, e->commit.arrival_ms);
+    if (s->name.kind == BATCH_REPLICA) e->commit.writer = s->name.replica;
+    if (s->inserts) random_bytes(e->commit.seed, sizeof e->commit.seed);
+    e->commit.request = s->request;
+}
+
+// 0: the submission has its answer, to be given behind the barrier. An error leaves the app to be recovered.
+static int decide_one(struct app *a, struct group *g, struct submission *s)
+{
+    struct fate f;
+    struct entry e;
+    int found = 0;
+    if (s->name.kind != BATCH_UNNAMED) found = fates_find(a->txn, TABLE_FATES, &s->name, &s->identity, fates_content(s->request, s->base, s->stamp), &f);
+    if (db_txn_err(a->txn) != 0) return db_txn_err(a->txn); // found nothing because it could not look
+    if (found != 0) {
+        a->counts.retries += found > 0;
+        return group_add(g, s, &f);
+    }
+    entry_of(a, s, &e);
+    int err = app_decide(a, &e);
+    if (err != 0 && db_txn_err(a->txn) == 0) { // nothing has changed, and it concerns this batch alone
+        f = (struct fate){.err = err, .problem = PROBLEM_NONE};
+        problem_set(&f.problem, err, -1, "%s", err_text(err));
+        return group_add(g, s, &f);
+    }
+    if (err != 0) return err;
+    entry_put(&a->group, &e);
+    if (a->group.err != 0) return a->group.err;
+    err = group_add(g, s, &e.fate);
+    if (err != 0) return err;
+    g->entries++;
+    g->accepted += e.fate.err == 0;
+    return app_apply(a, &e);
+}
+
+// Until the next entry might not fit. *failed: the submission at which it failed, if it is not in the group.
+static int build(struct app *a, struct group *g, struct submission **failed)
+{
+    buf_clear(&a->group);
+    while (a->first != NULL && g->count < GROUP_ENTRIES_MAX && a->group.n + ENTRY_BYTES_MAX + KIB <= GROUP_BYTES_MAX) {
+        struct submission *s = take(a);
+        size_t count = g->count;
+        int err = decide_one(a, g, s);
+        if (err != 0 && g->count == count) *failed = s;
+        if (err != 0) return err;
+    }
+    return 0;
+}
+
+// ---- the barrier, and behind it ----
+
+static void publish(struct app *a)
+{
+    a->visible_seq = a->applied_seq;
+    rows_publish(a->rows, a->txn, a->visible_seq);
+    streams_publish(a->streams, a->visible_seq);
+    blobs_publish(a->blobs, a->visible_seq);
+}
+
+static void tell_host(struct app *a)
+{
+    if (a->options.visible != NULL) a->options.visible(a->options.host, a);
+}
+
+static void answer_all(struct group *g)
+{
+    for (size_t i = 0; i < g->count; i++) {
+        struct answer *answer = &g->answers[i];
+        answer->fate.results = SPAN(g->results.p + answer->results_at, answer->results_n);
+        answer->submission->done(answer->submission, &answer->fate);
+    }
+    g->count = 0;
+}
+
+// The group is not durable, or nobody knows. What was found rather than decided (the fate of a retry, a gap, a name used
+// before) may have been found in what this very group did, so it is not said either.
+static void answer_failed(struct group *g, int err)
+{
+    for (size_t i = 0; i < g->count; i++) {
+        struct answer *answer = &g->answers[i];
+        answer_error(answer->submission, answer->fate.journaled && !answer->fate.again ? err : ERR_BUSY);
+    }
+    g->count = 0;
+}
+
+// The database has something that its last commit has not.
+static void mark_dirty(struct app *a)
+{
+    if (!a->dirty) a->dirty_since_ms = app_now_ms();
+    a->dirty = true;
+}
+
+static int journal(struct app *a, const struct group *g, bool *unknown)
+{
+    int err = journal_append(a->journal, buf_span(&a->group), unknown);
+    if (err != 0) return err;
+    a->applied_group++;
+    assert(a->applied_group + 1 == journal_next_group(a->journal));
+    a->counts.groups++;
+    a->counts.group_bytes += a->group.n;
+    a->counts.commits += g->accepted;
+    a->counts.rejections += g->entries - g->accepted;
+    mark_dirty(a);
+    return 0;
+}
+
+// Nobody may read what is in memory now, least of all a caller that goes on to its next request when it gets its answer: the state changes before
+// the first one. Where nothing was written the error itself is the answer, and the batch may be sent again.
+static void turn_failed(struct app *a, struct group *g, struct submission *failed, int err, bool unknown)
+{
+    a->state = APP_RECOVERING;
+    answer_failed(g, unknown ? ERR_FATE_UNKNOWN : err);
+    if (failed != NULL) answer_error(failed, err);
+    app_fail(a, err);
+}
+
+static void commit_or_fail(struct app *a)
+{
+    int err = app_commit_db(a);
+    if (err != 0) app_fail(a, err);
+}
+
+// A burst's memory goes back; the usual turn's is there for the next one.
+static void answers_keep(struct app *a, const struct group *g)
+{
+    bool keep = g->cap <= ANSWERS_KEPT;
+    if (!keep) free(g->answers);
+    a->answers = keep ? g->answers : NULL;
+    a->answer_cap = keep ? g->cap : 0;
+}
+
+void app_turn(struct app *a)
+{
+    struct group g = {.answers = a->answers, .cap = a->answer_cap};
+    struct submission *failed = NULL;
+    bool unknown = false;
+    assert(!a->in_turn);
+    if (a->first == NULL || a->state != APP_READY) return;
+    a->in_turn = true;
+    buf_init(&g.results, RESULTS_MAX);
+    int err = build(a, &g, &failed);
+    if (err == 0 && g.entries > 0 && bug("publish_before_barrier")) publish(a), tell_host(a);
+    if (err == 0 && g.entries > 0 && bug("ack_before_journal")) answer_all(&g), tell_host(a);
+    if (err == 0 && g.entries > 0) err = journal(a, &g, &unknown);
+    if (err != 0) {
+        turn_failed(a, &g, failed, err, unknown);
+    } else {
+        if (g.entries > 0) publish(a);
+        answer_all(&g);
+        tell_host(a);
+    }
+    a->in_turn = false;
+    answers_keep(a, &g);
+    buf_free(&g.results);
+    if (a->state == APP_READY && db_dirty_bytes(a->txn) >= DB_DIRTY_BYTES_MAX) commit_or_fail(a);
+}
+
+// ---- the database behind the journal ----
+
+int app_commit_db(struct app *a)
+{
+    uint64_t unsealed = streams_unsealed_group(a->streams);
+    struct mark next = {.group = unsealed <= a->applied_group ? unsealed - 1 : a->applied_group};
+    streams_flush(a->streams, a->txn);
+    app_put_meta(a);
+    int err = db_commit(a->txn);
+    a->txn = db_begin_write(a->db);
+    if (err == 0) err = db_txn_err(a->txn); // nothing could be read through it
+    if (err != 0) return err;
+    a->dirty = false;
+    a->counts.db_commits++;
+    // This commit may be lost in a power cut (NOMETASYNC), the one before it cannot any more.
+    journal_recycle(a->journal, a->mark.group);
+    a->mark = next;
+    return 0;
+}
+
+// Nothing comes any more, yet the journal holds what the database has: make that certain and let it go. A sync that failed is not tried
+// again (the kernel may have dropped the pages): the app is built again, which commits anew.
+static void settle_down(struct app *a)
+{
+    if (a->options.journal_keep_all || a->mark.group == 0 || journal_first_group(a->journal) > a->mark.group) return;
+    if (journal_live_bytes(a->journal) < journal_disk_bytes(a->journal) / 2) return;
+    int err = db_sync(a->db);
+    if (err != 0) {
+        app_fail(a, err);
+        return;
+    }
+    journal_recycle(a->journal, a->mark.group);
+    a->mark.group = 0;
+}
+
+void app_tick(struct app *a)
+{
+    uint64_t now = app_now_ms();
+    assert(!a->in_turn);
+    if (a->state != APP_READY) {
+        app_retry(a, now);
+        return;
+    }
+    if (a->dirty && now - a->dirty_since_ms >= DB_DIRTY_MS_MAX) commit_or_fail(a);
+    else if (!a->dirty) settle_down(a);
+    if (a->state == APP_READY) a->preparing = journal_prepare(a->journal);
+}
+
+bool app_busy(const struct app *a)
+{
+    return a->state == APP_READY ? a->dirty || a->preparing : true;
+}
+
+// ---- sealing ----
+
+struct streams_seal *app_seal_begin(struct app *a)
+{
+    if (a->state != APP_READY || a->sealing) return NULL;
+    bool force = journal_live_bytes(a->journal) > JOURNAL_LIVE_BYTES_MAX / 2;
+    struct streams_seal *job = streams_seal_plan(a->streams, clock_wall_ms(), force);
+    a->sealing = job != NULL;
+    return job;
+}
+
+void app_seal_end(struct app *a, struct streams_seal *job, int err)
+{
+    assert(a->sealing);
+    a->sealing = false;
+    if (a->state == APP_RECOVERING && err == 0) err = ERR_CANCELED; // the store it belongs to is about to go
+    streams_seal_done(a->streams, a->txn, job, err);
+    if (err != 0) {
+        log_warn("app", "stream bytes were not sealed; they stay in the journal", LF_STR("app", a->name), LF_ERR(err));
+        return;
+    }
+    a->counts.seals++;
+    mark_dirty(a);
+}

@@ -1,0 +1,241 @@
+// The encoded form of a batch (batch.h). An operation is its kind and its fields, each a varint, 16 bytes of id, or a
+// length and bytes; a value is its kind and its content. Nothing is aligned, so a 4-byte token costs few bytes more.
+#include "batch.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "cur.h"
+#include "err.h"
+
+// ---- encoding ----
+
+static void put_value(struct buf *out, const struct row_value *v)
+{
+    buf_put_u8(out, (uint8_t)v->kind);
+    switch (v->kind) {
+    case ROW_NULL: break;
+    case ROW_BOOL: buf_put_u8(out, v->b); break;
+    case ROW_INT: buf_put_svarint(out, v->i); break;
+    case ROW_REAL: buf_put(out, &v->d, sizeof v->d); break;
+    case ROW_TEXT:
+    case ROW_JSON: buf_put_blob(out, v->s); break;
+    }
+}
+
+static void put_row(struct buf *out, const struct row_op *op)
+{
+    assert(op->column_count <= COLUMNS_MAX);
+    buf_put_blob(out, op->table);
+    buf_put_u8(out, op->has_id);
+    if (op->has_id) buf_put(out, op->id.b, sizeof op->id.b);
+    buf_put_varint(out, op->column_count);
+    for (size_t i = 0; i < op->column_count; i++) {
+        buf_put_blob(out, op->columns[i].name);
+        put_value(out, &op->columns[i].value);
+    }
+}
+
+static void put_stream(struct buf *out, const struct batch_stream *s)
+{
+    buf_put_blob(out, s->path);
+    if (s->path.n == 0) {
+        buf_put_blob(out, s->table);
+        buf_put(out, s->id.b, sizeof s->id.b);
+        buf_put_blob(out, s->column);
+    }
+    buf_put_blob(out, s->type);
+    buf_put_blob(out, s->data);
+    buf_put_u8(out, s->has_expect);
+    if (s->has_expect) buf_put_varint(out, s->expect);
+}
+
+static void put_job(struct buf *out, const struct batch_job *j)
+{
+    buf_put(out, j->id.b, sizeof j->id.b);
+    buf_put_u8(out, (uint8_t)j->state);
+    if (j->state == JOB_CONNECTING) {
+        buf_put_blob(out, j->provider);
+        buf_put_blob(out, j->table);
+        buf_put(out, j->row.b, sizeof j->row.b);
+        buf_put_blob(out, j->column);
+        buf_put_blob(out, j->status_column);
+        buf_put_blob(out, j->usage_column);
+        buf_put(out, j->request.b, SHA256_BYTES);
+    } else if (j->state != JOB_STREAMING) {
+        buf_put_varint(out, (uint64_t)-j->err);
+        buf_put_blob(out, j->text);
+        buf_put_blob(out, j->usage);
+        buf_put_blob(out, j->finish);
+    }
+}
+
+void batch_put_op(struct buf *out, const struct batch_op *op)
+{
+    buf_put_u8(out, (uint8_t)op->kind);
+    switch (op->kind) {
+    case BATCH_INSERT:
+    case BATCH_UPDATE:
+    case BATCH_DELETE: put_row(out, &op->row); break;
+    case BATCH_CREATE:
+    case BATCH_APPEND:
+    case BATCH_CLOSE:
+    case BATCH_DROP: put_stream(out, &op->stream); break;
+    case BATCH_BLOB:
+        buf_put(out, op->blob.digest.b, SHA256_BYTES);
+        buf_put_blob(out, op->blob.type);
+        buf_put_blob(out, op->blob.manifest);
+        break;
+    case BATCH_SCHEMA: buf_put_blob(out, op->schema); break;
+    case BATCH_JOB: put_job(out, &op->job); break;
+    case BATCH_UPLOAD: buf_put_blob(out, op->upload); break;
+    }
+}
+
+// ---- decoding ----
+
+static void get_value(struct cur *c, struct row_value *v)
+{
+    uint8_t kind = cur_u8(c);
+    v->kind = (enum row_value_kind)kind;
+    switch (kind) {
+    case ROW_NULL: break;
+    case ROW_BOOL: v->b = cur_u8(c) != 0; break;
+    case ROW_INT: v->i = cur_svarint(c); break;
+    case ROW_REAL: {
+        struct span s = cur_span(c, sizeof v->d);
+        if (s.n == sizeof v->d) memcpy(&v->d, s.p, sizeof v->d);
+        break;
+    }
+    case ROW_TEXT:
+    case ROW_JSON: v->s = cur_blob(c); break;
+    default: cur_fail(c);
+    }
+}
+
+static struct uuid get_uuid(struct cur *c)
+{
+    struct uuid id = {{0}};
+    struct span s = cur_span(c, sizeof id.b);
+    if (s.n == sizeof id.b) memcpy(id.b, s.p, sizeof id.b);
+    return id;
+}
+
+static int grow_columns(struct batch_reader *r, size_t n)
+{
+    if (n <= r->column_cap) return 0;
+    struct row_column *columns = realloc(r->columns, n * sizeof *columns);
+    if (columns == NULL) return ERR_NOMEM;
+    r->columns = columns;
+    r->column_cap = n;
+    return 0;
+}
+
+static int get_row(struct batch_reader *r, struct cur *c, struct row_op *op)
+{
+    op->table = cur_blob(c);
+    op->has_id = cur_u8(c) != 0;
+    if (op->has_id) op->id = get_uuid(c);
+    uint64_t n = cur_varint(c);
+    if (n > COLUMNS_MAX) cur_fail(c);
+    if (c->err != 0) return c->err;
+    int err = grow_columns(r, n);
+    if (err != 0) return err;
+    for (size_t i = 0; i < n; i++) {
+        r->columns[i].name = cur_blob(c);
+        get_value(c, &r->columns[i].value);
+    }
+    op->columns = r->columns;
+    op->column_count = n;
+    return 0;
+}
+
+static void get_stream(struct cur *c, struct batch_stream *s)
+{
+    s->path = cur_blob(c);
+    if (s->path.n == 0) {
+        s->table = cur_blob(c);
+        s->id = get_uuid(c);
+        s->column = cur_blob(c);
+    }
+    s->type = cur_blob(c);
+    s->data = cur_blob(c);
+    s->has_expect = cur_u8(c) != 0;
+    if (s->has_expect) s->expect = cur_varint(c);
+}
+
+static void get_digest(struct cur *c, struct sha256 *digest)
+{
+    struct span s = cur_span(c, SHA256_BYTES);
+    if (s.n == SHA256_BYTES) memcpy(digest->b, s.p, SHA256_BYTES);
+}
+
+static void get_job(struct cur *c, struct batch_job *j)
+{
+    j->id = get_uuid(c);
+    uint8_t state = cur_u8(c);
+    if (state < JOB_CONNECTING || state > JOB_INTERRUPTED) return cur_fail(c);
+    j->state = (enum job_state)state;
+    if (state == JOB_CONNECTING) {
+        j->provider = cur_blob(c);
+        j->table = cur_blob(c);
+        j->row = get_uuid(c);
+        j->column = cur_blob(c);
+        j->status_column = cur_blob(c);
+        j->usage_column = cur_blob(c);
+        get_digest(c, &j->request);
+    } else if (state != JOB_STREAMING) {
+        uint64_t err = cur_varint(c);
+        if (err > 1000) return cur_fail(c);
+        j->err = -(int)err;
+        j->text = cur_blob(c);
+        j->usage = cur_blob(c);
+        j->finish = cur_blob(c);
+    }
+}
+
+void batch_reader_init(struct batch_reader *r, struct span request)
+{
+    *r = (struct batch_reader){.rest = request};
+}
+
+int batch_read(struct batch_reader *r, struct batch_op *out)
+{
+    if (r->rest.n == 0) return 0;
+    struct cur c;
+    int err = 0;
+    cur_init(&c, r->rest);
+    memset(out, 0, sizeof *out);
+    out->kind = (enum batch_op_kind)cur_u8(&c);
+    switch (out->kind) {
+    case BATCH_INSERT:
+    case BATCH_UPDATE:
+    case BATCH_DELETE:
+        out->row.kind = out->kind == BATCH_INSERT ? ROW_INSERT : out->kind == BATCH_UPDATE ? ROW_UPDATE : ROW_DELETE;
+        err = get_row(r, &c, &out->row);
+        break;
+    case BATCH_CREATE:
+    case BATCH_APPEND:
+    case BATCH_CLOSE:
+    case BATCH_DROP: get_stream(&c, &out->stream); break;
+    case BATCH_BLOB:
+        get_digest(&c, &out->blob.digest);
+        out->blob.type = cur_blob(&c);
+        out->blob.manifest = cur_blob(&c);
+        break;
+    case BATCH_SCHEMA: out->schema = cur_blob(&c); break;
+    case BATCH_JOB: get_job(&c, &out->job); break;
+    case BATCH_UPLOAD: out->upload = cur_blob(&c); break;
+    default: cur_fail(&c);
+    }
+    if (err == 0) err = c.err;
+    if (err != 0) return err;
+    r->rest = SPAN(c.p, (size_t)(c.end - c.p));
+    return 1;
+}
+
+void batch_reader_free(struct batch_reader *r)
+{
+    free(r->columns);
+    *r = (struct batch_reader){0};
+}

@@ -1,0 +1,118 @@
+// A batch in its encoded form: what a writer asked for, before anything is checked against the state. This is what the
+// journal keeps as the request, and what deciding reads.
+#ifndef SEGUE_BATCH_H
+#define SEGUE_BATCH_H
+
+#include "digest.h"
+#include "rows.h"
+
+enum batch_op_kind {
+    BATCH_INSERT = 1,
+    BATCH_UPDATE = 2,
+    BATCH_DELETE = 3,
+    BATCH_CREATE = 4, // a stream
+    BATCH_APPEND = 5,
+    BATCH_CLOSE = 6,
+    BATCH_DROP = 7,
+    BATCH_BLOB = 8,   // the service's own: a finished upload
+    BATCH_SCHEMA = 9, // the service's own: alone in its batch
+    BATCH_JOB = 10,   // the service's own: a step of an LLM job, one in a batch
+    BATCH_UPLOAD = 11, // the service's own: a step of a resumable upload, in the blob store's words
+};
+
+// Where a stream is: by its path, or as the column of a row.
+struct batch_stream {
+    struct span path; // empty: by row
+    struct span table, column;
+    struct uuid id;
+    struct span type; // content type; empty: not said
+    struct span data; // of an append
+    bool has_expect;
+    uint64_t expect;  // the offset at which the stream must end
+};
+
+struct batch_blob {
+    struct sha256 digest;
+    struct span type;
+    struct span manifest;
+};
+
+// States of an LLM job, by their number in the journal. The first two are alive, the others its end.
+enum job_state { JOB_CONNECTING = 1, JOB_STREAMING, JOB_DONE, JOB_FAILED, JOB_CANCELLED, JOB_INTERRUPTED };
+
+struct batch_job {
+    struct uuid id;
+    enum job_state state; // what it becomes; JOB_CONNECTING makes it
+    // With JOB_CONNECTING:
+    struct span provider;
+    struct span table, column; // of the stream that it writes
+    struct uuid row;
+    struct span status_column, usage_column; // empty: none
+    struct sha256 request;                   // binds the id to what was asked
+    // With an end:
+    int err; // why; 0 with JOB_DONE
+    struct span text, usage, finish;
+};
+
+struct batch_op {
+    enum batch_op_kind kind;
+    union {
+        struct row_op row;
+        struct batch_stream stream;
+        struct batch_blob blob;
+        struct span schema;
+        struct batch_job job;
+        struct span upload;
+    };
+};
+
+// ---- encoding ------------------------------------------------------------------------------------------------------
+
+// Appends one operation. Spans must fit their limits (asserted); values are as in rows.h.
+void batch_put_op(struct buf *out, const struct batch_op *op);
+
+// The name by which a writer knows its batch.
+struct batch_name {
+    enum { BATCH_UNNAMED, BATCH_REPLICA, BATCH_KEY } kind;
+    struct uuid replica;
+    uint64_t counter; // from 1
+    char key[BATCH_KEY_MAX + 1];
+};
+
+// A batch as it comes over the wire (PROTOCOL.md, "batch").
+struct batch_head {
+    struct batch_name name;
+    uint64_t base;  // 0: not said
+    uint64_t stamp; // 0: not said
+    size_t ops;
+    bool inserts;   // among them inserts
+};
+
+// Reads a batch's JSON into `head` and encoded operations. ERR_BAD_JSON, ERR_BAD_BATCH, ERR_TOO_LARGE, with the byte's or the operation's position; the service's own
+// operations are not taken.
+int batch_from_json(struct span json, struct batch_head *head, struct buf *out, struct problem *p);
+
+struct jr;
+// The same of a message that is a batch with "type" and "id" beside its members; `text_bytes` is the length of its text.
+int batch_from_message(const struct jr *message, size_t text_bytes, struct batch_head *head, struct buf *out, struct problem *p);
+// A message that is one append: where and what, perhaps "expect". `data` not NULL: the bytes came beside it. Positions count as in a batch of one operation.
+int batch_append_from_message(const struct jr *message, const struct span *data, struct buf *out, struct problem *p);
+
+// One JSON value as a neutral value; texts point into the tree, canonical JSON of objects and arrays is appended to `scratch` (which must not move: reserve first,
+// or keep it until the value is encoded). ERR_TOO_LARGE.
+int batch_value_from_json(const struct jr *json, struct buf *scratch, struct row_value *out);
+
+// ---- decoding ------------------------------------------------------------------------------------------------------
+
+struct batch_reader {
+    struct span rest;
+    struct row_column *columns; // of the operation read last
+    size_t column_cap;
+};
+
+void batch_reader_init(struct batch_reader *r, struct span request);
+// 1: an operation, which lives until the next call; 0: the end; ERR_CORRUPT or ERR_NOMEM.
+int batch_read(struct batch_reader *r, struct batch_op *out);
+void batch_reader_free(struct batch_reader *r);
+
+#endif

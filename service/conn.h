@@ -1,0 +1,108 @@
+// The inside of a connection, for conns.c, conn.c, request.c and reply.c. Nobody else includes this.
+//
+//            ┌───────────────────────── kept alive ─────────────────────────┐
+//            v                                                              │
+//          HEAD ──head──> BODY ──end──> REPLY ──reply ended──> (done) ──────┤
+//            │              │ reply ended before the body                   │
+//            │              └──> (done) ──> DISCARD: the body is dropped ───┘
+//            │ malformed, too late, last reply, peer has ended              │ too much of it
+//            └──────────────────────> LINGER <──────────────────────────────┘
+//                                        │ outbox empty: FIN; then input is dropped until the peer's FIN, a bound or a deadline
+//                                        v
+//        REPLY ── upgraded ──> RAW: bytes both ways ── reply ended ──> LINGER
+//          any ── peer gone, reply broken ──> CLOSED (done is called; freed when libuv lets go)
+//
+// One thing happens at a time: handlers are called from conn_take (input) and conn_tick (the turn), never from within a call
+// of theirs; what they ask for takes effect when they have returned.
+#ifndef SEGUE_CONN_H
+#define SEGUE_CONN_H
+
+#include "conns.h"
+#include "http_parse.h"
+#include "outbox.h"
+#include "wheel.h"
+
+enum conn_state { CONN_HEAD, CONN_BODY, CONN_REPLY, CONN_RAW, CONN_DISCARD, CONN_LINGER, CONN_CLOSED };
+enum reply_state { REPLY_NONE, REPLY_FIELDS, REPLY_PIECES, REPLY_ENDED };
+
+struct conn {
+    uv_tcp_t tcp;
+    struct conns *set;
+    struct conn *next, *prev; // of the set
+    struct conn *marked_next; // of those with something to do
+    bool marked;
+    uint64_t id, requests;
+
+    enum conn_state state;
+    struct http_parse *parse;
+    struct buf inbox; // came in and may not be looked at yet; while there is any, the socket is not read
+    bool reading;
+    bool eof;       // the peer has ended its side
+    bool paused;    // by the handler
+    bool old;       // HTTP/1.0
+    bool expect;    // the peer waits for a 100 before it sends the body
+    bool last;      // no request after this one
+    bool broken;    // to be cut at the next turn
+    bool shut;      // FIN is sent
+    size_t dropped; // bytes read for nothing
+
+    struct request *request; // NULL between requests, and once its reply has ended
+    struct buf text;         // request_text
+    void (*timer_fn)(struct request *r);
+    struct wheel_entry timer;
+    struct wheel_entry deadline;
+    uint64_t read_ms, send_ms; // of the last progress
+
+    enum reply_state reply;
+    struct buf fields; // of the reply, until they are complete
+    bool chunked, bodiless;
+    int64_t left; // bytes of the announced length; -1: not announced
+    struct outbox out;
+    bool full_told; // the producer waits for drain
+    bool writing;   // a uv_write is on its way
+    size_t writing_n;
+    size_t writing_seen; // of it, still in libuv's queue when last looked
+    uv_write_t write_req;
+    uv_shutdown_t shutdown_req;
+};
+
+struct conns {
+    struct conns_options options;
+    uv_tcp_t listener;
+    uv_check_t check;
+    uv_idle_t idle;
+    uv_timer_t timer;
+    struct wheel wheel;
+    struct conn *first, *marked;
+    uint32_t count;
+    uint64_t next_id;
+    int handles;       // that libuv still holds, connections included
+    uint64_t armed_ms; // when the timer will fire; UINT64_MAX: it will not
+    bool stalled;      // an accepted socket could not be taken for want of memory
+    bool stopping, closing;
+    struct conns_counts counts;
+    uint8_t *scratch; // limits.read bytes: what one read takes
+};
+
+// conn.c ----------------------------------------------------------------------------------------------------------------
+
+// Takes an accepted socket over. False: no memory.
+bool conn_open(struct conns *cs);
+// Looks after everything that is to be done; the connection may be closed after.
+void conn_tick(struct conn *c);
+// The same, once, at the end of this turn or at the next.
+void conn_mark(struct conn *c);
+// Ends it now: the request is done, the socket is closed.
+void conn_cut(struct conn *c);
+// To be cut, but not from within a handler's call.
+void conn_break(struct conn *c);
+
+// conns.c ---------------------------------------------------------------------------------------------------------------
+
+uint64_t conns_now(const struct conns *cs); // milliseconds of the loop
+void conns_set(struct conns *cs, struct wheel_entry *e, uint64_t due_ms, void (*fire)(struct wheel_entry *e));
+void conns_link(struct conns *cs, struct conn *c);
+void conns_unlink(struct conns *cs, struct conn *c);
+void conns_handle_closed(struct conns *cs); // one of its handles is gone
+
+#endif

@@ -1,0 +1,58 @@
+#include "holds.h"
+
+#include <assert.h>
+#include <stddef.h>
+
+static struct hold *next_of(struct hold *from, struct uuid id)
+{
+    while (from != NULL && !uuid_equal(from->id, id))
+        from = from->next;
+    return from;
+}
+
+void hold_take(struct holds *set, struct hold *h, struct uuid id)
+{
+    assert(h->set == NULL && h->grant != NULL && h->stop != NULL);
+    struct hold *holder = next_of(set->first, id); // those that wait stand behind it, and look for themselves when they are granted
+    h->set = set;
+    h->id = id;
+    h->next = NULL;
+    h->prev = set->last;
+    h->granted = holder == NULL;
+    if (set->last != NULL)
+        set->last->next = h;
+    else
+        set->first = h;
+    set->last = h;
+    if (holder == NULL)
+        h->grant(h);
+    else
+        holder->stop(holder);
+}
+
+void hold_release(struct hold *h)
+{
+    struct holds *set = h->set;
+    if (set == NULL) return;
+    if (h->prev != NULL)
+        h->prev->next = h->next;
+    else
+        set->first = h->next;
+    if (h->next != NULL)
+        h->next->prev = h->prev;
+    else
+        set->last = h->prev;
+    bool granted = h->granted;
+    struct hold *next = granted ? next_of(set->first, h->id) : NULL;
+    h->set = NULL;
+    h->next = h->prev = NULL;
+    h->granted = false;
+    if (next == NULL) return;
+    next->granted = true;
+    next->grant(next);
+}
+
+bool hold_contended(const struct hold *h)
+{
+    return next_of(h->next, h->id) != NULL;
+}

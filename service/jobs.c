@@ -1,0 +1,272 @@
+// Keys of the one table, by their first byte:
+//   'j' id               -> format, state, …: the record
+//   'l' path of a stream -> id of the live job that writes it
+//   'x' end (BE), id     -> nothing: the order in which ended jobs have had their time
+#include "jobs.h"
+
+#include <assert.h>
+
+#include "cur.h"
+#include "db.h"
+#include "digest.h"
+#include "err.h"
+
+#define JOBS_FORMAT 1
+#define RECORD_MAX (8 * KIB) // names, a sentence, a usage: all of them bounded where they are made
+
+const char *job_state_name(enum job_state state)
+{
+    static const char *const names[] = {[JOB_CONNECTING] = "connecting", [JOB_STREAMING] = "streaming", [JOB_DONE] = "done",
+                                        [JOB_FAILED] = "failed",         [JOB_CANCELLED] = "cancelled", [JOB_INTERRUPTED] = "interrupted"};
+    assert(state >= JOB_CONNECTING && state <= JOB_INTERRUPTED);
+    return names[state];
+}
+
+void job_path(struct buf *out, struct span table, struct uuid row, struct span column)
+{
+    rows_stream_path(out, table, row, column);
+}
+
+// ---- keys ----
+
+struct key {
+    uint8_t b[1 + STREAM_PATH_MAX];
+    size_t n;
+};
+
+static struct span key_span(const struct key *k)
+{
+    return SPAN(k->b, k->n);
+}
+
+static struct key record_key(struct uuid id)
+{
+    struct key k = {.b = {'j'}, .n = 1 + sizeof id.b};
+    memcpy(k.b + 1, id.b, sizeof id.b);
+    return k;
+}
+
+static struct key live_key(struct span table, struct uuid row, struct span column)
+{
+    struct key k = {.b = {'l'}, .n = 1};
+    struct buf path = {.p = k.b + 1, .cap = STREAM_PATH_MAX, .max = STREAM_PATH_MAX};
+    assert(table.n <= NAME_MAX_BYTES && column.n <= NAME_MAX_BYTES);
+    job_path(&path, table, row, column);
+    assert(path.err == 0);
+    k.n += path.n;
+    return k;
+}
+
+static struct key ended_key(uint64_t ended_ms, struct uuid id)
+{
+    struct key k = {.b = {'x'}, .n = 1};
+    for (int shift = 56; shift >= 0; shift -= 8)
+        k.b[k.n++] = (uint8_t)(ended_ms >> shift);
+    memcpy(k.b + k.n, id.b, sizeof id.b);
+    k.n += sizeof id.b;
+    return k;
+}
+
+// ---- the record ----
+
+void job_encode(struct buf *out, const struct job *j)
+{
+    buf_put_u8(out, JOBS_FORMAT);
+    buf_put_u8(out, (uint8_t)j->state);
+    buf_put_u8(out, (uint8_t)j->identity.kind);
+    buf_put_varint(out, j->created_ms);
+    buf_put_varint(out, j->ended_ms);
+    buf_put_blob(out, j->provider);
+    buf_put_blob(out, j->table);
+    buf_put(out, j->row.b, sizeof j->row.b);
+    buf_put_blob(out, j->column);
+    buf_put_blob(out, j->status_column);
+    buf_put_blob(out, j->usage_column);
+    buf_put(out, j->request.b, SHA256_BYTES);
+    buf_put_varint(out, (uint64_t)-j->err);
+    buf_put_blob(out, j->text);
+    buf_put_blob(out, j->usage);
+    buf_put_blob(out, j->finish);
+}
+
+static void get_bytes(struct cur *c, void *to, size_t n)
+{
+    struct span s = cur_span(c, n);
+    if (s.n == n) memcpy(to, s.p, n);
+}
+
+int job_decode(struct span record, struct uuid id, struct job *out)
+{
+    struct cur c;
+    struct job j = {.id = id};
+    cur_init(&c, record);
+    uint8_t format = cur_u8(&c), state = cur_u8(&c), kind = cur_u8(&c);
+    if (format != JOBS_FORMAT || state < JOB_CONNECTING || state > JOB_INTERRUPTED || kind > IDENTITY_ADMIN) cur_fail(&c);
+    j.state = (enum job_state)state;
+    if (c.err == 0) j.identity = identity_of((enum identity_kind)kind);
+    j.created_ms = cur_varint(&c);
+    j.ended_ms = cur_varint(&c);
+    j.provider = cur_blob(&c);
+    j.table = cur_blob(&c);
+    get_bytes(&c, j.row.b, sizeof j.row.b);
+    j.column = cur_blob(&c);
+    j.status_column = cur_blob(&c);
+    j.usage_column = cur_blob(&c);
+    get_bytes(&c, j.request.b, SHA256_BYTES);
+    uint64_t err = cur_varint(&c);
+    if (err > 1000) cur_fail(&c);
+    j.err = -(int)err;
+    j.text = cur_blob(&c);
+    j.usage = cur_blob(&c);
+    j.finish = cur_blob(&c);
+    // Names that are too long would make keys that are.
+    if (j.table.n > NAME_MAX_BYTES || j.column.n > NAME_MAX_BYTES) cur_fail(&c);
+    if (cur_end(&c) != 0) return ERR_CORRUPT;
+    *out = j;
+    return 0;
+}
+
+// ---- looking ----
+
+int jobs_find(struct db_txn *txn, int table, struct uuid id, struct job *out)
+{
+    struct key k = record_key(id);
+    struct span record;
+    if (!db_get(txn, table, key_span(&k), &record)) return db_txn_err(txn);
+    int err = job_decode(record, id, out);
+    return err == 0 ? 1 : err;
+}
+
+size_t jobs_live(struct db_txn *txn, int table, struct uuid *out, size_t max)
+{
+    struct db_iter it;
+    size_t n = 0;
+    db_iter_init(&it, txn, table);
+    for (bool more = db_iter_seek(&it, SPAN_LIT("l")); more && n < max && it.key.p[0] == 'l'; more = db_iter_next(&it)) {
+        if (it.value.n == sizeof out->b) memcpy(out[n++].b, it.value.p, it.value.n);
+    }
+    db_iter_end(&it);
+    return n;
+}
+
+// ---- deciding ----
+
+static int decide_new(struct db_txn *txn, int table, const struct batch_job *op, const struct identity *who, const struct commit *c,
+                      struct job *out, struct problem *p)
+{
+    struct span value;
+    struct key k = record_key(op->id);
+    if (db_get(txn, table, key_span(&k), &value)) return problem_set(p, ERR_JOB_EXISTS, -1, "a job with this id exists");
+    k = live_key(op->table, op->row, op->column);
+    if (db_get(txn, table, key_span(&k), &value)) return problem_set(p, ERR_JOB_EXISTS, -1, "another job writes to this stream");
+    *out = (struct job){.id = op->id,
+                        .state = JOB_CONNECTING,
+                        .identity = *who,
+                        .created_ms = c->arrival_ms,
+                        .provider = op->provider,
+                        .table = op->table,
+                        .row = op->row,
+                        .column = op->column,
+                        .status_column = op->status_column,
+                        .usage_column = op->usage_column,
+                        .request = op->request};
+    return 0;
+}
+
+static int decide_step(struct db_txn *txn, int table, const struct batch_job *op, const struct commit *c, struct job *out,
+                       struct problem *p)
+{
+    int found = jobs_find(txn, table, op->id, out);
+    if (found == 0) return problem_set(p, ERR_NO_SUCH_JOB, -1, "no job has this id");
+    if (found < 0) return found;
+    if (!job_is_live(out->state) || out->state == op->state)
+        return problem_set(p, ERR_JOB_ENDED, -1, "the job is %s", job_state_name(out->state));
+    out->state = op->state;
+    if (job_is_live(op->state)) return 0;
+    out->ended_ms = c->arrival_ms;
+    out->err = op->err;
+    out->text = op->text;
+    out->usage = op->usage;
+    out->finish = op->finish;
+    return 0;
+}
+
+int jobs_decide(struct db_txn *txn, int table, const struct batch_job *op, const struct identity *who, const struct commit *c,
+                struct buf *effects, struct problem *p)
+{
+    struct job j;
+    struct buf record;
+    if (op->table.n > NAME_MAX_BYTES || op->column.n > NAME_MAX_BYTES) return problem_set(p, ERR_BAD_BATCH, -1, "a name is too long");
+    int err = op->state == JOB_CONNECTING ? decide_new(txn, table, op, who, c, &j, p) : decide_step(txn, table, op, c, &j, p);
+    if (err != 0) return err;
+    buf_init(&record, RECORD_MAX);
+    job_encode(&record, &j);
+    err = record.err;
+    buf_put(effects, j.id.b, sizeof j.id.b);
+    buf_put_blob(effects, buf_span(&record));
+    buf_free(&record);
+    return err != 0 ? err : effects->err;
+}
+
+// ---- applying ----
+
+// Two for each one that comes: the number shrinks back after a burst, and no step is long.
+static void drop_old(struct db_txn *txn, int table, uint64_t arrival_ms)
+{
+    for (int i = 0; i < 2; i++) {
+        struct db_iter it;
+        struct uuid id = {{0}};
+        struct key old = {.n = 0};
+        db_iter_init(&it, txn, table);
+        if (db_iter_seek(&it, SPAN_LIT("x")) && it.key.n == 1 + 8 + sizeof id.b && it.key.p[0] == 'x') {
+            struct cur c;
+            cur_init(&c, span_sub(it.key, 1, 8));
+            if (cur_u64_be(&c) + LLM_JOB_KEPT_MS < arrival_ms) {
+                memcpy(old.b, it.key.p, it.key.n);
+                old.n = it.key.n;
+                memcpy(id.b, it.key.p + 9, sizeof id.b);
+            }
+        }
+        db_iter_end(&it);
+        if (old.n == 0) return;
+        struct key record = record_key(id);
+        db_del(txn, table, key_span(&record));
+        db_del(txn, table, key_span(&old));
+    }
+}
+
+int jobs_apply(struct db_txn *txn, int table, const struct commit *c, struct span effects)
+{
+    struct cur cur;
+    struct uuid id = {{0}};
+    struct job j;
+    cur_init(&cur, effects);
+    get_bytes(&cur, id.b, sizeof id.b);
+    struct span record = cur_blob(&cur);
+    if (cur_end(&cur) != 0 || job_decode(record, id, &j) != 0) return ERR_CORRUPT;
+    struct key k = record_key(id), live = live_key(j.table, j.row, j.column);
+    db_put(txn, table, key_span(&k), record);
+    if (job_is_live(j.state)) {
+        db_put(txn, table, key_span(&live), SPAN(id.b, sizeof id.b));
+        return 0;
+    }
+    struct key ended = ended_key(j.ended_ms, id);
+    db_del(txn, table, key_span(&live));
+    db_put(txn, table, key_span(&ended), SPAN_LIT(""));
+    drop_old(txn, table, c->arrival_ms);
+    return 0;
+}
+
+int jobs_hash(struct db_txn *txn, int table, struct digest *d)
+{
+    struct db_iter it;
+    db_iter_init(&it, txn, table);
+    for (bool more = db_iter_first(&it); more; more = db_iter_next(&it)) {
+        uint64_t sizes[2] = {it.key.n, it.value.n};
+        digest_update(d, SPAN(sizes, sizeof sizes));
+        digest_update(d, it.key);
+        digest_update(d, it.value);
+    }
+    db_iter_end(&it);
+    return db_txn_err(txn);
+}

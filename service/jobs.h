@@ -1,0 +1,61 @@
+// LLM jobs in the database: what was asked of whom, into which stream, and how it stands. A job's steps are operations of the
+// service's own batches (BATCH_JOB), so that a job and its row are never told apart: the commit that ends the job closes the stream
+// and sets the row's columns.
+//
+//      CONNECTING ──> STREAMING ──> DONE | FAILED | CANCELLED | INTERRUPTED
+//           └──────────────────────────^
+//
+// The record never has a key of a provider in it, nor the prompt: only what a restart needs to end the job.
+#ifndef SEGUE_JOBS_H
+#define SEGUE_JOBS_H
+
+#include "auth.h"
+#include "batch.h"
+#include "commit.h"
+
+struct db_txn;
+struct digest;
+
+#define JOBS_TABLES "jobs"
+#define JOBS_TABLE_COUNT 1
+
+struct job {
+    struct uuid id;
+    enum job_state state;
+    struct identity identity;      // who asked
+    uint64_t created_ms, ended_ms; // arrival of the batches; 0: not ended
+    struct span provider, table, column, status_column, usage_column;
+    struct uuid row;
+    struct sha256 request;
+    int err; // of an end other than JOB_DONE
+    struct span text, usage, finish;
+};
+
+// "connecting", "streaming", "done", …: what a row's status column is given, too.
+const char *job_state_name(enum job_state state);
+static inline bool job_is_live(enum job_state state)
+{
+    return state == JOB_CONNECTING || state == JOB_STREAMING;
+}
+// Appends the path of the stream that the job writes.
+void job_path(struct buf *out, struct span table, struct uuid row, struct span column);
+
+// The record as it is stored, and back: spans then point into `record`. ERR_CORRUPT.
+void job_encode(struct buf *out, const struct job *j);
+int job_decode(struct span record, struct uuid id, struct job *out);
+
+// 1: found, and *out lives until the next write to `txn`; 0: there is no such job; negative: ERR_CORRUPT or the transaction's error.
+int jobs_find(struct db_txn *txn, int table, struct uuid id, struct job *out);
+// Ids of jobs that have not ended, at most `max`: their number. They come in no particular order.
+size_t jobs_live(struct db_txn *txn, int table, struct uuid *out, size_t max);
+
+// Decides one step: a pure function of the state, the operation, the asker and the arrival. Appends the effect. That the stream is
+// there and open is the caller's to check. ERR_JOB_EXISTS (this id, or a live job with that stream), ERR_NO_SUCH_JOB, ERR_JOB_ENDED.
+int jobs_decide(struct db_txn *txn, int table, const struct batch_job *op, const struct identity *who, const struct commit *c,
+                struct buf *effects, struct problem *p);
+// Takes effects into the database, and drops ended jobs that have had their time. ERR_CORRUPT, ERR_NOMEM.
+int jobs_apply(struct db_txn *txn, int table, const struct commit *c, struct span effects);
+
+int jobs_hash(struct db_txn *txn, int table, struct digest *d);
+
+#endif

@@ -1,0 +1,57 @@
+// LLM jobs at work: calls to providers whose text goes into the stream of a row.
+//
+//      POST ─> [batch: row?, columns, job] ─durable─> begin ─> CONNECTING ──text──> STREAMING ──> ENDING ─[one batch]─> over
+//                                                                  └──────────────────────────────^
+//      text:   what came while a batch was on its way goes into the next one; when LLM_BUFFER_MAX bytes wait, the provider waits, too
+//      end:    the rest of the text, the close of the stream, the row's status and usage, and the job's state are one batch
+//      ends:   done; failed (provider, time, target gone); cancelled (llm_cancel); interrupted (the reply broke off, or the service did)
+//
+// A job is durable before its call is made, and is never left alive: when an app has been opened (at the start, or again), the jobs in
+// it that nobody works on are ended as interrupted. A call whose reply has been seen in part is never made again.
+// Thread: the loop's.
+#ifndef SEGUE_LLM_H
+#define SEGUE_LLM_H
+
+#include "app.h"
+#include "options.h"
+#include "server.h"
+
+struct llm;
+struct llm_job;
+
+// ERR_USAGE: a provider's key is not in the environment, with its name in `p`.
+int llm_open(struct llm **out, struct server *server, const struct options *options, struct problem *p);
+// The service stops: what runs ends as interrupted, and so does what still begins. Before app_dismiss.
+void llm_stop(struct llm *l);
+// Drops what is left; the loop gives back the rest. Before the apps are closed. NULL is fine.
+void llm_close(struct llm *l);
+// Time-outs, batches that could not be submitted, jobs that nobody works on. True: there may be more of those right now.
+bool llm_tick(struct llm *l);
+
+// The provider of this name, or the first one for an empty name; NULL: there is none. The text lives as long as the engine.
+const char *llm_provider(const struct llm *l, struct span name);
+
+// A job that is about to be made: all it needs is taken now, so that an accepted one can begin. `record` has id, identity, provider
+// and target; `body` is the whole request of the provider. Both are copied. ERR_TOO_MANY, ERR_NO_SUCH_PROVIDER, ERR_NOMEM.
+int llm_job_new(struct llm_job **out, struct llm *l, struct app *app, const struct job *record, struct span body, struct problem *p);
+void llm_job_free(struct llm_job *j); // one that has not begun; NULL is fine
+// Its batch was accepted: makes the call. The engine owns it from here on.
+void llm_job_begin(struct llm_job *j);
+
+// Told once when a job is over, or the app has to be built again: look at its record then. Removed by being told.
+struct llm_waiter {
+    struct llm_waiter *next, **place;
+    void (*over)(struct llm_waiter *w);
+};
+void llm_waiter_remove(struct llm_waiter *w); // not waiting: fine
+// Ends a live job as cancelled, its connection closed at once; one that is ending already goes on to its end. `w` waits for it.
+// ERR_NO_SUCH_JOB, ERR_JOB_ENDED, ERR_BUSY, ERR_NOMEM: `w` does not wait.
+int llm_cancel(struct llm *l, struct app *app, struct uuid id, struct llm_waiter *w);
+
+struct llm_counts {
+    uint64_t begun, done, failed, cancelled, interrupted;
+    uint64_t calls; // under way
+};
+struct llm_counts llm_counts(const struct llm *l);
+
+#endif

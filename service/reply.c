@@ -1,0 +1,360 @@
+// Replies: status line and fields are put together in the connection's own memory, then everything goes to its outbox.
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "conn.h"
+#include "err.h"
+#include "file.h"
+#include "json_write.h"
+#include "log.h"
+
+// A producer that goes on after "full" does not wait for drain: a mistake, cut short before it costs memory without end.
+#define OVERRUN_MAX 64
+
+static const char *reason(int status)
+{
+    static const struct {
+        int status;
+        const char *reason;
+    } reasons[] = {{101, "Switching Protocols"},
+                   {200, "OK"},
+                   {201, "Created"},
+                   {202, "Accepted"},
+                   {204, "No Content"},
+                   {206, "Partial Content"},
+                   {304, "Not Modified"},
+                   {400, "Bad Request"},
+                   {401, "Unauthorized"},
+                   {403, "Forbidden"},
+                   {404, "Not Found"},
+                   {405, "Method Not Allowed"},
+                   {408, "Request Timeout"},
+                   {409, "Conflict"},
+                   {410, "Gone"},
+                   {411, "Length Required"},
+                   {412, "Precondition Failed"},
+                   {413, "Content Too Large"},
+                   {414, "URI Too Long"},
+                   {415, "Unsupported Media Type"},
+                   {416, "Range Not Satisfiable"},
+                   {417, "Expectation Failed"},
+                   {422, "Unprocessable Content"},
+                   {429, "Too Many Requests"},
+                   {426, "Upgrade Required"},
+                   {431, "Request Header Fields Too Large"},
+                   {500, "Internal Server Error"},
+                   {501, "Not Implemented"},
+                   {503, "Service Unavailable"},
+                   {505, "HTTP Version Not Supported"},
+                   {507, "Insufficient Storage"}};
+    for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++) {
+        if (reasons[i].status == status) return reasons[i].reason;
+    }
+    return "";
+}
+
+// Made once a second: formatting a date costs as much as the rest of a small reply.
+static const char *date(void)
+{
+    static char text[40];
+    static uint64_t made;
+    uint64_t now = clock_wall_ms() / 1000;
+    if (now == made) return text;
+    made = now;
+    struct tm tm;
+    time_t t = (time_t)now;
+    gmtime_r(&t, &tm);
+    // Not strftime's names: they follow the locale.
+    static const char days[7][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+    static const char months[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+    snprintf(text, sizeof text, "%s, %02u %s %04u %02u:%02u:%02u GMT", days[tm.tm_wday % 7], (unsigned)tm.tm_mday % 100u,
+             months[tm.tm_mon % 12], ((unsigned)tm.tm_year + 1900u) % 10000u, (unsigned)tm.tm_hour % 100u, (unsigned)tm.tm_min % 100u,
+             (unsigned)tm.tm_sec % 100u);
+    return text;
+}
+
+// Nothing more can reach the peer.
+static bool dead(const struct request *r)
+{
+    return r->conn->broken;
+}
+
+// ---- fields ---------------------------------------------------------------------------------------------------------
+
+// A body that is still to come is read and dropped if it is small and the peer sends it for certain; else this reply is the last.
+static bool body_spoils(const struct conn *c)
+{
+    if (c->state != CONN_BODY) return false;
+    if (c->expect) return true;
+    return c->request->content_length > HTTP_DISCARD_MAX;
+}
+
+// Put together by hand: every reply has these, and formatting them took a fifth of a small one's time.
+static void put_first_fields(struct buf *b, int status)
+{
+    char code[] = {(char)('0' + status / 100), (char)('0' + status / 10 % 10), (char)('0' + status % 10), ' '};
+    buf_put_str(b, "HTTP/1.1 ");
+    buf_put(b, code, sizeof code);
+    buf_put_str(b, reason(status));
+    buf_put_str(b, "\r\nDate: ");
+    buf_put_str(b, date());
+    buf_put_str(b, "\r\nX-Content-Type-Options: nosniff\r\nAccess-Control-Allow-Origin: *\r\n"
+                   "Access-Control-Expose-Headers: *\r\nCross-Origin-Resource-Policy: cross-origin\r\n");
+}
+
+void reply_start(struct request *r, int status)
+{
+    struct conn *c = r->conn;
+    if (dead(r)) return;
+    assert(c->reply == REPLY_NONE && (status == 101 || (status >= 200 && status <= 599)));
+    c->reply = REPLY_FIELDS;
+    c->bodiless = r->method == METHOD_HEAD || status == 204 || status == 304;
+    c->last = c->last || c->set->stopping || body_spoils(c);
+    c->set->counts.statuses[status / 100]++;
+    buf_clear(&c->fields);
+    put_first_fields(&c->fields, status);
+    if (r->fields != NULL) buf_put_str(&c->fields, r->fields);
+    // A length where there can be none would be an error: 204 never has one, 304 would have to tell that of the full reply.
+    c->left = status == 204 || status == 304 ? 0 : -1;
+}
+
+static void put_value(struct buf *b, const char *fmt, va_list args)
+{
+    char text[1024];
+    if (strcmp(fmt, "%s") == 0) { // most are ready
+        buf_put_str(b, va_arg(args, const char *));
+        return;
+    }
+    int n = vsnprintf(text, sizeof text, fmt, args);
+    assert(n >= 0 && (size_t)n < sizeof text);
+    buf_put(b, text, (size_t)n);
+}
+
+void reply_header(struct request *r, const char *name, const char *fmt, ...)
+{
+    struct conn *c = r->conn;
+    if (dead(r)) return;
+    assert(c->reply == REPLY_FIELDS);
+    buf_put_str(&c->fields, name);
+    buf_put_str(&c->fields, ": ");
+    size_t from = c->fields.n;
+    va_list args;
+    va_start(args, fmt);
+    put_value(&c->fields, fmt, args);
+    va_end(args);
+    if (c->fields.err < 0) {
+        conn_break(c);
+        return;
+    }
+    for (size_t i = from; i < c->fields.n; i++)
+        assert(c->fields.p[i] != '\r' && c->fields.p[i] != '\n' && c->fields.p[i] != 0);
+    buf_put_str(&c->fields, "\r\n");
+}
+
+// The reader's patience is measured from when there is something for it.
+static void queue_begin(struct conn *c)
+{
+    if (c->out.n == 0) c->send_ms = conns_now(c->set);
+}
+
+static void queue_copy(struct conn *c, struct span s)
+{
+    queue_begin(c);
+    if (!outbox_copy(&c->out, s)) conn_break(c);
+}
+
+// Sends the fields on their way. `length` -1: not known.
+static void fields_end(struct request *r, const char *type, int64_t length)
+{
+    struct conn *c = r->conn;
+    assert(c->reply == REPLY_FIELDS);
+    bool none = c->left == 0; // 204, 304
+    c->chunked = length < 0 && !none && !c->old;
+    if (length < 0 && !none && c->old) c->last = true;
+    c->left = none ? 0 : length;
+    if (type != NULL) buf_printf(&c->fields, "Content-Type: %s\r\n", type);
+    if (c->chunked)
+        buf_put_str(&c->fields, "Transfer-Encoding: chunked\r\n");
+    else if (!none && length >= 0)
+        buf_printf(&c->fields, "Content-Length: %lld\r\n", (long long)length);
+    if (c->last)
+        buf_put_str(&c->fields, "Connection: close\r\n");
+    else if (c->old)
+        buf_put_str(&c->fields, "Connection: keep-alive\r\n");
+    buf_put_str(&c->fields, "\r\n");
+    if (c->fields.err < 0) {
+        conn_break(c);
+        return;
+    }
+    queue_copy(c, buf_span(&c->fields));
+    c->reply = REPLY_PIECES;
+    conn_mark(c);
+}
+
+// ---- bodies ---------------------------------------------------------------------------------------------------------
+
+void reply_stream(struct request *r, const char *type, int64_t length)
+{
+    if (dead(r)) return;
+    fields_end(r, type, length);
+}
+
+void reply_upgrade(struct request *r)
+{
+    struct conn *c = r->conn;
+    if (dead(r)) return;
+    assert(c->reply == REPLY_FIELDS && c->state == CONN_REPLY && !c->old && r->handler->raw != NULL);
+    buf_put_str(&c->fields, "Connection: Upgrade\r\n\r\n");
+    if (c->fields.err < 0) {
+        conn_break(c);
+        return;
+    }
+    c->chunked = false;
+    c->left = -1;
+    c->last = true; // of this protocol
+    c->state = CONN_RAW;
+    c->reply = REPLY_PIECES;
+    queue_copy(c, buf_span(&c->fields));
+    conn_mark(c);
+}
+
+// Accounts for a piece and writes what frames it. False: nothing is to be sent.
+static bool piece_begin(struct conn *c, size_t n)
+{
+    assert(c->reply == REPLY_PIECES);
+    if (c->out.n > c->set->options.limits.outbox * OVERRUN_MAX) {
+        log_error("http", "a producer does not wait for its reader", LF_UINT("conn", c->id));
+        conn_break(c);
+        return false;
+    }
+    if (c->left >= 0) {
+        assert(c->bodiless || n <= (uint64_t)c->left);
+        if (!c->bodiless) c->left -= (int64_t)n;
+    }
+    if (n == 0 || c->bodiless) return false;
+    queue_begin(c);
+    if (!c->chunked) return true;
+    char line[24];
+    queue_copy(c, SPAN(line, (size_t)snprintf(line, sizeof line, "%zx\r\n", n)));
+    return true;
+}
+
+static bool piece_end(struct conn *c)
+{
+    if (c->chunked) queue_copy(c, SPAN_LIT("\r\n"));
+    conn_mark(c);
+    // Once told it holds until drain, whatever is written in between.
+    if (c->out.n >= c->set->options.limits.outbox) c->full_told = true;
+    return !c->full_told;
+}
+
+bool reply_write(struct request *r, struct bytes *piece)
+{
+    struct conn *c = r->conn;
+    if (dead(r)) return true;
+    if (!piece_begin(c, piece->n)) return !c->full_told;
+    if (!outbox_share(&c->out, piece)) conn_break(c);
+    return piece_end(c);
+}
+
+bool reply_write_span(struct request *r, struct span piece)
+{
+    struct conn *c = r->conn;
+    if (dead(r)) return true;
+    if (!piece_begin(c, piece.n)) return !c->full_told;
+    queue_copy(c, piece);
+    return piece_end(c);
+}
+
+bool reply_full(const struct request *r)
+{
+    return r->conn->full_told;
+}
+
+size_t reply_queued(const struct request *r)
+{
+    return r->conn->out.n;
+}
+
+void reply_end(struct request *r)
+{
+    struct conn *c = r->conn;
+    if (dead(r)) return;
+    assert(c->reply == REPLY_PIECES);
+    assert(c->left <= 0 || c->bodiless);
+    if (c->chunked && !c->bodiless) queue_copy(c, SPAN_LIT("0\r\n\r\n"));
+    c->reply = REPLY_ENDED;
+    c->full_told = false;
+    conn_mark(c);
+}
+
+void reply_break(struct request *r)
+{
+    conn_break(r->conn);
+}
+
+void reply_body(struct request *r, const char *type, struct span body)
+{
+    if (dead(r)) return;
+    fields_end(r, type, (int64_t)body.n);
+    if (!dead(r)) reply_write_span(r, body);
+    if (!dead(r)) reply_end(r);
+}
+
+// ---- problems and JSON ------------------------------------------------------------------------------------------------
+
+void problem_members(struct buf *out, const struct problem *p)
+{
+    buf_printf(out, "\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"code\":\"%s\"", err_text(p->err), err_status(p->err),
+               err_wire(p->err));
+    if (p->text[0] != '\0') {
+        buf_put_str(out, ",\"detail\":");
+        struct jw w;
+        jw_init(&w, out);
+        jw_cstr(&w, p->text);
+    }
+    if (p->position >= 0) buf_printf(out, ",\"position\":%lld", (long long)p->position);
+}
+
+void reply_problem(struct request *r, const struct problem *p)
+{
+    assert(p->err < 0);
+    if (dead(r)) return;
+    if (r->conn->reply != REPLY_NONE) {
+        reply_break(r);
+        return;
+    }
+    struct buf json;
+    buf_init(&json, 4 * KIB);
+    buf_put_u8(&json, '{');
+    problem_members(&json, p);
+    buf_put_u8(&json, '}');
+    reply_start(r, err_status(p->err));
+    if (p->err == ERR_UNAUTHENTICATED) reply_header(r, "WWW-Authenticate", "Bearer");
+    if (p->err == ERR_BUSY || p->err == ERR_TOO_MANY || p->err == ERR_SHUTTING_DOWN) reply_header(r, "Retry-After", "1");
+    reply_header(r, "Cache-Control", "no-store");
+    if (json.err < 0)
+        reply_break(r);
+    else
+        reply_body(r, "application/problem+json", buf_span(&json));
+    buf_free(&json);
+}
+
+void reply_error(struct request *r, int err)
+{
+    struct problem p = PROBLEM_NONE;
+    p.err = err;
+    reply_problem(r, &p);
+}
+
+void reply_json(struct request *r, int status, struct buf *json)
+{
+    if (json->err < 0) {
+        reply_error(r, json->err == ERR_TOO_LARGE ? ERR_RESULT_TOO_LARGE : json->err);
+        return;
+    }
+    reply_start(r, status);
+    reply_body(r, "application/json", buf_span(json));
+}

@@ -1,0 +1,197 @@
+#include "routes.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#include "api.h"
+#include "conns.h"
+#include "err.h"
+#include "percent.h"
+#include "server.h"
+
+#define ROUTE_METHODS 4
+#define UPLOADS "/apps/*/uploads" // what is below it speaks tus
+
+struct route {
+    const char *pattern; // "/apps/*" is followed by an app's name; a '*' at the end takes the rest of the path, which must not be empty
+    bool open;           // asks nobody
+    struct {
+        enum method method;
+        enum verb verb;
+        const struct handler *handler;
+    } methods[ROUTE_METHODS];
+};
+
+static const struct route routes[] = {
+    {"/healthz", true, {{METHOD_GET, MAY_READ_APP, &api_healthz_get}, {METHOD_HEAD, MAY_READ_APP, &api_healthz_get}}},
+    {"/metrics", false, {{METHOD_GET, MAY_READ_METRICS, &api_metrics_get}, {METHOD_HEAD, MAY_READ_METRICS, &api_metrics_get}}},
+    {"/apps/*/schema",
+     false,
+     {{METHOD_GET, MAY_READ_APP, &api_schema_get},
+      {METHOD_HEAD, MAY_READ_APP, &api_schema_get},
+      {METHOD_PUT, MAY_PUBLISH_SCHEMA, &api_schema_put}}},
+    {"/apps/*/batch", false, {{METHOD_POST, MAY_WRITE_BATCH, &api_batch_post}}},
+    {"/apps/*/query", false, {{METHOD_GET, MAY_QUERY, &api_query_get}, {METHOD_POST, MAY_QUERY, &api_query_post}}},
+    {"/apps/*/subscribe", false, {{METHOD_GET, MAY_SUBSCRIBE, &api_subscribe_get}}},
+    {"/apps/*/sync", false, {{METHOD_GET, MAY_SUBSCRIBE, &api_sync_get}}},
+    {"/apps/*/llm/jobs", false, {{METHOD_POST, MAY_CALL_LLM, &api_llm_post}}},
+    {"/apps/*/llm/jobs/*", false, {{METHOD_GET, MAY_CALL_LLM, &api_llm_get}, {METHOD_DELETE, MAY_CALL_LLM, &api_llm_delete}}},
+    {"/apps/*/v1/stream/*",
+     false,
+     {{METHOD_PUT, MAY_WRITE_BATCH, &api_stream_put},
+      {METHOD_POST, MAY_WRITE_BATCH, &api_stream_post},
+      {METHOD_GET, MAY_READ_STREAM, &api_stream_get},
+      {METHOD_HEAD, MAY_READ_STREAM, &api_stream_head}}},
+    {UPLOADS, false, {{METHOD_POST, MAY_UPLOAD, &api_upload_post}}},
+    {UPLOADS "/*",
+     false,
+     {{METHOD_HEAD, MAY_UPLOAD, &api_upload_head}, {METHOD_PATCH, MAY_UPLOAD, &api_upload_patch}, {METHOD_DELETE, MAY_UPLOAD, &api_upload_delete}}},
+    {"/apps/*/blobs/*",
+     false,
+     {{METHOD_PUT, MAY_UPLOAD, &api_blob_put}, {METHOD_GET, MAY_READ_BLOB, &api_blob_get}, {METHOD_HEAD, MAY_READ_BLOB, &api_blob_head}}},
+};
+
+// Does `path` match? The app's name and the tail are raw.
+static bool route_match(const char *pattern, struct span path, struct span *app, struct span *tail)
+{
+    *app = *tail = SPAN_NONE;
+    size_t i = 0;
+    for (const char *c = pattern; *c != '\0'; c++) {
+        if (*c != '*') {
+            if (i == path.n || path.p[i++] != (uint8_t)*c) return false;
+            continue;
+        }
+        size_t from = i;
+        if (c[1] == '\0') {
+            *tail = span_sub(path, i, path.n);
+            return true;
+        }
+        while (i < path.n && path.p[i] != '/')
+            i++;
+        *app = span_sub(path, from, i - from);
+    }
+    return i == path.n;
+}
+
+static const struct route *route_find(struct span path, struct span *app, struct span *tail)
+{
+    for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++) {
+        if (route_match(routes[i].pattern, path, app, tail)) return &routes[i];
+    }
+    return NULL;
+}
+
+static bool is_tus(const struct route *route)
+{
+    return route != NULL && span_starts(SPAN_STR(route->pattern), UPLOADS);
+}
+
+static void allow(struct request *r, const char *field, const struct route *route)
+{
+    static const char *const names[] = {
+        [METHOD_GET] = "GET", [METHOD_HEAD] = "HEAD", [METHOD_POST] = "POST", [METHOD_PUT] = "PUT", [METHOD_DELETE] = "DELETE", [METHOD_PATCH] = "PATCH"};
+    char text[80];
+    int n = snprintf(text, sizeof text, "OPTIONS");
+    for (int i = 0; i < ROUTE_METHODS && route->methods[i].handler != NULL; i++)
+        n += snprintf(text + n, sizeof text - (size_t)n, ", %s", names[route->methods[i].method]);
+    reply_header(r, field, "%s", text);
+}
+
+// A browser's question before a request from another origin: everything there is, is allowed.
+static void reply_options(struct request *r, const struct route *route)
+{
+    reply_start(r, 204);
+    if (route != NULL) {
+        allow(r, "Allow", route);
+        allow(r, "Access-Control-Allow-Methods", route);
+    }
+    // The star does not cover Authorization, and older browsers do not know it.
+    reply_header(r, "Access-Control-Allow-Headers",
+                 "Authorization, Content-Type, If-None-Match, If-Match, Last-Event-ID, Range, Idempotency-Key, Stream-Closed, Accept, "
+                 "Tus-Resumable, Upload-Length, Upload-Offset, Upload-Metadata, Segue-Link, X-HTTP-Method-Override, *");
+    if (is_tus(route)) upload_options(r);
+    reply_header(r, "Access-Control-Max-Age", "86400");
+    reply_body(r, NULL, SPAN_NONE);
+}
+
+static void reply_not_allowed(struct request *r, const struct route *route)
+{
+    struct problem p = {.err = ERR_METHOD_NOT_ALLOWED, .position = -1};
+    struct buf json;
+    buf_init(&json, 1024);
+    buf_put_u8(&json, '{');
+    problem_members(&json, &p);
+    buf_put_u8(&json, '}');
+    reply_start(r, err_status(p.err));
+    allow(r, "Allow", route);
+    if (json.err < 0)
+        reply_break(r);
+    else
+        reply_body(r, "application/problem+json", buf_span(&json));
+    buf_free(&json);
+}
+
+// The tail as text: percent-decoded. Segments like ".." have no meaning in it.
+static int tail_decode(struct request *r, struct span tail)
+{
+    struct buf *text = request_text(r);
+    if (tail.n == 0) return ERR_NOT_FOUND;
+    int err = percent_decode(text, tail, false);
+    r->path = buf_span(text);
+    return err == ERR_BAD_PARAMETER ? ERR_BAD_REQUEST : err;
+}
+
+static int admit(struct request *r, const struct route *route, enum verb verb, struct span app)
+{
+    const struct auth *auth = server_auth(r->server);
+    struct span authorization = SPAN_NONE;
+    request_header(r, "authorization", &authorization);
+    int err = auth_identify(auth, authorization, &r->identity);
+    if (err < 0 || route->open) return err;
+    return may(auth, &r->identity, verb, app, r->path);
+}
+
+// tus has clients that can send nothing but POST say what they mean in a field.
+static void override_method(struct request *r)
+{
+    struct span value;
+    if (r->method != METHOD_POST || !request_header(r, "x-http-method-override", &value)) return;
+    if (span_is(value, "PATCH")) r->method = METHOD_PATCH;
+    if (span_is(value, "DELETE")) r->method = METHOD_DELETE;
+    if (span_is(value, "HEAD")) r->method = METHOD_HEAD;
+}
+
+void routes_dispatch(struct request *r)
+{
+    struct span app, tail;
+    const struct route *route = route_find(r->path, &app, &tail);
+    if (is_tus(route)) {
+        r->fields = upload_fields;
+        override_method(r);
+    }
+    if (r->method == METHOD_OPTIONS) {
+        reply_options(r, route);
+        return;
+    }
+    if (route == NULL) {
+        reply_error(r, ERR_NOT_FOUND);
+        return;
+    }
+    int i = 0;
+    while (i < ROUTE_METHODS && route->methods[i].handler != NULL && route->methods[i].method != r->method)
+        i++;
+    if (i == ROUTE_METHODS || route->methods[i].handler == NULL) {
+        reply_not_allowed(r, route);
+        return;
+    }
+    bool tailed = route->pattern[strlen(route->pattern) - 1] == '*';
+    int err = tailed ? tail_decode(r, tail) : 0;
+    if (err == 0) err = admit(r, route, route->methods[i].verb, app);
+    // Whether an app exists is told only to those who may ask.
+    if (err == 0 && app.p != NULL) r->app = server_app(r->server, app);
+    if (err == 0 && app.p != NULL && r->app == NULL) err = ERR_NO_SUCH_APP;
+    if (err < 0)
+        reply_error(r, err);
+    else
+        r->handler = route->methods[i].handler;
+}

@@ -1,0 +1,471 @@
+// The pump: see session.h for the life of a session and PROTOCOL.md, "subscriptions", for its messages.
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "checksum.h"
+#include "err.h"
+#include "log.h"
+#include "session_impl.h"
+
+// ---- opening ----
+
+static void on_reset(struct app_user *user, int err);
+static void on_woken(struct hub_item *item);
+
+int session_open(struct session **out, struct hub *hub, struct app *app, const struct session_carrier *ops, void *carrier)
+{
+    struct session *s = calloc(1, sizeof *s);
+    if (s == NULL) return ERR_NOMEM;
+    s->app = app;
+    s->hub = hub;
+    s->ops = ops;
+    s->carrier = carrier;
+    buf_init(&s->ended, SUBSCRIPTIONS_MAX * (NAME_MAX_SUB + 3));
+    app_user_add(app, &s->user, on_reset);
+    s->woken.run = on_woken;
+    *out = s;
+    return 0;
+}
+
+static void detach(struct subscription *sub)
+{
+    if (sub->feed != NULL) sub->feed->feed->ops->detach(sub->feed);
+    sub->feed = NULL;
+}
+
+static void let_go_of(struct subscription *sub)
+{
+    detach(sub);
+    query_unref(sub->query);
+    sub->query = NULL;
+}
+
+static void let_go(struct session *s)
+{
+    for (size_t i = 0; i < s->count; i++)
+        let_go_of(&s->subs[i]);
+    session_drop_parts(s);
+    app_user_remove(&s->user);
+}
+
+void session_close(struct session *s)
+{
+    if (s == NULL) return;
+    assert(!s->pumping);
+    let_go(s);
+    hub_drop(&s->woken);
+    for (size_t i = 0; i < s->count; i++)
+        free((void *)s->subs[i].path.p);
+    buf_free(&s->ended);
+    free(s->subs);
+    free(s);
+}
+
+static void over(struct session *s, int err)
+{
+    if (s->state == SESSION_OVER) return;
+    s->state = SESSION_OVER;
+    let_go(s);
+    s->ops->end(s->carrier, err);
+}
+
+static void on_reset(struct app_user *user, int err)
+{
+    over((struct session *)((char *)user - offsetof(struct session, user)), err);
+}
+
+// ---- subscribing ----
+
+static void on_wake(struct feed_sub *feed)
+{
+    struct subscription *sub = feed->owner;
+    hub_wake(sub->session->hub, &sub->session->woken);
+}
+
+static int attach(struct subscription *sub, bool resume, uint64_t at, struct problem *p)
+{
+    struct session *s = sub->session;
+    struct db_txn *txn = app_txn(s->app);
+    int err = sub->is_upload       ? blobs_attach_upload(app_blobs(s->app), txn, sub->upload, resume, &sub->feed)
+              : sub->query != NULL ? rows_attach(app_rows(s->app), txn, sub->query, &sub->feed, p)
+                                   : streams_attach(app_streams(s->app), txn, sub->path, sub->offset, resume, at, &sub->feed, p);
+    if (err != 0) return err;
+    sub->feed->wake = on_wake;
+    sub->feed->owner = sub;
+    sub->unread = true;
+    sub->at = at;
+    sub->state = resume ? SUB_READY : SUB_SNAPSHOT;
+    return 0;
+}
+
+static bool name_ok(struct span name)
+{
+    if (name.n == 0 || name.n > NAME_MAX_SUB) return false;
+    for (size_t i = 0; i < name.n; i++) {
+        uint8_t c = name.p[i];
+        bool ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
+        if (!ok) return false;
+    }
+    return true;
+}
+
+// Room for one more. Most sessions have one or two of the many that they may have, and there are thousands of sessions.
+static int subs_grow(struct session *s)
+{
+    if (s->count < s->cap) return 0;
+    size_t cap = s->cap == 0 ? 1 : 2 * s->cap;
+    struct subscription *subs = realloc(s->subs, cap * sizeof *subs);
+    if (subs == NULL) return ERR_NOMEM;
+    s->subs = subs;
+    s->cap = cap;
+    for (size_t i = 0; i < s->count; i++)
+        if (subs[i].feed != NULL) subs[i].feed->owner = &subs[i]; // they may have moved
+    return 0;
+}
+
+static struct subscription *find(struct session *s, struct span name)
+{
+    for (size_t i = 0; i < s->count; i++)
+        if (span_is(name, s->subs[i].name)) return &s->subs[i];
+    return NULL;
+}
+
+// A place behind the others, which counts only once `added` has taken it in.
+static int add(struct session *s, struct span name, struct subscription **out, struct problem *p)
+{
+    if (s->state == SESSION_OVER || app_txn(s->app) == NULL) return ERR_BUSY;
+    if (s->count == SUBSCRIPTIONS_MAX) return problem_set(p, ERR_TOO_MANY, -1, "one connection may have %d subscriptions", SUBSCRIPTIONS_MAX);
+    if (!name_ok(name)) return problem_set(p, ERR_BAD_PARAMETER, -1, "a subscription's name is 1 to %d letters, digits, - and _", NAME_MAX_SUB);
+    if (find(s, name) != NULL) return problem_set(p, ERR_BAD_PARAMETER, -1, "two subscriptions are called %.*s", SPAN_FMT(name));
+    int err = subs_grow(s);
+    if (err != 0) return err;
+    struct subscription *sub = &s->subs[s->count];
+    *sub = (struct subscription){.session = s, .hash = checksum64(name, 1)};
+    memcpy(sub->name, name.p, name.n);
+    *out = sub;
+    return 0;
+}
+
+// In a session that runs, its snapshot begins: beside the ranges of the others.
+static int added(struct session *s, struct subscription *sub, struct problem *p)
+{
+    int err = s->state == SESSION_NEW ? 0 : attach(sub, false, app_visible(s->app), p);
+    if (err != 0) {
+        let_go_of(sub);
+        free((void *)sub->path.p);
+        return err;
+    }
+    s->count++;
+    if (s->state != SESSION_NEW) hub_wake(s->hub, &s->woken);
+    return 0;
+}
+
+static uint64_t value_hash(const struct row_value *v, uint64_t seed)
+{
+    if (v->kind == ROW_TEXT || v->kind == ROW_JSON) return checksum64(v->s, seed + (uint64_t)v->kind);
+    uint64_t bits = 0;
+    if (v->kind == ROW_BOOL) bits = v->b;
+    else if (v->kind != ROW_NULL) memcpy(&bits, &v->i, sizeof bits); // integer or real, eight bytes either way
+    return checksum64(SPAN(&bits, sizeof bits), seed + (uint64_t)v->kind);
+}
+
+int session_query(struct session *s, struct span name, struct span sql, const struct row_value *params, size_t param_count, struct problem *p)
+{
+    struct subscription *sub;
+    int err = add(s, name, &sub, p);
+    if (err == 0) err = query_compile(app_rows(s->app), sql, params, param_count, &sub->query, p);
+    if (err != 0) return err;
+    sub->hash = checksum64(sql, sub->hash);
+    for (size_t i = 0; i < param_count; i++)
+        sub->hash = value_hash(&params[i], sub->hash);
+    return added(s, sub, p);
+}
+
+int session_stream(struct session *s, struct span name, struct span path, uint64_t offset, struct problem *p)
+{
+    struct subscription *sub;
+    int err = add(s, name, &sub, p);
+    if (err != 0) return err;
+    if (path.n == 0 || path.n > STREAM_PATH_MAX) return problem_set(p, ERR_BAD_PARAMETER, -1, "a stream's path has 1 to %d bytes", STREAM_PATH_MAX);
+    uint8_t *copy = malloc(path.n);
+    if (copy == NULL) return ERR_NOMEM;
+    memcpy(copy, path.p, path.n);
+    sub->path = SPAN(copy, path.n);
+    sub->offset = offset;
+    sub->hash = checksum64(path, sub->hash + 1); // not what a query of the same text makes of it
+    return added(s, sub, p);
+}
+
+int session_upload(struct session *s, struct span name, struct uuid id, struct problem *p)
+{
+    struct subscription *sub;
+    int err = add(s, name, &sub, p);
+    if (err != 0) return err;
+    sub->is_upload = true;
+    sub->upload = id;
+    sub->hash = checksum64(SPAN(id.b, sizeof id.b), sub->hash + 2); // nor what a query or a stream would
+    return added(s, sub, p);
+}
+
+int session_unsubscribe(struct session *s, struct span name, struct problem *p)
+{
+    struct subscription *sub = find(s, name);
+    if (s->state == SESSION_OVER) return ERR_BUSY;
+    if (sub == NULL) return problem_set(p, ERR_BAD_PARAMETER, -1, "no subscription is called %.*s", SPAN_FMT(span_sub(name, 0, NAME_MAX_SUB)));
+    size_t n = s->ended.n;
+    buf_printf(&s->ended, "%s\"%s\"", n == 0 ? "" : ",", sub->name);
+    if (s->ended.err != 0) { // a client that reads nothing and goes on like this
+        buf_truncate(&s->ended, n);
+        s->ended.err = 0;
+        return problem_set(p, ERR_TOO_MANY, -1, "too many subscriptions have ended that were not told yet");
+    }
+    let_go_of(sub);
+    free((void *)sub->path.p);
+    size_t at = (size_t)(sub - s->subs);
+    s->count--;
+    memmove(sub, sub + 1, (s->count - at) * sizeof *sub);
+    for (; at < s->count; at++)
+        if (s->subs[at].feed != NULL) s->subs[at].feed->owner = &s->subs[at];
+    if (s->state != SESSION_NEW) hub_wake(s->hub, &s->woken);
+    return 0;
+}
+
+// ---- snapshots ----
+
+static int begin_snapshot(struct session *s, struct problem *p)
+{
+    s->state = SESSION_SNAPSHOT;
+    s->sent = s->told = app_visible(s->app);
+    for (size_t i = 0; i < s->count; i++) {
+        struct subscription *sub = &s->subs[i];
+        int err = attach(sub, false, s->sent, p);
+        if (err != 0) return err;
+        sub->awaited = true;
+    }
+    return 0;
+}
+
+// What was known of the client's state no longer helps.
+static int restart(struct session *s, const char *reason)
+{
+    session_drop_parts(s);
+    buf_clear(&s->ended);
+    for (size_t i = 0; i < s->count; i++)
+        detach(&s->subs[i]);
+    int err = session_put_reset(s, reason);
+    return err != 0 ? err : begin_snapshot(s, NULL);
+}
+
+// The first that is not yet where the others are. Until those are ready with which the session began, they alone are looked at.
+static struct subscription *beside(struct session *s)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        struct subscription *sub = &s->subs[i];
+        if (sub->state <= SUB_BEHIND && (sub->awaited || s->state == SESSION_LIVE)) return sub;
+    }
+    return NULL;
+}
+
+// Joins if what it lacks fits into a range; else it is told of a part of that, by itself.
+static int catch_up(struct session *s, struct subscription *sub)
+{
+    uint64_t reached = s->sent;
+    if (sub->at < s->sent && sub->feed->changed <= sub->at) sub->at = s->sent; // nothing of it has changed since
+    // It may be ahead, too: this session reads slowly.
+    int err = sub->at >= s->sent ? 0 : sub->feed->feed->ops->reach(sub->feed, app_txn(s->app), sub->at, s->sent, COMMIT_BYTES_MAX, &reached);
+    if (err != 0) return err;
+    if (reached >= s->sent) {
+        sub->state = SUB_READY;
+        return 0;
+    }
+    err = session_put_catchup(s, sub, reached);
+    if (err == 0) sub->at = reached;
+    return err;
+}
+
+static int step_beside(struct session *s, struct subscription *sub)
+{
+    bool done = false;
+    if (sub->state == SUB_BEHIND) return catch_up(s, sub);
+    int err = session_put_snapshot(s, sub, &done);
+    if (done) sub->state = SUB_BEHIND;
+    return err;
+}
+
+// ---- ranges ----
+
+static int range_end(struct session *s, uint64_t *to)
+{
+    size_t busy = 0;
+    for (size_t i = 0; i < s->count; i++)
+        busy += sub_touched(s, &s->subs[i]);
+    for (size_t i = 0; i < s->count && *to > s->sent + 1; i++) {
+        struct subscription *sub = &s->subs[i];
+        uint64_t from = sub->state == SUB_READY && sub->at > s->sent ? sub->at : s->sent;
+        if (from >= *to || !sub_touched(s, sub)) continue;
+        uint64_t reached = *to;
+        int err = sub->feed->feed->ops->reach(sub->feed, app_txn(s->app), from, *to, COMMIT_BYTES_MAX / busy, &reached);
+        if (err != 0) return err;
+        assert(reached > from && reached <= *to);
+        *to = reached;
+    }
+    return 0;
+}
+
+static int take_range(struct session *s)
+{
+    uint64_t to = app_visible(s->app);
+    bool told = false;
+    int err = range_end(s, &to);
+    if (err != 0) return err;
+    for (size_t i = 0; i < s->count; i++) {
+        struct subscription *sub = &s->subs[i];
+        sub->joining = sub->state == SUB_READY && sub->at <= to;
+        if (sub->joining) sub->state = SUB_LIVE;
+    }
+    err = session_put_range(s, to, &told);
+    for (size_t i = 0; i < s->count; i++) {
+        s->subs[i].joining = s->subs[i].awaited = false;
+        if (to == app_visible(s->app)) s->subs[i].unread = s->subs[i].unread && s->subs[i].state != SUB_LIVE;
+    }
+    if (err != 0) return err;
+    if (told) s->told = to;
+    buf_clear(&s->ended);
+    s->sent = to;
+    return 0;
+}
+
+// ---- the pump ----
+
+static bool has_range(struct session *s)
+{
+    uint64_t visible = app_visible(s->app);
+    if (s->state != SESSION_LIVE) return false;
+    if (s->ended.n > 0) return true;
+    for (size_t i = 0; i < s->count; i++) {
+        const struct subscription *sub = &s->subs[i];
+        if (sub->state == SUB_READY || (s->sent < visible && sub_touched(s, sub))) return true;
+    }
+    s->sent = visible;
+    return false;
+}
+
+static bool has_more(struct session *s)
+{
+    return s->state == SESSION_SNAPSHOT || has_range(s) || (s->state == SESSION_LIVE && beside(s) != NULL);
+}
+
+// Ranges and pieces of snapshots take turns: neither waits for the end of the other. An end is told before anything of a new subscription, which may have the same name.
+static int step(struct session *s)
+{
+    if (s->state == SESSION_SNAPSHOT && beside(s) == NULL) s->state = SESSION_LIVE;
+    struct subscription *sub = beside(s);
+    bool range = has_range(s);
+    bool aside = sub != NULL && (!range || (s->beside_next && s->ended.n == 0));
+    int err = aside ? step_beside(s, sub) : range ? take_range(s) : 0;
+    s->beside_next = !aside;
+    return err == ERR_TOO_OLD ? restart(s, "too_old") : err;
+}
+
+static bool send_parts(struct session *s)
+{
+    while (s->parts != NULL && !s->full) {
+        struct part *p = s->parts;
+        s->parts = p->next;
+        if (s->parts == NULL) s->parts_last = NULL;
+        s->full = !s->ops->send(s->carrier, bytes_span(p->message), p->cursor[0] != '\0' ? p->cursor : NULL);
+        bytes_unref(p->message);
+        free(p);
+    }
+    return s->parts == NULL;
+}
+
+static void pump(struct session *s)
+{
+    if (s->pumping || s->state == SESSION_NEW || s->state == SESSION_OVER || app_txn(s->app) == NULL) return;
+    int err = 0;
+    s->pumping = true;
+    while (err == 0 && s->state != SESSION_OVER && !s->full && (!send_parts(s) || has_more(s)))
+        if (!s->full && s->parts == NULL) err = step(s);
+    s->pumping = false;
+    if (err == 0 || s->state == SESSION_OVER) return;
+    log_warn("session", "a subscription failed", LF_STR("app", app_name(s->app)), LF_ERR(err));
+    over(s, err);
+}
+
+void session_drain(struct session *s)
+{
+    s->full = false;
+    pump(s);
+}
+
+static void on_woken(struct hub_item *item)
+{
+    pump((struct session *)((char *)item - offsetof(struct session, woken)));
+}
+
+// ---- starting ----
+
+// Takes one field of a cursor, up to the next dot, off its front.
+static struct span field(struct span *rest)
+{
+    const uint8_t *dot = rest->n == 0 ? NULL : memchr(rest->p, '.', rest->n);
+    size_t n = dot == NULL ? rest->n : (size_t)(dot - rest->p);
+    struct span f = SPAN(rest->p, n);
+    *rest = span_sub(*rest, dot == NULL ? n : n + 1, SIZE_MAX);
+    return f;
+}
+
+static int number(struct span s, int base, uint64_t *out)
+{
+    char text[24] = {0};
+    char *end;
+    if (s.n == 0 || s.n >= sizeof text || s.p[0] == '-' || s.p[0] == '+' || s.p[0] == ' ') return ERR_BAD_CURSOR;
+    memcpy(text, s.p, s.n);
+    *out = strtoull(text, &end, base);
+    return *end == '\0' ? 0 : ERR_BAD_CURSOR;
+}
+
+static int parse_cursor(struct span cursor, struct uuid *journal, uint64_t *seq, uint64_t *hash)
+{
+    struct span version = field(&cursor), id = field(&cursor), at = field(&cursor), set = field(&cursor);
+    if (!span_is(version, "1") || cursor.n != 0 || uuid_parse(journal, id) != 0) return ERR_BAD_CURSOR;
+    int err = number(at, 10, seq);
+    return err != 0 ? err : number(set, 16, hash);
+}
+
+static int resume(struct session *s, uint64_t seq, struct problem *p)
+{
+    s->state = SESSION_LIVE;
+    s->sent = s->told = seq;
+    for (size_t i = 0; i < s->count; i++) {
+        int err = attach(&s->subs[i], true, seq, p);
+        if (err != 0) return err;
+    }
+    return 0;
+}
+
+int session_start(struct session *s, struct span cursor, struct problem *p)
+{
+    struct uuid journal;
+    uint64_t seq, hash;
+    assert(s->state == SESSION_NEW);
+    if (app_txn(s->app) == NULL) return ERR_BUSY;
+    if (cursor.n > 0 && parse_cursor(cursor, &journal, &seq, &hash) != 0) return problem_set(p, ERR_BAD_CURSOR, -1, "this is not a cursor of this service");
+    uint64_t set = 0;
+    for (size_t i = 0; i < s->count; i++)
+        set += s->subs[i].hash;
+    const char *reason = NULL;
+    if (cursor.n > 0 && !uuid_equal(journal, app_journal_id(s->app))) reason = "other_journal";
+    else if (cursor.n > 0 && seq > app_visible(s->app)) reason = "seq_ahead";
+    else if (cursor.n > 0 && hash != set) reason = "other_subscriptions";
+    int err = session_put_welcome(s);
+    if (err == 0 && reason != NULL) err = session_put_reset(s, reason);
+    if (err != 0) return err;
+    err = cursor.n > 0 && reason == NULL ? resume(s, seq, p) : begin_snapshot(s, p);
+    if (err == ERR_TOO_OLD) err = restart(s, "too_old");
+    if (err != 0) return err;
+    hub_wake(s->hub, &s->woken);
+    return 0;
+}

@@ -1,0 +1,50 @@
+// A subscription session: several feeds of one app read as one, whole commits at a time. One protocol, whatever carries
+// it: a carrier (server-sent events; WebSocket) gives the session a way to send, the session decides what.
+//
+//     open ─> subscribe … ─> start ─┬─ fresh ──> SNAPSHOT (pieces, as of one seq) ──> LIVE (ranges (from, to] that tile)
+//                                   └─ cursor ──────────────────────────────────────^       │
+//                                               ^───────── reset: too old, another journal ─┘
+//
+// What is subscribed to later has its snapshot beside the ranges, as of a seq of its own; when it has caught up, a range names it as live.
+//
+// The session keeps no queue of its own beyond the parts of one range: when its carrier is full it waits, its feeds keep what it missed, and it
+// later takes the largest range that fits. Thread: the app's owner.
+#ifndef SEGUE_SESSION_H
+#define SEGUE_SESSION_H
+
+#include "app.h"
+#include "hub.h"
+
+struct session;
+
+struct session_carrier {
+    // Sends one message, a complete JSON object. `cursor`: the message's cursor, or NULL if it carries none. False: that was taken, but now wait for session_drain.
+    bool (*send)(void *carrier, struct span message, const char *cursor);
+    // The session is over: the app is built again or goes away, or a feed failed. Called at most once, last; the carrier then closes the session, now or later.
+    void (*end)(void *carrier, int err);
+};
+
+// On success the caller owns *out and closes it.
+int session_open(struct session **out, struct hub *hub, struct app *app, const struct session_carrier *ops, void *carrier);
+void session_close(struct session *s); // NULL is fine
+
+// `name` is [A-Za-z0-9_-], 1 to 64 characters, unique in the session. ERR_TOO_MANY, ERR_BAD_PARAMETER, ERR_BUSY while the app recovers or when the session is over,
+// or the store's refusal, which for a stream's offset comes from session_start if that is still to come.
+int session_query(struct session *s, struct span name, struct span sql, const struct row_value *params, size_t param_count, struct problem *p);
+// A stream from `offset` on.
+int session_stream(struct session *s, struct span name, struct span path, uint64_t offset, struct problem *p);
+// The state of a resumable upload.
+int session_upload(struct session *s, struct span name, struct uuid id, struct problem *p);
+
+// Ends one; the next range says so, and nothing of a later one by its name comes before. ERR_BAD_PARAMETER: there is none of this name; ERR_TOO_MANY: too many
+// ends wait to be told.
+int session_unsubscribe(struct session *s, struct span name, struct problem *p);
+
+// Begins to send: welcome, then snapshots, or with a cursor what was missed since. An empty cursor is none; one stands for the very
+// subscriptions that were live when it was sent. ERR_BAD_CURSOR: nothing was sent.
+int session_start(struct session *s, struct span cursor, struct problem *p);
+
+// The carrier has room again.
+void session_drain(struct session *s);
+
+#endif

@@ -1,0 +1,86 @@
+// The inside of a session, for session.c (its life, its subscriptions, the pump) and session_pack.c (its messages). Nobody else includes this.
+#ifndef SEGUE_SESSION_IMPL_H
+#define SEGUE_SESSION_IMPL_H
+
+#include "session.h"
+
+#define NAME_MAX_SUB 64
+#define CURSOR_MAX 128
+
+//   SNAPSHOT ──last piece──> BEHIND ──what came meanwhile is little──> READY ──the range that names it in `live`──> LIVE
+//                             │  ^
+//                             └──┘ a piece of catching up
+enum sub_state {
+    SUB_SNAPSHOT, // pieces of the state as of `at` are to be sent
+    SUB_BEHIND,   // the client has it as of `at`, and the others may be far ahead
+    SUB_READY,    // joins with the next range that reaches `at`
+    SUB_LIVE,     // the client has it as of the session's `sent`
+};
+
+struct subscription {
+    struct session *session;
+    char name[NAME_MAX_SUB + 1];
+    uint64_t hash;       // of all that was asked, for cursors
+    struct query *query; // or a stream:
+    struct span path;    // owned
+    uint64_t offset;     // where a fresh reader begins
+    bool is_upload;      // or an upload:
+    struct uuid upload;
+    struct feed_sub *feed;
+    enum sub_state state;
+    uint64_t at;
+    bool awaited; // nothing goes live before it is ready: it was there when the session began
+    bool joining; // goes live with the range being read
+    bool unread;  // nothing was read in ranges yet: whether its feed was touched says nothing
+};
+
+enum session_state { SESSION_NEW, SESSION_SNAPSHOT, SESSION_LIVE, SESSION_OVER };
+
+// One message waiting for the carrier.
+struct part {
+    struct part *next;
+    char cursor[CURSOR_MAX];
+    struct bytes *message;
+};
+
+struct session {
+    struct app *app;
+    struct hub *hub;
+    struct hub_item woken;
+    const struct session_carrier *ops;
+    void *carrier;
+    struct app_user user;
+    enum session_state state;
+    struct subscription *subs;
+    size_t count, cap;
+    struct buf ended; // names to be told as ended, as the inside of a JSON array
+    // What the client has is the state as of `sent`; the last range that it was told of ended at `told`, and nothing of its feeds changed between.
+    uint64_t sent, told;
+    // The range being sent: its elements, packed into parts that go out as the carrier takes them.
+    struct part *parts, *parts_last;
+    bool beside_next; // a piece of a snapshot has its turn before the next range
+    bool full;        // the carrier said so
+    bool pumping;
+};
+
+// session_pack.c --------------------------------------------------------------------------------------------------------
+// Each puts messages in line behind what waits in `parts`.
+
+int session_put_welcome(struct session *s);
+int session_put_reset(struct session *s, const char *reason);
+// The next piece of the snapshot as of sub->at; *done: the last.
+int session_put_snapshot(struct session *s, struct subscription *sub, bool *done);
+// What leads one subscription from sub->at to `to`, outside of the ranges.
+int session_put_catchup(struct session *s, struct subscription *sub, uint64_t to);
+// The range (s->sent, to] of all that are live, with what brings those that join up to it. Nothing where there is nothing to tell: *told is then false.
+int session_put_range(struct session *s, uint64_t to, bool *told);
+// What is in line goes away unsent.
+void session_drop_parts(struct session *s);
+
+// Does the range after `sent` concern it?
+static inline bool sub_touched(const struct session *s, const struct subscription *sub)
+{
+    return sub->state == SUB_READY || (sub->state == SUB_LIVE && (sub->unread || sub->feed->changed > s->sent));
+}
+
+#endif

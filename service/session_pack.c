@@ -1,0 +1,245 @@
+// A session's messages, as PROTOCOL.md, "Subscriptions", has them: what the feeds emit, packed into pieces of a modest size.
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "err.h"
+#include "json_write.h"
+#include "session_impl.h"
+
+// ---- the line of messages ----
+
+void session_drop_parts(struct session *s)
+{
+    while (s->parts != NULL) {
+        struct part *p = s->parts;
+        s->parts = p->next;
+        bytes_unref(p->message);
+        free(p);
+    }
+    s->parts_last = NULL;
+}
+
+// A cursor stands for a seq of a journal and for the subscriptions that are live there, in whatever order they came.
+static void put_cursor(const struct session *s, uint64_t seq, char text[CURSOR_MAX])
+{
+    char id[UUID_TEXT];
+    uint64_t set = 0;
+    for (size_t i = 0; i < s->count; i++)
+        if (s->subs[i].state == SUB_LIVE) set += s->subs[i].hash;
+    uuid_format(app_journal_id(s->app), id);
+    snprintf(text, CURSOR_MAX, "1.%.*s.%llu.%016llx", UUID_TEXT, id, (unsigned long long)seq, (unsigned long long)set);
+}
+
+// Puts a message in line behind what waits; `cursor_seq` is its cursor if it carries one.
+static int queue(struct session *s, struct buf *message, const uint64_t *cursor_seq)
+{
+    struct part *part = calloc(1, sizeof *part);
+    if (part == NULL) return ERR_NOMEM;
+    part->message = buf_take(message);
+    if (part->message == NULL) return free(part), ERR_NOMEM;
+    if (cursor_seq != NULL) put_cursor(s, *cursor_seq, part->cursor);
+    if (s->parts_last != NULL) s->parts_last->next = part;
+    else s->parts = part;
+    s->parts_last = part;
+    return 0;
+}
+
+static void put_subscription(struct jw *w, const struct subscription *sub)
+{
+    char id[UUID_TEXT];
+    jw_object(w);
+    jw_key(w, "kind"), jw_cstr(w, sub->is_upload ? "upload" : sub->query != NULL ? "query" : "stream");
+    if (sub->is_upload) {
+        uuid_format(sub->upload, id);
+        jw_key(w, "upload"), jw_str(w, SPAN(id, UUID_TEXT));
+    } else if (sub->query == NULL) {
+        jw_key(w, "stream"), jw_str(w, sub->path);
+    }
+    jw_end(w);
+}
+
+int session_put_welcome(struct session *s)
+{
+    char id[UUID_TEXT];
+    struct buf b;
+    struct jw w;
+    buf_init(&b, COMMIT_BYTES_MAX);
+    jw_init(&w, &b);
+    uuid_format(app_journal_id(s->app), id);
+    jw_object(&w);
+    jw_key(&w, "type"), jw_cstr(&w, "welcome");
+    jw_key(&w, "protocol"), jw_int(&w, 1);
+    jw_key(&w, "app"), jw_cstr(&w, app_name(s->app));
+    jw_key(&w, "journal"), jw_str(&w, SPAN(id, UUID_TEXT));
+    jw_key(&w, "seq"), jw_uint(&w, app_visible(s->app));
+    jw_key(&w, "subscriptions"), jw_object(&w);
+    for (size_t i = 0; i < s->count; i++) {
+        jw_key(&w, s->subs[i].name);
+        put_subscription(&w, &s->subs[i]);
+    }
+    jw_end(&w);
+    jw_end(&w);
+    int err = queue(s, &b, NULL);
+    buf_free(&b);
+    return err;
+}
+
+int session_put_reset(struct session *s, const char *reason)
+{
+    struct buf b;
+    buf_init(&b, 4 * KIB);
+    buf_printf(&b, "{\"type\":\"reset\",\"reason\":\"%s\"}", reason);
+    int err = queue(s, &b, NULL);
+    buf_free(&b);
+    return err;
+}
+
+// ---- snapshots ----
+
+struct snapshot_sink {
+    struct feed_sink sink; // first
+    struct buf b;
+    bool any;
+};
+
+static int collect(struct feed_sink *sink, struct bytes *value)
+{
+    struct snapshot_sink *k = (struct snapshot_sink *)sink;
+    if (k->any) buf_put_str(&k->b, ",");
+    buf_put_span(&k->b, bytes_span(value));
+    k->any = true;
+    return k->b.err;
+}
+
+int session_put_snapshot(struct session *s, struct subscription *sub, bool *done)
+{
+    struct snapshot_sink k = {.sink = {.emit = collect}};
+    buf_init(&k.b, 8 * BATCH_BYTES_MAX);
+    buf_printf(&k.b, "{\"type\":\"commit\",\"snapshot\":{\"%s\":[", sub->name);
+    int err = sub->feed->feed->ops->snapshot(sub->feed, app_txn(s->app), sub->at, PART_BYTES_MAX, &k.sink, done);
+    buf_printf(&k.b, "]},\"at\":%llu%s}", (unsigned long long)sub->at, *done ? "" : ",\"more\":true");
+    if (err == 0) err = k.b.err;
+    if (err == 0) err = queue(s, &k.b, NULL);
+    buf_free(&k.b);
+    return err;
+}
+
+// ---- changes ----
+
+// A sink that writes messages of about PART_BYTES_MAX, each with its elements under the names of their subscriptions.
+struct packer {
+    struct feed_sink sink; // first
+    struct session *s;
+    struct buf b;
+    struct subscription *sub;  // whose elements come
+    struct subscription *open; // whose array is open in this message
+    bool catchup;              // of one subscription, not a range
+    bool begun;                // the message has its head
+    bool any;                  // elements were packed at all
+    uint32_t part;
+    uint64_t from, to;
+};
+
+// Who joins with this range, and who is gone with it: in its first part.
+static void put_members(struct packer *k)
+{
+    bool first = true;
+    for (size_t i = 0; i < k->s->count; i++) {
+        struct subscription *sub = &k->s->subs[i];
+        if (!sub->joining) continue;
+        buf_printf(&k->b, "%s\"%s\"", first ? ",\"live\":[" : ",", sub->name);
+        first = false;
+    }
+    if (!first) buf_put_str(&k->b, "]");
+    if (k->s->ended.n > 0) {
+        buf_put_str(&k->b, ",\"ended\":[");
+        buf_put_span(&k->b, buf_span(&k->s->ended));
+        buf_put_str(&k->b, "]");
+    }
+}
+
+static void put_head(struct packer *k)
+{
+    struct jw w;
+    k->begun = true;
+    k->open = NULL;
+    if (k->catchup) {
+        buf_printf(&k->b, "{\"type\":\"commit\",\"from\":%llu,\"at\":%llu,\"catchup\":{", (unsigned long long)k->from, (unsigned long long)k->to);
+        return;
+    }
+    buf_printf(&k->b, "{\"type\":\"commit\",\"from\":%llu,\"to\":%llu,\"time\":", (unsigned long long)k->s->told, (unsigned long long)k->to);
+    jw_init(&w, &k->b);
+    jw_time_ms(&w, (int64_t)app_visible_ms(k->s->app));
+    if (k->part == 0) put_members(k);
+    else buf_printf(&k->b, ",\"part\":%u", k->part);
+    buf_put_str(&k->b, ",\"changes\":{");
+}
+
+static int flush_part(struct packer *k, bool last)
+{
+    if (!k->begun) put_head(k);
+    if (k->open != NULL) buf_put_str(&k->b, "]");
+    // All parts but the first are numbered; "more" stands in all but the last.
+    buf_put_str(&k->b, last ? "}}" : "},\"more\":true}");
+    k->begun = false;
+    k->part++;
+    if (k->b.err != 0) return k->b.err;
+    return queue(k->s, &k->b, last && !k->catchup ? &k->to : NULL);
+}
+
+static int pack(struct feed_sink *sink, struct bytes *value)
+{
+    struct packer *k = (struct packer *)sink;
+    int err = 0;
+    if (k->begun && k->b.n + value->n > PART_BYTES_MAX) err = flush_part(k, false);
+    if (err != 0) return err;
+    if (!k->begun) put_head(k);
+    if (k->open != k->sub) {
+        buf_printf(&k->b, "%s\"%s\":[", k->open == NULL ? "" : "],", k->sub->name);
+        k->open = k->sub;
+    } else {
+        buf_put_str(&k->b, ",");
+    }
+    buf_put_span(&k->b, bytes_span(value));
+    k->any = true;
+    return k->b.err;
+}
+
+int session_put_catchup(struct session *s, struct subscription *sub, uint64_t to)
+{
+    struct packer k = {.sink = {.emit = pack}, .s = s, .catchup = true, .sub = sub, .from = sub->at, .to = to};
+    assert(to > sub->at);
+    buf_init(&k.b, 8 * BATCH_BYTES_MAX);
+    int err = sub->feed->feed->ops->changes(sub->feed, app_txn(s->app), k.from, to, &k.sink);
+    if (err == 0 && k.any) err = flush_part(&k, true);
+    buf_free(&k.b);
+    return err;
+}
+
+static int read_range(struct session *s, struct packer *k)
+{
+    int err = 0;
+    for (size_t i = 0; i < s->count && err == 0; i++) {
+        k->sub = &s->subs[i];
+        uint64_t from = k->sub->joining ? k->sub->at : k->from;
+        if (k->sub->state != SUB_LIVE || from >= k->to || !sub_touched(s, k->sub)) continue;
+        err = k->sub->feed->feed->ops->changes(k->sub->feed, app_txn(s->app), from, k->to, &k->sink);
+    }
+    return err;
+}
+
+int session_put_range(struct session *s, uint64_t to, bool *told)
+{
+    struct packer k = {.sink = {.emit = pack}, .s = s, .from = s->sent, .to = to};
+    bool members = s->ended.n > 0;
+    for (size_t i = 0; i < s->count; i++)
+        members |= s->subs[i].joining;
+    buf_init(&k.b, 8 * BATCH_BYTES_MAX);
+    int err = read_range(s, &k);
+    // A range that changed nothing here need not be told: the next one begins where the last told one ended.
+    *told = k.any || members;
+    if (err == 0 && *told) err = flush_part(&k, true);
+    buf_free(&k.b);
+    return err;
+}

@@ -1,0 +1,390 @@
+// Streams as feeds. A feed belongs to a path, so that readers may wait for a stream that does not exist yet, and stay when one is
+// deleted and another comes. What a reader gets depends on nothing but (from, to] and where it began.
+//
+//      state at from     state at to        values
+//      none              stream             created, bytes from 0, [closed]
+//      stream            the same one       the bytes between, [closed, if it was not]
+//      stream            none               deleted
+//      stream            another one        deleted, created, bytes from 0, [closed]
+//
+// Bytes are cut into elements, each encoded once: a stream's bytes never change, so (number, offset, length wanted) names an
+// element for ever, and the readers who come for it after the first share what that one made.
+#include <assert.h>
+#include <stdlib.h>
+
+#include "err.h"
+#include "json_write.h"
+#include "stream_store.h"
+#include "utf8.h"
+
+struct stream_sub {
+    struct feed_sub sub;
+    uint64_t number;              // the stream that `start` is about; 0: there was none
+    uint64_t start;               // where the reader began in it
+    bool begun;                   // a snapshot is under way …
+    uint64_t place_number, place; // … of this stream, and got so far
+};
+
+static struct stream_feed *feed_of(const struct stream_sub *sub)
+{
+    return TABLE_OWNER(sub->sub.feed, struct stream_feed, feed);
+}
+
+static struct span feed_path(const struct stream_feed *f)
+{
+    return SPAN(f->path, f->path_n);
+}
+
+// ---- elements ------------------------------------------------------------------------------------------------------
+
+static void element_drop(struct streams *s, struct stream_element *e)
+{
+    if (e->json == NULL) return;
+    s->element_bytes -= e->json->n;
+    bytes_unref(e->json);
+    *e = (struct stream_element){0};
+}
+
+void stream_elements_free(struct streams *s)
+{
+    if (s->elements == NULL) return;
+    for (size_t i = 0; i < STREAM_ELEMENTS_KEPT; i++)
+        element_drop(s, &s->elements[i]);
+    free(s->elements);
+}
+
+// Each element has one place where it may be kept; a newer one takes it over.
+static struct stream_element *element_slot(struct streams *s, uint64_t number, uint64_t from, uint32_t want)
+{
+    uint64_t h = (number * 0x9E3779B97F4A7C15u ^ from) * 0x9E3779B97F4A7C15u + want;
+    h *= 0xD6E8FEB86659FD93u;
+    return &s->elements[(h >> 32) & (STREAM_ELEMENTS_KEPT - 1)];
+}
+
+static void element_keep(struct streams *s, struct stream_element *slot, const struct stream_element *e)
+{
+    element_drop(s, slot);
+    while (s->element_bytes + e->json->n > STREAM_ELEMENTS_BYTES_MAX && s->element_bytes > 0) {
+        element_drop(s, &s->elements[s->element_hand]);
+        s->element_hand = (s->element_hand + 1) % STREAM_ELEMENTS_KEPT;
+    }
+    *slot = *e;
+    bytes_ref(e->json);
+    s->element_bytes += e->json->n;
+}
+
+// How much of `raw` goes into one element, and as what. A character that is broken at the end (tokens do that) is left to the next
+// element, where the rest of it may have come. A NUL is no text: many a JSON parser, ours too, takes none in a string.
+static uint32_t element_cut(struct span raw, bool *text)
+{
+    size_t valid = memchr(raw.p, 0, raw.n) == NULL ? utf8_valid_prefix(raw) : 0;
+    *text = valid == raw.n || (valid > 0 && raw.n - valid < 4);
+    return (uint32_t)(*text ? valid : raw.n);
+}
+
+static struct bytes *element_encode(struct span raw, uint64_t end, bool text)
+{
+    struct buf out;
+    struct jw w;
+    buf_init(&out, STREAM_ELEMENT_MAX * 6 + 256); // a control character takes six
+    jw_init(&w, &out);
+    jw_object(&w);
+    jw_key(&w, "offset");
+    jw_uint(&w, end);
+    jw_key(&w, text ? "text" : "base64");
+    if (text)
+        jw_str(&w, raw);
+    else
+        jw_base64(&w, raw);
+    jw_end(&w);
+    struct bytes *b = buf_take(&out);
+    buf_free(&out);
+    return b;
+}
+
+static int element_make(struct streams *s, struct db_txn *txn, const struct stream_view *v, struct stream_element *e)
+{
+    bool text;
+    buf_clear(&s->scratch);
+    int err = stream_read_all(s, txn, v, e->from, e->want, &s->scratch);
+    if (err != 0) return err;
+    e->n = element_cut(buf_span(&s->scratch), &text);
+    e->json = element_encode(SPAN(s->scratch.p, e->n), e->from + e->n, text);
+    return e->json == NULL ? ERR_NOMEM : 0;
+}
+
+// Emits the bytes from *at on, up to `to` or one element, and moves *at behind them.
+static int emit_element(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t *at, uint64_t to,
+                        struct feed_sink *sink, size_t *sent)
+{
+    uint32_t want = to - *at < STREAM_ELEMENT_MAX ? (uint32_t)(to - *at) : STREAM_ELEMENT_MAX;
+    struct stream_element *slot = element_slot(s, v->rec->number, *at, want);
+    if (slot->number != v->rec->number || slot->from != *at || slot->want != want) {
+        struct stream_element e = {.number = v->rec->number, .from = *at, .want = want};
+        int err = element_make(s, txn, v, &e);
+        if (err != 0) return err;
+        element_keep(s, slot, &e);
+        bytes_unref(e.json);
+    }
+    struct bytes *json = bytes_ref(slot->json); // the sink may come back here and push it out
+    uint32_t n = slot->n;
+    int err = sink->emit(sink, json);
+    if (err == 0) *at += n; // a sink that refused it gets it again
+    *sent += json->n;
+    bytes_unref(json);
+    return err;
+}
+
+static int emit_created(const struct stream_view *v, struct feed_sink *sink)
+{
+    struct buf out;
+    struct jw w;
+    buf_init(&out, STREAM_TYPE_MAX * 6 + 256);
+    jw_init(&w, &out);
+    jw_object(&w);
+    jw_key(&w, "created");
+    jw_bool(&w, true);
+    jw_key(&w, "type");
+    jw_str(&w, SPAN(v->rec->type, v->rec->type_n));
+    jw_end(&w);
+    struct bytes *json = buf_take(&out);
+    buf_free(&out);
+    int err = json == NULL ? ERR_NOMEM : sink->emit(sink, json);
+    bytes_unref(json);
+    return err;
+}
+
+// ---- state as of a seq ---------------------------------------------------------------------------------------------
+
+// A path as of a seq: the stream that lived there, if any, its tail and whether it was closed.
+struct state_at {
+    bool exists, closed;
+    uint64_t offset;
+    struct stream_view v;
+};
+
+static int state_at(struct streams *s, struct db_txn *txn, struct span path, uint64_t seq, struct state_at *out)
+{
+    uint64_t changed;
+    out->exists = out->closed = false;
+    out->offset = 0;
+    int err = stream_view_at(s, txn, path, seq, &out->v);
+    if (err == ERR_NO_SUCH_STREAM) return 0;
+    if (err == 0) err = stream_offset_at(s, txn, &out->v, seq, &out->offset, &changed);
+    if (err != 0) return err;
+    out->exists = true;
+    out->closed = out->v.rec->closed_seq != 0 && out->v.rec->closed_seq <= seq;
+    return 0;
+}
+
+static bool same_stream(const struct state_at *a, const struct state_at *b)
+{
+    return a->exists && b->exists && a->v.rec->number == b->v.rec->number;
+}
+
+// Where the bytes begin that a reader at `a` lacks in `b`, which exists.
+static uint64_t lacking_from(const struct stream_sub *sub, const struct state_at *a, const struct state_at *b)
+{
+    uint64_t from = same_stream(a, b) ? a->offset : 0;
+    return b->v.rec->number == sub->number && sub->start > from ? sub->start : from;
+}
+
+// ---- the feed ------------------------------------------------------------------------------------------------------
+
+static int sub_snapshot_begin(struct stream_sub *sub, const struct state_at *now, struct feed_sink *sink)
+{
+    if (sub->begun && sub->place_number == now->v.rec->number) return 0;
+    int err = emit_created(&now->v, sink);
+    if (err != 0) return err;
+    sub->begun = true;
+    sub->place_number = now->v.rec->number;
+    sub->place = sub->place_number == sub->number ? sub->start : 0;
+    return 0;
+}
+
+static int feed_snapshot(struct feed_sub *fs, struct db_txn *txn, uint64_t at, size_t budget, struct feed_sink *sink, bool *done)
+{
+    struct stream_sub *sub = TABLE_OWNER(fs, struct stream_sub, sub);
+    struct stream_feed *f = feed_of(sub);
+    struct state_at now;
+    size_t sent = 0;
+    int err = state_at(f->s, txn, feed_path(f), at, &now);
+    if (err == 0 && now.exists) err = sub_snapshot_begin(sub, &now, sink);
+    while (err == 0 && now.exists && sub->place < now.offset && (sent == 0 || sent < budget))
+        err = emit_element(f->s, txn, &now.v, &sub->place, now.offset, sink, &sent);
+    bool last = !now.exists || sub->place >= now.offset;
+    if (err == 0 && last && now.closed) err = sink->emit(sink, f->s->closed);
+    if (err != 0) return err;
+    if (last) sub->begun = false;
+    *done = last;
+    return 0;
+}
+
+// One step towards a smaller range: *to if it fits, else the commit before the one that goes over the budget.
+static int reach_step(struct stream_sub *sub, struct db_txn *txn, const struct state_at *a, uint64_t from, size_t budget, uint64_t *to,
+                      bool *fits)
+{
+    struct stream_feed *f = feed_of(sub);
+    struct state_at b;
+    int err = state_at(f->s, txn, feed_path(f), *to, &b);
+    if (err != 0) return err;
+    uint64_t base = b.exists ? lacking_from(sub, a, &b) : 0, seq;
+    *fits = !b.exists || b.offset <= base || b.offset - base <= budget || *to == from + 1;
+    if (*fits) return 0;
+    err = stream_seq_of(f->s, txn, &b.v, base + budget, &seq);
+    if (err != 0) return err;
+    assert(seq <= *to);
+    *to = seq - 1 > from ? seq - 1 : from + 1;
+    return 0;
+}
+
+static int feed_reach(struct feed_sub *fs, struct db_txn *txn, uint64_t from, uint64_t to, size_t budget, uint64_t *reached)
+{
+    struct stream_sub *sub = TABLE_OWNER(fs, struct stream_sub, sub);
+    struct stream_feed *f = feed_of(sub);
+    struct state_at a;
+    bool fits = false;
+    assert(from < to);
+    int err = state_at(f->s, txn, feed_path(f), from, &a);
+    while (err == 0 && !fits) // twice, unless the path had several streams in the range
+        err = reach_step(sub, txn, &a, from, budget, &to, &fits);
+    if (err == 0) *reached = to;
+    return err;
+}
+
+static int feed_changes(struct feed_sub *fs, struct db_txn *txn, uint64_t from, uint64_t to, struct feed_sink *sink)
+{
+    struct stream_sub *sub = TABLE_OWNER(fs, struct stream_sub, sub);
+    struct stream_feed *f = feed_of(sub);
+    struct state_at a, b;
+    size_t sent = 0;
+    int err = state_at(f->s, txn, feed_path(f), from, &a);
+    if (err == 0) err = state_at(f->s, txn, feed_path(f), to, &b);
+    if (err != 0) return err;
+    bool same = same_stream(&a, &b);
+    if (a.exists && !same) err = sink->emit(sink, f->s->deleted);
+    if (err != 0 || !b.exists) return err;
+    if (!same) err = emit_created(&b.v, sink);
+    for (uint64_t at = lacking_from(sub, &a, &b); err == 0 && at < b.offset;)
+        err = emit_element(f->s, txn, &b.v, &at, b.offset, sink, &sent);
+    if (err == 0 && b.closed && !(same && a.closed)) err = sink->emit(sink, f->s->closed);
+    return err;
+}
+
+static void feed_forget(struct stream_feed *f)
+{
+    struct stream_feed **at = &f->s->touched;
+    while (f->touched && *at != f)
+        at = &(*at)->touched_next;
+    if (f->touched) *at = f->touched_next;
+    stream_table_remove(&f->s->feeds, &f->node);
+    free(f);
+}
+
+static void feed_detach(struct feed_sub *fs)
+{
+    struct stream_sub *sub = TABLE_OWNER(fs, struct stream_sub, sub);
+    struct stream_feed *f = feed_of(sub);
+    feed_unlink(fs);
+    if (f->feed.subs == NULL) feed_forget(f);
+    free(sub);
+}
+
+static const struct feed_ops stream_feed_ops = {
+    .kind = "stream",
+    .snapshot = feed_snapshot,
+    .reach = feed_reach,
+    .changes = feed_changes,
+    .detach = feed_detach,
+};
+
+// ---- attaching -----------------------------------------------------------------------------------------------------
+
+static struct stream_feed *feed_lookup(struct streams *s, struct span path)
+{
+    for (struct table_node *n = stream_table_first(&s->feeds, stream_hash_path(s, path)); n != NULL; n = stream_table_more(n)) {
+        struct stream_feed *f = TABLE_OWNER(n, struct stream_feed, node);
+        if (span_equal(feed_path(f), path)) return f;
+    }
+    return NULL;
+}
+
+static struct stream_feed *feed_need(struct streams *s, struct span path)
+{
+    struct stream_feed *f = feed_lookup(s, path);
+    if (f != NULL) return f;
+    if (s->elements == NULL) s->elements = calloc(STREAM_ELEMENTS_KEPT, sizeof *s->elements);
+    f = calloc(1, sizeof *f);
+    if (f == NULL || s->elements == NULL) {
+        free(f);
+        return NULL;
+    }
+    f->s = s;
+    f->feed.ops = &stream_feed_ops;
+    f->path_n = (uint16_t)path.n;
+    memcpy(f->path, path.p, path.n);
+    stream_table_insert(&s->feeds, &f->node, stream_hash_path(s, path));
+    return f;
+}
+
+// Where a reader begins: at an offset of the stream as it is, or where it stood.
+static int sub_place(struct streams *s, struct db_txn *txn, struct span path, uint64_t offset, bool resume, uint64_t at_seq,
+                     struct stream_sub *sub, struct problem *p)
+{
+    struct state_at st;
+    int err = state_at(s, txn, path, resume ? at_seq : UINT64_MAX, &st);
+    if (err != 0) return problem_set(p, err, -1, "%s", err_text(err));
+    sub->number = st.exists ? st.v.rec->number : 0;
+    sub->start = resume ? st.offset : offset;
+    if (sub->start <= st.offset) return 0;
+    return problem_set(p, ERR_BAD_OFFSET, -1, "the stream ends at offset %llu", (unsigned long long)st.offset);
+}
+
+int streams_attach(struct streams *s, struct db_txn *txn, struct span path, uint64_t offset, bool resume, uint64_t at_seq,
+                   struct feed_sub **out, struct problem *p)
+{
+    if (path.n == 0 || path.n > STREAM_PATH_MAX)
+        return problem_set(p, ERR_BAD_VALUE, -1, "a stream path has 1 to %d bytes", STREAM_PATH_MAX);
+    struct stream_sub *sub = calloc(1, sizeof *sub);
+    if (sub == NULL) return problem_set(p, ERR_NOMEM, -1, "%s", err_text(ERR_NOMEM));
+    int err = sub_place(s, txn, path, offset, resume, at_seq, sub, p);
+    struct stream_feed *f = err == 0 ? feed_need(s, path) : NULL;
+    if (f == NULL) {
+        free(sub);
+        return err != 0 ? err : problem_set(p, ERR_NOMEM, -1, "%s", err_text(ERR_NOMEM));
+    }
+    feed_link(&f->feed, &sub->sub);
+    *out = &sub->sub;
+    return 0;
+}
+
+// ---- publishing ----------------------------------------------------------------------------------------------------
+
+void stream_feed_mark(struct streams *s, struct span path, uint64_t seq)
+{
+    struct stream_feed *f = s->feeds.count == 0 ? NULL : feed_lookup(s, path);
+    if (f == NULL) return;
+    f->touched_last = seq;
+    if (f->touched) return;
+    f->touched = true;
+    f->touched_first = seq;
+    f->touched_next = s->touched;
+    s->touched = f;
+}
+
+// A feed that commits behind `seq` touched too stays marked for them. It may be told a seq above the one that touched it, never one below.
+void streams_publish(struct streams *s, uint64_t seq)
+{
+    for (struct stream_feed **at = &s->touched; *at != NULL;) {
+        struct stream_feed *f = *at;
+        bool later = f->touched_last > seq;
+        if (f->touched_first <= seq) feed_touch(&f->feed, later ? seq : f->touched_last);
+        if (later && f->touched_first <= seq) f->touched_first = seq + 1;
+        if (later) {
+            at = &f->touched_next;
+        } else {
+            *at = f->touched_next;
+            f->touched = false;
+        }
+    }
+}

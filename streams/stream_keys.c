@@ -1,0 +1,206 @@
+#include "stream_keys.h"
+
+#include <assert.h>
+
+#include "cur.h"
+#include "err.h"
+
+enum { KEY_ALLOC = 'a', KEY_NUMBER = 'n', KEY_PATH = 'p' };
+enum { RECORD_OWNED = 1 };
+
+// ---- writing into fixed bytes: these records are bounded, so nothing can fail --------------------------------------
+
+static void put(struct stream_bytes *b, const void *p, size_t n)
+{
+    assert(b->n + n <= sizeof b->p);
+    memcpy(b->p + b->n, p, n);
+    b->n += n;
+}
+
+static void put_le(struct stream_bytes *b, uint64_t v, int width)
+{
+    assert(b->n + (size_t)width <= sizeof b->p);
+    for (int i = 0; i < width; i++)
+        b->p[b->n++] = (uint8_t)(v >> (8 * i));
+}
+
+static void put_be(struct stream_bytes *b, uint64_t v, int width)
+{
+    assert(b->n + (size_t)width <= sizeof b->p);
+    for (int i = width - 1; i >= 0; i--)
+        b->p[b->n++] = (uint8_t)(v >> (8 * i));
+}
+
+// ---- keys ----------------------------------------------------------------------------------------------------------
+
+static void key_begin(struct stream_bytes *k, uint8_t kind)
+{
+    k->n = 0;
+    put(k, &kind, 1);
+}
+
+void stream_key_alloc(struct stream_bytes *k)
+{
+    key_begin(k, KEY_ALLOC);
+}
+
+void stream_key_number(struct stream_bytes *k, uint64_t number)
+{
+    key_begin(k, KEY_NUMBER);
+    put_be(k, number, 8);
+}
+
+// The length comes before the path so that no path's keys lie among another's, whatever bytes they have.
+void stream_key_path(struct stream_bytes *k, struct span path, uint64_t created_seq, uint64_t number)
+{
+    assert(path.n > 0 && path.n <= STREAM_PATH_MAX);
+    key_begin(k, KEY_PATH);
+    put_be(k, path.n, 2);
+    put(k, path.p, path.n);
+    put_be(k, created_seq, 8);
+    put_be(k, number, 8);
+}
+
+void stream_key_index(struct stream_bytes *k, uint64_t number, uint64_t first)
+{
+    k->n = 0;
+    put_be(k, number, 8);
+    put_be(k, first, 8);
+}
+
+bool stream_key_path_parse(struct span key, struct span *path, uint64_t *created_seq, uint64_t *number)
+{
+    struct cur c;
+    cur_init(&c, key);
+    if (cur_u8(&c) != KEY_PATH) return false;
+    uint16_t n = cur_u16_be(&c);
+    *path = cur_span(&c, n);
+    *created_seq = cur_u64_be(&c);
+    *number = cur_u64_be(&c);
+    return cur_end(&c) == 0;
+}
+
+bool stream_key_index_parse(struct span key, uint64_t *number, uint64_t *first)
+{
+    struct cur c;
+    cur_init(&c, key);
+    *number = cur_u64_be(&c);
+    *first = cur_u64_be(&c);
+    return cur_end(&c) == 0;
+}
+
+// ---- records -------------------------------------------------------------------------------------------------------
+
+static void record_begin(struct stream_bytes *v)
+{
+    v->n = 0;
+    put_le(v, STREAM_FORMAT, 1);
+}
+
+void stream_alloc_encode(struct stream_bytes *v, const struct stream_alloc *a)
+{
+    record_begin(v);
+    put_le(v, a->next_number, 8);
+    put_le(v, a->file, 4);
+    put_le(v, a->position, 8);
+}
+
+void stream_record_encode(struct stream_bytes *v, const struct stream_record *r)
+{
+    record_begin(v);
+    put_le(v, r->owned ? RECORD_OWNED : 0, 1);
+    put_le(v, r->number, 8);
+    put_le(v, r->offset, 8);
+    put_le(v, r->created_seq, 8);
+    put_le(v, r->created_ms, 8);
+    put_le(v, r->changed_seq, 8);
+    put_le(v, r->closed_seq, 8);
+    put_le(v, r->deleted_seq, 8);
+    put_le(v, r->type_n, 1);
+    put(v, r->type, r->type_n);
+    put_le(v, r->path_n, 2);
+    put(v, r->path, r->path_n);
+}
+
+void stream_index_encode(struct stream_bytes *v, const struct stream_index *ix)
+{
+    record_begin(v);
+    put_le(v, ix->raw, 4);
+    put_le(v, ix->total, 4);
+    put_le(v, ix->file, 4);
+    put_le(v, ix->position, 8);
+    put_le(v, ix->first_seq, 8);
+    put_le(v, ix->last_seq, 8);
+}
+
+void stream_path_encode(struct stream_bytes *v)
+{
+    record_begin(v);
+}
+
+static int record_open(struct cur *c, struct span v)
+{
+    cur_init(c, v);
+    uint8_t format = cur_u8(c);
+    if (c->err != 0) return ERR_CORRUPT;
+    return format == STREAM_FORMAT ? 0 : ERR_VERSION;
+}
+
+int stream_alloc_decode(struct span v, struct stream_alloc *out)
+{
+    struct cur c;
+    int err = record_open(&c, v);
+    if (err != 0) return err;
+    struct stream_alloc a = {.next_number = cur_u64(&c), 0};
+    a.file = cur_u32(&c);
+    a.position = cur_u64(&c);
+    if (cur_end(&c) != 0) return ERR_CORRUPT;
+    *out = a;
+    return 0;
+}
+
+static void record_decode_text(struct cur *c, struct stream_record *r)
+{
+    r->type_n = cur_u8(c);
+    struct span type = cur_span(c, r->type_n);
+    r->path_n = cur_u16(c);
+    struct span path = cur_span(c, r->path_n);
+    if (c->err != 0 || type.n > STREAM_TYPE_MAX || path.n == 0 || path.n > STREAM_PATH_MAX) {
+        cur_fail(c);
+        return;
+    }
+    memcpy(r->type, type.p, type.n);
+    r->type[type.n] = '\0';
+    memcpy(r->path, path.p, path.n);
+}
+
+int stream_record_decode(struct span v, struct stream_record *out)
+{
+    struct cur c;
+    int err = record_open(&c, v);
+    if (err != 0) return err;
+    out->owned = cur_u8(&c) & RECORD_OWNED;
+    out->number = cur_u64(&c);
+    out->offset = cur_u64(&c);
+    out->created_seq = cur_u64(&c);
+    out->created_ms = cur_u64(&c);
+    out->changed_seq = cur_u64(&c);
+    out->closed_seq = cur_u64(&c);
+    out->deleted_seq = cur_u64(&c);
+    record_decode_text(&c, out);
+    return cur_end(&c);
+}
+
+int stream_index_decode(struct span v, struct stream_index *out)
+{
+    struct cur c;
+    int err = record_open(&c, v);
+    if (err != 0) return err;
+    out->raw = cur_u32(&c);
+    out->total = cur_u32(&c);
+    out->file = cur_u32(&c);
+    out->position = cur_u64(&c);
+    out->first_seq = cur_u64(&c);
+    out->last_seq = cur_u64(&c);
+    return cur_end(&c);
+}

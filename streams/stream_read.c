@@ -1,0 +1,233 @@
+// Looking at streams: which one a path named when, where it ended as of a seq, and its bytes, wherever they lie.
+#include <assert.h>
+
+#include "err.h"
+#include "log.h"
+#include "stream_store.h"
+
+// ---- views ---------------------------------------------------------------------------------------------------------
+
+static int view_hot(struct stream *st, struct stream_view *out)
+{
+    out->rec = &st->rec;
+    out->hot = st;
+    out->sealed = st->tail.start;
+    return 0;
+}
+
+// Bytes below the result are sealed: the index itself says so, it is written nowhere else.
+static uint64_t sealed_end(struct streams *s, struct db_txn *txn, uint64_t number)
+{
+    struct stream_bytes key;
+    struct db_iter it;
+    struct stream_index ix;
+    uint64_t of, first, end = 0;
+    stream_key_index(&key, number, UINT64_MAX);
+    db_iter_init(&it, txn, s->table_index);
+    if (db_iter_seek_before(&it, stream_bytes_span(&key)) && stream_key_index_parse(it.key, &of, &first) && of == number &&
+        stream_index_decode(it.value, &ix) == 0)
+        end = first + ix.raw;
+    db_iter_end(&it);
+    return end;
+}
+
+// A record is there for each number that was ever given, once its transaction was flushed.
+static int view_cold(struct streams *s, struct db_txn *txn, uint64_t number, struct stream_view *out)
+{
+    struct stream_bytes key;
+    struct span value;
+    stream_key_number(&key, number);
+    if (!db_get(txn, s->table, stream_bytes_span(&key), &value)) return db_txn_err(txn) != 0 ? db_txn_err(txn) : ERR_NO_SUCH_STREAM;
+    int err = stream_record_decode(value, &out->own);
+    if (err != 0) {
+        log_error("streams", "a directory record is damaged", LF_UINT("stream", number), LF_ERR(err));
+        return err;
+    }
+    out->rec = &out->own;
+    out->hot = NULL;
+    out->sealed = sealed_end(s, txn, number);
+    return db_txn_err(txn);
+}
+
+int stream_view_number(struct streams *s, struct db_txn *txn, uint64_t number, struct stream_view *out)
+{
+    struct stream *st = stream_hot_number(s, number);
+    return st != NULL ? view_hot(st, out) : view_cold(s, txn, number, out);
+}
+
+// The number that `path` was given last, in a commit not above `seq`; 0: none.
+static uint64_t number_at(struct streams *s, struct db_txn *txn, struct span path, uint64_t seq)
+{
+    struct stream_bytes key;
+    struct db_iter it;
+    struct span at;
+    uint64_t created, number, found = 0;
+    stream_key_path(&key, path, seq, UINT64_MAX);
+    db_iter_init(&it, txn, s->table);
+    if (db_iter_seek_before(&it, stream_bytes_span(&key)) && stream_key_path_parse(it.key, &at, &created, &number) && span_equal(at, path))
+        found = number;
+    db_iter_end(&it);
+    return found;
+}
+
+static int view_last(struct streams *s, struct db_txn *txn, struct span path, uint64_t seq, struct stream_view *out)
+{
+    if (path.n == 0 || path.n > STREAM_PATH_MAX) return ERR_NO_SUCH_STREAM;
+    uint64_t number = number_at(s, txn, path, seq);
+    if (number == 0) return db_txn_err(txn) != 0 ? db_txn_err(txn) : ERR_NO_SUCH_STREAM;
+    return stream_view_number(s, txn, number, out);
+}
+
+int stream_view_path(struct streams *s, struct db_txn *txn, struct span path, struct stream_view *out)
+{
+    struct stream *st = stream_hot_path(s, path);
+    if (st != NULL) return view_hot(st, out);
+    int err = view_last(s, txn, path, UINT64_MAX, out);
+    return err != 0 ? err : out->rec->deleted_seq != 0 ? ERR_NO_SUCH_STREAM : 0;
+}
+
+int stream_view_at(struct streams *s, struct db_txn *txn, struct span path, uint64_t seq, struct stream_view *out)
+{
+    struct stream *st = stream_hot_path(s, path);
+    if (st != NULL && st->rec.created_seq <= seq) return view_hot(st, out); // the common case: it lives, and lived then
+    int err = view_last(s, txn, path, seq, out);
+    if (err != 0) return err;
+    return out->rec->deleted_seq != 0 && out->rec->deleted_seq <= seq ? ERR_NO_SUCH_STREAM : 0;
+}
+
+// ---- the index of sealed bytes ---------------------------------------------------------------------------------------
+
+int stream_index_find(struct streams *s, struct db_txn *txn, uint64_t number, uint64_t offset, struct stream_index *out)
+{
+    struct stream_bytes key;
+    struct db_iter it;
+    uint64_t of, first;
+    int err = ERR_CORRUPT;
+    stream_key_index(&key, number, offset + 1);
+    db_iter_init(&it, txn, s->table_index);
+    if (db_iter_seek_before(&it, stream_bytes_span(&key)) && stream_key_index_parse(it.key, &of, &first) && of == number)
+        err = stream_index_decode(it.value, out);
+    db_iter_end(&it);
+    if (db_txn_err(txn) != 0) return db_txn_err(txn);
+    if (err == 0) out->first = first;
+    if (err == 0 && offset - first < out->raw) return 0;
+    log_error("streams", "the index has a gap", LF_UINT("stream", number), LF_UINT("offset", offset));
+    return ERR_CORRUPT;
+}
+
+// The last sealed record that begins with an append of `seq` or before, by bisection over offsets. *found false: there is none.
+static int index_find_seq(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t seq, struct stream_index *out,
+                          bool *found)
+{
+    uint64_t lo = 0, hi = v->sealed;
+    *found = false;
+    while (lo < hi) {
+        struct stream_index ix;
+        int err = stream_index_find(s, txn, v->rec->number, lo + (hi - lo) / 2, &ix);
+        if (err != 0) return err;
+        if (ix.first_seq <= seq) {
+            *out = ix;
+            *found = true;
+            lo = ix.first + ix.raw;
+        } else {
+            hi = ix.first;
+        }
+    }
+    return 0;
+}
+
+// ---- seqs and offsets ------------------------------------------------------------------------------------------------
+
+static int sealed_offset_at(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t seq, uint64_t *offset,
+                            uint64_t *changed)
+{
+    struct stream_index ix;
+    const struct segment_record *r;
+    struct segment_bounds b;
+    bool found;
+    int err = index_find_seq(s, txn, v, seq, &ix, &found);
+    if (err != 0 || !found) return err;
+    *offset = ix.first + ix.raw;
+    *changed = ix.last_seq;
+    if (ix.last_seq <= seq) return 0; // all of it, without reading it
+    err = stream_segments_read(&s->segments, v->rec->number, &ix, &r);
+    if (err != 0) return err;
+    stream_segment_bounds_init(&b, r);
+    while (stream_segment_bounds_next(&b) && b.seq <= seq) {
+        *offset = b.end;
+        *changed = b.seq;
+    }
+    return b.c.err;
+}
+
+int stream_offset_at(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t seq, uint64_t *offset, uint64_t *changed)
+{
+    assert(v->rec->created_seq <= seq);
+    *offset = v->rec->offset;
+    *changed = v->rec->changed_seq;
+    if (v->rec->changed_seq <= seq) return 0;
+    size_t n = v->hot == NULL ? 0 : stream_tail_bounds_to_seq(&v->hot->tail, seq);
+    if (n > 0) {
+        *offset = v->hot->tail.bounds[n - 1].end;
+        *changed = v->hot->tail.bounds[n - 1].seq;
+        return 0;
+    }
+    *offset = 0;
+    *changed = v->rec->created_seq;
+    return sealed_offset_at(s, txn, v, seq, offset, changed);
+}
+
+int stream_seq_of(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, uint64_t *seq)
+{
+    assert(offset < v->rec->offset);
+    if (offset >= v->sealed) {
+        size_t n = v->hot == NULL ? 0 : stream_tail_bounds_to_offset(&v->hot->tail, offset);
+        if (v->hot == NULL || n == v->hot->tail.bound_count) return ERR_CORRUPT;
+        *seq = v->hot->tail.bounds[n].seq;
+        return 0;
+    }
+    struct stream_index ix;
+    const struct segment_record *r;
+    struct segment_bounds b;
+    int err = stream_index_find(s, txn, v->rec->number, offset, &ix);
+    if (err == 0) err = stream_segments_read(&s->segments, v->rec->number, &ix, &r);
+    if (err != 0) return err;
+    stream_segment_bounds_init(&b, r);
+    while (stream_segment_bounds_next(&b) && b.end <= offset)
+        ;
+    *seq = b.seq;
+    return b.c.err;
+}
+
+// ---- bytes -----------------------------------------------------------------------------------------------------------
+
+int stream_read_some(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, size_t max, struct buf *out)
+{
+    assert(offset <= v->rec->offset);
+    if (max == 0 || offset == v->rec->offset) return 0;
+    if (offset < v->sealed) {
+        struct stream_index ix;
+        const struct segment_record *r;
+        int err = stream_index_find(s, txn, v->rec->number, offset, &ix);
+        if (err == 0) err = stream_segments_read(&s->segments, v->rec->number, &ix, &r);
+        if (err != 0) return err;
+        buf_put_span(out, span_sub(r->payload, offset - r->first, max));
+        return out->err;
+    }
+    if (v->hot == NULL || offset >= v->hot->tail.end) return ERR_CORRUPT; // the journal did not bring these bytes back
+    stream_tail_read(&v->hot->tail, offset, max, out);
+    return out->err;
+}
+
+int stream_read_all(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, size_t n, struct buf *out)
+{
+    size_t end = out->n + n;
+    while (out->n < end) {
+        size_t before = out->n;
+        int err = stream_read_some(s, txn, v, offset, end - out->n, out);
+        if (err != 0) return err;
+        assert(out->n > before);
+        offset += out->n - before;
+    }
+    return 0;
+}

@@ -1,0 +1,138 @@
+// What the files of this folder share: the store, its streams in memory, and how one is looked at.
+//
+// A stream is in memory ("hot") while it has something that the database and the segment files do not: bytes that are not sealed,
+// or a directory record that is not flushed. Everything else is read where it lies, so memory follows the work, not the number of streams.
+//
+//      cold ──(apply: create, append, close, delete; restore)──> hot, dirty ──flush──> hot, clean ──sealed──> cold
+//                                                                    └──────sealed──────> hot, dirty, no bytes ──flush──^
+#ifndef SEGUE_STREAM_STORE_H
+#define SEGUE_STREAM_STORE_H
+
+#include "streams.h"
+
+#include "db.h"
+#include "stream_groups.h"
+#include "stream_keys.h"
+#include "stream_segment.h"
+#include "stream_table.h"
+#include "stream_tail.h"
+
+#define STREAM_ELEMENT_MAX (64 * KIB)       // raw bytes in one value of a feed
+#define STREAM_ELEMENTS_KEPT 1024u          // encoded values kept for the next reader; a power of two
+#define STREAM_ELEMENTS_BYTES_MAX (4 * MIB) // and their bytes
+
+struct stream_list {
+    struct stream *first, *last;
+};
+
+struct stream {
+    struct table_node by_number;
+    struct table_node by_path; // linked while it lives
+    struct stream_record rec;
+    struct tail tail; // its end is rec.offset but while a recovery brings the bytes back
+    bool dirty;       // rec is not what the database has
+    struct stream *dirty_next;
+    struct stream_list *list; // which of the store's lists of unsealed streams it is in; NULL: it has no bytes here
+    struct stream *prev, *next;
+    uint64_t appended_ms; // arrival of the last append
+};
+
+// What a path's readers wait at, whether there is a stream or not.
+struct stream_feed {
+    struct feed feed;
+    struct streams *s;
+    struct table_node node;
+    struct stream_feed *touched_next;
+    bool touched;                         // in the list of those to be told
+    uint64_t touched_first, touched_last; // seqs
+    uint16_t path_n;
+    uint8_t path[STREAM_PATH_MAX];
+};
+
+// An encoded value: the bytes [from, …) of a stream, made for a reader who wanted `want` of them.
+struct stream_element {
+    uint64_t number, from; // number 0: unused
+    uint32_t want, n;
+    struct bytes *json;
+};
+
+struct streams {
+    int table, table_index;
+    uint64_t seed; // of the hash tables: nobody chooses what collides
+    uint64_t quiet_ms; // without appends for this long, a stream is sealed
+    struct stream_alloc alloc;
+    bool alloc_dirty;
+    struct table by_number, by_path, feeds;
+    struct stream *dirty;
+    struct stream_list due;    // to be sealed at the next occasion: closed, deleted or grown
+    struct stream_list active; // the others with bytes, the longest quiet first
+    struct groups groups;
+    uint64_t unsealed_bytes;
+    bool sealing; // a job is under way
+    struct segments segments;
+    struct stream_feed *touched;
+    struct stream_element *elements; // made with the first reader
+    size_t element_bytes, element_hand;
+    struct bytes *closed, *deleted; // the two values that are always the same
+    struct buf scratch;             // a piece of a stream, raw
+};
+
+// ---- looking (stream_read.c) ---------------------------------------------------------------------------------------
+
+// A stream, hot or cold. `rec` points into the hot stream or to `own`; so a view is not copied, and ends with the next apply or flush.
+struct stream_view {
+    const struct stream_record *rec;
+    struct stream *hot;
+    uint64_t sealed; // bytes below this offset are in segment files
+    struct stream_record own;
+};
+
+// 0, ERR_NO_SUCH_STREAM, or a fault: the transaction's, or ERR_CORRUPT.
+int stream_view_number(struct streams *s, struct db_txn *txn, uint64_t number, struct stream_view *out);
+int stream_view_path(struct streams *s, struct db_txn *txn, struct span path, struct stream_view *out); // the one that lives
+// The one that lived as of `seq`; it may be deleted since.
+int stream_view_at(struct streams *s, struct db_txn *txn, struct span path, uint64_t seq, struct stream_view *out);
+
+// The tail as of `seq`, not before its creation, and the seq of the last append until then (created_seq if none).
+int stream_offset_at(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t seq, uint64_t *offset, uint64_t *changed);
+// The seq of the append that holds the byte at `offset`, which is below the tail.
+int stream_seq_of(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, uint64_t *seq);
+// Appends bytes from `offset` on, at most `max`, perhaps fewer; none only if `max` is 0 or `offset` is the tail.
+int stream_read_some(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, size_t max, struct buf *out);
+// Appends exactly [offset, offset + n), which exists.
+int stream_read_all(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, size_t n, struct buf *out);
+// Where the sealed byte at `offset` lies. ERR_CORRUPT where the index has a gap.
+int stream_index_find(struct streams *s, struct db_txn *txn, uint64_t number, uint64_t offset, struct stream_index *out);
+
+void stream_info_fill(struct stream_info *out, const struct stream_record *r);
+
+// ---- hot streams (streams.c) ---------------------------------------------------------------------------------------
+
+uint64_t stream_hash_path(const struct streams *s, struct span path);
+struct stream *stream_hot_number(struct streams *s, uint64_t number);
+struct stream *stream_hot_path(struct streams *s, struct span path);
+// Takes a stream into memory; NULL: no memory. Its tail begins at `sealed`, without bytes.
+struct stream *stream_hot_add(struct streams *s, const struct stream_record *rec, uint64_t sealed);
+// It does not live any longer: its path is free.
+void stream_hot_forget_path(struct streams *s, struct stream *st);
+void stream_mark_dirty(struct streams *s, struct stream *st);
+// Lets go of a stream that has nothing left which is only here.
+void stream_settle(struct streams *s, struct stream *st);
+
+void stream_list_remove(struct stream *st); // from the list it is in, if any
+void stream_list_append(struct stream_list *list, struct stream *st);
+// Puts a stream into the list where it belongs by its state, at the end.
+void stream_enlist(struct streams *s, struct stream *st);
+
+// ---- feeds (stream_feed.c) -----------------------------------------------------------------------------------------
+
+// Commit `seq` changed what lives, or lived, at `path`.
+void stream_feed_mark(struct streams *s, struct span path, uint64_t seq);
+void stream_elements_free(struct streams *s);
+
+static inline struct span stream_path(const struct stream_record *r)
+{
+    return SPAN(r->path, r->path_n);
+}
+
+#endif

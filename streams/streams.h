@@ -1,0 +1,135 @@
+// Append-only byte streams of one app. This header is the table of contents of the folder.
+//
+// A stream is a path, a content type, bytes from offset 0 to its tail, and perhaps an end. Bytes are written once, to
+// the journal, as part of their batch; the store keeps them in memory as shared tail buffers until they are sealed into
+// segment files, and the journal may forget them only then (streams_unsealed_group).
+//
+//      decide (batch overlay) -> effects -> apply -> [journal barrier] -> publish -> … -> seal plan -> write -> done
+//
+// Threads: the app's owner, except streams_seal_write (any thread). Nothing here waits, but for reads of sealed files.
+// Memory and database go together: after an aborted write transaction the store is closed, opened and recovered again.
+// Limits: STREAM_* in base/limits.h. A path is 1 to STREAM_PATH_MAX bytes of UTF-8; the store takes any, the service reserves "rows/".
+#ifndef SEGUE_STREAMS_H
+#define SEGUE_STREAMS_H
+
+#include "buf.h"
+#include "commit.h"
+#include "feed.h"
+#include "limits.h"
+#include "problem.h"
+
+struct db;
+struct db_txn;
+struct digest;
+struct streams;
+
+#define STREAMS_TABLES "streams", "stream_index" // the database tables it needs, in this order
+#define STREAMS_TABLE_COUNT 2
+
+struct streams_options {
+    int first_table;  // the index of the first of STREAMS_TABLES
+    const char *path;  // folder of the segment files; made where it is missing
+    uint64_t quiet_ms; // 0: STREAM_QUIET_MS
+};
+
+// Loads nothing but the allocation state: cost does not grow with the number of streams. Bytes of segment files behind
+// the last indexed record are cut off (a sealing that a crash broke: the journal still has those bytes).
+int streams_open(struct streams **out, const struct streams_options *options, struct db_txn *txn);
+void streams_close(struct streams *s); // every sub has detached and no seal job is under way (asserted); NULL is fine
+
+// ---- looking -------------------------------------------------------------------------------------------------------
+
+struct stream_info {
+    uint64_t number;      // never given twice
+    uint64_t offset;      // the tail: bytes ever appended
+    bool closed;
+    bool owned;           // by a row
+    uint64_t created_seq;
+    uint64_t changed_seq; // the last commit that appended or closed
+    uint64_t created_ms;  // arrival of its first batch
+    char type[STREAM_TYPE_MAX + 1];
+};
+
+// The stream at `path` as of now. False: there is none.
+bool streams_find(struct streams *s, struct db_txn *txn, struct span path, struct stream_info *out);
+// The same as of an earlier commit: its offset and whether it was closed then. Also finds a stream deleted since. False, too, where that
+// needs a sealed record which does not verify (logged).
+bool streams_find_at(struct streams *s, struct db_txn *txn, struct span path, uint64_t seq, struct stream_info *out);
+
+// Appends bytes from `offset` on to `out`, at most `max`, perhaps fewer (not zero unless at the tail); whole appends are not kept together.
+// ERR_NO_SUCH_STREAM; ERR_BAD_OFFSET beyond the tail; ERR_CORRUPT where a sealed record does not verify.
+int streams_read(struct streams *s, struct db_txn *txn, struct span path, uint64_t offset, size_t max, struct buf *out);
+
+// ---- deciding ------------------------------------------------------------------------------------------------------
+
+// The stream part of one batch being decided: sees the state and the batch's own earlier operations, changes neither.
+struct streams_batch;
+struct streams_batch *streams_decide(struct streams *s, struct db_txn *txn, const struct commit *c); // NULL: no memory
+void streams_batch_free(struct streams_batch *b);                                                    // NULL is fine
+
+// Creating what exists with the same type (in any case) and owner is no error (*created tells), with others ERR_STREAM_EXISTS. No type
+// is application/octet-stream. ERR_BAD_VALUE, ERR_BAD_UTF8 for a path or type that cannot be. Refused operations leave the batch as it was.
+int streams_decide_create(struct streams_batch *b, struct span path, struct span type, bool owned, bool *created, struct problem *p);
+// `data` lies inside c->request. `expected`: NULL, or the offset the stream must end at. `type`: empty, or what the stream's must be.
+// ERR_STREAM_NOT_FOUND, ERR_STREAM_CLOSED, ERR_CONTENT_TYPE_MISMATCH, ERR_OFFSET_MISMATCH, ERR_TOO_LARGE. No data is no change.
+// *offset (may be NULL) is the tail behind it.
+int streams_decide_append(struct streams_batch *b, struct span path, struct span type, struct span data, const uint64_t *expected, uint64_t *offset,
+                          struct problem *p);
+// Closing a closed stream is no error and no change.
+int streams_decide_close(struct streams_batch *b, struct span path, uint64_t *offset, struct problem *p);
+int streams_decide_delete(struct streams_batch *b, struct span path, struct problem *p);
+// The tail as the batch would leave it; false: no such stream.
+bool streams_decide_find(struct streams_batch *b, struct span path, struct stream_info *out);
+
+// Appends the encoded effects of the whole batch: self-contained but for the bytes, which are ranges of c->request.
+void streams_decide_effects(struct streams_batch *b, struct buf *effects);
+
+// ---- applying ------------------------------------------------------------------------------------------------------
+
+// Applies effects to memory and `txn`; deterministic; used live, in recovery and in replays. Streams that were only appended to cost no
+// database write here: their directory records are written by streams_flush. ERR_CORRUPT: effects that do not fit the state. After that,
+// ERR_NOMEM or the transaction's error the state may be half of a commit: the store is closed and recovered.
+int streams_apply(struct streams *s, struct db_txn *txn, const struct commit *c, struct span effects);
+// For commits that the database already holds: takes back into memory those bytes that are not sealed yet, in order.
+int streams_restore(struct streams *s, struct db_txn *txn, const struct commit *c, struct span effects);
+// Writes the directory records of changed streams; call before the database commits.
+void streams_flush(struct streams *s, struct db_txn *txn);
+// Everything applied is durable now: tells the feeds that commits up to `seq` touched.
+void streams_publish(struct streams *s, uint64_t seq);
+
+// ---- feed ----------------------------------------------------------------------------------------------------------
+
+// A reader of the stream at `path`, which need not exist yet. It begins at `offset`; with `resume` it begins at where the stream stood at
+// `at_seq` instead, and then needs no snapshot. ERR_BAD_OFFSET beyond the tail (0 where there is no stream). The sub's `wake` and `owner` are the caller's to fill. Values that the feed emits (PROTOCOL.md, "stream changes"):
+//   {"offset":N,"text":"…"}    the bytes up to offset N, as text when they are valid UTF-8 without NUL …
+//   {"offset":N,"base64":"…"}  … and else in base64
+//   {"closed":true}  {"deleted":true}  {"created":true,"type":"…"}
+// A snapshot of a stream that exists begins with `created`, whatever the offset, and ends with `closed` if it is; of none it is empty. In
+// changes `created` and `deleted` stand for what happened in the range; a stream that came and went within it leaves no trace, and of one
+// that is deleted in it the last bytes are not told. What comes after `created` begins at offset 0, but in a snapshot where the reader began.
+// The same range is encoded once for all its readers.
+int streams_attach(struct streams *s, struct db_txn *txn, struct span path, uint64_t offset, bool resume, uint64_t at_seq, struct feed_sub **out,
+                   struct problem *p);
+
+// ---- sealing -------------------------------------------------------------------------------------------------------
+
+struct streams_seal; // a job: bytes of many streams, gathered for one write
+
+// What is due now: closed, quiet, grown; with `force` everything unsealed. NULL: nothing, or a job is under way. Bounded in bytes.
+struct streams_seal *streams_seal_plan(struct streams *s, uint64_t now_ms, bool force);
+// Writes the job's records to its segment file and syncs. Any thread; touches the job alone.
+int streams_seal_write(struct streams_seal *job);
+// Takes the outcome back on the owner's thread: indexes the records in `txn` and lets go of memory; after a failure nothing has changed.
+// ERR_CANCELED for a job that was never written. Frees the job.
+void streams_seal_done(struct streams *s, struct db_txn *txn, struct streams_seal *job, int err);
+// The oldest journal group with bytes that are not sealed; UINT64_MAX when there is none. As of the open transaction: the journal may forget
+// groups below the value that was read when a commit was made only once that commit is durable.
+uint64_t streams_unsealed_group(const struct streams *s);
+uint64_t streams_unsealed_bytes(const struct streams *s);
+
+// ---- checks --------------------------------------------------------------------------------------------------------
+
+// Feeds the logical state (paths, types, bytes, ends, seqs; not where bytes lie) into `d`, in one order.
+int streams_hash(struct streams *s, struct db_txn *txn, struct digest *d);
+
+#endif

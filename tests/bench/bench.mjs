@@ -1,0 +1,280 @@
+// make bench: runs the cells, each beside a peer or a physical limit in the same run, and prints one line per figure:
+//
+//   <cell> <figure> <ours> <reference> <ratio> <unit>        figure: what/beside what; ratio: ours by reference
+//
+// Machines differ and days differ: only ratios of one run are worth quoting. Every figure is the median of ROUNDS rounds in which ours and
+// the reference take turns. Nothing here needs the network; peers that are not installed are said to be missing.
+//
+//   B=build ONLY=append ROUNDS=3 SECONDS=2 node tests/bench/bench.mjs
+import { spawn } from 'node:child_process'
+import fs from 'node:fs'
+import net from 'node:net'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..')
+const build = path.resolve(root, process.env.B || 'build')
+const rounds = Number(process.env.ROUNDS || 3)
+const seconds = process.env.SECONDS || '2'
+const table = path.join(root, 'build/bench.tsv')
+const KIB = 1024, MIB = 1024 * 1024
+
+// On the disk that holds the project: a temporary folder may be memory, where nothing has to be synced.
+const folder = fs.mkdtempSync(path.join(build, 'bench-data-'))
+const note = (text) => console.error(`# ${text}`)
+
+// ---- processes: each is known by its id, and ended by it ----------------------------------------------------------
+
+const running = new Set()
+
+function start(command, args) {
+    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] })
+    child.text = ''
+    child.stdout.setEncoding('utf8').on('data', (s) => { child.text += s })
+    child.stderr.setEncoding('utf8').on('data', (s) => { child.errors = (child.errors || '') + s })
+    child.ended = new Promise((done) => {
+        child.on('error', (e) => { child.errors = e.message; done(-1) })
+        child.on('close', (code) => done(code))
+    })
+    running.add(child)
+    child.ended.then((code) => { child.code = code; running.delete(child) })
+    return child
+}
+
+async function end(child) {
+    if (child.code === undefined) child.kill('SIGTERM')
+    await child.ended
+}
+
+const sleep = (ms) => new Promise((done) => setTimeout(done, ms))
+
+async function eventually(what, child, fn) {
+    for (let i = 0; i < 1000; i++) {
+        const got = await fn()
+        if (got) return got
+        if (child.code !== undefined) throw new Error(`${what} ended: ${child.errors}`)
+        await sleep(10)
+    }
+    throw new Error(`waited in vain for ${what}`)
+}
+
+const listening = (what, child) => eventually(what, child, () => /listening on (?:http:\/\/)?(\S+)/.exec(child.text)?.[1])
+
+async function freePort() {
+    const server = net.createServer().listen(0, '127.0.0.1')
+    await new Promise((done) => server.on('listening', done))
+    const { port } = server.address()
+    await new Promise((done) => server.close(done))
+    return port
+}
+
+const answers = (port) => new Promise((done) => {
+    const socket = net.connect(port, '127.0.0.1')
+    socket.on('connect', () => { socket.destroy(); done(true) }).on('error', () => done(false))
+})
+
+function installed(command) {
+    const places = [...(process.env.PATH || '').split(':'), '/usr/sbin']
+    const found = places.map((p) => path.join(p, command)).find((p) => fs.existsSync(p))
+    if (!found) note(`${command} is missing: the floor stands alone (make bench-deps installs it)`)
+    return found
+}
+
+// ---- what is measured: our service, the bare server, peers ---------------------------------------------------------
+
+let folders = 0
+const fresh = (name) => path.join(folder, `${name}-${folders++}`)
+
+async function segued() {
+    const child = start(path.join(build, 'segued'), ['--dev', '--data', fresh('segue'), '--listen', '127.0.0.1:0', '--log-level', 'error'])
+    return { child, url: `http://${await listening('segued', child)}`, pid: child.pid }
+}
+
+async function bare(readers = 0) {
+    const child = start(path.join(build, 'tests/bench/load'), ['bare', '--dir', folder, '--readers', String(readers)])
+    return { child, url: `http://${await listening('the bare server', child)}`, pid: child.pid }
+}
+
+async function redis(command) {
+    const dir = fresh('redis'), port = await freePort()
+    fs.mkdirSync(dir)
+    const child = start(command, ['--port', String(port), '--bind', '127.0.0.1', '--dir', dir, '--appendonly', 'yes', '--appendfsync', 'always', '--save', ''])
+    await eventually('redis', child, () => answers(port))
+    return { child, url: `http://127.0.0.1:${port}`, pid: child.pid }
+}
+
+async function nginx(command) {
+    const dir = fresh('nginx'), port = await freePort(), conf = path.join(dir, 'nginx.conf')
+    fs.mkdirSync(path.join(dir, 'files'), { recursive: true })
+    fs.writeFileSync(conf, `daemon off; master_process off; pid ${dir}/pid; error_log ${dir}/error.log;
+        events { worker_connections 1024; }
+        http { access_log off; client_max_body_size 0; client_body_temp_path ${dir}/tmp; proxy_temp_path ${dir}/t1; fastcgi_temp_path ${dir}/t2;
+               uwsgi_temp_path ${dir}/t3; scgi_temp_path ${dir}/t4; keepalive_requests 1000000;
+               server { listen 127.0.0.1:${port}; root ${dir}/files; location / { dav_methods PUT; } } }\n`)
+    const child = start(command, ['-c', conf, '-p', dir, '-e', path.join(dir, 'error.log')])
+    await eventually('nginx', child, () => answers(port))
+    return { child, url: `http://127.0.0.1:${port}`, pid: child.pid }
+}
+
+// One run of the load generator: its key=value lines.
+async function load(command, server, options = {}) {
+    const all = { url: server.url, pid: server.pid, seconds, ...options }
+    const child = start(path.join(build, 'tests/bench/load'), [command, ...Object.entries(all).flatMap(([k, v]) => [`--${k}`, String(v)])])
+    if (await child.ended !== 0) throw new Error(`load ${command} ${JSON.stringify(options)}: ${child.errors}`)
+    return Object.fromEntries(child.text.trim().split('\n').map((line) => {
+        const at = line.indexOf('=')
+        const value = line.slice(at + 1)
+        return [line.slice(0, at), Number.isNaN(Number(value)) ? value : Number(value)]
+    }))
+}
+
+async function once(begin, fn) {
+    const server = await begin()
+    try {
+        return await fn(server)
+    } finally {
+        await end(server.child)
+    }
+}
+
+// What the disk gives to plain synced writes of this size: how many a second, each written and synced by itself.
+function diskRate(bytes, step = bytes) {
+    const file = fresh('disk'), fd = fs.openSync(file, 'w'), block = Buffer.alloc(step, 0x61)
+    const begin = process.hrtime.bigint(), limit = BigInt(Number(seconds) * 1e9)
+    let done = 0
+    for (; process.hrtime.bigint() - begin < limit && done * bytes < 1024 * MIB; done++) {
+        for (let at = 0; at < bytes; at += step) fs.writeSync(fd, block, 0, step, done * bytes + at)
+        fs.fdatasyncSync(fd)
+    }
+    const took = Number(process.hrtime.bigint() - begin) / 1e9
+    fs.closeSync(fd)
+    fs.rmSync(file)
+    return done / took
+}
+
+// ---- figures: collected over the rounds -----------------------------------------------------------------------------
+
+let figures
+
+function figure(name, ours, reference, unit) {
+    if (!figures.has(name)) figures.set(name, { ours: [], reference: [], unit })
+    const f = figures.get(name)
+    f.ours.push(ours)
+    f.reference.push(reference)
+}
+
+const median = (list) => [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)]
+const short = (x) => (x >= 100 ? x.toFixed(0) : x >= 1 ? x.toFixed(2) : x.toPrecision(3))
+
+function lines(cell) {
+    return [...figures].map(([name, f]) => {
+        // Rounds differ by more than ours and the reference do within one: the ratio is taken in each.
+        const ratio = median(f.ours.map((x, i) => x / f.reference[i]))
+        return [cell, name, short(median(f.ours)), short(median(f.reference)), ratio.toFixed(2), f.unit].join('\t')
+    })
+}
+
+// ---- the cells ------------------------------------------------------------------------------------------------------
+
+async function append() {
+    const peer = installed('redis-server')
+    const many = { connections: 64 }
+    const floor1 = await once(bare, (s) => load('append', s, { kind: 'bare' }))
+    const floor64 = await once(bare, (s) => load('append', s, { kind: 'bare', ...many }))
+    const [ours1, ours64] = await once(segued, async (s) => [await load('append', s), await load('append', s, many)])
+    figure('p50_1/floor', ours1.p50_us, floor1.p50_us, 'us')
+    figure('p99_1/floor', ours1.p99_us, floor1.p99_us, 'us')
+    figure('rate_64/floor', ours64.rate, floor64.rate, '/s')
+    figure('rate_64/rate_1', ours64.rate, ours1.rate, '/s')
+    figure('floor_64/floor_1', floor64.rate, floor1.rate, '/s')
+    if (!peer) return
+    const [peer1, peer64] = await once(() => redis(peer), async (s) => [await load('append', s, { kind: 'redis' }), await load('append', s, { kind: 'redis', ...many })])
+    figure('p50_1/redis', ours1.p50_us, peer1.p50_us, 'us')
+    figure('rate_64/redis', ours64.rate, peer64.rate, '/s')
+    figure('cpu_64/redis', ours64.cpu_us, peer64.cpu_us, 'us')
+}
+
+async function fanout() {
+    const crowd = { readers: 1000, rate: 50 }
+    const floor = await once(() => bare(crowd.readers), (s) => load('fanout', s, { kind: 'bare', ...crowd }))
+    for (const kind of ['sse', 'ds', 'ws']) {
+        const ours = await once(segued, (s) => load('fanout', s, { kind, ...crowd }))
+        if (ours.skip) {
+            note(`fanout ${kind}: ${ours.skip}`)
+            continue
+        }
+        figure(`${kind}_p50/floor`, ours.p50_us / 1e3, floor.p50_us / 1e3, 'ms')
+        figure(`${kind}_p99/floor`, ours.p99_us / 1e3, floor.p99_us / 1e3, 'ms')
+        figure(`${kind}_cpu/floor`, ours.cpu_us, floor.cpu_us, 'us')
+    }
+}
+
+async function batch() {
+    const floor = await once(bare, (s) => load('append', s, { kind: 'bare' }))
+    const [one, many, large] = await once(segued, async (s) => [await load('batch', s), await load('batch', s, { connections: 64 }), await load('batch', s, { connections: 16, ops: 100 })])
+    figure('p50_1/floor', one.p50_us, floor.p50_us, 'us')
+    figure('rows_64x1/rows_1x1', many.rate, one.rate, 'rows/s')
+    figure('rows_16x100/rows_64x1', large.rate * 100, many.rate, 'rows/s')
+}
+
+async function upload() {
+    const peer = installed('nginx')
+    const large = { bytes: 64 * MIB, connections: 1 }, small = { bytes: 16 * KIB, connections: 16 }
+    const [ours, ours16] = await once(segued, async (s) => [await load('upload', s, large), await load('upload', s, small)])
+    figure('large/disk', ours.rate * 64 * 1.048576, diskRate(64 * MIB, MIB) * 64 * 1.048576, 'MB/s')
+    figure('small_16/disk', ours16.rate, diskRate(16 * KIB), '/s')
+    if (!peer) return
+    const [theirs, theirs16] = await once(() => nginx(peer), async (s) => [await load('upload', s, { kind: 'put', ...large }), await load('upload', s, { kind: 'put', ...small })])
+    figure('large/nginx', ours.rate * 64 * 1.048576, theirs.rate * 64 * 1.048576, 'MB/s')
+    figure('large_cpu/nginx', ours.cpu_us / 1e6 * 16, theirs.cpu_us / 1e6 * 16, 's/GiB')
+    figure('small_16/nginx', ours16.rate, theirs16.rate, '/s')
+}
+
+async function idle() {
+    for (const kind of ['sse', 'ws']) {
+        const ours = await once(segued, (s) => load('idle', s, { kind, readers: 10000 }))
+        if (ours.skip) {
+            note(`idle ${kind}: ${ours.skip}`)
+            continue
+        }
+        if (kind === 'sse') figure('process/limit', ours.process_kib, 20 * KIB, 'KiB')
+        figure(`${kind}_subscriber/limit`, ours.subscriber_bytes, 16 * KIB, 'B')
+    }
+}
+
+// ---- running ----------------------------------------------------------------------------------------------------------
+
+const cells = { append, fanout, batch, upload, idle }
+
+function wanted() {
+    const only = process.env.ONLY
+    if (!only) return Object.keys(cells)
+    if (!cells[only]) throw new Error(`there is no cell ${only}: ${Object.keys(cells).join(' ')}`)
+    return [only]
+}
+
+// The table keeps the figures of cells that were not run now.
+function keep(cell, made) {
+    const old = fs.existsSync(table) ? fs.readFileSync(table, 'utf8').split('\n').filter((line) => line && !line.startsWith(`${cell}\t`)) : []
+    fs.writeFileSync(table, [...old, ...made].join('\n') + '\n')
+}
+
+async function run() {
+    for (const cell of wanted()) {
+        figures = new Map()
+        for (let i = 0; i < (cell === 'idle' ? 1 : rounds); i++) await cells[cell]()
+        const made = lines(cell)
+        for (const line of made) console.log(line.replaceAll('\t', ' '))
+        keep(cell, made)
+    }
+}
+
+try {
+    await run()
+} catch (e) {
+    console.error(e.message)
+    process.exitCode = 1
+} finally {
+    await Promise.all([...running].map(end))
+    fs.rmSync(folder, { recursive: true, force: true })
+}

@@ -1,0 +1,39 @@
+// The load generator's parts. One thread, one epoll: `load COMMAND --NAME VALUE …` prints `key=value` lines.
+#ifndef SEGUE_BENCH_LOAD_H
+#define SEGUE_BENCH_LOAD_H
+
+#include "histogram.h"
+#include "link.h"
+
+struct load {
+    const char *command, *kind;
+    char host[64];
+    char prefix[128]; // of --url: what stands before the paths made here
+    uint16_t port;
+    uint32_t connections, readers, ops;
+    uint64_t bytes; // of one append, row or upload
+    double seconds, rate;
+    int pid;         // of the service, for its memory and processor time; 0: not asked
+    const char *dir; // for the bare server's file
+    int epoll;
+};
+
+// closed.c: each connection sends its next request when the last one is answered.
+void load_closed(struct load *load);
+// readers.c: many readers of one stream and a writer; many readers and silence.
+void load_fanout(struct load *load);
+void load_idle(struct load *load);
+// bare.c: the least that a durable server has to do, as a server; ends when its writer leaves.
+void bare_serve(const struct load *load);
+
+// usage.c: of a process: processor time in microseconds, resident bytes.
+struct usage {
+    uint64_t cpu_us, rss_bytes, anon_bytes;
+};
+struct usage usage_of(int pid);
+
+void print_latency(const struct histogram *h);
+// What the service took since `before`, per thing done.
+void print_usage(const struct load *load, const struct usage *before, uint64_t things);
+
+#endif

@@ -1,0 +1,155 @@
+// segue put and segue get with large contents: over broken connections, and over runs of the program.
+import assert from 'node:assert/strict'
+import { createHash, randomBytes } from 'node:crypto'
+import fs from 'node:fs'
+import net from 'node:net'
+import path from 'node:path'
+import { test } from 'node:test'
+import { App, request } from './lib/http.mjs'
+import { Child, eventually, SEGUE, service, tempFolder } from './lib/service.mjs'
+
+const sha256 = (bytes) => createHash('sha256').update(bytes).digest('hex')
+const SIZE = 9 << 20
+
+// Stands between client and service; what passes is counted, and `plan` says after how many bytes each connection stalls or breaks.
+async function proxy(t, s, plan = []) {
+    const p = { up: 0, down: 0, connections: 0, stalled: false }
+    const server = net.createServer((client) => {
+        const step = plan[p.connections++] || {}
+        const upstream = net.connect(s.port, '127.0.0.1')
+        let up = 0, down = 0
+        const cut = () => { client.destroy(); upstream.destroy() }
+        for (const socket of [client, upstream]) socket.on('error', cut).on('close', cut)
+        client.on('data', (bytes) => {
+            up += bytes.length
+            p.up += bytes.length
+            upstream.write(bytes)
+            if (up > (step.stallUp ?? Infinity)) { p.stalled = true; client.pause() }
+            if (up > (step.breakUp ?? Infinity)) { client.pause(); setTimeout(cut, 50) }
+        })
+        upstream.on('data', (bytes) => {
+            down += bytes.length
+            p.down += bytes.length
+            client.write(bytes)
+            if (down > (step.breakDown ?? Infinity)) setTimeout(cut, 50)
+        })
+    })
+    await new Promise((go) => server.listen(0, '127.0.0.1', go))
+    t.after(() => new Promise((go) => { server.close(go); server.closeAllConnections?.() }))
+    p.url = `http://127.0.0.1:${server.address().port}`
+    return p
+}
+
+function setup(t) {
+    const folder = tempFolder(t)
+    const file = path.join(folder, 'film.bin')
+    const bytes = randomBytes(SIZE)
+    fs.writeFileSync(file, bytes)
+    const states = path.join(folder, 'state', 'segue', 'uploads')
+    const run = (url, ...args) => new Child(SEGUE, args, { env: { ...process.env, SEGUE_URL: url, XDG_STATE_HOME: path.join(folder, 'state') } })
+    return { folder, file, bytes, digest: sha256(bytes), run, states: () => fs.existsSync(states) ? fs.readdirSync(states) : [] }
+}
+
+async function assertDone(child, digest) {
+    const { code, stdout, stderr } = await child.end()
+    assert.equal(code, 0, stderr)
+    if (digest) assert.equal(stdout.trim(), digest)
+}
+
+test('a large file is put, once', async (t) => {
+    const s = await service(t)
+    const it = setup(t)
+    const p = await proxy(t, s)
+    await assertDone(it.run(p.url, 'put', it.file, '--type', 'video/x'), it.digest)
+    const reply = await new App(s).request('GET', `/blobs/${it.digest}`)
+    assert.ok(reply.body.equals(it.bytes))
+    assert.equal(reply.headers['content-type'], 'video/x')
+    assert.deepEqual(it.states(), [])
+    const before = p.up
+    const again = it.run(p.url, 'put', it.file, '--json')
+    const { stdout } = await again.end()
+    assert.deepEqual(JSON.parse(stdout), { blob: it.digest, size: SIZE })
+    assert.ok(p.up - before < 10000, `${p.up - before} bytes for a blob that is stored`)
+})
+
+test('a connection that breaks costs what was on its way', async (t) => {
+    const s = await service(t)
+    const it = setup(t)
+    const p = await proxy(t, s, [{ breakUp: 3 << 20 }, { breakUp: 3 << 20 }])
+    await assertDone(it.run(p.url, 'put', it.file), it.digest)
+    assert.ok(p.connections >= 3)
+    assert.ok(p.up < SIZE + (4 << 20), `${p.up} bytes for ${SIZE}`)
+    assert.deepEqual(it.states(), [])
+})
+
+test('a service that is killed in the middle is found again', async (t) => {
+    const s = await service(t)
+    const it = setup(t)
+    const p = await proxy(t, s, [{ stallUp: 6 << 20 }])
+    const child = it.run(p.url, 'put', it.file, '--retry', '60')
+    await eventually('the middle', () => p.stalled)
+    await s.kill()
+    await s.start()
+    await assertDone(child, it.digest)
+    assert.ok((await new App(s).request('GET', `/blobs/${it.digest}`)).body.equals(it.bytes))
+})
+
+test('a client that is killed goes on in its next run', async (t) => {
+    const s = await service(t)
+    const it = setup(t)
+    const p = await proxy(t, s, [{ stallUp: 6 << 20 }])
+    const child = it.run(p.url, 'put', it.file)
+    await eventually('the middle', () => p.stalled)
+    child.signal('SIGKILL')
+    await child.end()
+    assert.equal(it.states().length, 1)
+    const first = p.up
+    await assertDone(it.run(p.url, 'put', it.file), it.digest)
+    assert.ok(p.up - first < SIZE - (5 << 20), `${p.up - first} bytes in the second run`)
+    assert.deepEqual(it.states(), [])
+    // A state that names an upload that is gone is no hindrance.
+    const stalling = await proxy(t, s, [{ stallUp: 5 << 20 }])
+    const other = path.join(it.folder, 'other.bin')
+    const bytes = randomBytes(7 << 20)
+    fs.writeFileSync(other, bytes)
+    const cut = it.run(stalling.url, 'put', other)
+    await eventually('the middle', () => stalling.stalled)
+    cut.signal('SIGKILL')
+    await cut.end()
+    const [state] = it.states()
+    const id = fs.readFileSync(path.join(it.folder, 'state', 'segue', 'uploads', state), 'utf8')
+    await eventually('the deletion', async () => (await request(s, 'DELETE', `/apps/default/uploads/${id}`, { headers: { 'tus-resumable': '1.0.0' } })).status === 204)
+    await assertDone(it.run(stalling.url, 'put', other), sha256(bytes))
+})
+
+test('get goes on with what an earlier run left', async (t) => {
+    const s = await service(t)
+    const it = setup(t)
+    await assertDone(it.run(s.url, 'put', it.file), it.digest)
+    const out = path.join(it.folder, 'out')
+    const get = async (p) => {
+        await assertDone(it.run(p.url, 'get', it.digest, '-o', out))
+        assert.ok(fs.readFileSync(out).equals(it.bytes))
+        assert.ok(!fs.existsSync(`${out}.part`))
+    }
+    // Half of it is there; then all of it; then something else.
+    for (const [part, least, most] of [[it.bytes.subarray(0, SIZE / 2), SIZE / 2, SIZE / 2 + 10000], [it.bytes, 0, 10000], [randomBytes(1000), SIZE, 2 * SIZE],
+        [randomBytes(SIZE + 5), SIZE, SIZE + 10000]]) {
+        fs.writeFileSync(`${out}.part`, part)
+        const p = await proxy(t, s)
+        await get(p)
+        assert.ok(p.down >= least && p.down <= most, `${p.down} bytes, of ${least} to ${most}`)
+    }
+    // A connection that is lost for good leaves its part.
+    const broken = await proxy(t, s, Array.from({ length: 100 }, () => ({ breakDown: 100000 })))
+    const lost = it.run(broken.url, 'get', it.digest, '-o', `${out}2`, '--retry', '0.2')
+    await eventually('a part', () => fs.existsSync(`${out}2.part`) && fs.statSync(`${out}2.part`).size > 0)
+    lost.signal('SIGKILL')
+    await lost.end()
+    assert.ok(fs.existsSync(`${out}2.part`))
+    await assertDone(it.run(s.url, 'get', it.digest, '-o', `${out}2`))
+    assert.ok(fs.readFileSync(`${out}2`).equals(it.bytes))
+    const none = await it.run(s.url, 'get', '0'.repeat(64), '-o', `${out}3`).end()
+    assert.equal(none.code, 1)
+    assert.ok(!fs.existsSync(`${out}3.part`))
+})

@@ -1,0 +1,1 @@
+select distinct a as b, count(*) from s.t x join u on true where a in (1) or b like 'x' group by a having c window w as () offset 1 for update

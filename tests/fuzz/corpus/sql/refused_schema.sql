@@ -1,0 +1,1 @@
+create temp table if not exists s.t (a varchar(3)[] collate "C" unique check (a > 1), constraint x primary key (a), like u) inherits (v) with (f = 1) tablespace y

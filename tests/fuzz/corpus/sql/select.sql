@@ -1,0 +1,1 @@
+select a, t."B" from t where a = 1 and 2 < b and c is not null and not d and e between -1 and $1 and u = 'x'::uuid and f is true order by a desc nulls last, b limit $2

@@ -1,0 +1,1 @@
+select t.* from t where not (a >= -5) /* c /* d */ */ limit 0;

@@ -1,0 +1,1 @@
+select * from t where a = $q$ ' $q$ and b = 'it''s' and c = b'1' and "a""b" = 'ä' and d = e'\'' and e = U&'x'

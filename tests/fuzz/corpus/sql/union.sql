@@ -1,0 +1,1 @@
+with x as (select 1) select a from t union select b from u; select 2

@@ -1,0 +1,154 @@
+// Which call fails.
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "disk_private.h"
+
+static struct {
+    unsigned ops;
+    char substring[256];
+    uint32_t nth, count, calls, failed;
+    int errnum;
+    const char *control; // NULL: none
+    struct stat seen;    // of the control file when it was last read
+} fault;
+
+static void fault_set(unsigned ops, const char *substring, uint32_t nth, int errnum, uint32_t count)
+{
+    fault.ops = ops;
+    snprintf(fault.substring, sizeof fault.substring, "%s", substring);
+    fault.nth = nth;
+    fault.errnum = errnum;
+    fault.count = count;
+    fault.calls = fault.failed = 0;
+}
+
+static unsigned ops_parse(char *words)
+{
+    static const char *const names[] = {"open", "write", "sync", "truncate", "allocate", "rename", "unlink", "mkdir"};
+    unsigned ops = 0;
+    char *save = NULL;
+    for (char *w = strtok_r(words, "+", &save); w != NULL; w = strtok_r(NULL, "+", &save)) {
+        if (strcmp(w, "all") == 0) ops |= DISK_ALL;
+        for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
+            if (strcmp(w, names[i]) == 0) ops |= 1u << i;
+        }
+    }
+    return ops;
+}
+
+static int errno_parse(const char *word)
+{
+    static const struct {
+        const char *name;
+        int number;
+    } names[] = {{"EIO", EIO}, {"ENOSPC", ENOSPC}, {"EDQUOT", EDQUOT}, {"ENOMEM", ENOMEM}, {"EROFS", EROFS}, {"EMFILE", EMFILE}};
+    for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(word, names[i].name) == 0) return names[i].number;
+    }
+    return atoi(word);
+}
+
+// "op:substring:nth:errno:count"; anything that is not that clears the fault.
+static void fault_parse(const char *line)
+{
+    char copy[512], *field[5], *rest = copy;
+    snprintf(copy, sizeof copy, "%s", line);
+    copy[strcspn(copy, "\n")] = '\0';
+    int n = 0;
+    while (n < 5 && rest != NULL)
+        field[n++] = strsep(&rest, ":");
+    if (n < 5) {
+        fault_set(0, "", 0, 0, 0);
+        return;
+    }
+    long count = atol(field[4]);
+    fault_set(ops_parse(field[0]), field[1], (uint32_t)atol(field[2]), errno_parse(field[3]), count < 0 ? DISK_FOREVER : (uint32_t)count);
+}
+
+static void control_read(void)
+{
+    struct stat st;
+    char line[512] = "";
+    if (fault.control == NULL) return;
+    if (stat(fault.control, &st) != 0) memset(&st, 0, sizeof st);
+    if (st.st_ino == fault.seen.st_ino && st.st_size == fault.seen.st_size && st.st_mtim.tv_sec == fault.seen.st_mtim.tv_sec &&
+        st.st_mtim.tv_nsec == fault.seen.st_mtim.tv_nsec) {
+        return;
+    }
+    fault.seen = st;
+    int fd = disk_real.openat(AT_FDCWD, fault.control, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        ssize_t n = read(fd, line, sizeof line - 1);
+        line[n > 0 ? n : 0] = '\0';
+        disk_real.close(fd);
+    }
+    fault_parse(line);
+}
+
+int disk_fault_hits(unsigned op, const char *path, const char *other)
+{
+    if (!atomic_load_explicit(&disk_armed, memory_order_relaxed)) return 0;
+    int kept = errno;
+    control_read();
+    errno = kept;
+    if ((fault.ops & op) == 0) return 0;
+    if (strstr(path, fault.substring) == NULL && (other == NULL || strstr(other, fault.substring) == NULL)) return 0;
+    fault.calls++;
+    if (fault.calls < fault.nth || fault.calls - fault.nth >= fault.count) return 0;
+    fault.failed++;
+    return fault.errnum;
+}
+
+int disk_fault_hits_fd(unsigned op, int fd)
+{
+    char path[PATH_MAX];
+    if (!atomic_load_explicit(&disk_armed, memory_order_relaxed)) return 0;
+    disk_fd_path(fd, path);
+    return disk_fault_hits(op, path, NULL);
+}
+
+void disk_fail(unsigned ops, const char *substring, uint32_t nth, int errnum, uint32_t count)
+{
+    disk_resolve();
+    pthread_mutex_lock(&disk_lock);
+    fault_set(ops, substring, nth, errnum, count);
+    pthread_mutex_unlock(&disk_lock);
+    atomic_store(&disk_armed, true);
+}
+
+void disk_fail_clear(void)
+{
+    atomic_store(&disk_armed, fault.control != NULL);
+    pthread_mutex_lock(&disk_lock);
+    fault_set(0, "", 0, 0, 0);
+    pthread_mutex_unlock(&disk_lock);
+}
+
+uint32_t disk_calls(void)
+{
+    pthread_mutex_lock(&disk_lock);
+    uint32_t n = fault.calls;
+    pthread_mutex_unlock(&disk_lock);
+    return n;
+}
+
+uint32_t disk_failed(void)
+{
+    pthread_mutex_lock(&disk_lock);
+    uint32_t n = fault.failed;
+    pthread_mutex_unlock(&disk_lock);
+    return n;
+}
+
+void disk_fault_begin(void)
+{
+    const char *line = getenv("SEGUE_DISK_FAULT");
+    fault.control = getenv("SEGUE_DISK_CONTROL");
+    if (line != NULL) fault_parse(line);
+    atomic_store(&disk_armed, line != NULL || fault.control != NULL);
+}

@@ -1,0 +1,373 @@
+#include "session_peer.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base64.h"
+#include "err.h"
+#include "json_read.h"
+
+// ---- rows ----------------------------------------------------------------------------------------------------------
+
+static char *canonical(const struct jr *n)
+{
+    struct buf b;
+    buf_init(&b, 64 * MIB);
+    int err = jr_canonical(n, &b);
+    assert(err == 0);
+    buf_put_u8(&b, 0);
+    return (char *)b.p;
+}
+
+static size_t row_place(const struct peer_sub *s, struct span id)
+{
+    for (size_t i = 0; i < s->row_count; i++)
+        if (span_is(id, s->rows[i].id)) return i;
+    return SIZE_MAX;
+}
+
+static void row_remove(struct peer_sub *s, size_t at)
+{
+    assert(at < s->row_count);
+    free(s->rows[at].json);
+    s->row_count--;
+    memmove(s->rows + at, s->rows + at + 1, (s->row_count - at) * sizeof *s->rows);
+}
+
+static void row_insert(struct peer_sub *s, size_t at, const struct jr *row)
+{
+    struct span id = jr_str(jr_get(row, "id"));
+    assert(at <= s->row_count && id.n == UUID_TEXT && row_place(s, id) == SIZE_MAX);
+    if (s->row_count == s->row_cap) {
+        s->row_cap = s->row_cap == 0 ? 16 : 2 * s->row_cap;
+        s->rows = realloc(s->rows, s->row_cap * sizeof *s->rows);
+    }
+    memmove(s->rows + at + 1, s->rows + at, (s->row_count - at) * sizeof *s->rows);
+    s->rows[at] = (struct peer_row){.json = canonical(row)};
+    memcpy(s->rows[at].id, id.p, id.n);
+    s->row_count++;
+}
+
+// Where a row goes: where it is said, or by its id.
+static size_t place_for(const struct peer_sub *s, const struct jr *change, struct span id)
+{
+    size_t at = 0;
+    assert((jr_get(change, "at") != NULL) == s->ordered);
+    if (s->ordered) return (size_t)jr_int(jr_get(change, "at"), -1);
+    while (at < s->row_count && span_compare(SPAN_STR(s->rows[at].id), id) < 0)
+        at++;
+    return at;
+}
+
+static size_t place_of(const struct peer_sub *s, const struct jr *change, struct span id)
+{
+    size_t at = row_place(s, id);
+    assert(at != SIZE_MAX);
+    assert((jr_get(change, "was") != NULL) == s->ordered);
+    assert(!s->ordered || (size_t)jr_int(jr_get(change, "was"), -1) == at);
+    return at;
+}
+
+static void fold_row(struct peer_sub *s, const struct jr *change)
+{
+    const struct jr *added = jr_get(change, "added"), *changed = jr_get(change, "changed"), *removed = jr_get(change, "removed");
+    assert((added != NULL) + (changed != NULL) + (removed != NULL) == 1);
+    if (removed != NULL) row_remove(s, place_of(s, change, jr_str(removed)));
+    const struct jr *row = added != NULL ? added : changed;
+    if (row == NULL) return;
+    struct span id = jr_str(jr_get(row, "id"));
+    if (changed != NULL) row_remove(s, place_of(s, change, id));
+    row_insert(s, place_for(s, change, id), row);
+}
+
+// ---- streams -------------------------------------------------------------------------------------------------------
+
+static void stream_clear(struct peer_sub *s)
+{
+    s->exists = s->closed = false;
+    s->offset = 0;
+    buf_clear(&s->bytes);
+}
+
+static void fold_stream(struct peer_sub *s, const struct jr *value)
+{
+    if (jr_get(value, "deleted") != NULL) {
+        assert(s->exists);
+        stream_clear(s);
+        s->start = 0;
+    } else if (jr_get(value, "created") != NULL) {
+        assert(!s->exists && jr_str(jr_get(value, "type")).n > 0);
+        s->exists = true;
+        s->offset = s->start;
+    } else if (jr_get(value, "closed") != NULL) {
+        assert(s->exists && !s->closed);
+        s->closed = true;
+    } else {
+        size_t before = s->bytes.n;
+        assert(s->exists && !s->closed);
+        if (jr_get(value, "text") != NULL) buf_put_span(&s->bytes, jr_str(jr_get(value, "text")));
+        else assert(base64_decode(&s->bytes, jr_str(jr_get(value, "base64"))) == 0);
+        assert(s->bytes.n > before && s->bytes.err == 0);
+        s->offset += s->bytes.n - before;
+        assert((uint64_t)jr_int(jr_get(value, "offset"), -1) == s->offset); // each byte once, none left out
+    }
+}
+
+// ---- messages ------------------------------------------------------------------------------------------------------
+
+static void forget(struct session_peer *p)
+{
+    for (size_t i = 0; i < p->sub_count; i++) {
+        while (p->subs[i].row_count > 0)
+            row_remove(&p->subs[i], p->subs[i].row_count - 1);
+        stream_clear(&p->subs[i]);
+    }
+    p->fresh = true;
+    p->live = false;
+    p->cursor[0] = '\0';
+}
+
+static struct peer_sub *sub_called(struct session_peer *p, struct span name)
+{
+    for (size_t i = 0; i < p->sub_count; i++)
+        if (span_is(name, p->subs[i].name)) return &p->subs[i];
+    abort();
+}
+
+static int fold_snapshot(void *ctx, struct span name, const struct jr *values)
+{
+    struct peer_sub *s = sub_called(ctx, name);
+    for (size_t i = 0; i < jr_count(values); i++) {
+        if (s->query == NULL) fold_stream(s, jr_at(values, i));
+        else row_insert(s, s->row_count, jr_at(values, i));
+    }
+    return 0;
+}
+
+static int fold_changes(void *ctx, struct span name, const struct jr *values)
+{
+    struct peer_sub *s = sub_called(ctx, name);
+    assert(jr_count(values) > 0);
+    for (size_t i = 0; i < jr_count(values); i++)
+        s->query == NULL ? fold_stream(s, jr_at(values, i)) : fold_row(s, jr_at(values, i));
+    return 0;
+}
+
+static void fold_waiting(struct session_peer *p)
+{
+    struct jr_tree *tree;
+    buf_put_str(&p->waiting, "]");
+    int err = jr_parse(&tree, buf_span(&p->waiting), NULL);
+    assert(err == 0);
+    for (size_t i = 0; i < jr_count(jr_root(tree)); i++)
+        jr_each(jr_at(jr_root(tree), i), fold_changes, p);
+    jr_free(tree);
+    buf_clear(&p->waiting);
+    p->waiting_parts = 0;
+}
+
+static void on_range(struct session_peer *p, const struct jr *m, const char *cursor)
+{
+    uint64_t from = (uint64_t)jr_int(jr_get(m, "from"), -1), to = (uint64_t)jr_int(jr_get(m, "to"), -1);
+    bool more = jr_bool(jr_get(m, "more"), false);
+    assert(from == p->to && from <= to && to <= app_visible(p->lab->app)); // ranges tile, nothing comes from beyond what is visible
+    assert(p->waiting_parts == 0 || (from == p->range_from && to == p->range_to));
+    assert((size_t)jr_int(jr_get(m, "part"), 0) == p->waiting_parts);
+    assert((cursor != NULL) == !more);
+    if (p->waiting_parts == 0 && !p->live) assert(jr_count(jr_get(m, "live")) == p->sub_count);
+    else assert(jr_get(m, "live") == NULL);
+    p->live = true;
+    p->range_from = from;
+    p->range_to = to;
+    char *changes = canonical(jr_get(m, "changes"));
+    buf_printf(&p->waiting, "%s%s", p->waiting_parts == 0 ? "[" : ",", changes);
+    free(changes);
+    p->waiting_parts++;
+    p->parts += more;
+    if (more) return;
+    fold_waiting(p);
+    p->to = to;
+    snprintf(p->cursor, sizeof p->cursor, "%s", cursor);
+}
+
+static void on_commit(struct session_peer *p, const struct jr *m, const char *cursor)
+{
+    const struct jr *snapshot = jr_get(m, "snapshot");
+    if (snapshot == NULL) {
+        on_range(p, m, cursor);
+        return;
+    }
+    uint64_t at = (uint64_t)jr_int(jr_get(m, "at"), -1);
+    assert(cursor == NULL && !p->live && jr_count(snapshot) == 1);
+    assert(p->fresh || p->to == at);
+    p->fresh = false;
+    p->to = at;
+    jr_each(snapshot, fold_snapshot, p);
+}
+
+static bool on_send(void *carrier, struct span message, const char *cursor)
+{
+    struct session_peer *p = carrier;
+    struct jr_tree *tree;
+    struct problem problem = PROBLEM_NONE;
+    assert(p->room != 0 && p->ends == 0);
+    int err = jr_parse(&tree, message, &problem);
+    if (err != 0) fprintf(stderr, "%s: %.*s\n", problem.text, SPAN_FMT(message));
+    assert(err == 0);
+    const struct jr *m = jr_root(tree);
+    struct span type = jr_str(jr_get(m, "type"));
+    assert(p->welcome != span_is(type, "welcome"));
+    if (span_is(type, "welcome")) {
+        p->welcome = true;
+        assert(jr_count(jr_get(m, "subscriptions")) == p->sub_count);
+    } else if (span_is(type, "reset")) {
+        snprintf(p->reset, sizeof p->reset, "%.*s", SPAN_FMT(jr_str(jr_get(m, "reason"))));
+        p->resets++;
+        forget(p);
+    } else {
+        assert(span_is(type, "commit"));
+        on_commit(p, m, cursor);
+    }
+    jr_free(tree);
+    p->messages++;
+    if (p->room > 0) p->room--;
+    return p->room != 0;
+}
+
+static void on_end(void *carrier, int err)
+{
+    struct session_peer *p = carrier;
+    p->ended = err;
+    p->ends++;
+}
+
+// ---- life ----------------------------------------------------------------------------------------------------------
+
+void session_peer_init(struct session_peer *p, struct app_lab *lab, struct hub *hub)
+{
+    *p = (struct session_peer){.lab = lab, .hub = hub, .room = -1, .fresh = true};
+    buf_init(&p->waiting, 256 * MIB);
+}
+
+void session_peer_free(struct session_peer *p)
+{
+    session_close(p->session);
+    forget(p);
+    for (size_t i = 0; i < p->sub_count; i++) {
+        free(p->subs[i].query);
+        free(p->subs[i].path);
+        free(p->subs[i].rows);
+        buf_free(&p->subs[i].bytes);
+    }
+    buf_free(&p->waiting);
+}
+
+static struct peer_sub *sub_new(struct session_peer *p, const char *name)
+{
+    assert(p->sub_count < PEER_SUBS_MAX);
+    struct peer_sub *s = &p->subs[p->sub_count++];
+    *s = (struct peer_sub){.start = 0};
+    snprintf(s->name, sizeof s->name, "%s", name);
+    buf_init(&s->bytes, 64 * MIB);
+    return s;
+}
+
+void session_peer_query(struct session_peer *p, const char *name, const char *sql)
+{
+    struct peer_sub *s = sub_new(p, name);
+    s->query = strdup(sql);
+    s->ordered = strstr(sql, "order by") != NULL;
+}
+
+void session_peer_stream(struct session_peer *p, const char *name, const char *path, uint64_t start)
+{
+    struct peer_sub *s = sub_new(p, name);
+    s->path = strdup(path);
+    s->start = start;
+}
+
+static int subscribe(struct session_peer *p, struct problem *problem)
+{
+    int err = 0;
+    for (size_t i = 0; i < p->sub_count && err == 0; i++) {
+        struct peer_sub *s = &p->subs[i];
+        err = s->query != NULL ? session_query(p->session, SPAN_STR(s->name), SPAN_STR(s->query), NULL, 0, problem)
+                               : session_stream(p->session, SPAN_STR(s->name), SPAN_STR(s->path), s->start, problem);
+    }
+    return err;
+}
+
+int session_peer_start(struct session_peer *p, const char *cursor)
+{
+    static const struct session_carrier carrier = {.send = on_send, .end = on_end};
+    struct problem problem = PROBLEM_NONE;
+    char resume[sizeof p->cursor];
+    snprintf(resume, sizeof resume, "%s", cursor != NULL ? cursor : p->cursor);
+    p->welcome = p->live = false;
+    p->ended = p->ends = 0;
+    if (p->room == 0) p->room = 2; // a new carrier is empty
+    if (resume[0] == '\0') forget(p);
+    int err = session_open(&p->session, p->hub, p->lab->app, &carrier, p);
+    if (err == 0) err = subscribe(p, &problem);
+    if (err == 0) err = session_start(p->session, SPAN_STR(resume), &problem);
+    if (err != 0) session_peer_stop(p);
+    return err;
+}
+
+void session_peer_stop(struct session_peer *p)
+{
+    session_close(p->session);
+    p->session = NULL;
+    buf_clear(&p->waiting);
+    p->waiting_parts = 0;
+    if (p->cursor[0] == '\0') forget(p); // without a cursor nothing is worth keeping
+}
+
+void session_peer_drain(struct session_peer *p, int room)
+{
+    p->room = room;
+    session_drain(p->session);
+}
+
+static void check_rows(struct session_peer *p, const struct peer_sub *s)
+{
+    struct buf fresh, folded;
+    struct jr_tree *tree;
+    buf_init(&fresh, 64 * MIB);
+    buf_init(&folded, 64 * MIB);
+    assert(lab_query(p->lab, s->query, p->to, &fresh) == 0);
+    assert(jr_parse(&tree, buf_span(&fresh), NULL) == 0);
+    char *expected = canonical(jr_root(tree));
+    buf_put_str(&folded, "[");
+    for (size_t i = 0; i < s->row_count; i++)
+        buf_printf(&folded, "%s%s", i == 0 ? "" : ",", s->rows[i].json);
+    buf_put_str(&folded, "]");
+    if (!span_is(buf_span(&folded), expected)) fprintf(stderr, "%s\nfolded: %.*s\nfresh:  %s\n", s->query, SPAN_FMT(buf_span(&folded)), expected);
+    assert(span_is(buf_span(&folded), expected));
+    free(expected);
+    jr_free(tree);
+    buf_free(&fresh);
+    buf_free(&folded);
+}
+
+static void check_stream(struct session_peer *p, const struct peer_sub *s)
+{
+    struct stream_info info;
+    struct buf all;
+    bool exists = streams_find_at(app_streams(p->lab->app), app_txn(p->lab->app), SPAN_STR(s->path), p->to, &info);
+    assert(exists == s->exists);
+    if (!exists) return;
+    assert(s->offset == info.offset && s->closed == info.closed);
+    if (p->to < app_visible(p->lab->app)) return; // it may be another one by now
+    buf_init(&all, 64 * MIB);
+    assert(lab_stream(p->lab, s->path, &all) == 0);
+    assert(span_equal(buf_span(&s->bytes), span_sub(buf_span(&all), s->start, SIZE_MAX)));
+    buf_free(&all);
+}
+
+void session_peer_check(struct session_peer *p)
+{
+    for (size_t i = 0; i < p->sub_count; i++)
+        p->subs[i].query != NULL ? check_rows(p, &p->subs[i]) : check_stream(p, &p->subs[i]);
+}

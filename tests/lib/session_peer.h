@@ -1,0 +1,63 @@
+// A reader behind a subscription session that believes nothing: it checks every message against PROTOCOL.md, "Subscriptions", and folds what
+// it is told into its own copy of rows and streams. Its carrier can be full. For tests of service/.
+#ifndef SEGUE_SESSION_PEER_H
+#define SEGUE_SESSION_PEER_H
+
+#include "app_lab.h"
+#include "session.h"
+
+#define PEER_SUBS_MAX 8
+
+struct peer_row {
+    char id[40];
+    char *json; // canonical
+};
+
+struct peer_sub {
+    char name[65];
+    char *query; // or a stream:
+    char *path;
+    uint64_t start;
+    bool ordered; // the query has an order
+    // What is known.
+    struct peer_row *rows;
+    size_t row_count, row_cap;
+    bool exists, closed;
+    uint64_t offset;
+    struct buf bytes; // from `start`
+};
+
+struct session_peer {
+    struct app_lab *lab;
+    struct hub *hub;
+    struct session *session;
+    struct peer_sub subs[PEER_SUBS_MAX];
+    size_t sub_count;
+    int room;    // messages that the carrier takes before it is full; -1: any number
+    size_t messages, parts, resets;
+    char reset[32];     // the last one's reason
+    bool welcome, live;
+    bool fresh;         // no state: a snapshot comes
+    uint64_t to;        // the state is as of this seq
+    uint64_t range_from, range_to;
+    struct buf waiting; // of a commit in parts: a JSON array of the parts' changes
+    size_t waiting_parts;
+    char cursor[128];
+    int ended; // why; 0: not
+    int ends;
+};
+
+void session_peer_init(struct session_peer *p, struct app_lab *lab, struct hub *hub);
+void session_peer_free(struct session_peer *p);
+void session_peer_query(struct session_peer *p, const char *name, const char *sql);
+void session_peer_stream(struct session_peer *p, const char *name, const char *path, uint64_t start);
+// Opens a session with the subscriptions; `cursor` NULL: the last one that it was given.
+int session_peer_start(struct session_peer *p, const char *cursor);
+// Cut off: what is half told is forgotten, the rest is kept for session_peer_start.
+void session_peer_stop(struct session_peer *p);
+// The carrier takes `room` messages more.
+void session_peer_drain(struct session_peer *p, int room);
+// What was folded is what a fresh look says. Ends the test if not.
+void session_peer_check(struct session_peer *p);
+
+#endif

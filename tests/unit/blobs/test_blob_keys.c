@@ -1,0 +1,227 @@
+// Layouts: what is refused of a manifest, and that what was written reads back.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "blob_keys.h"
+#include "err.h"
+
+static struct chunk a_chunk(uint8_t mark, uint32_t length)
+{
+    struct chunk c = {.place = {.position = 4096, .pack = 1, .length = length, .stored = length, .codec = CODEC_RAW}};
+    memset(c.sha.b, mark, sizeof c.sha.b);
+    return c;
+}
+
+// Encodes a manifest of the chunks by hand, whatever they are, and decodes it.
+static int decode(uint64_t size, const struct chunk *chunks, uint32_t count)
+{
+    struct buf b;
+    struct manifest m;
+    buf_init(&b, 1 * MIB);
+    blob_manifest_begin(&b, size, count);
+    for (uint32_t i = 0; i < count; i++) {
+        buf_put(&b, chunks[i].sha.b, SHA256_BYTES);
+        buf_put_u8(&b, chunks[i].place.codec);
+        buf_put_u32(&b, chunks[i].place.length);
+        buf_put_u32(&b, chunks[i].place.stored);
+        buf_put_u32(&b, chunks[i].place.pack);
+        buf_put_u64(&b, chunks[i].place.position);
+    }
+    int err = blob_manifest_decode(buf_span(&b), &m);
+    buf_free(&b);
+    return err;
+}
+
+static void manifest_reads_back(void **state)
+{
+    (void)state;
+    struct chunk chunks[2] = {a_chunk(1, 20000), a_chunk(2, 5)}, read;
+    struct buf b;
+    struct manifest m;
+    chunks[0].place.codec = CODEC_ZSTD;
+    chunks[0].place.stored = 100;
+    chunks[1].place.position = UINT64_C(1) << 33;
+    buf_init(&b, 4096);
+    blob_manifest_begin(&b, 20005, 2);
+    for (int i = 0; i < 2; i++)
+        blob_manifest_put(&b, &chunks[i]);
+    assert_int_equal(blob_manifest_decode(buf_span(&b), &m), 0);
+    assert_int_equal(m.size, 20005);
+    assert_int_equal(m.count, 2);
+    for (uint32_t i = 0; i < 2; i++) {
+        blob_manifest_at(&m, i, &read);
+        assert_true(sha256_equal(&read.sha, &chunks[i].sha));
+        assert_int_equal(read.place.position, chunks[i].place.position);
+        assert_int_equal(read.place.pack, 1);
+        assert_int_equal(read.place.length, chunks[i].place.length);
+        assert_int_equal(read.place.stored, chunks[i].place.stored);
+        assert_int_equal(read.place.codec, chunks[i].place.codec);
+    }
+    buf_free(&b);
+}
+
+static void empty_manifest_is_valid(void **state)
+{
+    (void)state;
+    assert_int_equal(decode(0, NULL, 0), 0);
+    assert_int_equal(decode(1, NULL, 0), ERR_BAD_VALUE);
+}
+
+static void manifest_whose_lengths_do_not_add_up_is_refused(void **state)
+{
+    (void)state;
+    struct chunk c[2] = {a_chunk(1, 20000), a_chunk(2, 5)};
+    assert_int_equal(decode(20005, c, 2), 0);
+    assert_int_equal(decode(20004, c, 2), ERR_BAD_VALUE);
+    assert_int_equal(decode(20006, c, 2), ERR_BAD_VALUE);
+    assert_int_equal(decode(20000, c, 2), ERR_BAD_VALUE);
+    assert_int_equal(decode(BLOB_BYTES_MAX + 1, c, 2), ERR_BAD_VALUE);
+}
+
+static void short_chunk_in_the_middle_is_refused(void **state)
+{
+    (void)state;
+    struct chunk c[2] = {a_chunk(1, BLOB_CHUNK_MIN), a_chunk(2, 5)};
+    assert_int_equal(decode(BLOB_CHUNK_MIN + 5, c, 2), 0);
+    c[0] = a_chunk(1, BLOB_CHUNK_MIN - 1);
+    assert_int_equal(decode(BLOB_CHUNK_MIN + 4, c, 2), ERR_BAD_VALUE);
+}
+
+static void impossible_place_is_refused(void **state)
+{
+    (void)state;
+    struct chunk good = a_chunk(1, 5000), c = good;
+    assert_int_equal(decode(5000, &c, 1), 0);
+    c.place.pack = 0;
+    assert_int_equal(decode(5000, &c, 1), ERR_BAD_VALUE);
+    c = good, c.place.position = 4097;
+    assert_int_equal(decode(5000, &c, 1), ERR_BAD_VALUE);
+    c = good, c.place.position = UINT64_C(1) << 63;
+    assert_int_equal(decode(5000, &c, 1), ERR_BAD_VALUE);
+    c = good, c.place.stored = 4999;
+    assert_int_equal(decode(5000, &c, 1), ERR_BAD_VALUE);
+    c = good, c.place.codec = CODEC_ZSTD; // that saves nothing
+    assert_int_equal(decode(5000, &c, 1), ERR_BAD_VALUE);
+    c = good, c.place.codec = CODEC_ZSTD, c.place.stored = 0;
+    assert_int_equal(decode(5000, &c, 1), ERR_BAD_VALUE);
+    c = good, c.place.codec = 2;
+    assert_int_equal(decode(5000, &c, 1), ERR_BAD_VALUE);
+    c = a_chunk(1, 0);
+    assert_int_equal(decode(0, &c, 1), ERR_BAD_VALUE);
+    c = a_chunk(1, BLOB_CHUNK_MAX + 1);
+    assert_int_equal(decode(BLOB_CHUNK_MAX + 1, &c, 1), ERR_BAD_VALUE);
+}
+
+static void manifest_with_missing_or_trailing_bytes_is_refused(void **state)
+{
+    (void)state;
+    struct chunk c = a_chunk(1, 77);
+    struct manifest m;
+    struct buf b;
+    buf_init(&b, 4096);
+    blob_manifest_begin(&b, 77, 1);
+    blob_manifest_put(&b, &c);
+    for (size_t n = 0; n < b.n; n++)
+        assert_int_equal(blob_manifest_decode(SPAN(b.p, n), &m), ERR_BAD_VALUE);
+    buf_put_u8(&b, 0);
+    assert_int_equal(blob_manifest_decode(buf_span(&b), &m), ERR_BAD_VALUE);
+    buf_truncate(&b, b.n - 1);
+    b.p[0] = BLOB_FORMAT + 1;
+    assert_int_equal(blob_manifest_decode(buf_span(&b), &m), ERR_BAD_VALUE);
+    buf_free(&b);
+}
+
+static void largest_manifest_fits_an_entry(void **state)
+{
+    (void)state;
+    assert_true(BLOB_CHUNKS_MAX * MANIFEST_ENTRY_BYTES + 1024 < ENTRY_BYTES_MAX);
+}
+
+static void page_keys_sort_by_offset_behind_their_head(void **state)
+{
+    (void)state;
+    struct sha256 digest = {{1, 2, 3}}, read;
+    uint64_t offset;
+    struct blob_key head = blob_head_key(&digest), low = blob_page_key(&digest, 255), high = blob_page_key(&digest, 256);
+    assert_true(span_compare(blob_key_span(&head), blob_key_span(&low)) < 0);
+    assert_true(span_compare(blob_key_span(&low), blob_key_span(&high)) < 0);
+    assert_true(blob_key_is_page(blob_key_span(&high), &read, &offset));
+    assert_true(sha256_equal(&read, &digest) && offset == 256);
+    assert_false(blob_key_is_page(blob_key_span(&head), &read, &offset));
+    assert_true(sha256_equal(&read, &digest));
+}
+
+static void values_of_another_version_are_refused(void **state)
+{
+    (void)state;
+    struct chunk c = a_chunk(1, 77);
+    struct blob_info info = {.size = 9, .type = "text/plain"}, info_read;
+    struct place place;
+    size_t count;
+    struct buf b;
+    buf_init(&b, 4096);
+
+    blob_place_encode(&b, &c.place);
+    assert_int_equal(blob_place_decode(buf_span(&b), &place), 0);
+    assert_int_equal(blob_place_decode(SPAN(b.p, b.n - 1), &place), ERR_CORRUPT);
+    b.p[0]++;
+    assert_int_equal(blob_place_decode(buf_span(&b), &place), ERR_VERSION);
+    buf_clear(&b);
+
+    blob_head_encode(&b, &info);
+    assert_int_equal(blob_head_decode(buf_span(&b), &info_read), 0);
+    assert_string_equal(info_read.type, "text/plain");
+    assert_int_equal(blob_head_decode(SPAN(b.p, b.n - 1), &info_read), ERR_CORRUPT);
+    b.p[0]++;
+    assert_int_equal(blob_head_decode(buf_span(&b), &info_read), ERR_VERSION);
+    buf_clear(&b);
+
+    blob_page_begin(&b);
+    assert_int_equal(blob_page_decode(buf_span(&b), &count), ERR_CORRUPT); // no page is empty
+    blob_page_put(&b, &c.sha, 77);
+    assert_int_equal(blob_page_decode(buf_span(&b), &count), 0);
+    assert_int_equal(count, 1);
+    b.p[0]++;
+    assert_int_equal(blob_page_decode(buf_span(&b), &count), ERR_VERSION);
+    buf_free(&b);
+}
+
+static void record_tells_every_flipped_bit(void **state)
+{
+    (void)state;
+    uint8_t record[RECORD_HEAD_BYTES + 8] = {0};
+    uint8_t *payload = record + RECORD_HEAD_BYTES;
+    struct chunk c = a_chunk(3, 8), read;
+    memcpy(payload, "contents", 8);
+    blob_record_encode(record, &c, SPAN(payload, 8));
+    for (size_t bit = 0; bit < 8 * sizeof record; bit++) {
+        assert_int_equal(blob_record_head_decode(SPAN(record, RECORD_HEAD_BYTES), &read), 0);
+        assert_true(blob_record_verify(SPAN(record, RECORD_HEAD_BYTES), SPAN(payload, 8)));
+        record[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        assert_false(blob_record_verify(SPAN(record, RECORD_HEAD_BYTES), SPAN(payload, 8)));
+        record[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    assert_true(sha256_equal(&read.sha, &c.sha) && read.place.length == 8);
+    assert_int_equal(blob_record_head_decode(SPAN(record, RECORD_HEAD_BYTES - 1), &read), ERR_CORRUPT);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(manifest_reads_back),
+        cmocka_unit_test(empty_manifest_is_valid),
+        cmocka_unit_test(manifest_whose_lengths_do_not_add_up_is_refused),
+        cmocka_unit_test(short_chunk_in_the_middle_is_refused),
+        cmocka_unit_test(impossible_place_is_refused),
+        cmocka_unit_test(manifest_with_missing_or_trailing_bytes_is_refused),
+        cmocka_unit_test(largest_manifest_fits_an_entry),
+        cmocka_unit_test(page_keys_sort_by_offset_behind_their_head),
+        cmocka_unit_test(values_of_another_version_are_refused),
+        cmocka_unit_test(record_tells_every_flipped_bit),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

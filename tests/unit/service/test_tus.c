@@ -1,0 +1,222 @@
+// What tus's header fields say, and whose turn it is at an upload.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "err.h"
+#include "holds.h"
+#include "tus.h"
+
+// ---- fields --------------------------------------------------------------------------------------------------------
+
+static void only_one_version_is_spoken(void **state)
+{
+    (void)state;
+    struct problem p = PROBLEM_NONE;
+    assert_int_equal(tus_check_version(SPAN_LIT("1.0.0"), NULL), 0);
+    assert_int_equal(tus_check_version(SPAN_NONE, &p), ERR_TUS_VERSION);
+    assert_int_equal(p.err, ERR_TUS_VERSION);
+    assert_int_equal(tus_check_version(SPAN_LIT(""), NULL), ERR_TUS_VERSION);
+    assert_int_equal(tus_check_version(SPAN_LIT("1.0.0, 1.0.0"), NULL), ERR_TUS_VERSION);
+    assert_int_equal(tus_check_version(SPAN_LIT("1.0.1"), NULL), ERR_TUS_VERSION);
+}
+
+static void body_type_is_taken_in_any_case_and_with_parameters(void **state)
+{
+    (void)state;
+    assert_int_equal(tus_check_type(SPAN_LIT("application/offset+octet-stream"), NULL), 0);
+    assert_int_equal(tus_check_type(SPAN_LIT("Application/Offset+Octet-Stream ; x=y"), NULL), 0);
+    static const char *const other[] = {"", ";", "application/octet-stream", "application/offset+octet-stream2", "xapplication/offset+octet-stream"};
+    for (size_t i = 0; i < sizeof other / sizeof *other; i++)
+        assert_int_equal(tus_check_type(SPAN_STR(other[i]), NULL), ERR_UNSUPPORTED_MEDIA_TYPE);
+    assert_int_equal(tus_check_type(SPAN_NONE, NULL), ERR_UNSUPPORTED_MEDIA_TYPE);
+}
+
+static void numbers_are_digits_and_nothing_else(void **state)
+{
+    (void)state;
+    uint64_t n = 7;
+    static const char *const bad[] = {"", "-1", "+1", " 1", "1 ", "1.0", "0x1", "1e3", "1,1", "9999999999999999999", "1234567890123456789"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_int_equal(tus_number(SPAN_STR(bad[i]), "x", &n, NULL), ERR_BAD_REQUEST);
+    assert_int_equal(tus_number(SPAN_NONE, "x", &n, NULL), ERR_BAD_REQUEST);
+    assert_int_equal(n, 7);
+    assert_int_equal(tus_number(SPAN_LIT("0"), "x", &n, NULL), 0);
+    assert_int_equal(n, 0);
+    assert_int_equal(tus_number(SPAN_LIT("999999999999999999"), "x", &n, NULL), 0);
+    assert_true(n == UINT64_C(999999999999999999));
+}
+
+static void length_is_given_once_and_fits(void **state)
+{
+    (void)state;
+    uint64_t n = 7;
+    assert_int_equal(tus_length(SPAN_LIT("4294967296"), SPAN_NONE, &n, NULL), 0);
+    assert_true(n == BLOB_BYTES_MAX);
+    assert_int_equal(tus_length(SPAN_LIT("4294967297"), SPAN_NONE, &n, NULL), ERR_TOO_LARGE);
+    assert_int_equal(tus_length(SPAN_NONE, SPAN_NONE, &n, NULL), ERR_BAD_REQUEST);
+    assert_int_equal(tus_length(SPAN_NONE, SPAN_LIT("1"), &n, NULL), ERR_BAD_REQUEST);
+    assert_int_equal(tus_length(SPAN_LIT("1"), SPAN_LIT("1"), &n, NULL), ERR_BAD_REQUEST);
+}
+
+static void metadata_gives_the_content_type(void **state)
+{
+    (void)state;
+    char type[STREAM_TYPE_MAX + 1];
+    assert_int_equal(tus_metadata(SPAN_LIT("filename d29ybGQ=,filetype aW1hZ2UvcG5n,flag"), type, NULL), 0);
+    assert_string_equal(type, "image/png");
+    assert_int_equal(tus_metadata(SPAN_LIT(" filetype aW1hZ2UvcG5n , a , b YQ=="), type, NULL), 0);
+    assert_string_equal(type, "image/png");
+    // What is no type is left alone: it is the client's own business.
+    assert_int_equal(tus_metadata(SPAN_LIT("filetype AAEC"), type, NULL), 0);
+    assert_string_equal(type, "");
+    assert_int_equal(tus_metadata(SPAN_LIT("filetype cG5n"), type, NULL), 0);
+    assert_string_equal(type, "");
+    assert_int_equal(tus_metadata(SPAN_NONE, type, NULL), 0);
+    assert_int_equal(tus_metadata(SPAN_LIT("  "), type, NULL), 0);
+}
+
+static void broken_metadata_is_refused(void **state)
+{
+    (void)state;
+    char type[STREAM_TYPE_MAX + 1], many[1024] = "k0";
+    static const char *const bad[] = {",", "a,", ",a", "a,,b", "a a", "a YQ", "a YQ= =", "a YR==", "a  YQ==", "a,a", "a YQ==,a", "a\tb", "\xc3\xa4 YQ=="};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_int_equal(tus_metadata(SPAN_STR(bad[i]), type, NULL), ERR_BAD_REQUEST);
+    size_t n = 2;
+    for (int i = 1; i < 64; i++)
+        n += (size_t)snprintf(many + n, sizeof many - n, ",k%d", i);
+    assert_int_equal(tus_metadata(SPAN(many, n), type, NULL), 0);
+    n += (size_t)snprintf(many + n, sizeof many - n, ",more");
+    assert_int_equal(tus_metadata(SPAN(many, n), type, NULL), ERR_BAD_REQUEST);
+    char *large = malloc(UPLOAD_METADATA_MAX + 1);
+    memset(large, 'k', UPLOAD_METADATA_MAX + 1);
+    assert_int_equal(tus_metadata(SPAN(large, UPLOAD_METADATA_MAX), type, NULL), 0);
+    assert_int_equal(tus_metadata(SPAN(large, UPLOAD_METADATA_MAX + 1), type, NULL), ERR_BAD_REQUEST);
+    free(large);
+}
+
+static void link_names_a_table_a_row_and_a_column(void **state)
+{
+    (void)state;
+    struct tus_link l;
+    assert_int_equal(tus_link(SPAN_LIT("messages/0199f6a0-0000-7000-8000-000000000001/file"), &l, NULL), 0);
+    assert_true(span_is(l.table, "messages") && span_is(l.column, "file"));
+    assert_int_equal(l.id.b[15], 1);
+    static const char *const bad[] = {"", "/", "//", "messages", "messages/x/file", "messages/0199f6a0-0000-7000-8000-000000000001",
+                                      "messages/0199f6a0-0000-7000-8000-000000000001/", "/0199f6a0-0000-7000-8000-000000000001/file"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_int_equal(tus_link(SPAN_STR(bad[i]), &l, NULL), ERR_BAD_REQUEST);
+}
+
+// ---- holds ---------------------------------------------------------------------------------------------------------
+
+struct holder {
+    struct hold hold; // first
+    int grants, stops;
+    bool yields;        // lets go as soon as it is asked to
+    bool quick;         // lets go as soon as it is granted
+};
+
+static void on_grant(struct hold *h)
+{
+    struct holder *holder = (struct holder *)h;
+    holder->grants++;
+    if (holder->quick) hold_release(h);
+}
+
+static void on_stop(struct hold *h)
+{
+    struct holder *holder = (struct holder *)h;
+    holder->stops++;
+    if (holder->yields) hold_release(h);
+}
+
+static struct holder holder_make(void)
+{
+    return (struct holder){.hold = {.grant = on_grant, .stop = on_stop}};
+}
+
+static void holder_is_asked_and_newcomer_waits(void **state)
+{
+    (void)state;
+    struct holds set = {0};
+    struct uuid id = {{1}}, other = {{2}};
+    struct holder a = holder_make(), b = holder_make(), c = holder_make();
+    hold_take(&set, &a.hold, id);
+    hold_take(&set, &c.hold, other);
+    assert_int_equal(a.grants + c.grants, 2); // one does not disturb the other
+    assert_int_equal(a.stops, 0);
+    hold_take(&set, &b.hold, id);
+    assert_int_equal(a.stops, 1);
+    assert_int_equal(b.grants, 0);
+    assert_true(hold_contended(&a.hold));
+    assert_false(hold_contended(&b.hold));
+    assert_false(hold_contended(&c.hold));
+    hold_release(&a.hold);
+    assert_int_equal(b.grants, 1);
+    hold_release(&a.hold); // again is fine
+    hold_release(&c.hold);
+    hold_release(&b.hold);
+    assert_null(set.first);
+    assert_null(set.last);
+}
+
+static void those_that_wait_are_granted_in_their_order(void **state)
+{
+    (void)state;
+    struct holds set = {0};
+    struct uuid id = {{1}};
+    struct holder h[5];
+    for (size_t i = 0; i < 5; i++)
+        h[i] = holder_make();
+    h[2].quick = true;
+    for (size_t i = 0; i < 5; i++)
+        hold_take(&set, &h[i].hold, id);
+    assert_int_equal(h[0].stops, 4);
+    hold_release(&h[1].hold); // gives up waiting
+    hold_release(&h[0].hold);
+    assert_int_equal(h[1].grants, 0);
+    assert_int_equal(h[2].grants, 1);
+    assert_int_equal(h[3].grants, 1); // because the one before was quick
+    assert_int_equal(h[4].grants, 0);
+    hold_release(&h[3].hold);
+    assert_int_equal(h[4].grants, 1);
+    hold_release(&h[4].hold);
+    assert_null(set.first);
+}
+
+static void holder_that_yields_at_once_makes_room_within_the_taking(void **state)
+{
+    (void)state;
+    struct holds set = {0};
+    struct uuid id = {{1}};
+    struct holder a = holder_make(), b = holder_make();
+    a.yields = true;
+    hold_take(&set, &a.hold, id);
+    hold_take(&set, &b.hold, id);
+    assert_int_equal(b.grants, 1);
+    hold_release(&b.hold);
+    assert_null(set.first);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(only_one_version_is_spoken),
+        cmocka_unit_test(body_type_is_taken_in_any_case_and_with_parameters),
+        cmocka_unit_test(numbers_are_digits_and_nothing_else),
+        cmocka_unit_test(length_is_given_once_and_fits),
+        cmocka_unit_test(metadata_gives_the_content_type),
+        cmocka_unit_test(broken_metadata_is_refused),
+        cmocka_unit_test(link_names_a_table_a_row_and_a_column),
+        cmocka_unit_test(holder_is_asked_and_newcomer_waits),
+        cmocka_unit_test(those_that_wait_are_granted_in_their_order),
+        cmocka_unit_test(holder_that_yields_at_once_makes_room_within_the_taking),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
