@@ -45,21 +45,16 @@ void upload_reply_problem(struct request *r, struct problem *p, int err)
     reply_problem(r, p);
 }
 
-void upload_reply_start(struct request *r, int status, uint64_t offset, const struct sha256 *digest)
+void upload_reply_start(struct request *r, int status, uint64_t offset, const struct sha256 *digest, uint64_t seq)
 {
     char hex[SHA256_HEX];
     reply_start(r, status);
     reply_header(r, "Upload-Offset", "%llu", (unsigned long long)offset);
     reply_header(r, "Cache-Control", "no-store");
+    if (seq > 0) reply_header(r, "Segue-Seq", "%llu", (unsigned long long)seq);
     if (digest == NULL) return;
     hex_format(hex, SPAN(digest->b, SHA256_BYTES));
     reply_header(r, "Segue-Blob", "%.64s", hex);
-}
-
-void upload_reply_offset(struct request *r, int status, uint64_t offset, const struct sha256 *digest)
-{
-    upload_reply_start(r, status, offset, digest);
-    reply_body(r, NULL, SPAN_NONE);
 }
 
 void upload_put_op(struct buf *batch, struct span op)
@@ -156,7 +151,7 @@ static void on_created(struct submission *s, const struct fate *f)
     char id[UUID_TEXT];
     struct sha256 nothing = sha256_of(SPAN_NONE);
     uuid_format(c->id, id);
-    upload_reply_start(r, 201, 0, c->empty ? &nothing : NULL);
+    upload_reply_start(r, 201, 0, c->empty ? &nothing : NULL, f->seq);
     reply_header(r, "Location", "/apps/%s/uploads/%.36s", app_name(r->app), id);
     reply_body(r, NULL, SPAN_NONE);
 }
@@ -236,7 +231,7 @@ static void on_stop(struct hold *h)
 static void reply_info(struct request *r, const struct upload_info *info)
 {
     char text[UPLOAD_METADATA_MAX + 1];
-    upload_reply_start(r, 200, info->offset, info->state == UPLOAD_DONE ? &info->digest : NULL);
+    upload_reply_start(r, 200, info->offset, info->state == UPLOAD_DONE ? &info->digest : NULL, 0);
     reply_header(r, "Upload-Length", "%llu", (unsigned long long)info->made.length);
     memcpy(text, info->made.metadata.p, info->made.metadata.n);
     text[info->made.metadata.n] = 0;

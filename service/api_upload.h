@@ -12,14 +12,13 @@ struct span upload_field(const struct request *r, const char *name);
 int upload_path_id(struct request *r, struct uuid *id, struct problem *p);
 // May something be written now? ERR_BUSY, ERR_NO_SPACE, ERR_READ_ONLY.
 int upload_may_write(struct app *a);
-// Whole replies: an error with all that its code asks for; where an upload stands (`digest`: of one that is done, or NULL).
+// A whole reply: an error with all that its code asks for.
 void upload_reply_problem(struct request *r, struct problem *p, int err);
-void upload_reply_offset(struct request *r, int status, uint64_t offset, const struct sha256 *digest);
-// Opens that reply without ending it.
-void upload_reply_start(struct request *r, int status, uint64_t offset, const struct sha256 *digest);
+// Begins a reply that says where an upload stands. `digest`: of one that is done, or NULL; `seq`: of the commit that is answered, or 0.
+void upload_reply_start(struct request *r, int status, uint64_t offset, const struct sha256 *digest, uint64_t seq);
 // One operation of the blob store into a batch.
 void upload_put_op(struct buf *batch, struct span op);
-// The operation that links the finished blob, if `link` names a place (in the words of UPLOAD link, below). The update's value is copied.
+// The operation that links the finished blob, if the upload's `link` names a place. Everything is copied.
 void upload_put_link(struct buf *batch, struct span link, const struct sha256 *digest);
 
 #endif

@@ -36,6 +36,7 @@ struct patch {
     uint64_t length;   // of the whole
     uint64_t kept;     // the offset that is durable
     uint64_t arrived;  // the offset behind all that came
+    uint64_t seq;      // of the last commit that moved it; 0: none yet
     struct buf incoming, window, encoded, op;
     struct sha256 digest;
     int refusal;  // why nothing comes any more; 0: the body is complete, or the peer is gone
@@ -104,7 +105,10 @@ static void finish(struct patch *u)
         fail_err(u, u->refusal);
         return;
     }
-    if (u->r != NULL) upload_reply_offset(u->r, 204, u->kept, u->last ? &u->digest : NULL);
+    if (u->r != NULL) {
+        upload_reply_start(u->r, 204, u->kept, u->last ? &u->digest : NULL, u->seq);
+        reply_body(u->r, NULL, SPAN_NONE);
+    }
     patch_end(u);
 }
 
@@ -200,6 +204,7 @@ static void on_fate(struct submission *s, const struct fate *f)
         return;
     }
     u->kept = blobs_upload_size(u->upload);
+    u->seq = f->seq;
     if (u->last) {
         u->refusal = 0; // it is done, whatever else was wanted meanwhile
         finish(u);

@@ -1,51 +1,15 @@
-#include "sync.h"
-
+// What is on its way, what is said, and how it ends. What a client says is read in sync_messages.c.
 #include <assert.h>
 #include <stdlib.h>
 
 #include "api.h"
 #include "err.h"
-#include "json_read.h"
-#include "json_write.h"
-
-#define REPLY_MAX (ENTRY_BYTES_MAX + 64 * KIB) // a fate with its ids
-
-struct sync {
-    struct sync_options options;
-    const struct sync_carrier *ops;
-    void *carrier;
-    struct app_user user;
-    struct session *session; // from hello on
-    struct hub_item acks;    // an acknowledgement is due
-    // Submissions on their way; a held one is not taken by the app yet, which has too many.
-    size_t calls, bytes;
-    struct call *held;
-    // Appends by their number: given out, still on their way, settled in the order of their answers, and told of.
-    uint64_t appends, appends_open, settled, told;
-    bool full;   // the carrier
-    bool ending; // with:
-    enum ws_code code;
-    char reason[64];
-    struct problem problem; // err 0: no message
-    bool over, closed;
-};
-
-// A submission. Outlives the connection if that goes first.
-struct call {
-    struct submission submission; // first
-    struct sync *sync;
-    struct buf encoded;
-    size_t ops;
-    uint64_t append;           // its number; 0: a batch
-    char tag[WS_TAG_MAX + 1];  // what its sender called it, as JSON; empty: nothing
-};
-
-static const struct session_carrier session_carrier;
+#include "sync_impl.h"
 
 // ---- saying --------------------------------------------------------------------------------------------------------------
 
 // What had to be said and could not be put together is an end: silence would be worse.
-static void say(struct sync *s, struct buf *message)
+void sync_say(struct sync *s, struct buf *message)
 {
     if (s->over) {
         buf_free(message);
@@ -60,7 +24,9 @@ static void say(struct sync *s, struct buf *message)
     buf_free(message);
 }
 
-static void message_begin(struct buf *b, struct jw *w, const char *type)
+#define REPLY_MAX (ENTRY_BYTES_MAX + 64 * KIB) // a fate with its ids
+
+void sync_message_begin(struct buf *b, struct jw *w, const char *type)
 {
     buf_init(b, REPLY_MAX);
     jw_init(w, b);
@@ -75,16 +41,15 @@ static void put_problem(struct jw *w, const struct problem *p)
     if (p->position >= 0) jw_key(w, "position"), jw_int(w, p->position);
 }
 
-// About nothing, or about what `key` names: `value` is JSON.
-static void say_error(struct sync *s, const char *key, struct span value, const struct problem *p)
+void sync_say_error(struct sync *s, const char *key, struct span value, const struct problem *p)
 {
     struct buf b;
     struct jw w;
-    message_begin(&b, &w, "error");
+    sync_message_begin(&b, &w, "error");
     if (key != NULL) jw_key(&w, key), jw_raw(&w, value);
     put_problem(&w, p);
     jw_end(&w);
-    say(s, &b);
+    sync_say(s, &b);
 }
 
 // One message for all that were settled since the last one.
@@ -97,7 +62,7 @@ static void say_acks(struct sync *s)
     s->told = upto;
     buf_init(&b, 128);
     buf_printf(&b, "{\"type\":\"fate\",\"upto\":%llu}", (unsigned long long)upto);
-    say(s, &b);
+    sync_say(s, &b);
 }
 
 static void on_acks(struct hub_item *item)
@@ -111,14 +76,14 @@ static void end_if_due(struct sync *s)
 {
     if (!s->ending || s->over || s->calls > 0 || s->held != NULL) return;
     say_acks(s);
-    if (s->problem.err != 0) say_error(s, NULL, SPAN_NONE, &s->problem);
+    if (s->problem.err != 0) sync_say_error(s, NULL, SPAN_NONE, &s->problem);
     app_user_remove(&s->user);
     if (s->over) return;
     s->over = true;
     s->ops->end(s->carrier, s->code, s->reason);
 }
 
-static void call_free(struct call *call)
+void sync_call_free(struct call *call)
 {
     buf_free(&call->encoded);
     free(call);
@@ -131,18 +96,12 @@ void sync_end(struct sync *s, enum ws_code code, const char *reason, const struc
     s->code = code;
     snprintf(s->reason, sizeof s->reason, "%s", reason);
     if (p != NULL) s->problem = *p;
-    if (s->held != NULL) call_free(s->held); // nobody has it: no fate will come
+    if (s->held != NULL) sync_call_free(s->held); // nobody has it: no fate will come
     s->held = NULL;
     end_if_due(s);
 }
 
-// What a client did against the protocol, named by the error.
-static void refuse(struct sync *s, enum ws_code code, const struct problem *p)
-{
-    sync_end(s, code, err_wire(p->err), p);
-}
-
-static void end_with(struct sync *s, int err)
+void sync_end_with(struct sync *s, int err)
 {
     struct problem p = PROBLEM_NONE;
     problem_set(&p, err, -1, "%s", err_text(err));
@@ -151,7 +110,7 @@ static void end_with(struct sync *s, int err)
 
 static void on_reset(struct app_user *user, int err)
 {
-    end_with((struct sync *)((char *)user - offsetof(struct sync, user)), err);
+    sync_end_with((struct sync *)((char *)user - offsetof(struct sync, user)), err);
 }
 
 // ---- the session's carrier -----------------------------------------------------------------------------------------------
@@ -166,16 +125,16 @@ static bool on_session_send(void *carrier, struct span message, const char *curs
     buf_put_span(&b, span_sub(message, 0, message.n - 1));
     if (cursor != NULL) buf_printf(&b, ",\"cursor\":\"%s\"", cursor);
     buf_put_str(&b, "}");
-    say(s, &b);
+    sync_say(s, &b);
     return !s->full;
 }
 
 static void on_session_end(void *carrier, int err)
 {
-    end_with(carrier, err);
+    sync_end_with(carrier, err);
 }
 
-static const struct session_carrier session_carrier = {.send = on_session_send, .end = on_session_end};
+const struct session_carrier sync_session_carrier = {.send = on_session_send, .end = on_session_end};
 
 // ---- submitting ----------------------------------------------------------------------------------------------------------
 
@@ -183,7 +142,7 @@ static void say_fate(struct sync *s, const struct call *call, const struct fate 
 {
     struct buf b;
     struct jw w;
-    message_begin(&b, &w, f->err == 0 || f->journaled ? "fate" : "error");
+    sync_message_begin(&b, &w, f->err == 0 || f->journaled ? "fate" : "error");
     if (call->append > 0) jw_key(&w, "append"), jw_uint(&w, call->append);
     if (call->tag[0] != '\0') jw_key(&w, "id"), jw_raw(&w, SPAN_STR(call->tag));
     if (f->err == 0) {
@@ -195,7 +154,7 @@ static void say_fate(struct sync *s, const struct call *call, const struct fate 
         if (f->expected != 0) jw_key(&w, "expected"), jw_uint(&w, f->expected);
     }
     jw_end(&w);
-    say(s, &b);
+    sync_say(s, &b);
 }
 
 static void settle_append(struct sync *s, const struct call *call)
@@ -220,7 +179,7 @@ static void on_fate(struct submission *submission, const struct fate *f)
     s->calls--;
     s->bytes -= call->encoded.n;
     if (!s->closed) tell(s, call, f);
-    call_free(call);
+    sync_call_free(call);
     if (s->closed && s->calls == 0) {
         free(s);
         return;
@@ -230,19 +189,19 @@ static void on_fate(struct submission *submission, const struct fate *f)
     if (busy && !sync_busy(s)) s->ops->resume(s->carrier);
 }
 
-// An error that is no fate, of a call that goes no further.
-static void fail(struct sync *s, struct call *call, int err, struct problem *p)
+void sync_call_fail(struct sync *s, struct call *call, int err, struct problem *p)
 {
     struct fate f = {.err = err, .problem = *p};
     problem_set(&f.problem, err, -1, "%s", err_text(err));
     tell(s, call, &f);
-    call_free(call);
+    sync_call_free(call);
 }
 
-// Too many are waiting for a turn of the app: this one waits here, and so do all behind it, in their order.
-static void submit(struct sync *s, struct call *call)
+// Where too many are waiting for a turn of the app this one waits here, and so do all behind it, in their order.
+void sync_submit(struct sync *s, struct call *call)
 {
     struct problem p = PROBLEM_NONE;
+    call->submission.done = on_fate;
     int err = app_submit(s->options.app, &call->submission);
     if (err == ERR_BUSY && app_txn(s->options.app) != NULL) {
         s->held = call;
@@ -250,7 +209,7 @@ static void submit(struct sync *s, struct call *call)
         return;
     }
     if (err != 0) {
-        fail(s, call, err, &p);
+        sync_call_fail(s, call, err, &p);
         return;
     }
     s->calls++;
@@ -261,325 +220,8 @@ void sync_retry(struct sync *s)
 {
     struct call *call = s->held;
     s->held = NULL;
-    if (call != NULL) submit(s, call);
+    if (call != NULL) sync_submit(s, call);
     end_if_due(s);
-}
-
-static struct call *call_new(struct sync *s)
-{
-    struct call *call = calloc(1, sizeof *call);
-    if (call == NULL) {
-        end_with(s, ERR_NOMEM);
-        return NULL;
-    }
-    call->sync = s;
-    buf_init(&call->encoded, 2 * BATCH_BYTES_MAX);
-    return call;
-}
-
-static int may_write(struct sync *s, struct span object)
-{
-    return may(s->options.auth, &s->options.identity, MAY_WRITE_BATCH, SPAN_STR(app_name(s->options.app)), object);
-}
-
-// A string or a whole number that comes back with the answer. Empty where there is none.
-static int get_tag(const struct jr *message, char tag[WS_TAG_MAX + 1], struct problem *p)
-{
-    const struct jr *id = jr_get(message, "id");
-    struct buf b;
-    if (id == NULL) return 0;
-    buf_init(&b, WS_TAG_MAX);
-    int err = jr_type(id) == JR_STRING || jr_type(id) == JR_INT ? jr_canonical(id, &b) : ERR_BAD_BATCH;
-    if (err == 0) memcpy(tag, b.p, b.n);
-    buf_free(&b);
-    return err == 0 ? 0 : problem_set(p, ERR_BAD_BATCH, -1, "\"id\" is a string or a whole number of at most %d bytes of JSON", WS_TAG_MAX);
-}
-
-static void take_batch(struct sync *s, const struct jr *message, struct span text)
-{
-    struct problem p = PROBLEM_NONE;
-    struct batch_head head = {0};
-    struct call *call = call_new(s);
-    if (call == NULL) return;
-    int err = get_tag(message, call->tag, &p);
-    if (err == 0) err = may_write(s, SPAN_NONE);
-    if (err == 0) err = batch_from_message(message, text.n, &head, &call->encoded, &p);
-    if (err != 0) {
-        fail(s, call, err, &p);
-        return;
-    }
-    call->ops = head.ops;
-    call->submission = (struct submission){.name = head.name, .identity = s->options.identity, .base = head.base, .stamp = head.stamp, .inserts = head.inserts,
-                                           .request = buf_span(&call->encoded), .done = on_fate};
-    submit(s, call);
-}
-
-static void append(struct sync *s, const struct jr *message, const struct span *data)
-{
-    struct problem p = PROBLEM_NONE;
-    struct call *call = call_new(s);
-    if (call == NULL) return;
-    call->append = ++s->appends;
-    s->appends_open++;
-    call->ops = 1;
-    int err = may_write(s, jr_str(jr_get(message, "stream")));
-    if (err == 0) err = batch_append_from_message(message, data, &call->encoded, &p);
-    if (err != 0) {
-        fail(s, call, err, &p);
-        return;
-    }
-    call->submission = (struct submission){.identity = s->options.identity, .request = buf_span(&call->encoded), .done = on_fate};
-    submit(s, call);
-}
-
-static void take_append(struct sync *s, const struct jr *message, struct span text)
-{
-    (void)text;
-    append(s, message, NULL);
-}
-
-// ---- subscribing ---------------------------------------------------------------------------------------------------------
-
-struct members {
-    const char *const *known;
-    struct problem *p;
-};
-
-static int check_member(void *ctx, struct span key, const struct jr *value)
-{
-    (void)value;
-    struct members *m = ctx;
-    for (const char *const *known = m->known; *known != NULL; known++)
-        if (span_is(key, *known)) return 0;
-    return problem_set(m->p, ERR_BAD_REQUEST, -1, "there is no member \"%.*s\" in it", SPAN_FMT(span_sub(key, 0, 60)));
-}
-
-// A misspelt member would silently mean less than its writer meant.
-static int check_members(const struct jr *object, const char *const *known, struct problem *p)
-{
-    return jr_each(object, check_member, &(struct members){known, p});
-}
-
-static int add_query(struct sync *s, struct span name, const struct jr *spec, struct problem *p)
-{
-    const struct jr *list = jr_get(spec, "params");
-    struct row_value params[QUERY_PARAMS_MAX];
-    struct buf scratch;
-    size_t count = jr_count(list);
-    if (jr_type(jr_get(spec, "query")) != JR_STRING) return problem_set(p, ERR_BAD_PARAMETER, -1, "\"query\" is a string");
-    if (list != NULL && jr_type(list) != JR_ARRAY) return problem_set(p, ERR_BAD_PARAMETER, -1, "\"params\" is an array");
-    if (count > QUERY_PARAMS_MAX) return problem_set(p, ERR_BAD_PARAMETER, -1, "a query has at most %d parameters", QUERY_PARAMS_MAX);
-    // The parameters point into the scratch, which must not move.
-    buf_init(&scratch, 256 * KIB);
-    int err = count > 0 && buf_reserve(&scratch, scratch.max) == NULL ? ERR_NOMEM : 0;
-    for (size_t i = 0; i < count && err == 0; i++)
-        err = batch_value_from_json(jr_at(list, i), &scratch, &params[i]);
-    if (err == 0) err = session_query(s->session, name, jr_str(jr_get(spec, "query")), params, count, p);
-    buf_free(&scratch);
-    return err;
-}
-
-static int add_stream(struct sync *s, struct span name, const struct jr *spec, struct problem *p)
-{
-    const struct jr *offset = jr_get(spec, "offset");
-    if (jr_type(jr_get(spec, "stream")) != JR_STRING) return problem_set(p, ERR_BAD_PARAMETER, -1, "\"stream\" is a path");
-    if (offset != NULL && (jr_type(offset) != JR_INT || jr_int(offset, -1) < 0)) return problem_set(p, ERR_BAD_OFFSET, -1, "\"offset\" is a whole number from 0");
-    return session_stream(s->session, name, jr_str(jr_get(spec, "stream")), (uint64_t)jr_int(offset, 0), p);
-}
-
-static int add_upload(struct sync *s, struct span name, const struct jr *spec, struct problem *p)
-{
-    struct uuid id;
-    if (uuid_parse(&id, jr_str(jr_get(spec, "upload"))) != 0) return problem_set(p, ERR_BAD_PARAMETER, -1, "\"upload\" is not a UUID");
-    return session_upload(s->session, name, id, p);
-}
-
-// {"query":…,"params":…}, {"stream":…,"offset":…} or {"upload":…}
-static int add(struct sync *s, struct span name, const struct jr *spec, struct problem *p)
-{
-    bool query = jr_get(spec, "query") != NULL, stream = jr_get(spec, "stream") != NULL, upload = jr_get(spec, "upload") != NULL;
-    if (query + stream + upload != 1) return problem_set(p, ERR_BAD_PARAMETER, -1, "a subscription has a \"query\", a \"stream\" or an \"upload\"");
-    if ((!query && jr_get(spec, "params") != NULL) || (!stream && jr_get(spec, "offset") != NULL))
-        return problem_set(p, ERR_BAD_PARAMETER, -1, "\"params\" are a query's, and \"offset\" is a stream's");
-    int err = may(s->options.auth, &s->options.identity, MAY_SUBSCRIBE, SPAN_STR(app_name(s->options.app)), jr_str(jr_get(spec, "stream")));
-    if (err != 0) return err;
-    return query ? add_query(s, name, spec, p) : stream ? add_stream(s, name, spec, p) : add_upload(s, name, spec, p);
-}
-
-static void say_name_error(struct sync *s, struct span name, int err, struct problem *p)
-{
-    struct buf text;
-    struct jw w;
-    problem_set(p, err, -1, "%s", err_text(err));
-    buf_init(&text, 8 * KIB);
-    jw_init(&w, &text);
-    jw_str(&w, span_sub(name, 0, 256));
-    say_error(s, "name", buf_span(&text), p);
-    buf_free(&text);
-}
-
-static void take_subscribe(struct sync *s, const struct jr *message, struct span text)
-{
-    (void)text;
-    static const char *const known[] = {"type", "name", "query", "params", "stream", "offset", "upload", NULL};
-    struct problem p = PROBLEM_NONE;
-    struct span name = jr_str(jr_get(message, "name"));
-    int err = check_members(message, known, &p);
-    if (err == 0) err = add(s, name, message, &p);
-    if (err != 0) say_name_error(s, name, err, &p);
-}
-
-static void take_unsubscribe(struct sync *s, const struct jr *message, struct span text)
-{
-    (void)text;
-    static const char *const known[] = {"type", "name", NULL};
-    struct problem p = PROBLEM_NONE;
-    struct span name = jr_str(jr_get(message, "name"));
-    int err = check_members(message, known, &p);
-    if (err == 0) err = session_unsubscribe(s->session, name, &p);
-    if (err != 0) say_name_error(s, name, err, &p);
-}
-
-// ---- hello, ping -----------------------------------------------------------------------------------------------------------
-
-struct hello {
-    struct sync *s;
-    struct problem *p;
-    struct span name; // of the one that failed
-};
-
-static int add_of_hello(void *ctx, struct span name, const struct jr *spec)
-{
-    static const char *const known[] = {"query", "params", "stream", "offset", "upload", NULL};
-    struct hello *h = ctx;
-    h->name = name;
-    int err = check_members(spec, known, h->p);
-    return err != 0 ? err : add(h->s, name, spec, h->p);
-}
-
-static int begin(struct sync *s, const struct jr *message, struct hello *h)
-{
-    static const char *const known[] = {"type", "protocol", "cursor", "subscribe", NULL};
-    const struct jr *cursor = jr_get(message, "cursor"), *all = jr_get(message, "subscribe");
-    int err = check_members(message, known, h->p);
-    if (err != 0) return err;
-    if (jr_int(jr_get(message, "protocol"), 0) != 1) return problem_set(h->p, ERR_BAD_REQUEST, -1, "\"protocol\" is 1 here");
-    if (cursor != NULL && jr_type(cursor) != JR_STRING) return problem_set(h->p, ERR_BAD_CURSOR, -1, "\"cursor\" is a string");
-    if (all != NULL && jr_type(all) != JR_OBJECT) return problem_set(h->p, ERR_BAD_PARAMETER, -1, "\"subscribe\" is an object, a subscription under each name");
-    err = session_open(&s->session, s->options.hub, s->options.app, &session_carrier, s);
-    if (err == 0) err = jr_each(all, add_of_hello, h);
-    if (err == 0) h->name = SPAN_NONE;
-    return err != 0 ? err : session_start(s->session, jr_str(cursor), h->p);
-}
-
-// All of it, or an end: half of what a client subscribes to would go with no cursor of its.
-static void take_hello(struct sync *s, const struct jr *message, struct span text)
-{
-    (void)text;
-    struct problem p = PROBLEM_NONE;
-    struct hello h = {.s = s, .p = &p};
-    int err = begin(s, message, &h);
-    if (err == 0) return;
-    if (err == ERR_BUSY) {
-        end_with(s, err);
-        return;
-    }
-    problem_set(&p, err, -1, "%s", err_text(err));
-    if (h.name.n > 0) say_name_error(s, h.name, err, &p), sync_end(s, WS_POLICY, err_wire(err), NULL);
-    else refuse(s, WS_POLICY, &p);
-}
-
-static void take_ping(struct sync *s, const struct jr *message, struct span text)
-{
-    (void)text;
-    static const char *const known[] = {"type", "id", NULL};
-    struct problem p = PROBLEM_NONE;
-    char tag[WS_TAG_MAX + 1] = "";
-    struct buf b;
-    struct jw w;
-    int err = check_members(message, known, &p);
-    if (err == 0) err = get_tag(message, tag, &p);
-    if (err != 0) {
-        say_error(s, NULL, SPAN_NONE, &p);
-        return;
-    }
-    message_begin(&b, &w, "pong");
-    if (tag[0] != '\0') jw_key(&w, "id"), jw_raw(&w, SPAN_STR(tag));
-    jw_end(&w);
-    say(s, &b);
-}
-
-// ---- messages --------------------------------------------------------------------------------------------------------------
-
-static const struct {
-    const char *type;
-    void (*take)(struct sync *s, const struct jr *message, struct span text);
-} kinds[] = {
-    {"hello", take_hello}, {"subscribe", take_subscribe}, {"unsubscribe", take_unsubscribe},
-    {"batch", take_batch}, {"append", take_append},       {"ping", take_ping},
-};
-
-static void dispatch(struct sync *s, const struct jr *message, struct span text)
-{
-    struct problem p = PROBLEM_NONE;
-    struct span type = jr_str(jr_get(message, "type"));
-    bool hello = span_is(type, "hello");
-    if (hello != (s->session == NULL)) {
-        problem_set(&p, ERR_BAD_REQUEST, -1, hello ? "hello was said before" : "hello comes first");
-        refuse(s, WS_POLICY, &p);
-        return;
-    }
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        if (!span_is(type, kinds[i].type)) continue;
-        kinds[i].take(s, message, text);
-        return;
-    }
-    problem_set(&p, ERR_BAD_REQUEST, -1, "there is no message of the type \"%.*s\"", SPAN_FMT(span_sub(type, 0, 60)));
-    refuse(s, WS_POLICY, &p);
-}
-
-// The tree of a message, or NULL: then the connection ends.
-static struct jr_tree *parse(struct sync *s, struct span text, enum ws_code code)
-{
-    struct problem p = PROBLEM_NONE;
-    struct jr_tree *tree;
-    int err = jr_parse(&tree, text, &p);
-    if (err == 0 && jr_type(jr_root(tree)) == JR_OBJECT) return tree;
-    if (err == 0) jr_free(tree);
-    problem_set(&p, ERR_BAD_JSON, -1, "a message is a JSON object");
-    refuse(s, err == ERR_NOMEM ? WS_INTERNAL : code, &p);
-    return NULL;
-}
-
-void sync_text(struct sync *s, struct span text)
-{
-    if (s->ending || s->over) return;
-    assert(s->held == NULL);
-    struct jr_tree *tree = parse(s, text, WS_BAD_DATA);
-    if (tree == NULL) return;
-    dispatch(s, jr_root(tree), text);
-    jr_free(tree);
-}
-
-// A line of JSON that says where, and behind it the bytes.
-void sync_binary(struct sync *s, struct span bytes)
-{
-    struct problem p = PROBLEM_NONE;
-    if (s->ending || s->over) return;
-    assert(s->held == NULL);
-    struct span head = span_sub(bytes, 0, WS_HEADER_MAX);
-    const uint8_t *end = head.n == 0 ? NULL : memchr(head.p, '\n', head.n);
-    if (end == NULL || s->session == NULL) {
-        problem_set(&p, ERR_BAD_REQUEST, -1, end == NULL ? "a binary message begins with a line of JSON" : "hello comes first");
-        refuse(s, end == NULL ? WS_UNSUPPORTED : WS_POLICY, &p);
-        return;
-    }
-    size_t n = (size_t)(end - bytes.p);
-    struct jr_tree *tree = parse(s, span_sub(bytes, 0, n), WS_UNSUPPORTED);
-    if (tree == NULL) return;
-    struct span data = span_sub(bytes, n + 1, bytes.n);
-    append(s, jr_root(tree), &data);
-    jr_free(tree);
 }
 
 // ---- life ------------------------------------------------------------------------------------------------------------------
@@ -608,7 +250,7 @@ void sync_close(struct sync *s)
     s->session = NULL;
     app_user_remove(&s->user);
     hub_drop(&s->acks);
-    if (s->held != NULL) call_free(s->held);
+    if (s->held != NULL) sync_call_free(s->held);
     s->held = NULL;
     if (s->calls == 0) free(s);
 }

@@ -7,7 +7,7 @@ import { createHash, randomUUID } from 'node:crypto'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
-import { App, append, close, create, insert, remove, update } from '../e2e/lib/http.mjs'
+import { App, append, close, create, insert, remove, request, update } from '../e2e/lib/http.mjs'
 import { Service, preload, root, sleep } from '../e2e/lib/service.mjs'
 import { subscribe } from '../e2e/lib/sse.mjs'
 
@@ -62,6 +62,8 @@ async function writer(app, over) {
             await send([create(name, 'text/plain'), append(name, text(random(2000))), close(name)])
         } else if (pick === 18) {
             await sleep(random(60)) // lets the database commit, the streams go quiet
+        } else if (random(2) === 0) {
+            await upload(app, bytes(1 + random(200000)))
         } else {
             const body = random(4) === 0 ? bytes(40000 + random(90000)) : Buffer.from(text(500 + random(3000)))
             const digest = createHash('sha256').update(body).digest('hex')
@@ -69,6 +71,19 @@ async function writer(app, over) {
             if (![200, 201].includes(reply.status)) throw new Error(`${reply.status} ${reply.text}`)
             await send([update('messages', row, { file: { blob: digest } })])
         }
+    }
+}
+
+// An upload in pieces; some are left as they are.
+async function upload(app, content) {
+    const tus = (method, path, headers, body) => request(app.s, method, path, { headers: { 'tus-resumable': '1.0.0', ...headers }, body })
+    const made = await tus('POST', `${app.base}/uploads`, { 'upload-length': String(content.length) })
+    if (made.status !== 201) throw new Error(`${made.status} ${made.text}`)
+    for (let at = 0; at < content.length && random(8) > 0;) {
+        const piece = content.subarray(at, at + 1 + random(90000))
+        const reply = await tus('PATCH', made.headers.location, { 'upload-offset': String(at), 'content-type': 'application/offset+octet-stream' }, piece)
+        if (reply.status !== 204) throw new Error(`${reply.status} ${reply.text}`)
+        at += piece.length
     }
 }
 

@@ -175,6 +175,7 @@ void told_send(struct told *t, const struct disk_record *r)
     find_seqs(t, text, n, "\"fate\":\"accepted\",\"seq\":");
     find_seqs(t, text, n, ",\"to\":");
     find_seqs(t, text, n, ",\"seq\":"); // of a stored blob; anywhere else it is a seq too
+    find_seqs(t, text, n, "Segue-Seq: "); // of an upload's offset
     s->n = n < TAIL_MAX ? n : TAIL_MAX;
     memcpy(s->tail, text + n - s->n, s->n);
     free(text);

@@ -1,0 +1,55 @@
+// The inside of sync, for sync.c and sync_messages.c. Nobody else includes this.
+#ifndef SEGUE_SYNC_IMPL_H
+#define SEGUE_SYNC_IMPL_H
+
+#include "json_write.h"
+#include "session.h"
+#include "sync.h"
+
+struct sync {
+    struct sync_options options;
+    const struct sync_carrier *ops;
+    void *carrier;
+    struct app_user user;
+    struct session *session; // from hello on
+    struct hub_item acks;    // an acknowledgement is due
+    // Submissions on their way; a held one is not taken by the app yet, which has too many.
+    size_t calls, bytes;
+    struct call *held;
+    // Appends by their number: given out, still on their way, settled in the order of their answers, and told of.
+    uint64_t appends, appends_open, settled, told;
+    bool full;   // the carrier
+    bool ending; // with:
+    enum ws_code code;
+    char reason[64];
+    struct problem problem; // err 0: no message
+    bool over, closed;
+};
+
+// A submission. Outlives the connection if that goes first.
+struct call {
+    struct submission submission; // first
+    struct sync *sync;
+    struct buf encoded;
+    size_t ops;
+    uint64_t append;           // its number; 0: a batch
+    char tag[WS_TAG_MAX + 1];  // what its sender called it, as JSON; empty: nothing
+};
+
+extern const struct session_carrier sync_session_carrier;
+
+// Begins a message of this type; its end is jw_end and sync_say, which frees the buffer.
+void sync_message_begin(struct buf *b, struct jw *w, const char *type);
+void sync_say(struct sync *s, struct buf *message);
+// About nothing in particular (`key` NULL), or about what `key` names: `value` is JSON.
+void sync_say_error(struct sync *s, const char *key, struct span value, const struct problem *p);
+// An end with an error of the service's.
+void sync_end_with(struct sync *s, int err);
+
+// Takes the call over: sends it on its way, or keeps it until the app takes it.
+void sync_submit(struct sync *s, struct call *call);
+// Answers a call that goes no further with an error that is no fate, and frees it.
+void sync_call_fail(struct sync *s, struct call *call, int err, struct problem *p);
+void sync_call_free(struct call *call);
+
+#endif
