@@ -116,13 +116,32 @@ static void fold_stream(struct peer_sub *s, const struct jr *value)
 
 // ---- messages ------------------------------------------------------------------------------------------------------
 
+static void sub_clear(struct peer_sub *s)
+{
+    while (s->row_count > 0)
+        row_remove(s, s->row_count - 1);
+    stream_clear(s);
+}
+
+static void sub_free(struct session_peer *p, struct peer_sub *s)
+{
+    sub_clear(s);
+    free(s->query);
+    free(s->path);
+    free(s->rows);
+    buf_free(&s->bytes);
+    p->sub_count--;
+    memmove(s, s + 1, (size_t)(p->subs + p->sub_count - s) * sizeof *s);
+}
+
 static void forget(struct session_peer *p)
 {
     for (size_t i = 0; i < p->sub_count; i++) {
-        while (p->subs[i].row_count > 0)
-            row_remove(&p->subs[i], p->subs[i].row_count - 1);
-        stream_clear(&p->subs[i]);
+        sub_clear(&p->subs[i]);
+        p->subs[i].late = p->subs[i].joining = p->subs[i].ended = false;
     }
+    for (size_t i = p->sub_count; i > 0; i--)
+        if (p->subs[i - 1].leaving) sub_free(p, &p->subs[i - 1]);
     p->fresh = true;
     p->live = false;
     p->cursor[0] = '\0';
@@ -167,6 +186,43 @@ static void fold_waiting(struct session_peer *p)
     p->waiting_parts = 0;
 }
 
+// Who goes live with a range, and who is gone with it.
+static void on_members(struct session_peer *p, const struct jr *m, uint64_t to)
+{
+    const struct jr *live = jr_get(m, "live"), *ended = jr_get(m, "ended");
+    size_t first = 0;
+    for (size_t i = 0; i < jr_count(ended); i++) {
+        struct peer_sub *s = sub_called(p, jr_str(jr_at(ended, i)));
+        assert(s->leaving && !s->ended);
+        s->ended = true;
+    }
+    for (size_t i = 0; i < jr_count(live); i++) {
+        struct peer_sub *s = sub_called(p, jr_str(jr_at(live, i)));
+        assert(!s->ended && !s->joining);
+        if (s->late) assert(s->whole && s->at <= to);
+        else assert(!p->live);
+        first += !s->late;
+        s->joining = true;
+    }
+    for (size_t i = 0; i < p->sub_count && !p->live; i++)
+        first += !p->subs[i].late && p->subs[i].ended;
+    for (size_t i = 0; i < p->sub_count && !p->live; i++)
+        first -= !p->subs[i].late;
+    assert(first == 0); // all at once
+}
+
+static void members_settle(struct session_peer *p)
+{
+    for (size_t i = p->sub_count; i > 0; i--) {
+        struct peer_sub *s = &p->subs[i - 1];
+        p->joined += s->joining && s->late;
+        if (s->joining) s->late = false;
+        s->joining = false;
+        p->leaves += s->ended;
+        if (s->ended) sub_free(p, s);
+    }
+}
+
 static void on_range(struct session_peer *p, const struct jr *m, const char *cursor)
 {
     uint64_t from = (uint64_t)jr_int(jr_get(m, "from"), -1), to = (uint64_t)jr_int(jr_get(m, "to"), -1);
@@ -175,8 +231,8 @@ static void on_range(struct session_peer *p, const struct jr *m, const char *cur
     assert(p->waiting_parts == 0 || (from == p->range_from && to == p->range_to));
     assert((size_t)jr_int(jr_get(m, "part"), 0) == p->waiting_parts);
     assert((cursor != NULL) == !more);
-    if (p->waiting_parts == 0 && !p->live) assert(jr_count(jr_get(m, "live")) == p->sub_count);
-    else assert(jr_get(m, "live") == NULL);
+    if (p->waiting_parts == 0) on_members(p, m, to);
+    else assert(jr_get(m, "live") == NULL && jr_get(m, "ended") == NULL);
     p->live = true;
     p->range_from = from;
     p->range_to = to;
@@ -187,17 +243,59 @@ static void on_range(struct session_peer *p, const struct jr *m, const char *cur
     p->parts += more;
     if (more) return;
     fold_waiting(p);
+    members_settle(p);
     p->to = to;
     snprintf(p->cursor, sizeof p->cursor, "%s", cursor);
 }
 
+struct lookup {
+    struct session_peer *p;
+    struct peer_sub **s;
+};
+
+static int get_sub(void *ctx, struct span name, const struct jr *values)
+{
+    (void)values;
+    struct lookup *l = ctx;
+    *l->s = sub_called(l->p, name);
+    return 0;
+}
+
+// A piece of a late subscription's snapshot, or of what it missed since.
+static void on_late(struct session_peer *p, struct peer_sub *s, const struct jr *m, const char *cursor)
+{
+    const struct jr *snapshot = jr_get(m, "snapshot"), *catchup = jr_get(m, "catchup");
+    uint64_t at = (uint64_t)jr_int(jr_get(m, "at"), -1);
+    bool more = jr_bool(jr_get(m, "more"), false);
+    assert(cursor == NULL && !s->leaving && p->waiting_parts == 0 && at <= app_visible(p->lab->app));
+    if (snapshot != NULL) {
+        assert(!s->whole && (!s->begun || s->at == at) && jr_count(snapshot) == 1);
+        jr_each(snapshot, fold_snapshot, p);
+        s->begun = true;
+        s->at = at;
+        s->whole = !more;
+        return;
+    }
+    assert(s->whole && (uint64_t)jr_int(jr_get(m, "from"), -1) == s->at && at > s->at && jr_count(catchup) == 1);
+    jr_each(catchup, fold_changes, p);
+    if (!more) s->at = at;
+    p->catchups++;
+}
+
 static void on_commit(struct session_peer *p, const struct jr *m, const char *cursor)
 {
-    const struct jr *snapshot = jr_get(m, "snapshot");
-    if (snapshot == NULL) {
+    const struct jr *snapshot = jr_get(m, "snapshot"), *catchup = jr_get(m, "catchup");
+    if (snapshot == NULL && catchup == NULL) {
         on_range(p, m, cursor);
         return;
     }
+    struct peer_sub *s = NULL;
+    jr_each(snapshot != NULL ? snapshot : catchup, get_sub, &(struct lookup){p, &s});
+    if (s->late) {
+        on_late(p, s, m, cursor);
+        return;
+    }
+    assert(catchup == NULL);
     uint64_t at = (uint64_t)jr_int(jr_get(m, "at"), -1);
     assert(cursor == NULL && !p->live && jr_count(snapshot) == 1);
     assert(p->fresh || p->to == at);
@@ -220,7 +318,10 @@ static bool on_send(void *carrier, struct span message, const char *cursor)
     assert(p->welcome != span_is(type, "welcome"));
     if (span_is(type, "welcome")) {
         p->welcome = true;
-        assert(jr_count(jr_get(m, "subscriptions")) == p->sub_count);
+        size_t first = 0;
+        for (size_t i = 0; i < p->sub_count; i++)
+            first += !p->subs[i].late;
+        assert(jr_count(jr_get(m, "subscriptions")) == first);
     } else if (span_is(type, "reset")) {
         snprintf(p->reset, sizeof p->reset, "%.*s", SPAN_FMT(jr_str(jr_get(m, "reason"))));
         p->resets++;
@@ -253,13 +354,8 @@ void session_peer_init(struct session_peer *p, struct app_lab *lab, struct hub *
 void session_peer_free(struct session_peer *p)
 {
     session_close(p->session);
-    forget(p);
-    for (size_t i = 0; i < p->sub_count; i++) {
-        free(p->subs[i].query);
-        free(p->subs[i].path);
-        free(p->subs[i].rows);
-        buf_free(&p->subs[i].bytes);
-    }
+    while (p->sub_count > 0)
+        sub_free(p, &p->subs[0]);
     buf_free(&p->waiting);
 }
 
@@ -287,11 +383,12 @@ void session_peer_stream(struct session_peer *p, const char *name, const char *p
     s->start = start;
 }
 
-static int subscribe(struct session_peer *p, struct problem *problem)
+static int subscribe(struct session_peer *p, bool late, struct problem *problem)
 {
     int err = 0;
     for (size_t i = 0; i < p->sub_count && err == 0; i++) {
         struct peer_sub *s = &p->subs[i];
+        if (s->late != late) continue;
         err = s->query != NULL ? session_query(p->session, SPAN_STR(s->name), SPAN_STR(s->query), NULL, 0, problem)
                                : session_stream(p->session, SPAN_STR(s->name), SPAN_STR(s->path), s->start, problem);
     }
@@ -309,8 +406,11 @@ int session_peer_start(struct session_peer *p, const char *cursor)
     if (p->room == 0) p->room = 2; // a new carrier is empty
     if (resume[0] == '\0') forget(p);
     int err = session_open(&p->session, p->hub, p->lab->app, &carrier, p);
-    if (err == 0) err = subscribe(p, &problem);
+    if (err == 0) err = subscribe(p, false, &problem);
     if (err == 0) err = session_start(p->session, SPAN_STR(resume), &problem);
+    if (err == 0) err = subscribe(p, true, &problem);
+    for (size_t i = 0; i < p->sub_count && err == 0; i++)
+        if (p->subs[i].leaving) err = session_unsubscribe(p->session, SPAN_STR(p->subs[i].name), &problem);
     if (err != 0) session_peer_stop(p);
     return err;
 }
@@ -321,7 +421,35 @@ void session_peer_stop(struct session_peer *p)
     p->session = NULL;
     buf_clear(&p->waiting);
     p->waiting_parts = 0;
+    for (size_t i = p->sub_count; i > 0; i--) {
+        struct peer_sub *s = &p->subs[i - 1];
+        s->joining = s->ended = s->begun = s->whole = false;
+        if (s->late) sub_clear(s);
+        if (s->late && s->leaving) sub_free(p, s);
+    }
     if (p->cursor[0] == '\0') forget(p); // without a cursor nothing is worth keeping
+}
+
+int session_peer_late(struct session_peer *p, const char *name, const char *sql, const char *path)
+{
+    struct problem problem = PROBLEM_NONE;
+    if (sql != NULL) session_peer_query(p, name, sql);
+    else session_peer_stream(p, name, path, 0);
+    struct peer_sub *s = &p->subs[p->sub_count - 1];
+    s->late = true;
+    int err = sql != NULL ? session_query(p->session, SPAN_STR(name), SPAN_STR(sql), NULL, 0, &problem) : session_stream(p->session, SPAN_STR(name), SPAN_STR(path), 0, &problem);
+    if (err != 0) sub_free(p, s);
+    return err;
+}
+
+void session_peer_leave(struct session_peer *p, const char *name)
+{
+    struct problem problem = PROBLEM_NONE;
+    struct peer_sub *s = sub_called(p, SPAN_STR(name));
+    assert(!s->leaving);
+    s->leaving = true;
+    int err = session_unsubscribe(p->session, SPAN_STR(name), &problem);
+    assert(err == 0);
 }
 
 void session_peer_drain(struct session_peer *p, int room)
@@ -368,6 +496,9 @@ static void check_stream(struct session_peer *p, const struct peer_sub *s)
 
 void session_peer_check(struct session_peer *p)
 {
-    for (size_t i = 0; i < p->sub_count; i++)
-        p->subs[i].query != NULL ? check_rows(p, &p->subs[i]) : check_stream(p, &p->subs[i]);
+    for (size_t i = 0; i < p->sub_count; i++) {
+        struct peer_sub *s = &p->subs[i];
+        if (s->late || s->leaving) continue;
+        s->query != NULL ? check_rows(p, s) : check_stream(p, s);
+    }
 }

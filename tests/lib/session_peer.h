@@ -19,6 +19,11 @@ struct peer_sub {
     char *path;
     uint64_t start;
     bool ordered; // the query has an order
+    // Subscribed to while the session ran, and not live: its own state is as of `at`, and whole after the last piece.
+    bool late, begun, whole;
+    uint64_t at;
+    bool leaving;        // asked to end
+    bool joining, ended; // what the range says whose parts are coming
     // What is known.
     struct peer_row *rows;
     size_t row_count, row_cap;
@@ -35,6 +40,7 @@ struct session_peer {
     size_t sub_count;
     int room;    // messages that the carrier takes before it is full; -1: any number
     size_t messages, parts, resets;
+    size_t joined, catchups, leaves; // late subscriptions that went live, messages that brought one closer, and those that ended
     char reset[32];     // the last one's reason
     bool welcome, live;
     bool fresh;         // no state: a snapshot comes
@@ -55,6 +61,9 @@ void session_peer_stream(struct session_peer *p, const char *name, const char *p
 int session_peer_start(struct session_peer *p, const char *cursor);
 // Cut off: what is half told is forgotten, the rest is kept for session_peer_start.
 void session_peer_stop(struct session_peer *p);
+// While it runs: one more (`sql` or `path`), or one less. Names are not used twice.
+int session_peer_late(struct session_peer *p, const char *name, const char *sql, const char *path);
+void session_peer_leave(struct session_peer *p, const char *name);
 // The carrier takes `room` messages more.
 void session_peer_drain(struct session_peer *p, int room);
 // What was folded is what a fresh look says. Ends the test if not.

@@ -50,6 +50,11 @@ export function within(promise, what, ms = PATIENCE_MS) {
     return Promise.race([promise, late]).finally(() => clearTimeout(timer))
 }
 
+// A test that is called off takes its children along.
+const living = new Set()
+process.on('exit', () => { for (const child of living) child.kill('SIGKILL') })
+for (const signal of ['SIGTERM', 'SIGINT']) process.once(signal, () => process.exit(1))
+
 // A child process whose output is kept: {code, signal, stdout, stderr} once it has ended.
 export class Child {
     constructor(command, args, options = {}) {
@@ -57,6 +62,7 @@ export class Child {
         this.stderr = ''
         this.over = false
         this.process = spawn(command, args, { stdio: ['pipe', 'pipe', 'pipe'], ...options })
+        living.add(this.process)
         this.process.stdin.on('error', () => {})
         this.process.stdout.setEncoding('utf8').on('data', (s) => { this.stdout += s })
         this.process.stderr.setEncoding('utf8').on('data', (s) => { this.stderr += s })
@@ -64,6 +70,7 @@ export class Child {
             this.process.on('error', fail)
             this.process.on('close', (code, signal) => {
                 this.over = true
+                living.delete(this.process)
                 done({ code, signal, stdout: this.stdout, stderr: this.stderr })
             })
         })

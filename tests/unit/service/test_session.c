@@ -387,6 +387,101 @@ static void what_is_not_durable_is_shown_to_nobody(void **state)
     }
 }
 
+// ---- while it runs ---------------------------------------------------------------------------------------------------
+
+static void a_late_subscription_joins_beside_live_ranges(void **state)
+{
+    struct stage *s = *state;
+    for (unsigned i = 0; i < 3000; i++)
+        insert(s, i);
+    assert_int_equal(lab_run(&s->lab, "{'ops':[{'op':'create','stream':'a'}]}"), 0);
+    session_peer_stream(&s->peer, "a", "a", 0);
+    start(s, NULL);
+    s->peer.room = 1;
+    assert_int_equal(session_peer_late(&s->peer, "rows", "select title, n from notes order by n", NULL), 0);
+    assert_int_equal(session_peer_late(&s->peer, "b", NULL, "b"), 0);
+    session_peer_drain(&s->peer, 1);
+    size_t joined = 0;
+    for (unsigned i = 0; joined < 2 && i < 200; i++) {
+        uint64_t to = s->peer.to;
+        assert_int_equal(lab_run(&s->lab, "{'ops':[{'op':'append','stream':'a','text':'%u;'},{'op':'update','table':'notes','id':'01890a5d-ac96-774b-bcce-%012u','values':{'n':7}}]}", i, i), 0);
+        // A token waits for one piece of the snapshot at most.
+        session_peer_drain(&s->peer, 2);
+        assert_true(s->peer.to > to || s->peer.waiting_parts > 0);
+        joined = s->peer.joined;
+    }
+    assert_int_equal(joined, 2);
+    session_peer_drain(&s->peer, -1);
+    session_peer_check(&s->peer);
+}
+
+static void what_a_late_subscription_missed_is_told_beside_the_ranges_if_it_is_much(void **state)
+{
+    struct stage *s = *state;
+    char *text = text_of(1000000, 'x');
+    assert_int_equal(lab_run(&s->lab, "{'ops':[{'op':'create','stream':'a'},{'op':'append','stream':'a','text':'%s'},{'op':'create','stream':'b'}]}", text), 0);
+    session_peer_stream(&s->peer, "b", "b", 0);
+    start(s, NULL);
+    s->peer.room = 1;
+    assert_int_equal(session_peer_late(&s->peer, "a", NULL, "a"), 0);
+    session_peer_drain(&s->peer, 1);
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(lab_run(&s->lab, "{'ops':[{'op':'append','stream':'a','text':'%s'},{'op':'append','stream':'b','text':'x'}]}", text), 0);
+        session_peer_drain(&s->peer, 1);
+    }
+    session_peer_drain(&s->peer, -1);
+    assert_true(s->peer.catchups > 0);
+    assert_int_equal(s->peer.joined, 1);
+    session_peer_check(&s->peer);
+    free(text);
+}
+
+static void an_end_is_told_and_nothing_comes_after(void **state)
+{
+    struct stage *s = *state;
+    insert(s, 1);
+    session_peer_query(&s->peer, "one", "select n from notes");
+    session_peer_query(&s->peer, "two", "select title from notes");
+    start(s, NULL);
+    session_peer_leave(&s->peer, "one");
+    assert_int_equal(session_unsubscribe(s->peer.session, SPAN_LIT("one"), NULL), ERR_BAD_PARAMETER);
+    hub_run(&s->hub);
+    assert_int_equal(s->peer.leaves, 1);
+    insert(s, 2);
+    session_peer_check(&s->peer);
+    // The cursor stands for what is left.
+    session_peer_stop(&s->peer);
+    insert(s, 3);
+    start(s, NULL);
+    assert_int_equal(s->peer.resets, 0);
+    session_peer_check(&s->peer);
+    session_peer_leave(&s->peer, "two");
+    hub_run(&s->hub);
+    assert_int_equal(s->peer.sub_count, 0);
+    insert(s, 4);
+    assert_int_equal(session_peer_late(&s->peer, "three", "select n from notes", NULL), 0);
+    hub_run(&s->hub);
+    assert_int_equal(s->peer.joined, 1);
+    session_peer_check(&s->peer);
+}
+
+static void ends_that_nobody_reads_are_bounded(void **state)
+{
+    struct stage *s = *state;
+    struct problem p = PROBLEM_NONE;
+    start(s, NULL);
+    s->peer.room = 0;
+    session_query(s->peer.session, SPAN_LIT("q"), SPAN_LIT("select n from notes"), NULL, 0, &p);
+    int err = 0;
+    for (int i = 0; i < 20000 && err == 0; i++) {
+        char name[80];
+        snprintf(name, sizeof name, "%060d", i);
+        assert_int_equal(session_stream(s->peer.session, SPAN_STR(name), SPAN_LIT("x"), 0, &p), 0);
+        err = session_unsubscribe(s->peer.session, SPAN_STR(name), &p);
+    }
+    assert_int_equal(err, ERR_TOO_MANY);
+}
+
 // ---- anything ------------------------------------------------------------------------------------------------------
 
 #define PEERS 4
@@ -438,7 +533,9 @@ static void random_batch(struct stage *s, uint64_t *x)
 
 static void random_reader(struct stage *s, struct session_peer *p, uint64_t *x)
 {
-    switch (next(x) % 12) {
+    char name[32];
+    size_t i;
+    switch (next(x) % 16) {
     case 0:
         session_peer_stop(p);
         p->room = (int)(next(x) % 4) - 1;
@@ -450,6 +547,16 @@ static void random_reader(struct stage *s, struct session_peer *p, uint64_t *x)
     case 2:
     case 3: session_peer_drain(p, 1 + (int)(next(x) % 3)); break;
     case 4: session_peer_drain(p, -1); break;
+    case 5:
+        if (p->sub_count == PEER_SUBS_MAX || p->session == NULL) break;
+        snprintf(name, sizeof name, "late%llu", (unsigned long long)next(x));
+        assert_int_equal(session_peer_late(p, name, next(x) % 2 ? "select title, n from notes order by n limit 7" : NULL, "s2"), 0);
+        break;
+    case 6:
+        if (p->sub_count < 2) break;
+        i = (size_t)(next(x) % p->sub_count);
+        if (!p->subs[i].leaving) session_peer_leave(p, p->subs[i].name);
+        break;
     default: break;
     }
 }
@@ -527,6 +634,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_no_cursor_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_session_ends_when_the_app_asks, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_not_durable_is_shown_to_nobody, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_late_subscription_joins_beside_live_ranges, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_a_late_subscription_missed_is_told_beside_the_ranges_if_it_is_much, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_end_is_told_and_nothing_comes_after, setup, teardown),
+        cmocka_unit_test_setup_teardown(ends_that_nobody_reads_are_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(whatever_happens_readers_come_to_the_same_state, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
