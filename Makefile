@@ -19,17 +19,19 @@ ROWS_SRC := apply arena row_batch decide decide_end effects history instant quer
 STREAMS_SRC := stream_apply stream_decide stream_effects stream_feed stream_groups stream_hash stream_keys stream_read stream_seal stream_segment stream_table stream_tail streams
 BLOBS_SRC := blobs blob_apply blob_keys blob_read blob_upload chunk_table chunker gear pack upload_feed upload_keys uploads
 SERVICE_SRC := api_admin api_batch api_blob api_blob_put api_llm api_query api_schema api_stream api_stream_live api_subscribe api_upload api_upload_patch app app_decide app_turn auth batch batch_json conn conns entry fates holds http_parse http_scan hub jobs llm llm_call llm_sse main metrics options outbox percent reply request routes server session session_pack sync sync_messages tus wheel ws ws_frames ws_handshake
-CLI_SRC := cli cmd_ask cmd_batch cmd_blob cmd_query cmd_schema cmd_stream cmd_sub http main options sse sub_print table upload
+LIBSEGUE_SRC := calls client get http put source sse stream subscribe upload
+CLI_SRC := cli cmd_ask cmd_batch cmd_blob cmd_query cmd_schema cmd_stream cmd_sub main options progress sub_print table
 
 # Unit tests, by folder: tests/unit/<folder>/test_<name>.c
 UNIT_base := base64 buf bug bytes checksum compress cur db digest disk err feed file hlc image journal journal_faults json_read json_write log problem span utf8 uuid
 UNIT_rows := merge query record rows schema sql view
 UNIT_streams := stream_apply stream_decide stream_feed stream_model stream_seal stream_segment stream_tail streams
 UNIT_blobs := chunker blob_keys pack blob_upload blob_read blob_apply blobs uploads
-UNIT_service := batch entry fates app app_disk session redecide hub auth conn http_parse http_scan options outbox request wheel jobs llm_sse tus app_upload
+UNIT_service := batch entry fates app app_disk session redecide hub auth conn http_parse http_scan options outbox request wheel jobs llm_sse tus app_upload sync ws_frames ws_handshake
+UNIT_clients := sse
 
 # Fuzz targets: tests/fuzz/fuzz_<name>.c with a corpus in tests/fuzz/corpus/<name>/
-FUZZ := json sql manifest stream_effects journal http row_effects batch llm_sse upload_headers
+FUZZ := json sql manifest stream_effects journal http row_effects batch llm_sse upload_headers ws
 
 TESTLIB_SRC := tmp blob_lab disk disk_fault disk_record disk_log stream_rig app_lab session_peer http_peer toy_http journal_rig rows_rig
 # The power-cut simulator: tests/powercut/<name>.c
@@ -41,7 +43,7 @@ BENCH_SRC := bare closed histogram link load readers usage wire
 
 PACKAGES_BUILD := gcc libc6-dev pkg-config libuv1-dev liblmdb-dev libxxhash-dev libzstd-dev zlib1g-dev libcurl4-openssl-dev \
 	libhttp-parser-dev libwslay-dev libjansson-dev libssl-dev libpg-query-dev
-PACKAGES_TEST := libcmocka-dev nodejs
+PACKAGES_TEST := libcmocka-dev nodejs npm chromium
 PACKAGES_BENCH := redis-server nginx
 
 # ---- compilers -------------------------------------------------------------------------------------------------
@@ -68,12 +70,14 @@ SEE_rows := -iquote base -iquote rows
 SEE_streams := -iquote base -iquote streams
 SEE_blobs := -iquote base -iquote blobs
 SEE_service := -iquote base -iquote rows -iquote streams -iquote blobs -iquote service
-SEE_clients := -iquote base -iquote clients/c -iquote clients/cli
+SEE_c := -iquote base -iquote clients/c
+SEE_cli := -iquote base -iquote clients/c -iquote clients/cli
 SEE_tests := $(SEE_service) -iquote tests/lib -iquote tests/powercut -iquote tests/fuzz
 
 LIBS_base := -llmdb -lxxhash -lzstd -lz -ljansson -lcrypto -lm
 LIBS_service := -luv -lwslay -lhttp_parser -lcurl -lpg_query $(LIBS_base)
-LIBS_cli := -lcurl $(LIBS_base)
+LIBS_libsegue := -lcurl -ljansson -lcrypto
+LIBS_cli := $(LIBS_libsegue) $(LIBS_base)
 
 obj = $(patsubst %,$(B)/$(1)/%.o,$(2))
 BASE_OBJ := $(call obj,base,$(BASE_SRC))
@@ -81,6 +85,7 @@ ROWS_OBJ := $(call obj,rows,$(ROWS_SRC))
 STREAMS_OBJ := $(call obj,streams,$(STREAMS_SRC))
 BLOBS_OBJ := $(call obj,blobs,$(BLOBS_SRC))
 SERVICE_OBJ := $(call obj,service,$(SERVICE_SRC))
+LIBSEGUE_OBJ := $(call obj,clients/c,$(LIBSEGUE_SRC))
 CLI_OBJ := $(call obj,clients/cli,$(CLI_SRC))
 TESTLIB_OBJ := $(call obj,tests/lib,$(TESTLIB_SRC)) $(call obj,tests/powercut,$(POWERCUT_SRC))
 LIBS := $(B)/libbase.a $(B)/librows.a $(B)/libstreams.a $(B)/libblobs.a $(B)/libservice.a
@@ -95,7 +100,7 @@ deps-build:
 # ---- the product -----------------------------------------------------------------------------------------------
 
 .PHONY: all
-all: $(B)/segued $(B)/segue
+all: $(B)/segued $(B)/segue $(B)/libsegue.a
 
 $(B)/libbase.a: $(BASE_OBJ)
 $(B)/librows.a: $(ROWS_OBJ)
@@ -110,7 +115,13 @@ $(B)/segued: $(B)/service/main.o $(LIBS)
 	@echo "  LINK $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(LIBS) -Wl,--end-group $(LIBS_service)
 
-$(B)/segue: $(CLI_OBJ) $(B)/libbase.a
+# What libsegue takes from base is inside of it, and only what segue.h names is seen from outside.
+$(B)/libsegue.a: $(B)/libsegue.o
+$(B)/libsegue.o: $(LIBSEGUE_OBJ) $(B)/libbase.a
+	@echo "  LD   $@"
+	$(Q)$(CC) -r -nostdlib -o $@ $^ && objcopy --wildcard --keep-global-symbol='segue_*' $@
+
+$(B)/segue: $(CLI_OBJ) $(B)/libsegue.a $(B)/libbase.a
 	@echo "  LINK $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_cli)
 
@@ -125,25 +136,32 @@ $(eval $(call folder_rule,rows,$$(SEE_rows)))
 $(eval $(call folder_rule,streams,$$(SEE_streams)))
 $(eval $(call folder_rule,blobs,$$(SEE_blobs)))
 $(eval $(call folder_rule,service,$$(SEE_service)))
-$(eval $(call folder_rule,clients,$$(SEE_clients)))
+$(eval $(call folder_rule,clients/c,$$(SEE_c)))
+$(eval $(call folder_rule,clients/cli,$$(SEE_cli)))
+$(eval $(call folder_rule,tests/unit/clients,$$(SEE_c)))
 $(eval $(call folder_rule,tests,$$(SEE_tests)))
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
 # ---- tests -----------------------------------------------------------------------------------------------------
 
-UNIT_FOLDERS := base rows streams blobs service
+UNIT_FOLDERS := base rows streams blobs service clients
 UNIT_BIN := $(foreach f,$(UNIT_FOLDERS),$(patsubst %,$(B)/tests/unit/$(f)/test_%,$(UNIT_$(f))))
 FUZZ_REPLAY := $(patsubst %,$(B)/tests/fuzz/replay_%,$(FUZZ))
 
 $(B)/tests/unit/%: $(B)/tests/unit/%.o $(TESTLIB_OBJ) $(LIBS)
 	@echo "  LINK $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(TESTLIB_OBJ) -Wl,--start-group $(LIBS) -Wl,--end-group $(LIBS_service) -lcmocka -ldl
-.PRECIOUS: $(B)/tests/unit/%.o $(B)/tests/fuzz/%.o
-
-$(B)/tests/fuzz/replay_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay_main.o $(LIBS)
+# A client's insides, with nothing of the service beside them.
+$(B)/tests/unit/clients/%: $(B)/tests/unit/clients/%.o $(LIBSEGUE_OBJ) $(B)/libbase.a
 	@echo "  LINK $@"
-	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(B)/tests/fuzz/replay_main.o -Wl,--start-group $(LIBS) -Wl,--end-group $(LIBS_service)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_libsegue) -lcmocka
+.PRECIOUS: $(B)/tests/unit/%.o $(B)/tests/unit/clients/%.o $(B)/tests/fuzz/%.o
+
+FUZZ_OBJ := $(B)/tests/fuzz/replay_main.o $(B)/tests/lib/tmp.o
+$(B)/tests/fuzz/replay_%: $(B)/tests/fuzz/fuzz_%.o $(FUZZ_OBJ) $(LIBS)
+	@echo "  LINK $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(FUZZ_OBJ) -Wl,--start-group $(LIBS) -Wl,--end-group $(LIBS_service)
 
 # The interposer for the real daemon, never with a sanitizer: it comes before the program's own libraries.
 $(B)/tests/lib/disk.so: tests/lib/disk.c tests/lib/disk_fault.c tests/lib/disk_record.c tests/lib/disk.h tests/lib/disk_private.h
@@ -185,20 +203,29 @@ $(B)/tests/powercut/check: $(POWERCUT_OBJ) $(LIBS)
 	@echo "  LINK $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(POWERCUT_OBJ) -Wl,--start-group $(LIBS) -Wl,--end-group $(LIBS_service) -ldl
 .PHONY: powercut
-powercut: $(POWERCUT_CHECK) $(B)/tests/lib/disk.so $(B)/segued
+powercut: $(POWERCUT_CHECK) $(B)/tests/lib/disk.so $(B)/segued $(B)/tests/provider/provider
 	$(if $(BUG),@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=bugs build/bugs/segued)
-	@SEGUED=$(if $(BUG),build/bugs/segued,$(B)/segued) CHECK=$(POWERCUT_CHECK) DISK=$(B)/tests/lib/disk.so BUG=$(BUG) node tests/powercut/powercut.mjs $(POINTS)
+	@SEGUED=$(if $(BUG),build/bugs/segued,$(B)/segued) CHECK=$(POWERCUT_CHECK) DISK=$(B)/tests/lib/disk.so PROVIDER=$(B)/tests/provider/provider BUG=$(BUG) node tests/powercut/powercut.mjs $(POINTS)
 
 # The daemon from outside: node alone, no packages.
 .PHONY: e2e crash run
-E2E := SEGUED=$(B)/segued SEGUE=$(B)/segue DISK_SO=$(B)/tests/lib/disk.so PROVIDER=$(B)/tests/provider/provider
+E2E := SEGUED=$(B)/segued SEGUE=$(B)/segue DISK_SO=$(B)/tests/lib/disk.so PROVIDER=$(B)/tests/provider/provider \
+	LIBSEGUE=$(B)/libsegue.a LIBSEGUE_CC="$(CC) $(SAN_$(VARIANT)) $(EXTRA)" LIBSEGUE_LIBS="$(LIBS_libsegue)"
 # The tests wait more than they work: several files at once, where node can be told so.
 E2E_NODE = node --test $(if $(shell node --help | grep -e --test-concurrency),--test-concurrency=3)
-e2e: $(B)/segued $(B)/segue $(B)/tests/lib/disk.so $(B)/tests/provider/provider
+e2e: $(B)/segued $(B)/segue $(B)/libsegue.a $(B)/tests/lib/disk.so $(B)/tests/provider/provider
 	$(Q)$(E2E) $(E2E_NODE) $(if $(T),tests/e2e/$(T).test.mjs,$(wildcard tests/e2e/*.test.mjs))
 
+# The pages of clients/web in headless Chromium, whose driver comes from npm by the lock file.
+WEB_MODULES := tests/web/node_modules/.package-lock.json
+$(WEB_MODULES): tests/web/package-lock.json
+	$(Q)cd tests/web && npm ci --no-audit --no-fund --ignore-scripts --silent && touch node_modules/.package-lock.json
+.PHONY: web
+web: $(B)/segued $(WEB_MODULES)
+	$(Q)$(E2E) node --test tests/web/*.test.mjs
+
 RUNS ?= 200
-crash: $(B)/segued
+crash: $(B)/segued $(B)/tests/provider/provider
 	$(Q)$(E2E) RUNS=$(RUNS) $(if $(SEED),SEED=$(SEED)) node tests/crash/crash.mjs
 
 run: deps-build
@@ -229,7 +256,7 @@ lint:
 # Everything that is quick: what each commit has to pass. The campaigns run in their short form.
 test: deps
 	@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=$(VARIANT) all $(UNIT_BIN) $(FUZZ_REPLAY) $(POWERCUT_CHECK) $(B)/tests/lib/disk.so $(B)/tests/provider/provider
-	@$(MAKE) --no-print-directory VARIANT=$(VARIANT) unit fuzz-replay e2e
+	@$(MAKE) --no-print-directory VARIANT=$(VARIANT) unit fuzz-replay e2e $(if $(VARIANT),,web)
 	@$(MAKE) --no-print-directory VARIANT=$(VARIANT) crash RUNS=6
 	@$(MAKE) --no-print-directory VARIANT=$(VARIANT) powercut POINTS=200
 
@@ -242,6 +269,11 @@ PREFIX ?= /usr/local
 install: all
 	install -D -m 755 $(B)/segued $(DESTDIR)$(PREFIX)/bin/segued
 	install -D -m 755 $(B)/segue $(DESTDIR)$(PREFIX)/bin/segue
+	install -D -m 644 $(B)/libsegue.a $(DESTDIR)$(PREFIX)/lib/libsegue.a
+	install -D -m 644 clients/c/segue.h $(DESTDIR)$(PREFIX)/include/segue.h
+	@mkdir -p $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	sed -e 's|@prefix@|$(PREFIX)|' -e "s|@version@|$$(sed -n 's/^#define SEGUE_VERSION "\(.*\)"/\1/p' clients/c/segue.h)|" \
+		clients/c/segue.pc.in >$(DESTDIR)$(PREFIX)/lib/pkgconfig/segue.pc
 
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h')
@@ -250,10 +282,10 @@ clean:
 	rm -rf build
 
 help:
-	@echo "make                 build build/segued and build/segue"
+	@echo "make                 build build/segued, build/segue and build/libsegue.a"
 	@echo "make run             see the service at work"
 	@echo "make test            all quick tests;  make asan | ubsan | tsan  the same under a sanitizer"
-	@echo "make unit T=journal  one unit test;    make e2e   the daemon from outside"
+	@echo "make unit T=journal  one unit test;    make e2e   the daemon from outside;  make web  pages in a browser"
 	@echo "make crash RUNS=200  kill -9 campaign; make powercut POINTS=5000 [BUG=name]  simulated power cuts"
 	@echo "make bench [ONLY=append] figures beside peers and the machine's floor; make bench-deps gets the peers"
 	@echo "make fuzz F=sql S=60 search for inputs that break a parser"

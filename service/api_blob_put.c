@@ -32,7 +32,8 @@ struct put {
     bool ended; // the body is complete
     bool last;  // the window being worked on is the last
     enum stage stage;
-    bool working; // on the pool
+    enum stage task; // what the pool does; `stage` may change meanwhile, this may not
+    bool working;    // on the pool
     int err;
     uv_work_t work;
     char type[STREAM_TYPE_MAX + 1];
@@ -88,7 +89,7 @@ static void on_reset(struct app_user *user, int err)
 static void work(uv_work_t *w)
 {
     struct put *u = w->data;
-    if (u->stage == CHUNK) {
+    if (u->task == CHUNK) {
         u->err = blobs_upload_chunk(u->upload, buf_span(&u->window), u->last);
         return;
     }
@@ -111,7 +112,7 @@ static void on_work(uv_work_t *w, int status)
 
 static void start(struct put *u, enum stage stage)
 {
-    u->stage = stage;
+    u->stage = u->task = stage;
     u->err = 0;
     u->working = true;
     u->work.data = u;

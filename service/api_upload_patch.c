@@ -47,7 +47,8 @@ struct patch {
     bool last;    // or is the last
     bool drop;    // nobody may wait for us
     enum stage stage;
-    bool working; // on the pool
+    enum stage task; // what the pool does; `stage` may change meanwhile, this may not
+    bool working;    // on the pool
     int err;
     uv_work_t work;
 };
@@ -161,9 +162,9 @@ static void on_stop(struct hold *h)
 static void work(uv_work_t *w)
 {
     struct patch *u = w->data;
-    if (u->stage == LOAD) {
+    if (u->task == LOAD) {
         u->err = blobs_upload_load(u->upload);
-    } else if (u->stage == CHUNK) {
+    } else if (u->task == CHUNK) {
         u->err = blobs_upload_chunk(u->upload, buf_span(&u->window), u->last);
     } else {
         u->err = blobs_upload_write(u->upload);
@@ -184,7 +185,7 @@ static void on_work(uv_work_t *w, int status)
 
 static void start(struct patch *u, enum stage stage)
 {
-    u->stage = stage;
+    u->stage = u->task = stage;
     u->err = 0;
     u->working = true;
     u->work.data = u;

@@ -55,13 +55,13 @@ void sync_say_error(struct sync *s, const char *key, struct span value, const st
 // One message for all that were settled since the last one.
 static void say_acks(struct sync *s)
 {
-    uint64_t upto = s->appends_open == 0 ? s->appends : s->settled;
     hub_drop(&s->acks);
-    if (s->over || upto == s->told) return;
+    if (s->over || s->settled == s->told) return;
     struct buf b;
-    s->told = upto;
+    assert(s->settled > s->told);
+    s->told = s->settled;
     buf_init(&b, 128);
-    buf_printf(&b, "{\"type\":\"fate\",\"upto\":%llu}", (unsigned long long)upto);
+    buf_printf(&b, "{\"type\":\"fate\",\"upto\":%llu}", (unsigned long long)s->told);
     sync_say(s, &b);
 }
 
@@ -157,18 +157,20 @@ static void say_fate(struct sync *s, const struct call *call, const struct fate 
     sync_say(s, &b);
 }
 
-static void settle_append(struct sync *s, const struct call *call)
+static void settle_append(struct sync *s, const struct call *call, bool in_turn)
 {
     assert(s->appends_open > 0);
     s->appends_open--;
-    s->settled = call->append;
+    // One that goes no further overtakes those on their way: it is counted with a later one of these, or when none is left.
+    if (in_turn) s->settled = call->append;
+    if (s->appends_open == 0) s->settled = s->appends;
     hub_wake(s->options.hub, &s->acks);
 }
 
-static void tell(struct sync *s, const struct call *call, const struct fate *f)
+static void tell(struct sync *s, const struct call *call, const struct fate *f, bool in_turn)
 {
     if (call->append == 0 || f->err != 0) say_fate(s, call, f);
-    if (call->append > 0) settle_append(s, call);
+    if (call->append > 0) settle_append(s, call, in_turn);
 }
 
 static void on_fate(struct submission *submission, const struct fate *f)
@@ -178,7 +180,7 @@ static void on_fate(struct submission *submission, const struct fate *f)
     bool busy = sync_busy(s);
     s->calls--;
     s->bytes -= call->encoded.n;
-    if (!s->closed) tell(s, call, f);
+    if (!s->closed) tell(s, call, f, true);
     sync_call_free(call);
     if (s->closed && s->calls == 0) {
         free(s);
@@ -193,7 +195,7 @@ void sync_call_fail(struct sync *s, struct call *call, int err, struct problem *
 {
     struct fate f = {.err = err, .problem = *p};
     problem_set(&f.problem, err, -1, "%s", err_text(err));
-    tell(s, call, &f);
+    tell(s, call, &f, false);
     sync_call_free(call);
 }
 

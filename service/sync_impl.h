@@ -16,7 +16,7 @@ struct sync {
     // Submissions on their way; a held one is not taken by the app yet, which has too many.
     size_t calls, bytes;
     struct call *held;
-    // Appends by their number: given out, still on their way, settled in the order of their answers, and told of.
+    // Appends by their number: given out, still on their way, settled with all before them, and told of.
     uint64_t appends, appends_open, settled, told;
     bool full;   // the carrier
     bool ending; // with:

@@ -1,22 +1,12 @@
 #include "cli.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "err.h"
 #include "file.h"
-#include "json_read.h"
-#include "json_write.h"
 #include "limits.h"
-#include "uuid.h"
-
-#define BACKOFF_FIRST_MS 100
-#define BACKOFF_MAX_MS 5000
-#define RETRY_S 30 // how long a broken request is tried again, where nobody says otherwise
 
 // ---- telling ---------------------------------------------------------------------------------------------------
 
@@ -56,11 +46,6 @@ int cli_usage(const char *fmt, ...)
     return CLI_USAGE;
 }
 
-int cli_unreachable(const struct cli *c)
-{
-    return cli_fail(CLI_UNREACHABLE, ERR_UNREACHABLE, "%s", http_error(c->http));
-}
-
 // Where in a text of several lines a byte is, as a person counts.
 static void put_place(struct buf *out, struct span text, int64_t position)
 {
@@ -81,26 +66,25 @@ static void put_place(struct buf *out, struct span text, int64_t position)
     buf_printf(out, " (line %zu, column %zu)", line, column);
 }
 
-int cli_refused(const struct cli *c, struct span text)
+int cli_ended(const struct cli *c, int result, struct span text)
 {
-    struct jr_tree *tree = NULL;
-    char code[64];
-    int status = http_status(c->http);
-    snprintf(code, sizeof code, "http_%d", status);
+    const struct segue_error *error = segue_error(c->segue);
+    if (result == SEGUE_OK) return CLI_DONE;
+    if (result == SEGUE_CANCELED) return CLI_REFUSED;
     struct buf detail;
-    buf_init(&detail, 4 * KIB);
-    if (jr_parse(&tree, http_body(c->http), NULL) == 0) {
-        const struct jr *problem = jr_root(tree);
-        struct span wire = jr_str(jr_get(problem, "code")), words = jr_str(jr_get(problem, "detail"));
-        if (wire.n > 0) snprintf(code, sizeof code, "%.*s", (int)(wire.n < 60 ? wire.n : 60), (const char *)wire.p);
-        buf_put_span(&detail, words.n > 0 ? words : jr_str(jr_get(problem, "title")));
-        put_place(&detail, text, jr_int(jr_get(problem, "position"), -1));
-    }
-    if (detail.n == 0) buf_printf(&detail, "the service answered with status %d", status);
-    tell(code, buf_span(&detail));
+    buf_init(&detail, 8 * KIB);
+    buf_put_str(&detail, error->detail);
+    put_place(&detail, text, error->position);
+    tell(error->code, buf_span(&detail));
     buf_free(&detail);
-    jr_free(tree);
-    return CLI_REFUSED;
+    return result;
+}
+
+struct span cli_answer(const struct cli *c)
+{
+    size_t n;
+    const char *p = segue_answer(c->segue, &n);
+    return SPAN(p, n);
 }
 
 bool cli_write(struct span s)
@@ -148,91 +132,31 @@ int cli_read(struct buf *out, const char *path)
     return err == 0 ? CLI_DONE : cli_fail(CLI_USAGE, err, "%s: %s", strcmp(path, "-") == 0 ? "standard input" : path, err_text(err));
 }
 
-void cli_put_encoded(struct buf *out, struct span s, bool keep_slash)
+int cli_take_bytes(void *ctx, const void *p, size_t n)
 {
-    for (size_t i = 0; i < s.n; i++) {
-        uint8_t c = s.p[i];
-        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || strchr("-._~", c) != NULL;
-        if ((plain && c != 0) || (c == '/' && keep_slash))
-            buf_put_u8(out, c);
-        else
-            buf_printf(out, "%%%02X", c);
-    }
+    (void)ctx;
+    return cli_write(SPAN(p, n)) ? 0 : -1;
 }
 
-const char *cli_string(struct buf *b)
+// ---- signals ---------------------------------------------------------------------------------------------------
+
+volatile sig_atomic_t cli_interrupted;
+
+static void on_interrupt(int signal)
 {
-    if (b->n == 0 || b->p[b->n - 1] != 0) buf_put_u8(b, 0);
-    return b->err == 0 ? (const char *)b->p : "";
+    (void)signal;
+    cli_interrupted = 1;
 }
 
-// ---- requests --------------------------------------------------------------------------------------------------
-
-bool cli_backoff(const struct cli *c, struct backoff *b, bool forever)
+// One that is ignored (a script's job in the background) stays ignored.
+static void catch_signal(int signal)
 {
-    const char *retry = c->options->retry;
-    uint64_t now = clock_mono_us();
-    if (!c->reached && retry == NULL) return false;
-    if (b->began_us == 0) {
-        b->began_us = now;
-        b->wait_ms = BACKOFF_FIRST_MS;
-    }
-    double limit = retry != NULL ? strtod(retry, NULL) : RETRY_S;
-    if ((!forever || retry != NULL) && (double)(now - b->began_us) / 1e6 >= limit) return false;
-    struct timespec t = {b->wait_ms / 1000, (long)(b->wait_ms % 1000) * 1000000};
-    nanosleep(&t, NULL);
-    b->wait_ms = b->wait_ms * 2 < BACKOFF_MAX_MS ? b->wait_ms * 2 : BACKOFF_MAX_MS;
-    return true;
+    struct sigaction was, action = {.sa_handler = on_interrupt, .sa_flags = SA_RESETHAND};
+    if (sigaction(signal, NULL, &was) == 0 && was.sa_handler != SIG_IGN) sigaction(signal, &action, NULL);
 }
 
-bool cli_again(const struct cli *c)
+void cli_catch_signals(void)
 {
-    int status = http_status(c->http);
-    return status == 503 || status == 429 || status == 408;
-}
-
-int cli_call(struct cli *c, const struct http_request *request, struct span text)
-{
-    struct backoff backoff = {0};
-    for (;;) {
-        int err = http_send(c->http, request);
-        if (err == 0) {
-            int status = http_status(c->http);
-            c->reached = true;
-            if (status >= 200 && status < 300) return CLI_DONE;
-            if (!cli_again(c) || !cli_backoff(c, &backoff, false)) return cli_refused(c, text);
-            continue;
-        }
-        if (http_connected(c->http)) c->reached = true;
-        if (err != ERR_UNREACHABLE) return cli_fail(CLI_REFUSED, err, "%s", err_text(err));
-        if (!cli_backoff(c, &backoff, false)) return cli_unreachable(c);
-    }
-}
-
-// ---- batches ---------------------------------------------------------------------------------------------------
-
-void cli_writer_init(struct cli_writer *w, struct cli *c)
-{
-    w->cli = c;
-    w->counter = 0;
-    uuid_format(uuid_new(), w->replica);
-}
-
-int cli_writer_send(struct cli_writer *w, struct span ops)
-{
-    struct buf body;
-    buf_init(&body, 2 * BATCH_BYTES_MAX);
-    buf_printf(&body, "{\"replica\":\"%.36s\",\"counter\":%llu,\"ops\":[", w->replica, (unsigned long long)++w->counter);
-    buf_put_span(&body, ops);
-    buf_put_str(&body, "]}");
-    const struct http_request request = {
-        .method = "POST",
-        .path = "batch",
-        .headers = {"Content-Type: application/json"},
-        .has_body = true,
-        .body = buf_span(&body),
-    };
-    int status = body.err != 0 ? cli_fail(CLI_REFUSED, body.err, "%s", err_text(body.err)) : cli_call(w->cli, &request, SPAN_NONE);
-    buf_free(&body);
-    return status;
+    catch_signal(SIGINT);
+    catch_signal(SIGTERM);
 }

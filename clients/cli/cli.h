@@ -1,16 +1,15 @@
-// What the commands of `segue` share: the options, the client that speaks to the service, and how things end.
+// What the commands of `segue` share: the options, the client of libsegue, and how things end.
 #ifndef SEGUE_CLI_H
 #define SEGUE_CLI_H
 
 #include <stdio.h>
 
 #include "buf.h"
-#include "http.h"
+#include "segue.h"
 
 // How the program ends. Commands return one of these.
-enum { CLI_DONE = 0, CLI_REFUSED = 1, CLI_USAGE = 2, CLI_UNREACHABLE = 3 };
+enum { CLI_DONE = SEGUE_OK, CLI_REFUSED = SEGUE_REFUSED, CLI_USAGE = SEGUE_USAGE, CLI_UNREACHABLE = SEGUE_UNREACHABLE };
 
-#define CLI_VERSION "0.1.0"
 #define CLI_LIST_MAX 256 // times an option may be given
 
 struct cli_list {
@@ -38,39 +37,26 @@ struct cli_options {
     size_t arg_count;
 };
 
-// ---- the client --------------------------------------------------------------------------------------------------
-
 struct cli {
     const struct cli_options *options;
-    struct http *http;
-    bool reached; // the service has answered once
+    struct segue *segue;
 };
 
-// How long to wait between attempts, and when to stop.
-struct backoff {
-    uint64_t began_us; // of the first failure; 0: none
-    unsigned wait_ms;
-};
-
-// Waits before the next attempt. False: the time for it is over, or the service was never reached and nobody said to wait for it.
-// With `forever`, there is no end to it unless --retry gave one.
-bool cli_backoff(const struct cli *c, struct backoff *b, bool forever);
-
-// True for an answer that asks for the same request again later (busy, too many, fate unknown).
-bool cli_again(const struct cli *c);
-
-// Sends a request that may be repeated, until it is answered for good. CLI_DONE: a 2xx answer is in c->http. Otherwise the reason has been told.
-// `text` is what a position in the answer's problem is a place of; it may be empty.
-int cli_call(struct cli *c, const struct http_request *request, struct span text);
+// Set by the signals that cli_catch_signals catches: libsegue looks at it.
+extern volatile sig_atomic_t cli_interrupted;
+// From here on SIGINT and SIGTERM are noted; the next one ends the program, whatever the service does.
+void cli_catch_signals(void);
 
 // ---- telling -----------------------------------------------------------------------------------------------------
 
 // "segue: <code>: <detail>" on standard error; gives `status` back.
 int cli_fail(int status, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 int cli_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-int cli_unreachable(const struct cli *c);
-// Tells the problem that is the last answer's body: CLI_REFUSED.
-int cli_refused(const struct cli *c, struct span text);
+// How a call of libsegue ended is told, if it did not end well, and given back. `text` is what a position in the error is a place of;
+// it may be empty. A call that was canceled was so by a function of ours, which told why: CLI_REFUSED.
+int cli_ended(const struct cli *c, int result, struct span text);
+// The last answer's JSON.
+struct span cli_answer(const struct cli *c);
 
 // Standard output, at once and whole. False: nobody reads it any more.
 bool cli_write(struct span s);
@@ -81,31 +67,8 @@ void cli_put_clean(struct buf *out, struct span s);
 // The whole of a file, or of standard input for "-". CLI_DONE, else the reason has been told.
 int cli_read(struct buf *out, const char *path);
 
-// Percent-encoding (RFC 3986): all but unreserved characters, and '/' where it is kept.
-void cli_put_encoded(struct buf *out, struct span s, bool keep_slash);
-// A terminator for a buffer whose content is used as a string.
-const char *cli_string(struct buf *b);
-
-// ---- batches -----------------------------------------------------------------------------------------------------
-
-// Writes of one run of the program: a replica of its own with a counter, so that a repeated batch is never applied twice.
-struct cli_writer {
-    struct cli *cli;
-    char replica[36];
-    uint64_t counter;
-};
-void cli_writer_init(struct cli_writer *w, struct cli *c);
-// Sends one batch with these operations (the inside of the JSON array) and waits for its fate.
-int cli_writer_send(struct cli_writer *w, struct span ops);
-
-struct cli_tail {
-    const char *path, *offset; // "-1" is the beginning
-    bool follow;               // until it is closed; else up to what is there now
-    bool silent;               // only waits
-    const volatile sig_atomic_t *stop; // not 0: that is enough, CLI_DONE. May be NULL
-};
-// Writes a stream to standard output, whole answers at a time, over as many connections as it takes.
-int cli_tail(struct cli *c, const struct cli_tail *what);
+// For segue_tail_options and segue_get_options: standard output.
+int cli_take_bytes(void *ctx, const void *p, size_t n);
 
 // ---- commands ----------------------------------------------------------------------------------------------------
 

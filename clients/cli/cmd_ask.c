@@ -1,34 +1,14 @@
 // segue ask: the service asks a language model, the reply goes into a row, and is written here as it comes. The job has an id of our
 // making, so that a request whose answer was lost can be sent again without asking twice; and it goes on without us: only Ctrl-C ends it.
-#include <signal.h>
-
 #include "cli.h"
 #include "err.h"
 #include "json_read.h"
 #include "json_write.h"
 #include "limits.h"
-#include "uuid.h"
-
-static volatile sig_atomic_t interrupted;
-
-// The next one ends the program, whatever the service does.
-static void on_interrupt(int signal)
-{
-    (void)signal;
-    interrupted = 1;
-}
-
-// One that is ignored (a script's job in the background) stays ignored.
-static void catch_signal(int signal)
-{
-    struct sigaction was, action = {.sa_handler = on_interrupt, .sa_flags = SA_RESETHAND};
-    if (sigaction(signal, NULL, &was) == 0 && was.sa_handler != SIG_IGN) sigaction(signal, &action, NULL);
-}
 
 struct ask {
     struct cli *cli;
-    char job[UUID_TEXT + 1];
-    char path[64];     // llm/jobs/<job>
+    char job[37];
     struct buf stream; // that the reply goes into
 };
 
@@ -97,7 +77,7 @@ static int put_job(const struct ask *a, struct span prompt, struct buf *body)
 static int take_made(struct ask *a)
 {
     struct jr_tree *tree = NULL;
-    if (jr_parse(&tree, http_body(a->cli->http), NULL) == 0) buf_put_span(&a->stream, jr_str(jr_get(jr_root(tree), "stream")));
+    if (jr_parse(&tree, cli_answer(a->cli), NULL) == 0) buf_put_span(&a->stream, jr_str(jr_get(jr_root(tree), "stream")));
     jr_free(tree);
     if (a->stream.n > 0 && a->stream.err == 0) return CLI_DONE;
     return cli_fail(CLI_REFUSED, ERR_INTERNAL, "the service did not say where the reply goes");
@@ -108,14 +88,7 @@ static int make(struct ask *a, struct span prompt)
     struct buf body;
     buf_init(&body, LLM_REQUEST_MAX);
     int status = put_job(a, prompt, &body);
-    const struct http_request request = {
-        .method = "POST",
-        .path = "llm/jobs",
-        .headers = {"Content-Type: application/json"},
-        .has_body = true,
-        .body = buf_span(&body),
-    };
-    if (status == CLI_DONE) status = cli_call(a->cli, &request, SPAN_NONE);
+    if (status == CLI_DONE) status = cli_ended(a->cli, segue_job_make(a->cli->segue, (const char *)body.p, body.n), SPAN_NONE);
     if (status == CLI_DONE) status = take_made(a);
     buf_free(&body);
     return status;
@@ -129,10 +102,10 @@ static int tell_end(struct ask *a)
     struct cli *c = a->cli;
     struct jr_tree *tree = NULL;
     if (c->options->json) {
-        bool written = cli_write(http_body(c->http)) && cli_write(SPAN_LIT("\n"));
+        bool written = cli_write(cli_answer(c)) && cli_write(SPAN_LIT("\n"));
         if (!written) return CLI_REFUSED;
     }
-    if (jr_parse(&tree, http_body(c->http), NULL) != 0) return cli_fail(CLI_REFUSED, ERR_INTERNAL, "the service's answer is not JSON");
+    if (jr_parse(&tree, cli_answer(c), NULL) != 0) return cli_fail(CLI_REFUSED, ERR_INTERNAL, "the service's answer is not JSON");
     const struct jr *job = jr_root(tree), *error = jr_get(job, "error");
     struct span state = jr_str(jr_get(job, "state")), code = jr_str(jr_get(error, "code"));
     int status = CLI_DONE;
@@ -152,11 +125,11 @@ static int follow(struct ask *a)
     char stream[STREAM_PATH_MAX + 1];
     snprintf(stream, sizeof stream, "%.*s", SPAN_FMT(buf_span(&a->stream)));
     // With --json there is one value: the job, when it is over.
-    int status =
-        cli_tail(c, &(struct cli_tail){.path = stream, .offset = "-1", .follow = true, .silent = c->options->json, .stop = &interrupted});
-    if (status != CLI_DONE && !interrupted) return status;
-    const struct http_request request = {.method = interrupted ? "DELETE" : "GET", .path = a->path};
-    status = cli_call(c, &request, SPAN_NONE);
+    const struct segue_tail_options what = {.path = stream, .follow = true, .write = c->options->json ? NULL : cli_take_bytes};
+    int result = segue_stream_tail(c->segue, &what);
+    if (result != SEGUE_OK && !cli_interrupted) return cli_ended(c, result, SPAN_NONE);
+    result = cli_interrupted ? segue_job_cancel(c->segue, a->job) : segue_job_get(c->segue, a->job);
+    int status = cli_ended(c, result, SPAN_NONE);
     if (!c->options->json && status == CLI_DONE && !cli_write(SPAN_LIT("\n"))) status = CLI_REFUSED;
     return status == CLI_DONE ? tell_end(a) : status;
 }
@@ -174,14 +147,12 @@ int cmd_ask(struct cli *c)
     struct buf prompt;
     buf_init(&prompt, LLM_REQUEST_MAX);
     buf_init(&a.stream, STREAM_PATH_MAX);
-    uuid_format(uuid_new(), a.job);
-    snprintf(a.path, sizeof a.path, "llm/jobs/%s", a.job);
+    segue_id(a.job);
     int status = c->options->row != NULL && (c->options->sets.count > 0 || c->options->id != NULL)
                      ? cli_usage("--set and --id are for a new row")
                      : read_prompt(c->options, &prompt);
     if (status == CLI_DONE) {
-        catch_signal(SIGINT);
-        catch_signal(SIGTERM);
+        cli_catch_signals();
         status = make(&a, buf_span(&prompt));
     }
     if (status == CLI_DONE) status = follow(&a);

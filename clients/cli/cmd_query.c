@@ -1,4 +1,6 @@
 // segue query: a select's rows, as a table or as lines of JSON.
+#include <stdlib.h>
+
 #include "cli.h"
 #include "err.h"
 #include "json_read.h"
@@ -7,22 +9,18 @@
 
 // ---- the request -----------------------------------------------------------------------------------------------
 
-// Parameters of a GET are texts that the service reads as the type that they are compared with: nobody has to guess here.
-static int make_path(const struct cli_options *o, struct buf *out)
+static int ask(struct cli *c)
 {
-    buf_put_str(out, "query?sql=");
-    cli_put_encoded(out, SPAN_STR(o->args[0]), false);
-    for (size_t i = 1; i < o->arg_count; i++) {
-        buf_printf(out, "&p%zu=", i);
-        cli_put_encoded(out, SPAN_STR(o->args[i]), false);
-    }
+    const struct cli_options *o = c->options;
+    uint64_t as_of = 0;
     if (o->as_of != NULL) {
         size_t digits = strspn(o->as_of, "0123456789");
         if (digits == 0 || digits > 19 || o->as_of[digits] != 0) return cli_usage("--as-of is the number of a commit");
-        buf_printf(out, "&as_of=%s", o->as_of);
+        as_of = strtoull(o->as_of, NULL, 10);
     }
-    buf_put_u8(out, 0);
-    return out->err == 0 ? CLI_DONE : cli_usage("the query and its parameters are longer than %u bytes together, encoded", HTTP_TARGET_MAX);
+    const struct segue_query_options what = {
+        .sql = o->args[0], .params = o->args + 1, .param_count = o->arg_count - 1, .as_of = o->as_of != NULL ? &as_of : NULL};
+    return cli_ended(c, segue_query(c->segue, &what), SPAN_STR(o->args[0]));
 }
 
 // ---- the answer ------------------------------------------------------------------------------------------------
@@ -41,7 +39,7 @@ static int put_rows(const struct cli *c, struct buf *out)
 {
     struct jr_tree *tree = NULL;
     struct problem p = PROBLEM_NONE;
-    int err = jr_parse(&tree, http_body(c->http), &p);
+    int err = jr_parse(&tree, cli_answer(c), &p);
     if (err != 0) return cli_fail(CLI_REFUSED, err, "the answer: %s", problem_text(&p));
     const struct jr *rows = jr_get(jr_root(tree), "rows");
     err = c->options->json ? put_lines(rows, out) : table_put(rows, out);
@@ -55,15 +53,11 @@ static int put_rows(const struct cli *c, struct buf *out)
 
 int cmd_query(struct cli *c)
 {
-    struct buf path, out;
-    buf_init(&path, HTTP_TARGET_MAX);
+    struct buf out;
     buf_init(&out, 4 * QUERY_RESULT_MAX);
-    int status = make_path(c->options, &path);
-    const struct http_request request = {.method = "GET", .path = (const char *)path.p};
-    if (status == CLI_DONE) status = cli_call(c, &request, SPAN_STR(c->options->args[0]));
+    int status = ask(c);
     if (status == CLI_DONE) status = put_rows(c, &out);
     if (status == CLI_DONE && !cli_write(buf_span(&out))) status = CLI_REFUSED;
-    buf_free(&path);
     buf_free(&out);
     return status;
 }

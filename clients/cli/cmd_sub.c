@@ -1,19 +1,14 @@
-// segue sub: one connection for all queries and streams; whatever breaks it, it goes on after the last whole commit.
-//
-//   connect ──► welcome ──► snapshot pieces ──► live commits ──► …
-//      ▲                                             │
-//      └──── back off, Last-Event-ID: the cursor ◄───┘ broken, silent for too long, or ended
+// segue sub: follows queries and streams, and prints what is committed as it comes.
 //
 // A commit in parts is printed when its last part is here: what was collected of one that broke off is dropped, and comes again.
+#include <stdlib.h>
+
 #include "cli.h"
 #include "err.h"
 #include "json_read.h"
 #include "json_write.h"
 #include "limits.h"
-#include "sse.h"
 #include "sub_print.h"
-
-#define SILENCE_S (3 * HEARTBEAT_MS / 1000)
 
 struct wanted {
     char name[64];
@@ -26,14 +21,11 @@ struct sub {
     struct cli *cli;
     struct wanted wanted[SUBSCRIPTIONS_MAX];
     size_t count;
-    struct buf path;
-    struct sse sse;
-    struct buf cursor; // of the last message that had one
+    struct segue_subscription subscriptions[SUBSCRIPTIONS_MAX];
+    struct segue_param params[CLI_LIST_MAX];
     struct buf out;
     struct sub_printer printer;
-    struct backoff backoff;
-    bool done;
-    int status;
+    int status; // why a message was the last one
 };
 
 // ---- what is asked for -----------------------------------------------------------------------------------------
@@ -89,8 +81,8 @@ static int add_all(struct sub *s)
     return status;
 }
 
-// [NAME.]N=VALUE as p.NAME.N=VALUE
-static int put_param(struct sub *s, const char *arg)
+// [NAME.]N=VALUE
+static int read_param(struct sub *s, const char *arg, struct segue_param *out)
 {
     const char *equals = strchr(arg, '='), *dot = strchr(arg, '.');
     if (dot != NULL && equals != NULL && dot > equals) dot = NULL;
@@ -98,35 +90,26 @@ static int put_param(struct sub *s, const char *arg)
     struct span name = dot == NULL ? SPAN_STR(s->wanted[0].name) : SPAN(arg, (size_t)(dot - arg));
     struct wanted *w = find_wanted(s, name);
     bool is_number = equals != NULL && number < equals && strspn(number, "0123456789") == (size_t)(equals - number);
-    if (!is_number) return cli_usage("--param is [NAME.]N=VALUE, not %s", arg);
+    if (!is_number || equals - number > 9) return cli_usage("--param is [NAME.]N=VALUE, not %s", arg);
     if (w == NULL || w->is_stream) return cli_usage("--param %s: there is no such query", arg);
-    buf_printf(&s->path, "&p.%s.%.*s=", w->name, (int)(equals - number), number);
-    cli_put_encoded(&s->path, SPAN_STR(equals + 1), false);
+    *out = (struct segue_param){.query = w->name, .number = (unsigned)strtoul(number, NULL, 10), .value = equals + 1};
     return CLI_DONE;
 }
 
-static int make_path(struct sub *s)
+static int read_params(struct sub *s)
 {
-    const struct cli_options *o = s->cli->options;
-    buf_put_str(&s->path, "subscribe");
-    for (size_t i = 0; i < s->count; i++) {
-        const struct wanted *w = &s->wanted[i];
-        buf_printf(&s->path, "%c%s.%s=", i == 0 ? '?' : '&', w->is_stream ? "stream" : "query", w->name);
-        cli_put_encoded(&s->path, SPAN_STR(w->what), true);
-    }
+    const struct cli_list *params = &s->cli->options->params;
     int status = CLI_DONE;
-    for (size_t i = 0; i < o->params.count && status == CLI_DONE; i++)
-        status = put_param(s, o->params.items[i]);
-    buf_put_u8(&s->path, 0);
-    if (status == CLI_DONE && s->path.err != 0) status = cli_usage("the subscriptions are longer than %u bytes together", HTTP_TARGET_MAX);
+    for (size_t i = 0; i < params->count && status == CLI_DONE; i++)
+        status = read_param(s, params->items[i], &s->params[i]);
     return status;
 }
 
 // ---- messages --------------------------------------------------------------------------------------------------
 
+// No message after this one is wanted.
 static int stop(struct sub *s, int status)
 {
-    s->done = true;
     s->status = status;
     return ERR_CANCELED;
 }
@@ -190,18 +173,6 @@ static int take_commit(struct sub *s, const struct jr *m)
     return err;
 }
 
-static int take_error(struct sub *s, const struct jr *m)
-{
-    char code[64];
-    struct span wire = jr_str(jr_get(m, "code")), detail = jr_str(jr_get(m, "detail"));
-    snprintf(code, sizeof code, "%.*s", (int)(wire.n < 60 ? wire.n : 60), (const char *)wire.p);
-    int err = err_from_wire(code);
-    // What another attempt may mend is left to the end of the connection.
-    if (err_status(err) == 503 || err_status(err) == 429) return 0;
-    fprintf(stderr, "segue: %s: %.*s\n", code, SPAN_FMT(detail));
-    return stop(s, CLI_REFUSED);
-}
-
 static void take_reset(struct sub *s)
 {
     for (size_t i = 0; i < s->count; i++)
@@ -212,16 +183,16 @@ static void take_reset(struct sub *s)
 }
 
 // The message as it is, on one line, with its cursor as one more member.
-static int print_line(struct sub *s, struct span data, struct span id, bool has_id)
+static int print_line(struct sub *s, struct span data, const char *cursor)
 {
     struct jw w;
     for (size_t i = 0; i < data.n; i++)
         buf_put_u8(&s->out, data.p[i] == '\n' || data.p[i] == '\r' ? ' ' : data.p[i]);
-    if (has_id && data.n > 2 && data.p[data.n - 1] == '}') {
+    if (cursor != NULL && data.n > 2 && data.p[data.n - 1] == '}') {
         buf_truncate(&s->out, s->out.n - 1);
         buf_put_str(&s->out, ",\"cursor\":");
         jw_init(&w, &s->out);
-        jw_str(&w, id);
+        jw_cstr(&w, cursor);
         buf_put_u8(&s->out, '}');
     }
     buf_put_u8(&s->out, '\n');
@@ -232,85 +203,55 @@ static int take_message(struct sub *s, const struct jr *m)
 {
     struct span type = jr_str(jr_get(m, "type"));
     if (span_is(type, "commit")) return take_commit(s, m);
-    if (span_is(type, "error")) return take_error(s, m);
     if (span_is(type, "reset")) take_reset(s);
-    return 0; // a welcome, or what a later service says to clients that know of it
+    return 0; // a welcome, an error (which libsegue acts upon), or what a later service says to clients that know of it
 }
 
-static int on_event(void *ctx, struct span data, struct span id)
+static int on_message(void *ctx, const struct segue_message *message)
 {
     struct sub *s = ctx;
     struct jr_tree *tree = NULL;
     struct problem p = PROBLEM_NONE;
-    bool has_id = !span_equal(id, buf_span(&s->cursor));
-    s->backoff = (struct backoff){0};
-    int err = s->cli->options->json ? print_line(s, data, id, has_id) : 0;
+    struct span data = SPAN(message->json, message->n);
+    int err = s->cli->options->json ? print_line(s, data, message->cursor) : 0;
     if (err == 0 && jr_parse(&tree, data, &p) != 0) {
         cli_fail(CLI_REFUSED, p.err, "a message of the service: %s", problem_text(&p));
         err = stop(s, CLI_REFUSED);
     }
     if (err == 0) err = take_message(s, jr_root(tree));
     jr_free(tree);
-    if (err != 0 || !has_id) return err;
-    buf_clear(&s->cursor);
-    buf_put_span(&s->cursor, id);
-    return s->cursor.err;
-}
-
-// ---- the connection --------------------------------------------------------------------------------------------
-
-static int on_body(void *ctx, struct span piece)
-{
-    struct sub *s = ctx;
-    s->cli->reached = true;
-    return sse_feed(&s->sse, piece, on_event, s);
-}
-
-static int connect_once(struct sub *s)
-{
-    struct buf header;
-    buf_init(&header, 20 * KIB);
-    buf_put_str(&header, "Last-Event-ID: ");
-    buf_put_span(&header, buf_span(&s->cursor));
-    const struct http_request request = {
-        .method = "GET",
-        .path = (const char *)s->path.p,
-        .headers = {"Accept: text/event-stream", s->cursor.n > 0 ? cli_string(&header) : NULL},
-        .on_body = on_body,
-        .ctx = s,
-        .silence_s = SILENCE_S,
-    };
-    sse_restart(&s->sse);
-    buf_clear(&s->out);
-    int err = http_send(s->cli->http, &request);
-    buf_free(&header);
     return err;
 }
 
-// After an attempt that is over: CLI_DONE to make another one, after a while.
-static int after_break(struct sub *s, int err)
+static void on_break(void *ctx, const char *why)
 {
-    struct cli *c = s->cli;
-    int status = http_status(c->http);
-    if (http_connected(c->http)) c->reached = true;
-    if (err != 0 && err != ERR_UNREACHABLE) return cli_fail(CLI_REFUSED, err, "%s", err_text(err));
-    bool refused = err == 0 && (status < 200 || status > 299);
-    if (refused && !cli_again(c)) return cli_refused(c, s->count == 1 && !s->wanted[0].is_stream ? SPAN_STR(s->wanted[0].what) : SPAN_NONE);
-    if (s->backoff.began_us == 0 && c->reached && !c->options->json)
-        cli_fail(0, ERR_UNREACHABLE, "the connection is gone (%s); trying to go on",
-                 err != 0 ? http_error(c->http) : "ended by the service");
-    if (cli_backoff(c, &s->backoff, true)) return CLI_DONE;
-    return refused ? cli_refused(c, SPAN_NONE) : cli_unreachable(c);
+    struct sub *s = ctx;
+    buf_clear(&s->out);
+    if (!s->cli->options->json) cli_fail(0, ERR_UNREACHABLE, "the connection is gone (%s); trying to go on", why);
 }
+
+// ---- the command -----------------------------------------------------------------------------------------------
 
 static int run(struct sub *s)
 {
-    for (;;) {
-        int err = connect_once(s);
-        if (s->done) break;
-        int status = after_break(s, err);
-        if (status != CLI_DONE) return status;
-    }
+    struct cli *c = s->cli;
+    for (size_t i = 0; i < s->count; i++)
+        s->subscriptions[i] =
+            (struct segue_subscription){.name = s->wanted[i].name, .what = s->wanted[i].what, .is_stream = s->wanted[i].is_stream};
+    const struct segue_subscribe_options what = {
+        .subscriptions = s->subscriptions,
+        .count = s->count,
+        .params = s->params,
+        .param_count = c->options->params.count,
+        .cursor = c->options->cursor,
+        .on_message = on_message,
+        .on_break = on_break,
+        .ctx = s,
+    };
+    int result = segue_subscribe(c->segue, &what);
+    // A place in an error is one in the query, where there is just one.
+    if (result != SEGUE_CANCELED)
+        return cli_ended(c, result, s->count == 1 && !s->wanted[0].is_stream ? SPAN_STR(s->wanted[0].what) : SPAN_NONE);
     sub_print_break(&s->printer);
     if (s->status == CLI_DONE && flush(s) != 0) return CLI_REFUSED;
     return s->status;
@@ -320,19 +261,12 @@ int cmd_sub(struct cli *c)
 {
     static struct sub s;
     s.cli = c;
-    buf_init(&s.path, HTTP_TARGET_MAX);
-    buf_init(&s.cursor, 16 * KIB);
     buf_init(&s.out, 128 * MIB);
-    sse_init(&s.sse);
     int status = add_all(&s);
     sub_printer_init(&s.printer, &s.out, s.count == 1 && s.wanted[0].is_stream);
-    if (c->options->cursor != NULL) buf_put_str(&s.cursor, c->options->cursor);
-    if (status == CLI_DONE) status = make_path(&s);
+    if (status == CLI_DONE) status = read_params(&s);
     if (status == CLI_DONE) status = run(&s);
     sub_printer_free(&s.printer);
-    sse_free(&s.sse);
     buf_free(&s.out);
-    buf_free(&s.cursor);
-    buf_free(&s.path);
     return status;
 }

@@ -1,6 +1,7 @@
 // segue: the command line client. Reads the options, finds the command, runs it.
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "err.h"
 #include "limits.h"
@@ -16,21 +17,30 @@ static int print_help(const struct cli_command *command)
     return written ? CLI_DONE : CLI_REFUSED;
 }
 
+// 0 of --retry is "never again", and of libsegue its own judgement.
+static double retry_seconds(const struct cli_options *o)
+{
+    double seconds = o->retry != NULL ? strtod(o->retry, NULL) : 0;
+    return o->retry != NULL && seconds <= 0 ? -1 : seconds;
+}
+
 int main(int argc, char **argv)
 {
     struct cli_options options;
     const struct cli_command *command = NULL;
     int status = cli_options_read(&options, &command, argc, argv);
     if (status != CLI_DONE) return status;
-    if (options.version) return cli_write(SPAN_LIT("segue " CLI_VERSION "\n")) ? CLI_DONE : CLI_REFUSED;
+    if (options.version) return cli_write(SPAN_LIT("segue " SEGUE_VERSION "\n")) ? CLI_DONE : CLI_REFUSED;
     if (options.help) return print_help(command);
     if (command == NULL) return cli_usage("a command is missing; `segue help` lists them");
 
     // Output that nobody reads any more is an error to tell, not a silent end.
     signal(SIGPIPE, SIG_IGN);
-    struct cli c = {.options = &options, .http = http_new(options.url, options.app, options.key)};
-    if (c.http == NULL) return cli_fail(CLI_USAGE, ERR_NOMEM, "%s", err_text(ERR_NOMEM));
+    const struct segue_options wanted = {
+        .url = options.url, .app = options.app, .key = options.key, .retry_s = retry_seconds(&options), .stop = &cli_interrupted};
+    struct cli c = {.options = &options, .segue = segue_new(&wanted)};
+    if (c.segue == NULL) return cli_fail(CLI_USAGE, ERR_NOMEM, "%s", err_text(ERR_NOMEM));
     status = command->run(&c);
-    http_free(c.http);
+    segue_free(c.segue);
     return status;
 }

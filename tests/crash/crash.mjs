@@ -1,5 +1,5 @@
 // kill -9 at any moment, and look: every acknowledged batch is there, once and whole; nothing else is; subscribers that come back
-// have seen each commit and each byte exactly once.
+// have seen each commit and each byte exactly once; an upload is never behind the offset that was told; every LLM job has an end.
 //
 //   RUNS=200 SEED=7 node tests/crash/crash.mjs
 //
@@ -8,22 +8,32 @@
 import assert from 'node:assert/strict'
 import { performance } from 'node:perf_hooks'
 import { App, create } from '../e2e/lib/http.mjs'
+import { Provider } from '../e2e/lib/provider.mjs'
 import { Service, sleep } from '../e2e/lib/service.mjs'
 import { Subscriber } from '../e2e/lib/sse.mjs'
+import { JobClient, verifyAskedOnce } from './jobs.mjs'
+import { LOG, SocketWriter } from './sockets.mjs'
+import { TusClient } from './uploads.mjs'
 import { Appender, Random, schema, Uploader, Writer } from './workload.mjs'
 
 const RUNS = Number(process.env.RUNS || 200)
 const SEED = Number(process.env.SEED || (Date.now() & 0x7fffffff))
 const KILLS_PER_FOLDER = 20
 
-const counts = { kills: 0, inFlight: 0, early: 0, retries: 0, settledBefore: 0, resumed: 0, midway: 0, batches: 0, rejections: 0, blobs: 0, resets: 0 }
+const counts = { kills: 0, inFlight: 0, early: 0, retries: 0, settledBefore: 0, resumed: 0, midway: 0, batches: 0, rejections: 0, blobs: 0, resets: 0,
+    appends: 0, appendsUnanswered: 0, socketsResumed: 0, socketsCut: 0,
+    uploads: 0, uploadBytes: 0, uploadsResumed: 0, uploadsKept: 0, patchesBroken: 0,
+    jobs: 0, jobsUnanswered: 0, jobsAsked: 0, jobBytes: 0, jobEnds: {} }
 
 // One data folder with its clients, from its first start to its last kill.
 class World {
-    constructor(random) {
+    constructor(random, provider) {
         this.random = random
+        this.provider = provider
         this.counts = counts
-        this.s = new Service({ args: ['--seal-quiet-ms', '100', '--journal-segment-bytes', '1048576', '--log-level', 'warn'] })
+        const args = ['--seal-quiet-ms', '100', '--journal-segment-bytes', '1048576', '--log-level', 'warn']
+        args.push('--llm-provider', `stand-in ${provider.url}/v1 MADE_UP_KEY`)
+        this.s = new Service({ args, env: { MADE_UP_KEY: 'made-up-key' } })
         this.app = new App(this.s)
         this.running = false
     }
@@ -31,11 +41,15 @@ class World {
     async begin() {
         await this.s.start()
         await this.app.schema(schema)
-        await this.app.batch([create('all', 'text/plain'), create('plain', 'text/plain')])
-        this.writers = ['a', 'b', 'c', 'd'].map((name) => new Writer(this, name))
+        await this.app.batch([create('all', 'text/plain'), create('plain', 'text/plain'), create(LOG, 'text/plain')])
+        this.sockets = ['v', 'w'].map((name) => new SocketWriter(this, name))
+        for (const socket of this.sockets) await socket.findOut()
+        this.writers = [...['a', 'b', 'c', 'd'].map((name) => new Writer(this, name)), ...this.sockets]
         this.appender = new Appender(this, 'p')
         this.uploader = new Uploader(this, 'u')
-        this.clients = [...this.writers, this.appender, this.uploader]
+        this.tus = ['t', 's'].map((name) => new TusClient(this, name))
+        this.asker = new JobClient(this, 'j')
+        this.clients = [...this.writers, this.appender, this.uploader, ...this.tus, this.asker]
         this.subscribers = [
             { queries: { items: 'select * from items', tallies: 'select owner, batches from tallies' }, streams: { all: 'all' } },
             { queries: { top: 'select nonce, n from items order by nonce desc, n limit 7', mine: ['select * from items where owner = $1', 'b'] }, streams: { plain: 'plain' } },
@@ -48,6 +62,7 @@ class World {
     async workUntilKilled(ms) {
         this.running = true
         const work = this.clients.map((c) => c.run())
+        for (const w of work) w.catch(() => {}) // it is told below, with its run
         const cuts = setInterval(() => this.cutSomebody(), 40)
         await sleep(ms)
         clearInterval(cuts)
@@ -70,7 +85,8 @@ class World {
     }
 
     checkSubscribers() {
-        for (const sub of this.subscribers) {
+        for (const socket of this.sockets) socket.drain()
+        for (const sub of [...this.subscribers, ...this.sockets]) {
             if (sub.failure) throw sub.failure
             assert.ok(sub.fold.resets.every((r) => r === 'too_old'), `resets: ${sub.fold.resets}`)
         }
@@ -90,8 +106,7 @@ class World {
 
     async verify() {
         for (const writer of this.writers) {
-            const last = writer.batches.at(-1)
-            if (last && !last.fate) while (!last.fate) assert.ok(await writer.step(), 'the service is there')
+            await writer.findOut()
             await writer.askAgain()
         }
         await Promise.all(this.subscribers.map(async (sub) => {
@@ -102,6 +117,7 @@ class World {
         await this.verifyRows()
         await this.verifyStreams()
         await this.verifyBlobs()
+        for (const client of [...this.tus, this.asker]) await client.verify()
         await this.verifyFolds()
     }
 
@@ -131,6 +147,7 @@ class World {
     async verifyStreams() {
         const all = (await this.app.readStream('all')).bytes.toString()
         assert.equal(all, this.accepted().map((b) => `${b.nonce};`).join(''), 'the common stream has each accepted batch once, in the order of their seqs')
+        SocketWriter.verifyLog((await this.app.readStream(LOG)).bytes.toString(), this.sockets)
         const plain = (await this.app.readStream('plain')).bytes.toString()
         const records = plain.match(/<[^>]*>/g) || []
         assert.equal(records.join(''), plain, 'records are whole')
@@ -157,7 +174,7 @@ class World {
 
     // What subscribers made of their messages is what a fresh question gives.
     async verifyFolds() {
-        for (const sub of this.subscribers) {
+        for (const sub of [...this.subscribers, ...this.sockets]) {
             await sub.untilLive()
             for (const [name, spec] of Object.entries(sub.what.queries || {})) {
                 const [sql, ...params] = [].concat(spec)
@@ -177,11 +194,18 @@ class World {
 
     async end() {
         for (const sub of this.subscribers || []) sub.cut()
+        for (const socket of this.sockets || []) socket.peer.cut()
         for (const w of this.writers || []) {
             counts.batches += w.batches.filter((b) => b.fate).length
             counts.rejections += w.batches.filter((b) => b.fate && !b.fate.accepted).length
         }
         counts.blobs += this.uploader?.blobs.filter((b) => b.stored).length || 0
+        for (const client of this.tus || []) {
+            client.follower?.cut()
+            counts.uploads += client.finished.length
+            counts.uploadBytes += client.finished.reduce((n, u) => n + u.bytes.length, 0)
+        }
+        for (const job of this.asker?.jobs || []) if (job.follower.req) job.follower.cut()
         counts.resets += (this.subscribers || []).reduce((n, sub) => n + sub.fold.resets.length, 0)
         for (const c of this.clients || []) c.agent.destroy()
         await this.s.end()
@@ -197,6 +221,7 @@ function sameRows(view, fresh) {
 
 async function main() {
     const random = new Random(SEED)
+    const provider = await new Provider().start()
     const began = performance.now()
     let passed = 0
     let failed = 0
@@ -205,7 +230,7 @@ async function main() {
     for (let run = 0; run < RUNS; run++) {
         try {
             if (!world) {
-                world = new World(random)
+                world = new World(random, provider)
                 await world.begin()
             }
             await world.workUntilKilled(20 + random.below(random.chance(20) ? 600 : 200))
@@ -223,6 +248,8 @@ async function main() {
         if (failed >= 3) break
         if (process.stdout.isTTY) process.stdout.write(`\r${run + 1}`)
     }
+    counts.jobsAsked = verifyAskedOnce(provider)
+    await provider.end()
     report(performance.now() - began)
     console.log(`${passed} passed, ${failed} failed`)
     process.exitCode = failed > 0 ? 1 : 0
@@ -233,6 +260,13 @@ function report(ms) {
     console.log(`${counts.kills} kills in ${(ms / 1000).toFixed(0)} s, ${share} % of them with batches in flight; ${counts.early} more during recovery`)
     console.log(`${counts.batches} batches settled, ${counts.rejections} of them rejected; ${counts.blobs} blobs stored`)
     console.log(`${counts.retries} batches sent again after a lost reply, ${counts.settledBefore} of them had been settled before the kill`)
+    console.log(`WebSocket: ${counts.appends} numbered appends acknowledged, ${counts.appendsUnanswered} more had become durable;` +
+        ` ${counts.socketsResumed} connections resumed, ${counts.socketsCut} of them over a cut`)
+    console.log(`uploads: ${counts.uploads} done, ${(counts.uploadBytes / 1e6).toFixed(0)} MB; ${counts.uploadsResumed} went on behind a kill;` +
+        ` ${counts.patchesBroken} bodies broken, ${counts.uploadsKept} times more was kept than had been acknowledged`)
+    const ends = Object.entries(counts.jobEnds).map(([state, n]) => `${n} ${state}`).join(', ')
+    console.log(`LLM: ${counts.jobs} jobs, ${counts.jobsUnanswered} without an answer before the kill, ${counts.jobsAsked} asked of the provider,` +
+        ` each once; ${ends}; ${(counts.jobBytes / 1e6).toFixed(1)} MB of text`)
     console.log(`${counts.resumed} subscriptions resumed by cursor over a kill, ${counts.midway} over a cut; ${counts.resets} resets`)
     assert.ok(share >= 80 || counts.kills < 20, 'most kills hit batches in flight')
 }

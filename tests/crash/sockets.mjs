@@ -13,6 +13,7 @@ export class SocketWriter extends Writer {
     constructor(world, name) {
         super(world, name)
         this.records = []
+        this.appended = 0
         this.connection = 0
         const queries = { mine: ['select * from items where owner = $1', name], top: 'select nonce, n from items order by nonce desc, n limit 5' }
         this.what = { queries, streams: { log: LOG, own: `rows/tallies/${this.tally}/body` } }
@@ -22,13 +23,16 @@ export class SocketWriter extends Writer {
 
     get unsettled() { return this.batches.filter((b) => !b.fate) }
     get fold() { return this.peer.fold }
+    until(what, fn) { return this.peer.until(what, fn) }
+    untilLive() { return this.peer.untilLive() }
     get isOver() { return !this.peer.ws || this.peer.ws.ended }
 
     // With its cursor, if it has one. What has no fate is sent again under its name: its fate may have been on its way.
-    async connect() {
+    async connect(open) {
         this.peer.cut()
-        if (this.fold.cursor) this.world.counts.socketsResumed++
-        await this.peer.reopen()
+        const resumed = this.fold.cursor !== undefined
+        await open()
+        if (resumed) this.world.counts.socketsResumed++
         this.connection++
         this.sent = [] // appends of this connection, by their number from 1
         this.upto = 0
@@ -43,7 +47,7 @@ export class SocketWriter extends Writer {
     send(batch) { this.peer.send({ type: 'batch', id: batch.counter, ...JSON.parse(batch.body) }) }
 
     sendAppend() {
-        const text = `<${this.name}.${this.records.length}${'='.repeat(this.random.below(this.random.chance(5) ? 9000 : 200))}>`
+        const text = `<${this.name}.${this.appended++}${'='.repeat(this.random.below(this.random.chance(5) ? 9000 : 200))}>`
         const how = this.random.below(20)
         const record = { text, connection: this.connection, acknowledged: false, refused: how === 0 ? 'stream_not_found' : how === 1 ? 'bad_batch' : undefined }
         this.sent.push(record)
@@ -58,7 +62,8 @@ export class SocketWriter extends Writer {
         if (this.isOver) return false
         if (this.random.below(150) === 0) { // the connection goes while the service lives
             this.world.counts.socketsCut++
-            await this.connect()
+            await this.connect(() => this.peer.open()).catch(() => {})
+            if (this.isOver) return false
         }
         while (this.unsettled.length < 1 + this.random.below(WINDOW)) this.send(this.make())
         while (this.sent.length - this.upto < 1 + this.random.below(WINDOW)) this.sendAppend()
@@ -108,7 +113,7 @@ export class SocketWriter extends Writer {
 
     // Every batch has its fate, and the follower is live again.
     async findOut() {
-        await this.connect()
+        await this.connect(() => this.peer.reopen())
         while (this.unsettled.length > 0) assert.ok(await this.take(), 'the service is there')
     }
 

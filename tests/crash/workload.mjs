@@ -6,7 +6,9 @@ import { append, close, create, insert, update } from '../e2e/lib/http.mjs'
 
 export const schema = `
 create table items (nonce text not null, n integer, owner text);
-create table tallies (owner text not null, batches integer, body stream);`
+create table tallies (owner text not null, batches integer, body stream);
+create table replies (body stream, status text, usage jsonb);
+create table files (name text, file blob);`
 
 // xorshift: the same seed gives the same decisions (what the machine makes of them differs).
 export class Random {
@@ -48,7 +50,7 @@ export function exchange(s, agent, method, path, body, headers = {}) {
     })
 }
 
-class Client {
+export class Client {
     constructor(world, name) {
         this.world = world
         this.name = name
@@ -116,6 +118,12 @@ export class Writer extends Client {
         if (batch.spoiled) assert.equal(fate.fate, 'rejected', `${batch.nonce}: ${reply.text}`)
         else assert.equal(fate.fate, 'accepted', `${batch.nonce}: ${reply.text}`)
         batch.fate = { accepted: !batch.spoiled, seq: fate.seq, code: fate.code }
+    }
+
+    // What became of the batch that the kill met.
+    async findOut() {
+        const last = this.batches.at(-1)
+        while (last && !last.fate) assert.ok(await this.step(), 'the service is there')
     }
 
     // Sends settled batches again: each must be told the fate that it has.

@@ -109,7 +109,11 @@ static void big_begin(struct request *r)
     struct span n;
     buf_init(&scratch, 100);
     size_t *left = r->data = malloc(sizeof *left);
-    *left = request_param(r, "n", &scratch, &n) == 1 ? strtoull((const char *)n.p, NULL, 10) : 0;
+    *left = 0;
+    if (request_param(r, "n", &scratch, &n) == 1) {
+        for (size_t i = 0; i < n.n; i++) // no terminator behind a span
+            *left = 10 * *left + (n.p[i] - '0');
+    }
     buf_free(&scratch);
     reply_start(r, 200);
     reply_stream(r, "text/plain", request_header(r, "x-length", &n) ? (int64_t)*left : -1);

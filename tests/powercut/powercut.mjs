@@ -8,6 +8,7 @@ import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { App, append, close, create, insert, remove, request, update } from '../e2e/lib/http.mjs'
+import { Provider, jobOf, post } from '../e2e/lib/provider.mjs'
 import { Service, preload, root, sleep } from '../e2e/lib/service.mjs'
 import { subscribe } from '../e2e/lib/sse.mjs'
 
@@ -56,7 +57,8 @@ async function writer(app, over) {
             await send([remove('messages', row)], false)
             rows.splice(rows.indexOf(row), 1)
         } else if (pick === 16) {
-            await send([insert('messages', { chat: randomUUID() })]) // refers to nothing: rejected
+            if (random(3) === 0) await ask(app)
+            else await send([insert('messages', { chat: randomUUID() })]) // refers to nothing: rejected
         } else if (pick === 17) {
             const name = `free/${replica}/${i}`
             await send([create(name, 'text/plain'), append(name, text(random(2000))), close(name)])
@@ -87,9 +89,15 @@ async function upload(app, content) {
     }
 }
 
+// A reply that comes token by token, in batches of the service's own; some are never at their end.
+async function ask(app) {
+    const reply = await post(app, jobOf(['happy', 'paced', 'unicode', 'slow', 'too-many'][random(5)], { status: 'note', usage: undefined }))
+    if (![202, 429].includes(reply.status)) throw new Error(`${reply.status} ${reply.text}`)
+}
+
 async function record(data, log, first) {
-    const s = new Service({ data, args: ['--journal-segment-bytes', '262144', '--seal-quiet-ms', '150', '--log-level', 'error'] })
-    await s.start({ LD_PRELOAD: preload(DISK), SEGUE_DISK_RECORD: log, SEGUE_DISK_ROOT: data, ...(process.env.BUG ? { SEGUE_BUG: process.env.BUG } : {}) })
+    const s = new Service({ data, args: ['--journal-segment-bytes', '262144', '--seal-quiet-ms', '150', '--log-level', 'error', '--llm-provider', `stand-in ${provider.url}/v1 MADE_UP_KEY`] })
+    await s.start({ LD_PRELOAD: preload(DISK), SEGUE_DISK_RECORD: log, SEGUE_DISK_ROOT: data, MADE_UP_KEY: 'made-up-key', ...(process.env.BUG ? { SEGUE_BUG: process.env.BUG } : {}) })
     const app = new App(s)
     if (first) await app.schema(SCHEMA)
     const cleanups = []
@@ -115,6 +123,7 @@ function check(logs, points, seed) {
     return { passed: counts ? Number(counts[1]) : 0, failed: counts ? Number(counts[2]) : points, lost: lost ? lost.slice(1).map(Number) : [0, 0, 0] }
 }
 
+const provider = await new Provider().start()
 const scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'segue-powercut-'))
 const total = { passed: 0, failed: 0, lost: [0, 0, 0] }
 console.log(`power cuts: ${POINTS} points, seed ${state}${process.env.BUG ? `, planted bug ${process.env.BUG}` : ''}`)
@@ -143,6 +152,7 @@ try {
     }
     console.log(`${total.passed} passed, ${total.failed} failed`)
 } finally {
+    await provider.end()
     fs.rmSync(scratch, { recursive: true, force: true })
 }
-process.exit(total.failed === 0 ? 0 : 1)
+process.exitCode = total.failed === 0 ? 0 : 1

@@ -18,11 +18,15 @@ export const SEGUE = path.resolve(process.env.SEGUE || path.join(root, 'build/se
 // Generous: a loaded machine with a sanitizer is slow, and a wait that is met costs nothing.
 export const PATIENCE_MS = Number(process.env.PATIENCE_MS || 60000)
 
+const sanitizer = fs.existsSync(SEGUED) ? /=> (\S*\/lib([at])san\S*)/.exec(execFileSync('ldd', [SEGUED], { encoding: 'utf8' })) : null
+
+// A sanitizer keeps its own books about every byte: bounds on memory are that much wider.
+export const memoryFactor = sanitizer ? 5 : 1
+
 // What LD_PRELOAD has to say so that `library` stands between segued and libc. A sanitizer's runtime insists on being first, and
 // then calls on to the next: to the library.
 export function preload(library) {
-    const runtime = /=> (\S*\/lib[at]san\S*)/.exec(execFileSync('ldd', [SEGUED], { encoding: 'utf8' }))
-    return runtime ? `${runtime[1]}:${library}` : library
+    return sanitizer ? `${sanitizer[1]}:${library}` : library
 }
 
 export function tempFolder(t) {

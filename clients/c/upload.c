@@ -15,34 +15,25 @@
 #include <unistd.h>
 
 #include "base64.h"
+#include "client.h"
 #include "err.h"
 #include "file.h"
 #include "limits.h"
 #include "uuid.h"
 
 #define TUS "Tus-Resumable: 1.0.0"
-#define SHOW_US 200000 // between two looks of the progress
-#define LINE_MAX_CLI 4096
+#define STATE_PATH_MAX 4096
 
 struct upload {
-    struct cli *cli;
+    struct segue *client;
+    const struct segue_put_options *what;
     struct source *source;
     const char *hex;
     int state_fd; // -1: none
-    char state_path[LINE_MAX_CLI];
+    char state_path[STATE_PATH_MAX];
     char id[UUID_TEXT + 1]; // empty: none yet
     uint64_t offset;        // that the service has
-    bool shown;             // on a terminal
-    uint64_t began_us, began_at, shown_us;
 };
-
-int source_read(void *ctx, uint64_t offset, uint8_t *p, size_t n, size_t *got)
-{
-    const struct source *s = ctx;
-    if (n > s->size - offset) n = (size_t)(s->size - offset);
-    *got = n;
-    return n == 0 ? 0 : file_read(s->fd, p, n, offset);
-}
 
 // ---- the state file ------------------------------------------------------------------------------------------------
 
@@ -50,11 +41,11 @@ int source_read(void *ctx, uint64_t offset, uint8_t *p, size_t n, size_t *got)
 static int state_path(struct upload *u)
 {
     const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
-    char folder[LINE_MAX_CLI - 80], name[32];
+    char folder[STATE_PATH_MAX - 80], name[32];
     struct digest *d = digest_new();
     if (d == NULL) return ERR_NOMEM;
-    digest_update(d, SPAN(u->cli->options->url, strlen(u->cli->options->url) + 1));
-    digest_update(d, SPAN(u->cli->options->app, strlen(u->cli->options->app) + 1));
+    digest_update(d, buf_span(&u->client->url));
+    digest_update(d, buf_span(&u->client->app));
     digest_update(d, SPAN(u->hex, SHA256_HEX));
     struct sha256 key = digest_final(d);
     digest_free(d);
@@ -97,39 +88,16 @@ static void state_close(struct upload *u, bool done)
     file_close(u->state_fd);
 }
 
-// ---- the progress, for a person ------------------------------------------------------------------------------------
-
-static void show(struct upload *u, uint64_t at, bool last)
-{
-    char line[80];
-    uint64_t now = clock_mono_us();
-    if (!u->shown || (!last && now - u->shown_us < SHOW_US)) return;
-    u->shown_us = now;
-    double seconds = (double)(now - u->began_us) / 1e6, rate = seconds > 0.2 ? (double)(at - u->began_at) / seconds / MIB : 0;
-    int filled = u->source->size > 0 ? (int)(30 * at / u->source->size) : 30;
-    int n = snprintf(line, sizeof line, "\r[%.*s%.*s] %3d %% %8.1f MiB/s%s", filled, "##############################", 30 - filled,
-                     "                              ", filled * 100 / 30, rate, last ? "\n" : "");
-    if (n > 0 && write(STDERR_FILENO, line, (size_t)n) < 0) u->shown = false;
-}
-
 // ---- requests --------------------------------------------------------------------------------------------------
 
-// Sends what may be repeated until there is an answer that is one, whatever it says.
-static int ask(struct cli *c, const struct http_request *request)
+static void tell_progress(const struct upload *u, uint64_t done)
 {
-    struct backoff backoff = {0};
-    for (;;) {
-        int err = http_send(c->http, request);
-        if (http_connected(c->http)) c->reached = true;
-        if (err == 0 && !cli_again(c)) return CLI_DONE;
-        if (err != 0 && err != ERR_UNREACHABLE) return cli_fail(CLI_REFUSED, err, "%s", err_text(err));
-        if (!cli_backoff(c, &backoff, false)) return err != 0 ? cli_unreachable(c) : cli_refused(c, SPAN_NONE);
-    }
+    if (u->what->progress != NULL) u->what->progress(u->what->ctx, done, u->source->size);
 }
 
-static bool header_number(const struct cli *c, const char *name, uint64_t *out)
+static bool header_number(const struct segue *s, const char *name, uint64_t *out)
 {
-    struct span value = http_header(c->http, name);
+    struct span value = http_header(s->http, name);
     uint64_t v = 0;
     if (value.n == 0 || value.n > 18) return false;
     for (size_t i = 0; i < value.n; i++) {
@@ -140,16 +108,16 @@ static bool header_number(const struct cli *c, const char *name, uint64_t *out)
     return true;
 }
 
-static int not_tus(void)
+static int not_tus(struct upload *u)
 {
-    return cli_fail(CLI_REFUSED, ERR_INTERNAL, "the service's answer is not one of the tus protocol");
+    return client_fail(u->client, SEGUE_REFUSED, ERR_INTERNAL, "the service's answer is not one of the tus protocol");
 }
 
 static int create(struct upload *u)
 {
     char length[64];
     struct buf metadata;
-    const char *type = u->cli->options->type;
+    const char *type = u->what->type;
     snprintf(length, sizeof length, "Upload-Length: %llu", (unsigned long long)u->source->size);
     buf_init(&metadata, UPLOAD_METADATA_MAX + KIB);
     buf_put_str(&metadata, "Upload-Metadata: filename ");
@@ -159,17 +127,18 @@ static int create(struct upload *u)
         buf_put_str(&metadata, ",filetype ");
         base64_encode(&metadata, SPAN_STR(type));
     }
-    const struct http_request request = {.method = "POST", .path = "uploads", .headers = {TUS, length, cli_string(&metadata)}, .has_body = true};
-    int status = cli_call(u->cli, &request, SPAN_NONE);
+    const struct http_request request = {
+        .method = "POST", .path = "uploads", .headers = {TUS, length, client_string(&metadata)}, .has_body = true};
+    int result = client_call(u->client, &request);
     buf_free(&metadata);
-    if (status != CLI_DONE) return status;
-    struct span location = http_header(u->cli->http, "Location");
+    if (result != SEGUE_OK) return result;
+    struct span location = http_header(u->client->http, "Location");
     struct uuid id;
-    if (location.n < UUID_TEXT || uuid_parse(&id, SPAN(location.p + location.n - UUID_TEXT, UUID_TEXT)) != 0) return not_tus();
+    if (location.n < UUID_TEXT || uuid_parse(&id, SPAN(location.p + location.n - UUID_TEXT, UUID_TEXT)) != 0) return not_tus(u);
     uuid_format(id, u->id);
     u->offset = 0;
     state_write(u);
-    return CLI_DONE;
+    return SEGUE_OK;
 }
 
 static void upload_path(const struct upload *u, char path[64])
@@ -185,20 +154,20 @@ static int locate(struct upload *u)
     if (u->id[0] == 0) return create(u);
     upload_path(u, path);
     const struct http_request request = {.method = "HEAD", .path = path, .headers = {TUS}};
-    int status = ask(u->cli, &request);
-    if (status != CLI_DONE) return status;
-    int answer = http_status(u->cli->http);
+    int result = client_ask(u->client, &request);
+    if (result != SEGUE_OK) return result;
+    int answer = http_status(u->client->http);
     if (answer == 404 || answer == 410) return create(u);
-    if (answer != 200) return cli_refused(u->cli, SPAN_NONE);
-    if (!header_number(u->cli, "Upload-Offset", &u->offset) || !header_number(u->cli, "Upload-Length", &length)) return not_tus();
-    return length == u->source->size && u->offset <= length ? CLI_DONE : create(u);
+    if (answer != 200) return client_refused(u->client);
+    if (!header_number(u->client, "Upload-Offset", &u->offset) || !header_number(u->client, "Upload-Length", &length)) return not_tus(u);
+    return length == u->source->size && u->offset <= length ? SEGUE_OK : create(u);
 }
 
 static int read_rest(void *ctx, uint64_t offset, uint8_t *p, size_t n, size_t *got)
 {
     struct upload *u = ctx;
     int err = source_read(u->source, u->offset + offset, p, n, got);
-    if (err == 0) show(u, u->offset + offset + *got, false);
+    if (err == 0) tell_progress(u, u->offset + offset + *got);
     return err;
 }
 
@@ -214,25 +183,26 @@ static int send_rest(struct upload *u)
         .read = read_rest,
         .read_size = u->source->size - u->offset,
         .ctx = u,
+        .stop = u->client->stop,
     };
-    return http_send(u->cli->http, &request);
+    return client_send(u->client, &request);
 }
 
 // The service has all of it: is it what we have?
 static int compare(struct upload *u)
 {
-    struct span blob = http_header(u->cli->http, "Segue-Blob");
-    show(u, u->source->size, true);
-    if (span_equal(blob, SPAN(u->hex, SHA256_HEX))) return CLI_DONE;
+    struct span blob = http_header(u->client->http, "Segue-Blob");
+    tell_progress(u, u->source->size);
+    if (span_equal(blob, SPAN(u->hex, SHA256_HEX))) return SEGUE_OK;
     u->id[0] = 0; // not to be gone on with
-    return cli_fail(CLI_REFUSED, ERR_DIGEST_MISMATCH, "%s: it changed while it was being uploaded", u->source->name);
+    return client_fail(u->client, SEGUE_REFUSED, ERR_DIGEST_MISMATCH, "%s: it changed while it was being uploaded", u->source->name);
 }
 
 // 409 is somebody else's hand on the upload, or an offset that moved while an answer was lost: where it is, is asked again.
 static bool worth_another(const struct upload *u, int err)
 {
-    int status = http_status(u->cli->http);
-    return err == ERR_UNREACHABLE || (err == 0 && (cli_again(u->cli) || status == 409 || status == 404 || status == 410));
+    int status = http_status(u->client->http);
+    return err == ERR_UNREACHABLE || (err == 0 && (client_again(u->client) || status == 409 || status == 404 || status == 410));
 }
 
 static int transfer(struct upload *u)
@@ -240,18 +210,20 @@ static int transfer(struct upload *u)
     struct backoff backoff = {0};
     for (;;) {
         uint64_t before = u->offset;
-        int status = locate(u);
-        if (status != CLI_DONE) return status;
+        if (client_stopped(u->client)) return client_canceled(u->client);
+        int result = locate(u);
+        if (result != SEGUE_OK) return result;
         if (u->offset > before) backoff = (struct backoff){0};
         int err = send_rest(u);
-        if (http_connected(u->cli->http)) u->cli->reached = true;
-        if (err == 0 && http_status(u->cli->http) == 204 && header_number(u->cli, "Upload-Offset", &u->offset) && u->offset == u->source->size)
+        if (err == 0 && http_status(u->client->http) == 204 && header_number(u->client, "Upload-Offset", &u->offset) &&
+            u->offset == u->source->size)
             return compare(u);
         if (!worth_another(u, err)) {
-            if (err != 0) return cli_fail(CLI_REFUSED, err, "%s: %s", u->source->name, err_text(err));
-            return http_status(u->cli->http) == 204 ? not_tus() : cli_refused(u->cli, SPAN_NONE);
+            if (err == ERR_CANCELED) return client_canceled(u->client);
+            if (err != 0) return client_fail(u->client, SEGUE_REFUSED, err, "%s: %s", u->source->name, err_text(err));
+            return http_status(u->client->http) == 204 ? not_tus(u) : client_refused(u->client);
         }
-        if (!cli_backoff(u->cli, &backoff, false)) return err != 0 ? cli_unreachable(u->cli) : cli_refused(u->cli, SPAN_NONE);
+        if (!client_backoff(u->client, &backoff, false)) return client_end(u->client, err);
     }
 }
 
@@ -261,20 +233,19 @@ static int is_stored(struct upload *u, bool *stored)
     char path[16 + SHA256_HEX];
     snprintf(path, sizeof path, "blobs/%.64s", u->hex);
     const struct http_request request = {.method = "HEAD", .path = path};
-    int status = ask(u->cli, &request);
-    if (status == CLI_DONE) *stored = http_status(u->cli->http) == 200;
-    return status;
+    int result = client_ask(u->client, &request);
+    if (result == SEGUE_OK) *stored = http_status(u->client->http) == 200;
+    return result;
 }
 
-int upload_source(struct cli *c, struct source *s, const char hex[SHA256_HEX])
+int upload_source(struct segue *s, const struct segue_put_options *what, struct source *source, const char hex[SHA256_HEX])
 {
-    struct upload u = {.cli = c, .source = s, .hex = hex, .shown = isatty(STDERR_FILENO) == 1};
+    struct upload u = {.client = s, .what = what, .source = source, .hex = hex};
     bool stored = false;
-    int status = is_stored(&u, &stored);
-    if (status != CLI_DONE || stored) return status;
+    int result = is_stored(&u, &stored);
+    if (result != SEGUE_OK || stored) return result;
     state_open(&u);
-    u.began_us = clock_mono_us();
-    status = transfer(&u);
-    state_close(&u, status == CLI_DONE);
-    return status;
+    result = transfer(&u);
+    state_close(&u, result == SEGUE_OK);
+    return result;
 }

@@ -1,6 +1,6 @@
 // Server-sent events (the WHATWG standard's text/event-stream), as they come in pieces.
-#ifndef SEGUE_CLI_SSE_H
-#define SEGUE_CLI_SSE_H
+#ifndef SEGUE_C_SSE_H
+#define SEGUE_C_SSE_H
 
 #include "buf.h"
 

@@ -230,6 +230,9 @@ int http_send(struct http *h, const struct http_request *request)
     if (h->url.err != 0) return h->url.err;
     if (h->failure != 0) return h->failure;
     if (code == CURLE_OUT_OF_MEMORY) return ERR_NOMEM;
+    uint8_t *end = buf_reserve(&h->body, 1);
+    if (end == NULL) return h->body.err;
+    *end = 0;
     if (code != CURLE_OK && h->error[0] == 0) snprintf(h->error, sizeof h->error, "%s", curl_easy_strerror(code));
     return code == CURLE_OK ? 0 : ERR_UNREACHABLE;
 }

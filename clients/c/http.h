@@ -1,6 +1,6 @@
 // HTTP requests, one at a time over one connection that is kept, never through a proxy. The only user of curl/curl.h.
-#ifndef SEGUE_CLI_HTTP_H
-#define SEGUE_CLI_HTTP_H
+#ifndef SEGUE_C_HTTP_H
+#define SEGUE_C_HTTP_H
 
 #include <signal.h>
 
@@ -38,7 +38,7 @@ int http_send(struct http *h, const struct http_request *request);
 // Of the last answer, until the next request; on_body may ask as well.
 int http_status(const struct http *h);                           // 0: none came
 struct span http_header(const struct http *h, const char *name); // empty: not there
-struct span http_body(const struct http *h);                     // what was collected
+struct span http_body(const struct http *h);                     // what was collected; a NUL behind it
 const char *http_error(const struct http *h);
 bool http_connected(const struct http *h); // a connection was made, so the request may have arrived
 

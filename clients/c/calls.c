@@ -1,0 +1,126 @@
+// Calls that are one request each: schemas, batches, queries, jobs.
+#include <stdio.h>
+
+#include "client.h"
+#include "err.h"
+#include "json_read.h"
+#include "limits.h"
+#include "uuid.h"
+
+// ---- schemas ---------------------------------------------------------------------------------------------------
+
+int segue_schema_put(struct segue *s, const char *sql, size_t n)
+{
+    client_begin(s);
+    const struct http_request request = {
+        .method = "PUT",
+        .path = "schema",
+        .headers = {"Content-Type: application/sql"},
+        .has_body = true,
+        .body = SPAN(sql, n),
+    };
+    return client_call(s, &request);
+}
+
+int segue_schema_get(struct segue *s, bool as_json)
+{
+    client_begin(s);
+    const struct http_request request = {
+        .method = "GET",
+        .path = "schema",
+        .headers = {as_json ? "Accept: application/json" : "Accept: application/sql"},
+    };
+    return client_call(s, &request);
+}
+
+// ---- batches ---------------------------------------------------------------------------------------------------
+
+// The body is sent as it is: only whether it names itself is looked at. What is wrong with it the service says better.
+static bool names_itself(struct span body)
+{
+    struct jr_tree *tree = NULL;
+    if (jr_parse(&tree, body, NULL) != 0) return false;
+    bool named = jr_get(jr_root(tree), "replica") != NULL || jr_get(jr_root(tree), "key") != NULL;
+    jr_free(tree);
+    return named;
+}
+
+int segue_batch(struct segue *s, const char *json, size_t n)
+{
+    char key[64], id[37];
+    client_begin(s);
+    segue_id(id);
+    snprintf(key, sizeof key, "Idempotency-Key: %s", id);
+    return client_post(s, "batch", SPAN(json, n), names_itself(SPAN(json, n)) ? NULL : key);
+}
+
+// A batch that did not get a fate may have used its number or not: the next one begins a new replica, which has none.
+int segue_write(struct segue *s, const char *ops, size_t n)
+{
+    struct buf body;
+    client_begin(s);
+    buf_init(&body, 2 * BATCH_BYTES_MAX);
+    buf_printf(&body, "{\"replica\":\"%.36s\",\"counter\":%llu,\"ops\":[", s->replica, (unsigned long long)++s->counter);
+    buf_put(&body, ops, n);
+    buf_put_str(&body, "]}");
+    int result =
+        body.err != 0 ? client_fail(s, SEGUE_USAGE, body.err, "%s", err_text(body.err)) : client_post(s, "batch", buf_span(&body), NULL);
+    buf_free(&body);
+    if (result != SEGUE_OK) {
+        uuid_format(uuid_new(), s->replica);
+        s->counter = 0;
+    }
+    return result;
+}
+
+// ---- queries ---------------------------------------------------------------------------------------------------
+
+// Parameters of a GET are texts that the service reads as the type that they are compared with: nobody has to guess here.
+int segue_query(struct segue *s, const struct segue_query_options *what)
+{
+    struct buf path;
+    client_begin(s);
+    buf_init(&path, HTTP_TARGET_MAX);
+    buf_put_str(&path, "query?sql=");
+    client_put_encoded(&path, SPAN_STR(what->sql), false);
+    for (size_t i = 0; i < what->param_count; i++) {
+        buf_printf(&path, "&p%zu=", i + 1);
+        client_put_encoded(&path, SPAN_STR(what->params[i]), false);
+    }
+    if (what->as_of != NULL) buf_printf(&path, "&as_of=%llu", (unsigned long long)*what->as_of);
+    const struct http_request request = {.method = "GET", .path = client_string(&path)};
+    int result = path.err == 0 ? client_call(s, &request)
+                               : client_fail(s, SEGUE_USAGE, ERR_USAGE,
+                                             "the query and its parameters are longer than %u bytes together, encoded", HTTP_TARGET_MAX);
+    buf_free(&path);
+    return result;
+}
+
+// ---- jobs ------------------------------------------------------------------------------------------------------
+
+int segue_job_make(struct segue *s, const char *json, size_t n)
+{
+    client_begin(s);
+    return client_post(s, "llm/jobs", SPAN(json, n), NULL);
+}
+
+static int call_job(struct segue *s, const char *method, const char *id)
+{
+    char path[64];
+    struct uuid parsed;
+    client_begin(s);
+    if (uuid_parse(&parsed, SPAN_STR(id)) != 0) return client_fail(s, SEGUE_USAGE, ERR_USAGE, "this is no id of a job");
+    snprintf(path, sizeof path, "llm/jobs/%.36s", id);
+    const struct http_request request = {.method = method, .path = path};
+    return client_call(s, &request);
+}
+
+int segue_job_get(struct segue *s, const char *id)
+{
+    return call_job(s, "GET", id);
+}
+
+int segue_job_cancel(struct segue *s, const char *id)
+{
+    return call_job(s, "DELETE", id);
+}

@@ -1,0 +1,201 @@
+// libsegue: a client of Segue in C. The only public header; `pkg-config --libs --static segue` names what to link.
+//
+// A `struct segue` speaks to one app of one service, over one connection that is kept. One thread at a time uses it; several of
+// them are independent of each other. Every call blocks until it is done, and goes on by itself over broken connections:
+//
+//   * what may have arrived and whose answer was lost is sent again under the same name, so that it is applied once
+//   * a subscription goes on after its cursor, a stream at its offset, a file at the byte where it broke off
+//
+// Strings that are given are read during the call alone. Strings that are given back live until the next call on the same
+// `struct segue`, unless it says otherwise.
+#ifndef SEGUE_SEGUE_H
+#define SEGUE_SEGUE_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define SEGUE_VERSION "0.1.0"
+
+// ---- the client ------------------------------------------------------------------------------------------------
+
+struct segue;
+
+struct segue_options {
+    const char *url; // http://host:port; NULL: http://127.0.0.1:7420
+    const char *app; // NULL: default
+    const char *key; // NULL: none is sent
+    // How many seconds to go on trying when the service cannot be reached, or asks to come again. 0: one that was never reached ends
+    // the call at once; one that was is tried for 30 seconds, by segue_subscribe and segue_stream_tail without end. Negative: never again.
+    double retry_s;
+    // Looked at while segue_subscribe, segue_stream_tail, segue_put and segue_get are under way: not 0 ends them, within
+    // seconds, with SEGUE_CANCELED. A signal handler may set it. It has to outlive the client. NULL: nothing ends them.
+    const volatile sig_atomic_t *stop;
+};
+
+// Connects to nothing yet. `options` may be NULL. NULL: no memory, or url, app and key are not fit for a request.
+struct segue *segue_new(const struct segue_options *options);
+void segue_free(struct segue *s); // NULL is fine
+
+// ---- how calls end ---------------------------------------------------------------------------------------------
+
+// What every call returns.
+enum {
+    SEGUE_OK = 0,
+    SEGUE_REFUSED = 1,     // by the service, or the machine failed
+    SEGUE_USAGE = 2,       // an argument or a file is not fit; nothing was sent
+    SEGUE_UNREACHABLE = 3, // no connection, or it broke and the time to try again is over
+    SEGUE_CANCELED = 4,    // `stop` was set, or a callback gave non-zero back
+};
+
+struct segue_error {
+    int result;         // SEGUE_*, of the last call
+    int status;         // of HTTP, where the service refused; else 0
+    const char *code;   // a wire code of service/PROTOCOL.md ("row_exists"), which programs may compare; "ok"
+    const char *detail; // a sentence for people; may hold characters that do not belong on a terminal
+    int64_t position;   // a byte of the SQL or JSON that was sent, or an operation's index; -1: none
+};
+
+// Never NULL; lives as long as the client and tells of its last call.
+const struct segue_error *segue_error(const struct segue *s);
+
+// The body of the service's last answer, usually JSON as PROTOCOL.md has it, with a NUL behind it. `n` may be NULL. Of calls that
+// say so; empty otherwise.
+const char *segue_answer(const struct segue *s, size_t *n);
+
+// A new id (UUIDv7), for rows and jobs: 36 characters and a NUL.
+void segue_id(char text[37]);
+
+// ---- rows ------------------------------------------------------------------------------------------------------
+
+// Publishes a schema (SQL). The answer: {"seq", "hash", "changed"}.
+int segue_schema_put(struct segue *s, const char *sql, size_t n);
+// The answer: the schema as SQL, or as JSON.
+int segue_schema_get(struct segue *s, bool as_json);
+
+// Sends a batch as it is, {"ops": […]}, and waits until it is durable. One that does not name itself ("replica" and "counter", or
+// "key") gets a key. The answer: {"fate", "seq", "ids"}.
+int segue_batch(struct segue *s, const char *json, size_t n);
+
+// The same with the operations alone, `{…},{…}`: what is between the brackets of "ops". Named by the client's own replica.
+int segue_write(struct segue *s, const char *ops, size_t n);
+
+struct segue_query_options {
+    const char *sql;
+    const char *const *params; // $1, $2 …: texts, read as the types that they are compared with
+    size_t param_count;
+    const uint64_t *as_of; // the state as of this commit; NULL: now
+};
+// The answer: {"rows": […], "seq"}.
+int segue_query(struct segue *s, const struct segue_query_options *what);
+
+// ---- subscriptions ---------------------------------------------------------------------------------------------
+
+struct segue_subscription {
+    const char *name; // a word; what the messages call it
+    const char *what; // a select; or a stream's path, with "@OFFSET" behind it where it does not begin at 0
+    bool is_stream;
+};
+
+// The value of $number in the query of that name.
+struct segue_param {
+    const char *query;
+    unsigned number;
+    const char *value;
+};
+
+struct segue_message {
+    const char *json; // as PROTOCOL.md has it: welcome, commit, reset, error, and what later services say. No NUL behind it
+    size_t n;
+    const char *cursor; // that begins with this message: everything up to here has come. NULL: none
+};
+
+struct segue_subscribe_options {
+    const struct segue_subscription *subscriptions;
+    size_t count;
+    const struct segue_param *params;
+    size_t param_count;
+    const char *cursor; // go on after it; NULL: with a snapshot
+    // Each message, in order. Not 0 ends the call with SEGUE_CANCELED. During the call the client is not to be used.
+    int (*on_message)(void *ctx, const struct segue_message *message);
+    // The connection is gone and will be made again, once for each time: parts of a commit ("more") whose last part has not come are
+    // to be dropped, they come anew. Everything else goes on. May be NULL.
+    void (*on_break)(void *ctx, const char *why);
+    void *ctx;
+};
+// Follows queries and streams until a callback or `stop` ends it, or the service refuses to go on.
+int segue_subscribe(struct segue *s, const struct segue_subscribe_options *what);
+
+// ---- streams ---------------------------------------------------------------------------------------------------
+
+#define SEGUE_APPEND_MAX ((size_t)512 * 1024) // bytes of one append
+
+// `type`: NULL: application/octet-stream. One that exists with the same type is fine.
+int segue_stream_create(struct segue *s, const char *path, const char *type);
+// All of it, once, and durable when the call returns.
+int segue_stream_append(struct segue *s, const char *path, const void *p, size_t n);
+int segue_stream_close(struct segue *s, const char *path);
+
+struct segue_tail_options {
+    const char *path;
+    const char *offset; // NULL: the beginning
+    bool follow;        // until the stream is closed; else up to what is there now
+    // The bytes, each once. Not 0 ends the call with SEGUE_CANCELED. NULL: they are not wanted, only the end is waited for.
+    int (*write)(void *ctx, const void *p, size_t n);
+    void *ctx;
+};
+int segue_stream_tail(struct segue *s, const struct segue_tail_options *what);
+
+// ---- files -----------------------------------------------------------------------------------------------------
+
+struct segue_blob {
+    char digest[65]; // SHA-256, hexadecimal
+    uint64_t size;
+};
+
+// How far it is, in bytes; `size` is 0 while it is not known. Called often.
+typedef void segue_progress(void *ctx, uint64_t done, uint64_t size);
+
+struct segue_put_options {
+    int fd;                   // stays the caller's. What is no regular file at its beginning is read to its end first, into $TMPDIR
+    const char *name;         // of the file: for errors, and for the service where the upload is a resumable one
+    const char *type;         // NULL: application/octet-stream
+    segue_progress *progress; // may be NULL
+    void *ctx;
+};
+// Stores a content. Above 4 MiB by a resumable upload: nothing is sent that the service has, and a call that ended in the middle is
+// gone on with by the next one, also by another process (${XDG_STATE_HOME:-~/.local/state}/segue/uploads/ keeps which it was).
+// *blob is written on success.
+int segue_put(struct segue *s, const struct segue_put_options *what, struct segue_blob *blob);
+
+struct segue_get_options {
+    const char *digest; // 64 hexadecimal digits
+    const char *range;  // "5-9", "5-" or "-5" as in HTTP; NULL: the whole, which is checked against the digest
+    // A file that appears when it is complete and right. Until then it is PATH.part, which the next call goes on with.
+    const char *path;
+    // Where there is no path: the bytes as they come. Not 0 ends the call with SEGUE_CANCELED.
+    int (*write)(void *ctx, const void *p, size_t n);
+    segue_progress *progress; // may be NULL
+    void *ctx;
+};
+int segue_get(struct segue *s, const struct segue_get_options *what);
+
+// ---- LLM jobs --------------------------------------------------------------------------------------------------
+
+// Makes a job, {"job", "request", "target", …} as PROTOCOL.md has it; with an id of the caller's ("job") it is made once. It goes on
+// without the caller. The answer names the stream that the reply goes into: segue_stream_tail follows it.
+int segue_job_make(struct segue *s, const char *json, size_t n);
+// The answer: the job's record.
+int segue_job_get(struct segue *s, const char *id);
+int segue_job_cancel(struct segue *s, const char *id);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
