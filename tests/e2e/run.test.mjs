@@ -20,7 +20,7 @@ test('the story is whole, and cleans up behind itself', async (t) => {
     for (const pid of pids) assert.throws(() => process.kill(pid, 0), /ESRCH/)
     assert.deepEqual(fs.readdirSync(TMPDIR), [])
     // What the subscriber saw, in the order of the story.
-    const order = ['chats = ', 'status=connecting', 'reply created', 'status=streaming', 'reply> Good', 'high tide', 'status=done', 'reply closed', 'the reply is cancelled', 'attachment={"blob"', 'byte for byte', 'That was the story.']
+    const order = ['chats = ', 'status=connecting', 'reply created', 'status=streaming', 'reply> Good', 'high tide', 'status=done', 'reply closed', 'the reply is cancelled', 'attachment={"blob"', 'killed -9 with', 'which is what sha256sum says', 'byte for byte', 'That was the story.']
     let at = 0
     for (const words of order) {
         const found = stdout.indexOf(words, at)

@@ -137,7 +137,27 @@ run batch - <<END
 END
 wait_for "the attachment" $sub_pid seen "$digest"
 
-say "8. Is it all there?"
+say "8. A large file, and the client is killed in the middle of it. The next run goes on where the service is."
+film=$data/film
+head -c 100000000 /dev/urandom >"$film"
+echo "$dim\$ segue put film &"
+XDG_STATE_HOME=$data/state
+export XDG_STATE_HOME
+"$bin/segue" put "$film" >"$data/put" 2>&1 &
+put_pid=$!
+before=$(du -sk "$data/data/apps/default/packs" | cut -f1)
+while [ $(($(du -sk "$data/data/apps/default/packs" | cut -f1) - before)) -lt 20000 ]; do
+    kill -0 $put_pid 2>/dev/null || break
+done
+kill -9 $put_pid 2>/dev/null || fail "the upload was over before it could be broken"
+wait $put_pid 2>/dev/null || true
+echo "killed -9 with $((($(du -sk "$data/data/apps/default/packs" | cut -f1) - before) / 1000)) MB of 100 on the way"
+film_digest=$(run put "$film" | tee "$data/put" | tail -n 1)
+cat "$data/put"
+[ "$film_digest" = "$(sha256sum "$film" | cut -c-64)" ] || fail "the film has another digest"
+echo "which is what sha256sum says"
+
+say "9. Is it all there?"
 awk -f "$here/tokens.awk" "$reply" >"$data/meant"
 "$bin/segue" stream tail --no-follow "$body" >"$data/stored"
 cmp "$data/meant" "$data/stored" && { cat "$data/meant"; echo; } | cmp - "$data/said" || fail "the stream is not what the model said"
