@@ -43,7 +43,7 @@ BENCH_SRC := bare closed histogram link load readers usage wire
 
 PACKAGES_BUILD := gcc libc6-dev pkg-config libuv1-dev liblmdb-dev libxxhash-dev libzstd-dev zlib1g-dev libcurl4-openssl-dev \
 	libhttp-parser-dev libwslay-dev libjansson-dev libssl-dev libpg-query-dev
-PACKAGES_TEST := libcmocka-dev nodejs npm chromium
+PACKAGES_TEST := libcmocka-dev curl nodejs npm chromium
 PACKAGES_BENCH := redis-server nginx
 
 # ---- compilers -------------------------------------------------------------------------------------------------
