@@ -219,7 +219,7 @@ e2e: $(B)/segued $(B)/segue $(B)/libsegue.a $(B)/tests/lib/disk.so $(B)/tests/pr
 # The pages of clients/web in headless Chromium, whose driver comes from npm by the lock file.
 WEB_MODULES := tests/web/node_modules/.package-lock.json
 $(WEB_MODULES): tests/web/package-lock.json
-	$(Q)cd tests/web && npm ci --no-audit --no-fund --ignore-scripts --silent && touch node_modules/.package-lock.json
+	$(Q)cd tests/web && npm ci --fetch-retries=1 --no-audit --no-fund --ignore-scripts --silent && touch node_modules/.package-lock.json
 .PHONY: web
 web: $(B)/segued $(WEB_MODULES)
 	$(Q)$(E2E) node --test tests/web/*.test.mjs
