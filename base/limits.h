@@ -20,7 +20,7 @@
 #define HTTP_READ_MAX (64 * KIB)       // bytes taken from one socket in one turn
 #define CONNECTIONS_MAX 20000          // at once; one more is refused with 503
 #define HTTP_DISCARD_MAX (64 * KIB)    // bytes of an unwanted body that are read and dropped to keep a connection
-#define HTTP_LINGER_BYTES_MAX (4 * MIB) // bytes still taken from a peer after the last reply, so that it sees the reply
+#define HTTP_LINGER_BYTES_MAX (8 * MIB) // bytes still taken from a peer after the last reply, so that it sees the reply
 #define HTTP_LINGER_MS_MAX 3000        // and for how long
 #define STOP_MS_MAX 8000               // from the signal to stop until connections are cut
 
