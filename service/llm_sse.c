@@ -5,6 +5,7 @@
 #include "err.h"
 #include "json_read.h"
 #include "json_write.h"
+#include "sse_field.h"
 
 void llm_sse_init(struct llm_sse *s, struct buf *text)
 {
@@ -161,11 +162,9 @@ static int take_line(struct llm_sse *s)
     if (!s->begun && span_starts(line, "\xef\xbb\xbf")) line = span_sub(line, 3, line.n);
     s->begun = true;
     if (line.n > 0) {
-        const uint8_t *colon = memchr(line.p, ':', line.n);
-        size_t name = colon == NULL ? line.n : (size_t)(colon - line.p);
-        struct span value = span_sub(line, name + 1, line.n);
-        if (value.n > 0 && value.p[0] == ' ') value = span_sub(value, 1, value.n);
-        take_field(s, span_sub(line, 0, name), value);
+        struct span name, value;
+        sse_field_split(line, &name, &value);
+        take_field(s, name, value);
     } else {
         if (s->has_data) err = take_event(s);
         buf_clear(&s->data);

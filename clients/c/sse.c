@@ -1,6 +1,7 @@
 #include "sse.h"
 
 #include "limits.h"
+#include "sse_field.h"
 
 #define EVENT_MAX (32 * MIB)
 #define ID_MAX (16 * KIB)
@@ -45,11 +46,9 @@ static int take_line(struct sse *s, int (*on_event)(void *ctx, struct span data,
     struct span line = buf_span(&s->line);
     int err = 0;
     if (line.n > 0) {
-        const uint8_t *colon = memchr(line.p, ':', line.n);
-        size_t name = colon == NULL ? line.n : (size_t)(colon - line.p);
-        struct span value = span_sub(line, name + 1, line.n);
-        if (value.n > 0 && value.p[0] == ' ') value = span_sub(value, 1, value.n);
-        take_field(s, span_sub(line, 0, name), value);
+        struct span name, value;
+        sse_field_split(line, &name, &value);
+        take_field(s, name, value);
     } else if (s->has_data) {
         err = on_event(ctx, buf_span(&s->data), buf_span(&s->id));
         buf_clear(&s->data);
