@@ -19,6 +19,18 @@ void app_lab_init(struct app_lab *l)
     l->options = (struct app_options){.name = "default", .db_map_bytes = 256 * MIB, .journal_segment_bytes = LAB_SEGMENT, .retry_ms = 5};
 }
 
+static void on_visible(void *host, struct app *a)
+{
+    (void)a;
+    hub_run(host);
+}
+
+void app_lab_wake(struct app_lab *l, struct hub *hub)
+{
+    l->options.host = hub;
+    l->options.visible = on_visible;
+}
+
 void app_lab_open(struct app_lab *l)
 {
     struct problem p = PROBLEM_NONE;

@@ -3,6 +3,7 @@
 #define SEGUE_APP_LAB_H
 
 #include "app.h"
+#include "hub.h"
 
 #define LAB_SEGMENT (64 * 1024) // of the journal: small, so that tests fill several
 
@@ -29,6 +30,8 @@ struct app_lab {
 // Options may be changed between init and open. Opening must succeed.
 void app_lab_init(struct app_lab *l);
 void app_lab_open(struct app_lab *l);
+// Before it is opened: runs the hub's woken readers whenever the app has something to show, as the server does.
+void app_lab_wake(struct app_lab *l, struct hub *hub);
 void app_lab_close(struct app_lab *l); // the app alone
 void app_lab_free(struct app_lab *l);  // and the folder
 void app_lab_reopen(struct app_lab *l);

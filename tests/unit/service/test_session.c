@@ -21,18 +21,11 @@ struct stage {
     struct session_peer peer;
 };
 
-static void on_visible(void *host, struct app *a)
-{
-    (void)a;
-    hub_run(host);
-}
-
 static int setup(void **state)
 {
     struct stage *s = calloc(1, sizeof *s);
     app_lab_init(&s->lab);
-    s->lab.options.host = &s->hub;
-    s->lab.options.visible = on_visible;
+    app_lab_wake(&s->lab, &s->hub);
     app_lab_open(&s->lab);
     assert_int_equal(lab_schema(&s->lab, SCHEMA), 0);
     session_peer_init(&s->peer, &s->lab, &s->hub);

@@ -66,12 +66,6 @@ static void on_resume(void *carrier)
     ((struct stage *)carrier)->resumes++;
 }
 
-static void on_visible(void *host, struct app *a)
-{
-    (void)a;
-    hub_run(host);
-}
-
 static void open_sync(struct stage *s)
 {
     static const struct sync_carrier ops = {.send = on_send, .end = on_end, .resume = on_resume};
@@ -86,8 +80,7 @@ static int setup(void **state)
 {
     struct stage *s = calloc(1, sizeof *s);
     app_lab_init(&s->lab);
-    s->lab.options.host = &s->hub;
-    s->lab.options.visible = on_visible;
+    app_lab_wake(&s->lab, &s->hub);
     app_lab_open(&s->lab);
     assert_int_equal(lab_schema(&s->lab, SCHEMA), 0);
     assert_int_equal(auth_open(&s->auth, &(struct auth_options){.dev = true, .path = s->lab.folder}), 0);
