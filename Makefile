@@ -14,7 +14,7 @@ JOBS := $(shell nproc)
 
 # ---- sources ---------------------------------------------------------------------------------------------------
 
-BASE_SRC := base64 buf bug bytes checksum compress cur db digest err feed file hlc journal journal_segment json_read json_write log problem utf8 uuid
+BASE_SRC := base64 buf bug bytes checksum compress cur db digest err feed file hlc journal journal_segment json_lines json_read json_write log problem utf8 uuid
 ROWS_SRC := apply arena row_batch decide decide_end effects history instant query query_run record row_keys rows scan schema schema_build schema_codec schema_text show sort_keys sql sql_const sql_scan sql_schema sql_select sql_tree value value_convert view view_diff view_feed view_ring
 STREAMS_SRC := stream_apply stream_decide stream_effects stream_feed stream_groups stream_hash stream_keys stream_read stream_seal stream_segment stream_table stream_tail streams
 BLOBS_SRC := blobs blob_apply blob_keys blob_read blob_upload chunk_table chunker gear pack upload_feed upload_keys uploads
@@ -23,7 +23,7 @@ LIBSEGUE_SRC := calls client get http put source sse stream subscribe upload
 CLI_SRC := cli cmd_ask cmd_batch cmd_blob cmd_query cmd_schema cmd_stream cmd_sub main options progress sub_print table
 
 # Unit tests, by folder: tests/unit/<folder>/test_<name>.c
-UNIT_base := base64 buf bug bytes checksum compress cur db digest disk err feed file hlc image journal journal_faults json_read json_write log problem span utf8 uuid
+UNIT_base := base64 buf bug bytes checksum compress cur db digest disk err feed file hlc image journal journal_faults json_lines json_read json_write log problem span utf8 uuid
 UNIT_rows := merge query record rows schema sql view
 UNIT_streams := stream_apply stream_decide stream_feed stream_model stream_seal stream_segment stream_tail streams
 UNIT_blobs := chunker blob_keys pack blob_upload blob_read blob_apply blobs uploads
@@ -31,7 +31,7 @@ UNIT_service := batch entry fates app app_disk session redecide hub auth conn ht
 UNIT_clients := sse
 
 # Fuzz targets: tests/fuzz/fuzz_<name>.c with a corpus in tests/fuzz/corpus/<name>/
-FUZZ := json sql manifest stream_effects journal http row_effects batch llm_sse upload_headers ws
+FUZZ := json json_lines sql manifest stream_effects journal http row_effects batch llm_sse upload_headers ws
 
 TESTLIB_SRC := tmp blob_lab disk disk_fault disk_record disk_log stream_rig app_lab session_peer http_peer toy_http journal_rig rows_rig
 # The power-cut simulator: tests/powercut/<name>.c
