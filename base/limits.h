@@ -106,13 +106,17 @@
 #define WS_HEADER_MAX (4 * KIB)        // the JSON line before the bytes of a binary append
 #define WS_TAG_MAX 64                  // bytes of an id that a client gives to a batch or a ping
 
+// Calls outwards
+#define CALL_HEADERS_MAX (64 * KIB)    // bytes of an answer's head
+#define CALL_REFUSAL_MAX (64 * KIB)    // of the body of an answer that is not 2xx that are kept
+#define CALL_ID_MAX 128                // of a peer's request id
+#define CALL_RETRY_AFTER_MAX_MS 86400000 // a longer Retry-After is taken for this: a day
+
 // LLM jobs
 #define LLM_PROVIDERS_MAX 16           // configured
 #define LLM_JOBS_MAX 256               // calls under way; one more is refused
 #define LLM_REQUEST_MAX (4 * MIB)      // a job's JSON body
-#define LLM_HEADERS_MAX (64 * KIB)     // bytes of a provider's head
 #define LLM_EVENT_MAX (256 * KIB)      // a line or an event of a provider's stream
-#define LLM_ERROR_BODY_MAX (16 * KIB)  // of a provider's refusal that is looked at
 #define LLM_BUFFER_MAX (256 * KIB)     // text that waits for its commit before the provider has to wait
 #define LLM_TEXT_MAX (16 * MIB)        // text of one reply
 #define LLM_CONNECT_MS 10000           // to reach the provider

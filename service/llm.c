@@ -1,12 +1,14 @@
 #include "llm.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 
 #include "err.h"
 #include "file.h"
 #include "json_write.h"
-#include "llm_call.h"
+#include "call.h"
 #include "llm_sse.h"
 #include "log.h"
 
@@ -23,7 +25,7 @@ struct llm_job {
     struct buf kept; // what the record points into
     struct llm_waiter *waiters;
 
-    struct llm_call *call; // NULL: none, or over
+    struct call *call; // NULL: none, or over
     struct llm_sse sse;
     struct buf text;     // came, and is in no batch yet
     uint64_t text_bytes; // of the whole reply
@@ -46,8 +48,7 @@ struct provider {
 
 struct llm {
     struct server *server;
-    struct llm_calls *calls;
-    struct llm_times times;
+    struct call_times times;
     struct provider providers[LLM_PROVIDERS_MAX];
     size_t provider_count;
     struct llm_job *first;
@@ -169,7 +170,7 @@ static void call_drop(struct llm_job *j)
 {
     if (j->counted) j->llm->counts.calls--;
     j->counted = false;
-    llm_call_free(j->call);
+    call_free(j->call);
     j->call = NULL;
 }
 
@@ -358,7 +359,7 @@ static void on_fate(struct submission *s, const struct fate *f)
         text_rejected(j, f);
     } else {
         j->record.state = JOB_STREAMING;
-        if (j->call != NULL) llm_call_resume(j->call);
+        if (j->call != NULL) call_resume(j->call);
         job_tick(j);
     }
 }
@@ -413,12 +414,34 @@ static bool on_full(void *ctx)
     return j->text.n > LLM_BUFFER_MAX;
 }
 
-static void on_ended(void *ctx, const struct problem *p)
+static bool on_head(void *ctx, const struct call_head *head)
 {
     struct llm_job *j = ctx;
+    if (head->status < 200 || head->status >= 300) return true; // on_ended gets the reason
+    if (head->type.n >= 17 && strncasecmp((const char *)head->type.p, "text/event-stream", 17) == 0) return true;
+    job_end(j, JOB_FAILED, ERR_PROVIDER_MALFORMED, "the provider's answer is not an event stream");
+    return false;
+}
+
+static void refused(struct llm_job *j, const struct call_end *end)
+{
+    char message[PROBLEM_TEXT_MAX], text[PROBLEM_TEXT_MAX];
+    if (llm_error_message(end->body, message))
+        snprintf(text, sizeof text, "status %d: %s", end->status, message);
+    else
+        snprintf(text, sizeof text, "the provider answered with status %d", end->status);
+    job_end(j, JOB_FAILED, ERR_PROVIDER_REFUSED, text);
+}
+
+static void on_ended(void *ctx, const struct call_end *end)
+{
+    struct llm_job *j = ctx;
+    const struct problem *p = &end->problem;
     bool complete = p->err == 0 ? llm_sse_end(&j->sse) : llm_sse_complete(&j->sse);
     const struct problem *said = &j->sse.problem;
-    if (said->err != 0)
+    if (p->err == 0 && (end->status < 200 || end->status >= 300))
+        refused(j, end);
+    else if (said->err != 0)
         job_end(j, JOB_FAILED, said->err, problem_text(said));
     else if (complete)
         job_end(j, JOB_DONE, 0, "");
@@ -430,6 +453,32 @@ static void on_ended(void *ctx, const struct problem *p)
     job_tick(j);
 }
 
+// Headers are copied by the call.
+static int call_make(struct llm_job *j, const struct provider *provider, struct span body)
+{
+    struct buf key;
+    const char *headers[] = {"Content-Type: application/json", "Accept: text/event-stream", "User-Agent: segued", NULL};
+    struct call_options options = {.method = "POST",
+                                   .url = provider->url,
+                                   .headers = headers,
+                                   .header_count = provider->key != NULL ? 4 : 3,
+                                   .body = body,
+                                   .times = j->llm->times,
+                                   .ctx = j,
+                                   .head = on_head,
+                                   .data = on_data,
+                                   .full = on_full,
+                                   .ended = on_ended};
+    buf_init(&key, 8 * KIB);
+    buf_printf(&key, "Authorization: Bearer %s", provider->key != NULL ? provider->key : "");
+    buf_put_u8(&key, 0);
+    headers[3] = (const char *)key.p;
+    int err = key.err == 0 ? call_new(&j->call, server_calls(j->llm->server), &options) : key.err;
+    if (key.p != NULL) explicit_bzero(key.p, key.n);
+    buf_free(&key);
+    return err;
+}
+
 int llm_job_new(struct llm_job **out, struct llm *l, struct app *app, const struct job *record, struct span body, struct problem *p)
 {
     const struct provider *provider = provider_find(l, record->provider);
@@ -437,15 +486,7 @@ int llm_job_new(struct llm_job **out, struct llm *l, struct app *app, const stru
     if (l->counts.calls >= LLM_JOBS_MAX) return problem_set(p, ERR_TOO_MANY, -1, "%d calls to providers are under way", LLM_JOBS_MAX);
     struct llm_job *j = job_alloc(l, app, record);
     if (j == NULL) return problem_set(p, ERR_NOMEM, -1, "no memory for the job");
-    struct llm_call_options options = {.url = provider->url,
-                                       .key = provider->key,
-                                       .body = body,
-                                       .times = l->times,
-                                       .ctx = j,
-                                       .data = on_data,
-                                       .full = on_full,
-                                       .ended = on_ended};
-    int err = llm_call_new(&j->call, l->calls, &options);
+    int err = call_make(j, provider, body);
     if (err != 0) {
         llm_job_free(j);
         return problem_set(p, err, -1, "no memory for the call");
@@ -464,7 +505,7 @@ void llm_job_begin(struct llm_job *j)
     log_job(j, "a job begins");
     if (l->stopping)
         job_end(j, JOB_INTERRUPTED, ERR_SHUTTING_DOWN, err_text(ERR_SHUTTING_DOWN));
-    else if (llm_call_start(j->call) != 0)
+    else if (call_start(j->call) != 0)
         job_end(j, JOB_FAILED, ERR_NOMEM, "the call could not be made");
     if (j->ending == 0) return;
     call_drop(j);
@@ -560,7 +601,6 @@ static bool sweep_apps(struct llm *l)
 
 bool llm_tick(struct llm *l)
 {
-    llm_calls_tick(l->calls);
     for (struct llm_job *j = l->first, *next; j != NULL; j = next) {
         next = j->next;
         if (!j->on_its_way) job_tick(j);
@@ -575,14 +615,13 @@ int llm_open(struct llm **out, struct server *server, const struct options *opti
     struct llm *l = calloc(1, sizeof *l);
     if (l == NULL) return problem_set(p, ERR_NOMEM, -1, "no memory");
     l->server = server;
-    l->times = (struct llm_times){options->llm_connect_ms, options->llm_first_ms, options->llm_idle_ms, options->llm_total_ms};
+    l->times = (struct call_times){options->llm_connect_ms, options->llm_first_ms, options->llm_idle_ms, options->llm_total_ms};
     int err = 0;
     for (size_t i = 0; i < options->provider_count && err == 0; i++)
         err = provider_add(l, &options->providers[i], p);
-    if (err == 0) err = llm_calls_open(&l->calls, server_loop(server));
     if (err != 0) {
         llm_close(l);
-        return problem_set(p, err, -1, "calls to providers cannot be made");
+        return err;
     }
     *out = l;
     return 0;
@@ -598,7 +637,6 @@ void llm_close(struct llm *l)
     if (l == NULL) return;
     while (l->first != NULL)
         llm_job_free(l->first);
-    llm_calls_close(l->calls);
     providers_free(l);
     free(l->swept);
     free(l);

@@ -19,6 +19,7 @@
 #include "bug.h"
 #include "err.h"
 #include "file.h"
+#include "call.h"
 #include "llm.h"
 #include "log.h"
 #include "routes.h"
@@ -45,6 +46,7 @@ struct server {
     uv_signal_t sigterm, sigint;
     struct conns *conns;
     struct auth *auth;
+    struct calls *calls;
     struct llm *llm;
     struct server_app **apps;
     size_t app_count;
@@ -69,6 +71,11 @@ const struct auth *server_auth(const struct server *s)
 struct conns *server_conns(struct server *s)
 {
     return s->conns;
+}
+
+struct calls *server_calls(struct server *s)
+{
+    return s->calls;
 }
 
 struct llm *server_llm(struct server *s)
@@ -249,6 +256,7 @@ static void on_tick(uv_timer_t *timer)
         app_tick(s->apps[i]->app);
         seal_begin(s->apps[i]);
     }
+    calls_tick(s->calls);
     llm_tick(s->llm);
 }
 
@@ -289,6 +297,7 @@ static void stop_end(struct server *s)
     }
     conns_close(s->conns);
     llm_close(s->llm);
+    calls_close(s->calls);
     uv_close((uv_handle_t *)&s->prepare, NULL);
     uv_close((uv_handle_t *)&s->tick, NULL);
     uv_close((uv_handle_t *)&s->stop, NULL);
@@ -358,6 +367,8 @@ static int server_open(struct server *s, struct problem *p)
     if (err < 0) return problem_set(p, err, -1, "the admin key in %.150s cannot be used", s->options->data);
     err = apps_open(s, p);
     if (err < 0) return err;
+    err = calls_open(&s->calls, &s->loop);
+    if (err < 0) return problem_set(p, err, -1, "calls cannot be made");
     err = llm_open(&s->llm, s, s->options, p);
     if (err < 0) return err;
     struct conns_options conns = {
@@ -373,6 +384,7 @@ static void server_abandon(struct server *s)
 {
     if (s->conns != NULL) conns_close(s->conns);
     llm_close(s->llm);
+    calls_close(s->calls);
     uv_run(&s->loop, UV_RUN_DEFAULT);
 }
 

@@ -11,6 +11,7 @@
 #include "hub.h"
 #include "options.h"
 
+struct calls;
 struct llm;
 struct server;
 
@@ -21,6 +22,8 @@ int server_run(const struct options *options, struct problem *p);
 uv_loop_t *server_loop(struct server *s);
 const struct auth *server_auth(const struct server *s);
 struct conns *server_conns(struct server *s);
+// Where calls outwards are made.
+struct calls *server_calls(struct server *s);
 struct llm *server_llm(struct server *s);
 bool server_dev(const struct server *s);
 const char *server_allow_origin(const struct server *s);
