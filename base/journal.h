@@ -4,8 +4,8 @@
 // On disk (all integers little endian): base/README.md has the layout. Thread: the app's owner.
 //
 // Promise: when journal_append returns 0 the group survives a power cut. Opening verifies every group by its
-// checksum (XXH3 over header and payload, seeded by the journal's secret, chained over the group before). The first
-// bad group ends the journal, unless a higher-numbered group of the same or a later epoch verifies behind it: that is
+// checksum (XXH3 over header and payload, seeded by the journal's secret and the segment's life). The first
+// bad group ends the journal, unless a group of its number or a higher one verifies behind it: that is
 // ERR_CORRUPT, reported and never skipped. The verified tail is copied to a fresh segment and synced before
 // journal_open returns, and the epoch is raised.
 #ifndef SEGUE_JOURNAL_H

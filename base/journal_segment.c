@@ -16,10 +16,11 @@
 
 #define JOURNAL_MAGIC 0x4c4e4a4555474553ull // "SEGUEJNL"
 #define SEGMENT_MAGIC 0x4745534555474553ull // "SEGUESEG"
-#define GROUP_MAGIC 0x50524753u             // "SGRP"
-#define HEADER_BYTES 64                     // of a segment's first sector; the rest is zeros
+#define HEADER_BYTES 72                     // of a segment's first sector; the rest is zeros
 #define READ_AHEAD 4096                     // most groups are read with one call
 #define SCAN_BYTES (256 * KIB)
+#define HEAD_BYTES 12             // of a group: what its own check covers, and that check
+#define NUMBERS_AHEAD (1u << 31) // numbers further on than this are ones from before
 
 static void put32(uint8_t *p, uint32_t v)
 {
@@ -89,6 +90,7 @@ void segment_header_encode(uint8_t out[SECTOR_BYTES], const struct segment_heade
     put64(out + 40, h->epoch);
     put64(out + 48, h->first);
     put64(out + 56, h->previous);
+    put64(out + 64, h->life);
     put64(out + HEADER_BYTES, checksum64(SPAN(out, HEADER_BYTES), seed));
 }
 
@@ -103,6 +105,7 @@ int segment_header_decode(struct segment_header *out, struct span bytes, uint64_
     out->epoch = get64(p + 40);
     out->first = get64(p + 48);
     out->previous = get64(p + 56);
+    out->life = get64(p + 64);
     return 0;
 }
 
@@ -142,43 +145,47 @@ int segment_open(const char *path, uint64_t seed, int *fd, uint64_t *bytes, stru
 
 // ---- groups ----------------------------------------------------------------------------------------------------
 
-uint64_t group_bytes(uint64_t length)
+uint64_t segment_seed(uint64_t life, uint64_t seed)
 {
-    return (GROUP_HEADER_BYTES + length + SECTOR_BYTES - 1) / SECTOR_BYTES * SECTOR_BYTES;
+    uint8_t bytes[8];
+    put64(bytes, life);
+    return checksum64(SPAN(bytes, sizeof bytes), seed);
 }
 
-// The header has a checksum of its own, so that a search need not trust a length, nor hash a payload, because
+uint64_t group_bytes(uint64_t length)
+{
+    return (GROUP_HEADER_BYTES + length + GROUP_ALIGN - 1) / GROUP_ALIGN * GROUP_ALIGN;
+}
+
+// The length and the number have a check of their own, so that a search need not trust a length, nor hash a payload, because
 // some user's bytes have the look of a header.
+static uint32_t head_check(const uint8_t *p, uint64_t seed)
+{
+    return (uint32_t)(checksum64(SPAN(p, 8), seed) >> 32);
+}
+
 static void group_header_encode(uint8_t out[GROUP_HEADER_BYTES], struct group_header *h, struct span payload, uint64_t seed)
 {
-    put32(out, GROUP_MAGIC);
-    put32(out + 4, JOURNAL_VERSION);
-    put64(out + 8, h->epoch);
-    put64(out + 16, h->number);
-    put64(out + 24, h->length);
-    put64(out + 32, h->previous);
-    put64(out + 40, checksum64(SPAN(out, 40), seed));
-    h->checksum = checksum64_two(SPAN(out, 48), payload, seed);
-    put64(out + 48, h->checksum);
+    put32(out, (uint32_t)h->length);
+    put32(out + 4, (uint32_t)h->number);
+    put32(out + 8, head_check(out, seed));
+    h->checksum = checksum64_two(SPAN(out, HEAD_BYTES), payload, seed);
+    put64(out + HEAD_BYTES, h->checksum);
 }
 
 static bool group_header_decode(struct group_header *h, const uint8_t *p, uint64_t seed)
 {
-    if (get32(p) != GROUP_MAGIC || get32(p + 4) != JOURNAL_VERSION) return false;
-    if (get64(p + 40) != checksum64(SPAN(p, 40), seed)) return false;
-    h->epoch = get64(p + 8);
-    h->number = get64(p + 16);
-    h->length = get64(p + 24);
-    h->previous = get64(p + 32);
-    h->checksum = get64(p + 48);
-    return h->length <= GROUP_BYTES_MAX;
+    h->length = get32(p);
+    h->number += get32(p + 4) - (uint32_t)h->number;
+    h->checksum = get64(p + HEAD_BYTES);
+    return h->length <= GROUP_BYTES_MAX && get32(p + 8) == head_check(p, seed);
 }
 
 int group_write(int fd, uint64_t offset, struct group_header *h, struct span payload, uint64_t seed)
 {
-    static const uint8_t zeros[SECTOR_BYTES];
+    static const uint8_t zeros[GROUP_ALIGN];
     uint8_t head[GROUP_HEADER_BYTES];
-    assert(offset % SECTOR_BYTES == 0 && offset >= SECTOR_BYTES);
+    assert(offset % GROUP_ALIGN == 0 && offset >= SECTOR_BYTES);
     assert(payload.n <= GROUP_BYTES_MAX);
     h->length = payload.n;
     group_header_encode(head, h, payload, seed);
@@ -190,7 +197,7 @@ int group_write(int fd, uint64_t offset, struct group_header *h, struct span pay
 int group_read(int fd, uint64_t offset, uint64_t file_bytes, uint64_t seed, struct group_header *h, struct buf *payload)
 {
     uint8_t head[READ_AHEAD];
-    if (offset > file_bytes || file_bytes - offset < SECTOR_BYTES) return ERR_NOT_FOUND;
+    if (offset > file_bytes || file_bytes - offset < GROUP_HEADER_BYTES) return ERR_NOT_FOUND;
     size_t n = file_bytes - offset < sizeof head ? (size_t)(file_bytes - offset) : sizeof head;
     int err = file_read(fd, head, n, offset);
     if (err != 0) return err;
@@ -203,33 +210,38 @@ int group_read(int fd, uint64_t offset, uint64_t file_bytes, uint64_t seed, stru
     if (have < h->length) err = file_read(fd, p + have, h->length - have, offset + GROUP_HEADER_BYTES + have);
     if (err != 0) return err;
     payload->n = h->length;
-    return checksum64_two(SPAN(head, 48), buf_span(payload), seed) == h->checksum ? 0 : ERR_NOT_FOUND;
+    return checksum64_two(SPAN(head, HEAD_BYTES), buf_span(payload), seed) == h->checksum ? 0 : ERR_NOT_FOUND;
 }
 
-static bool at_least(const uint8_t *sector, const struct group_header *least, uint64_t seed)
+// Two comparisons before any hashing: nearly every place fails them.
+static bool may_be_later(const uint8_t *p, uint64_t number, uint64_t seed)
 {
-    struct group_header h;
-    return group_header_decode(&h, sector, seed) && h.number >= least->number && h.epoch >= least->epoch;
+    return get32(p + 4) - (uint32_t)number < NUMBERS_AHEAD && get32(p) <= GROUP_BYTES_MAX && get32(p + 8) == head_check(p, seed);
 }
 
-int group_find(int fd, uint64_t offset, uint64_t file_bytes, uint64_t seed, const struct group_header *least, struct buf *payload,
-               uint64_t *found)
+// Offset in the piece of the next place worth reading as a group; `n` when there is none.
+static size_t piece_scan(const uint8_t *piece, size_t at, size_t n, uint64_t number, uint64_t seed)
 {
-    struct group_header h;
+    for (; at + GROUP_HEADER_BYTES <= n; at += GROUP_ALIGN) {
+        if (may_be_later(piece + at, number, seed)) return at;
+    }
+    return n;
+}
+
+int group_find(int fd, uint64_t offset, uint64_t file_bytes, uint64_t seed, uint64_t number, struct buf *payload, uint64_t *found)
+{
     uint8_t *piece = malloc(SCAN_BYTES);
     int err = piece == NULL ? ERR_NOMEM : ERR_NOT_FOUND;
-    while (err == ERR_NOT_FOUND && offset < file_bytes) {
-        uint64_t left = (file_bytes - offset) / SECTOR_BYTES * SECTOR_BYTES;
-        size_t n = left < SCAN_BYTES ? (size_t)left : SCAN_BYTES;
-        if (n == 0) break;
+    while (err == ERR_NOT_FOUND && offset < file_bytes && file_bytes - offset >= GROUP_HEADER_BYTES) {
+        size_t n = file_bytes - offset < SCAN_BYTES ? (size_t)(file_bytes - offset) : SCAN_BYTES;
         int read = file_read(fd, piece, n, offset);
         if (read != 0) err = read;
-        for (size_t i = 0; i < n && err == ERR_NOT_FOUND; i += SECTOR_BYTES) {
-            if (!at_least(piece + i, least, seed)) continue;
-            err = group_read(fd, offset + i, file_bytes, seed, &h, payload);
-            if (err == 0) *found = offset + i;
+        for (size_t at = 0; err == ERR_NOT_FOUND && (at = piece_scan(piece, at, n, number, seed)) < n; at += GROUP_ALIGN) {
+            struct group_header h = {.number = number};
+            err = group_read(fd, offset + at, file_bytes, seed, &h, payload);
+            if (err == 0) *found = offset + at;
         }
-        offset += n;
+        offset += (n - GROUP_HEADER_BYTES) / GROUP_ALIGN * GROUP_ALIGN + GROUP_ALIGN; // a header may lie across the pieces
     }
     free(piece);
     return err;

@@ -8,10 +8,11 @@
 #include "buf.h"
 #include "uuid.h"
 
-#define JOURNAL_VERSION 1
+#define JOURNAL_VERSION 2
 #define JOURNAL_FILE_BYTES 64 // of the file JOURNAL
-#define SECTOR_BYTES 512      // what a disk writes whole; the alignment of groups, and the size of a segment's header
-#define GROUP_HEADER_BYTES 56
+#define SECTOR_BYTES 512      // what a disk writes whole; the size of a segment's header
+#define GROUP_ALIGN 4
+#define GROUP_HEADER_BYTES 20
 #define GROUP_BUF_MAX (GROUP_BYTES_MAX + 1)
 #define SEGMENT_NAME_BYTES 24 // "000000000001.seg" and room for any 64-bit number
 #define SEGMENT_NUMBER_MAX 999999999999ull
@@ -32,6 +33,7 @@ struct segment_header {
     uint64_t epoch;    // in which it was begun; its groups are of this epoch, or earlier ones copied to its front
     uint64_t first;    // number of its first group
     uint64_t previous; // checksum of the group before that; 0 before the first of all
+    uint64_t life;     // random: every use of a file is another
 };
 void segment_header_encode(uint8_t out[SECTOR_BYTES], const struct segment_header *h, uint64_t seed);
 int segment_header_decode(struct segment_header *out, struct span bytes, uint64_t seed); // ERR_CORRUPT, ERR_VERSION
@@ -40,28 +42,29 @@ int segment_header_decode(struct segment_header *out, struct span bytes, uint64_
 void segment_name(char out[SEGMENT_NAME_BYTES], uint64_t number);
 bool segment_name_parse(uint64_t *number, const char *name);
 
+// The seed of the checksums of the groups of one life of a file: what an earlier one left behind never verifies.
+uint64_t segment_seed(uint64_t life, uint64_t seed);
+
 struct group_header {
-    uint64_t epoch;
-    uint64_t number;
+    uint64_t number;   // only 32 bits of it are stored: see group_read
     uint64_t length;   // payload bytes
-    uint64_t previous; // checksum of the group before
     uint64_t checksum; // over this header and the payload; computed by group_write
 };
 
-// Bytes that a group takes in a segment: whole sectors.
+// Bytes that a group takes in a segment.
 uint64_t group_bytes(uint64_t length);
 
-// Writes one group at `offset` with one system call and no barrier, and fills in h->length and h->checksum.
+// Writes group h->number at `offset` with one system call and no barrier, and fills in h->length and h->checksum. `seed` is the segment's.
 int group_write(int fd, uint64_t offset, struct group_header *h, struct span payload, uint64_t seed);
 
-// Reads the group at `offset` of a file of `file_bytes` bytes. `payload` is replaced; its maximum is GROUP_BUF_MAX.
+// Reads the group at `offset` of a file of `file_bytes` bytes. `payload` is replaced; its maximum is GROUP_BUF_MAX. Before the call h->number is the number
+// that is expected, behind it the first one from there on that the stored bits can mean.
 // ERR_NOT_FOUND: none verifies there (it may still be another one than expected). ERR_IO, ERR_NOMEM.
 int group_read(int fd, uint64_t offset, uint64_t file_bytes, uint64_t seed, struct group_header *h, struct buf *payload);
 
-// Looks at every sector from `offset` on for a group that verifies and is of at least this number and epoch.
+// Looks at every place from `offset` on for a group that verifies and has this number or a later one.
 // ERR_NOT_FOUND: there is none. `payload` is room to work in. On success *found is its offset.
-int group_find(int fd, uint64_t offset, uint64_t file_bytes, uint64_t seed, const struct group_header *least, struct buf *payload,
-               uint64_t *found);
+int group_find(int fd, uint64_t offset, uint64_t file_bytes, uint64_t seed, uint64_t number, struct buf *payload, uint64_t *found);
 
 // A file that is being filled with zeros.
 struct segment_fill {

@@ -1,8 +1,8 @@
 // Any bytes behind a valid segment header: opening gives the groups that verify or says what is wrong, and what it gave once it
 // gives again.
 //
-// A checksum stops nearly all inputs at the door, so the first byte may ask to mend them: 1: the checksums of whatever looks
-// like a group at a sector's start, 2: its chain too, 4: the second half is a further segment, whose first group is
+// A checksum stops nearly all inputs at the door, so the first byte may ask to mend them: 1: the checksums of what would be
+// groups, one behind the other, 2: their numbers too, 4: the second half is a further segment, whose first group is
 // the second byte.
 #include <assert.h>
 #include <fcntl.h>
@@ -56,18 +56,19 @@ static void folder_clear(void)
     }
 }
 
-static void mend(uint8_t *p, size_t n, bool chain, uint64_t seed)
+static void mend(uint8_t *p, size_t n, bool numbers, uint64_t seed)
 {
-    uint64_t previous = 0, length, sum;
-    for (size_t at = 0; at + SECTOR_BYTES <= n; at += SECTOR_BYTES) {
+    uint32_t number = 1, length, check;
+    uint64_t sum;
+    for (size_t at = 0; at + GROUP_HEADER_BYTES <= n; at += group_bytes(length), number++) {
         uint8_t *h = p + at;
-        memcpy(&length, h + 24, 8);
-        if (memcmp(h, "SGRP", 4) != 0 || length > n - at - GROUP_HEADER_BYTES) continue;
-        if (chain) memcpy(h + 32, &previous, 8);
-        sum = checksum64(SPAN(h, 40), seed);
-        memcpy(h + 40, &sum, 8);
-        previous = checksum64_two(SPAN(h, 48), SPAN(h + GROUP_HEADER_BYTES, length), seed);
-        memcpy(h + 48, &previous, 8);
+        memcpy(&length, h, 4);
+        if (length > n - at - GROUP_HEADER_BYTES) break;
+        if (numbers) memcpy(h + 4, &number, 4);
+        check = (uint32_t)(checksum64(SPAN(h, 8), seed) >> 32);
+        memcpy(h + 8, &check, 4);
+        sum = checksum64_two(SPAN(h, 12), SPAN(h + GROUP_HEADER_BYTES, length), seed);
+        memcpy(h + 12, &sum, 8);
     }
 }
 
@@ -120,7 +121,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t *content = malloc(n + 1);
     if (content == NULL) abort();
     memcpy(content, data + 2, n);
-    if ((data[0] & 3) != 0) mend(content, n, (data[0] & 2) != 0, journal_file_seed(&f));
+    if ((data[0] & 3) != 0) mend(content, n, (data[0] & 2) != 0, segment_seed(0, journal_file_seed(&f)));
     journal_file_encode(file, &f);
     snprintf(path, sizeof path, "%s/JOURNAL", folder);
     if (file_replace(path, SPAN(file, sizeof file)) != 0) abort();

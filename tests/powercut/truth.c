@@ -17,6 +17,8 @@ struct group {
 struct truth {
     bool seeded;
     uint64_t seed;
+    uint64_t *lives; // by file: the seed of the groups that its header promises, 0 before it has one
+    uint32_t files;
     int fd; // room in memory for one group, to be read as if from a segment
     struct group *groups; // by number
     uint64_t count;       // the greatest number
@@ -37,6 +39,7 @@ void truth_free(struct truth *t)
     for (uint64_t i = 0; t->groups != NULL && i <= t->count; i++)
         free(t->groups[i].payload);
     free(t->groups);
+    free(t->lives);
     free(t->states);
     close(t->fd);
     free(t);
@@ -63,23 +66,45 @@ static bool keep(struct truth *t, uint64_t number, struct span payload)
     return true;
 }
 
+static uint64_t *life_of(struct truth *t, uint32_t file)
+{
+    if (file >= t->files) {
+        uint32_t files = file + 64;
+        uint64_t *lives = realloc(t->lives, files * sizeof *lives);
+        if (lives == NULL) abort();
+        memset(lives + t->files, 0, (files - t->files) * sizeof *lives);
+        t->lives = lives;
+        t->files = files;
+    }
+    return &t->lives[file];
+}
+
+static bool take_group(struct truth *t, struct span bytes, uint64_t seed)
+{
+    struct group_header h = {0};
+    struct buf payload;
+    bool ok = ftruncate(t->fd, 0) == 0 && pwrite(t->fd, bytes.p, bytes.n, 0) == (ssize_t)bytes.n;
+    buf_init(&payload, GROUP_BUF_MAX);
+    if (ok && group_read(t->fd, 0, bytes.n, seed, &h, &payload) == 0) ok = keep(t, h.number, buf_span(&payload));
+    buf_free(&payload);
+    return ok;
+}
+
+// A copied tail comes before its segment's header, and is passed over: it was taken where it stood first.
 static bool take_write(struct truth *t, const struct disk_record *r)
 {
     struct journal_file file;
-    if (r->length == JOURNAL_FILE_BYTES && journal_file_decode(&file, SPAN(r->bytes, r->length)) == 0) {
+    struct segment_header h;
+    struct span bytes = SPAN(r->bytes, r->length);
+    if (r->length == JOURNAL_FILE_BYTES && journal_file_decode(&file, bytes) == 0) {
         t->seed = journal_file_seed(&file);
         t->seeded = true;
-        return true;
+    } else if (t->seeded && r->offset == 0 && segment_header_decode(&h, bytes, t->seed) == 0) {
+        *life_of(t, r->file) = segment_seed(h.life, t->seed);
+    } else if (t->seeded && r->offset >= SECTOR_BYTES && *life_of(t, r->file) != 0) {
+        return take_group(t, bytes, *life_of(t, r->file));
     }
-    if (!t->seeded || r->length < SECTOR_BYTES || r->length % SECTOR_BYTES != 0 || r->offset % SECTOR_BYTES != 0) return true;
-    struct group_header h;
-    struct buf payload;
-    bool ok = true;
-    buf_init(&payload, GROUP_BUF_MAX);
-    if (ftruncate(t->fd, 0) != 0 || pwrite(t->fd, r->bytes, r->length, 0) != (ssize_t)r->length) ok = false;
-    if (ok && group_read(t->fd, 0, r->length, t->seed, &h, &payload) == 0) ok = keep(t, h.number, buf_span(&payload));
-    buf_free(&payload);
-    return ok;
+    return true;
 }
 
 bool truth_read(struct truth *t, const char *log)

@@ -22,6 +22,43 @@
 #include "log.h"
 #include "tmp.h"
 
+// The seed of the groups of a segment file.
+static uint64_t seed_of(const char *folder, const char *segment)
+{
+    struct buf content;
+    struct journal_file file;
+    struct segment_header h;
+    uint8_t sector[SECTOR_BYTES];
+    char *name = tmp_path(folder, "JOURNAL");
+    buf_init(&content, 4096);
+    assert_int_equal(file_slurp(&content, name), 0);
+    assert_int_equal(journal_file_decode(&file, buf_span(&content)), 0);
+    int fd = open(segment, O_RDONLY);
+    assert_int_equal(pread(fd, sector, sizeof sector, 0), sizeof sector);
+    close(fd);
+    assert_int_equal(segment_header_decode(&h, SPAN(sector, sizeof sector), journal_file_seed(&file)), 0);
+    buf_free(&content);
+    free(name);
+    return segment_seed(h.life, journal_file_seed(&file));
+}
+
+// Where the groups of a segment file end.
+static uint64_t end_of(const char *folder, const char *segment)
+{
+    struct buf payload;
+    struct stat st;
+    struct group_header h = {0};
+    uint64_t end = SECTOR_BYTES, seed = seed_of(folder, segment);
+    int fd = open(segment, O_RDONLY);
+    assert_int_equal(fstat(fd, &st), 0);
+    buf_init(&payload, GROUP_BUF_MAX);
+    while (group_read(fd, end, (uint64_t)st.st_size, seed, &h, &payload) == 0)
+        end += group_bytes(h.length);
+    buf_free(&payload);
+    close(fd);
+    return end;
+}
+
 // ---- the plain life --------------------------------------------------------------------------------------------
 
 static void groups_come_back_in_order(void **state)
@@ -180,14 +217,14 @@ static void recycling_keeps_what_is_needed(void **state)
     for (int i = 0; i < 200; i++)
         jrig_append(f->j, 1000);
     uint64_t live = journal_live_bytes(f->j), disk = journal_disk_bytes(f->j);
-    assert_int_equal(live, 200 * 1536);
+    assert_int_equal(live, 200 * 1020);
     journal_recycle(f->j, 100);
-    assert_in_range(journal_first_group(f->j), 91, 101);
-    assert_true(journal_live_bytes(f->j) <= live - 90 * 1536);
+    assert_in_range(journal_first_group(f->j), 85, 101);
+    assert_true(journal_live_bytes(f->j) <= live - 84 * 1020);
     assert_true(journal_disk_bytes(f->j) < disk);
     assert_int_equal(jrig_count_names(f->path, ".spare"), 2); // no more than that are kept
     jrig_reopen(f, &r);
-    assert_in_range(r.first, 91, 101);
+    assert_in_range(r.first, 85, 101);
     assert_int_equal(r.next, 201);
     journal_recycle(f->j, 200);
     jrig_append(f->j, 10);
@@ -235,7 +272,7 @@ static void restarts_do_not_pile_up_segments(void **state)
         jrig_reopen(f, &r);
         assert_int_equal(r.next, i + 2);
     }
-    // 30 sectors of 512 bytes are a segment's worth; each is copied until it is an eighth full.
+    // Groups of 30 x 120 bytes are a quarter of a segment; each is copied until it is an eighth full.
     assert_true(journal_disk_bytes(f->j) <= 13 * JRIG_SEGMENT);
     struct stat st;
     for (int i = 0; i < 30; i++)
@@ -269,27 +306,11 @@ static void stale_groups_are_never_replayed(void **state)
             assert_int_equal(r.next == 0 ? journal_next_group(f->j) : r.next, next);
             assert_true(r.next == 0 || r.first <= recycled + 1);
         } else {
-            // A torn group: an append whose last byte did not arrive, at the place where it would have stood.
+            // A torn group: an append some byte of which did not arrive.
             jrig_append(f->j, 600);
             journal_close(f->j);
             char *last = jrig_segment(f->path, 0);
-            struct stat st;
-            assert_int_equal(stat(last, &st), 0);
-            int fd = open(last, O_RDWR);
-            uint8_t sector[SECTOR_BYTES];
-            uint64_t expect = next;
-            for (off_t at = SECTOR_BYTES; at < st.st_size; at += SECTOR_BYTES) {
-                uint64_t number;
-                assert_int_equal(pread(fd, sector, sizeof sector, at), sizeof sector);
-                memcpy(&number, sector + 16, 8);
-                if (memcmp(sector, "SGRP", 4) == 0 && number == expect) {
-                    close(fd);
-                    fd = -1;
-                    jrig_flip(last, (uint64_t)at + 300);
-                    break;
-                }
-            }
-            assert_int_equal(fd, -1);
+            jrig_flip(last, end_of(f->path, last) - 320);
             free(last);
             f->j = NULL;
             jrig_open(f, &r);
@@ -301,31 +322,36 @@ static void stale_groups_are_never_replayed(void **state)
 
 // ---- damage ----------------------------------------------------------------------------------------------------
 
-// Five groups in the last segment; group 5 takes sectors [from, from + 6).
+#define SMALL (20 + 700)    // bytes that a group of 700 takes
+#define LARGE (20 + 2900)
+
+// Five groups in the last segment; tells where the fifth begins.
 static uint64_t five_groups(struct jrig *f)
 {
     for (int i = 0; i < 4; i++)
-        jrig_append(f->j, 700); // two sectors each
+        jrig_append(f->j, 700);
     jrig_append(f->j, 2900);
     journal_close(f->j);
     f->j = NULL;
-    return SECTOR_BYTES + 4 * 1024;
+    return SECTOR_BYTES + 4 * SMALL;
 }
 
+// Of each sector that it touches what was there before: of the first one, the end of the group before it.
 static void a_torn_last_group_is_dropped_and_no_other(void **state)
 {
     struct jrig *f = *state;
-    uint64_t from = five_groups(f);
-    for (int sector = 0; sector < 6; sector++) {
+    uint64_t from = five_groups(f), end = from + LARGE;
+    for (uint64_t sector = from / SECTOR_BYTES * SECTOR_BYTES; sector < end; sector += SECTOR_BYTES) {
         for (int how = 0; how < 3; how++) {
             char *copy = jrig_copy(f, f->path), *last = jrig_segment(copy, 0);
-            uint64_t at = from + (uint64_t)sector * SECTOR_BYTES;
+            uint64_t at = sector < from ? from : sector, n = sector + SECTOR_BYTES - at;
             uint8_t zeros[SECTOR_BYTES] = {0};
+            if (n > end - at) n = end - at;
             if (how == 0) assert_int_equal(truncate(last, (off_t)at), 0);
-            if (how == 1) jrig_flip(last, at + (sector == 0 ? 60 : 100));
+            if (how == 1) jrig_flip(last, at + n / 2);
             if (how == 2) {
                 int fd = open(last, O_RDWR);
-                assert_int_equal(pwrite(fd, zeros, sizeof zeros, (off_t)at), sizeof zeros);
+                assert_int_equal(pwrite(fd, zeros, n, (off_t)at), n);
                 close(fd);
             }
             struct jrig_replay r = jrig_look(copy);
@@ -379,7 +405,7 @@ static void damage_before_the_end_is_reported_not_skipped(void **state)
     for (uint64_t group = 0; group < 4; group++) {
         char *copy = jrig_copy(f, f->path), *last = jrig_segment(copy, 0);
         char words[64];
-        uint64_t at = SECTOR_BYTES + group * 1024;
+        uint64_t at = SECTOR_BYTES + group * SMALL;
         jrig_flip(last, at + 600);
         snprintf(words, sizeof words, "%s, byte %llu", strrchr(last, '/') + 1, (unsigned long long)at);
         assert_damaged(copy, words);
@@ -411,7 +437,7 @@ static void damage_in_an_earlier_segment_is_reported(void **state)
     journal_close(f->j);
     f->j = NULL;
     char *copy = jrig_copy(f, f->path), *name = jrig_segment(copy, 2);
-    jrig_flip(name, SECTOR_BYTES + 1536 * 3 + 10); // in its header
+    jrig_flip(name, SECTOR_BYTES + 1020 * 3 + 10); // in its header
     assert_damaged(copy, strrchr(name, '/') + 1);
     free(name);
     tmp_remove(copy);
@@ -446,7 +472,7 @@ static void a_lost_last_group_is_noticed_when_a_later_segment_was_begun(void **s
     f->j = NULL;
     char *last = jrig_segment(f->path, 0), *before = jrig_segment(f->path, 1);
     int fd = open(last, O_RDWR);
-    static uint8_t zeros[1536];
+    static uint8_t zeros[1020];
     assert_int_equal(pwrite(fd, zeros, sizeof zeros, SECTOR_BYTES), sizeof zeros); // its only group: torn
     close(fd);
     char *copy = jrig_copy(f, f->path);
@@ -454,7 +480,7 @@ static void a_lost_last_group_is_noticed_when_a_later_segment_was_begun(void **s
     assert_int_equal(jrig_try_open(&j, copy, JRIG_SEGMENT, &r, NULL), 0);
     journal_close(j);
     tmp_remove(copy);
-    jrig_flip(before, SECTOR_BYTES + 1536 * 9 + 700); // and the one before it: that had been acknowledged
+    jrig_flip(before, SECTOR_BYTES + 1020 * 9 + 700); // and the one before it: that had been acknowledged
     assert_damaged(f->path, strrchr(before, '/') + 1);
     free(last);
     free(before);
@@ -490,78 +516,81 @@ static void bytes_of_a_user_do_not_pose_as_groups(void **state)
 {
     struct jrig *f = *state;
     struct jrig_replay r;
-    uint8_t planted[SECTOR_BYTES * 8];
+    uint8_t planted[8 * 120] = {0};
     bool unknown;
     jrig_append(f->j, 100);
     jrig_append(f->j, 100);
-    // At sector boundaries inside of the payload: a real group of this journal, and one made with another secret that has
-    // a number to come and the next epoch.
+    // Inside of the payload: a real group of this journal, and ones made with another secret that have numbers to come.
     char *last = jrig_segment(f->path, 0), *forged = tmp_path(f->folder, "forged");
-    memset(planted, 0, sizeof planted);
     int fd = open(last, O_RDONLY);
-    assert_int_equal(pread(fd, planted + SECTOR_BYTES - GROUP_HEADER_BYTES, SECTOR_BYTES, SECTOR_BYTES), SECTOR_BYTES);
+    assert_int_equal(pread(fd, planted, 120, SECTOR_BYTES), 120);
     close(fd);
     fd = open(forged, O_RDWR | O_CREAT, 0600);
-    struct group_header h = {.epoch = journal_epoch(f->j) + 1, .number = 4};
-    assert_int_equal(group_write(fd, SECTOR_BYTES, &h, SPAN_LIT("forged"), 4711), 0);
-    assert_int_equal(pread(fd, planted + 3 * SECTOR_BYTES - GROUP_HEADER_BYTES, SECTOR_BYTES, SECTOR_BYTES), SECTOR_BYTES);
+    for (uint64_t i = 1; i < 8; i++) {
+        struct group_header h = {.number = 2 + i};
+        assert_int_equal(group_write(fd, SECTOR_BYTES, &h, SPAN_LIT("forged"), 4711), 0);
+        assert_int_equal(pread(fd, planted + i * 120, 28, SECTOR_BYTES), 28);
+    }
     close(fd);
     assert_int_equal(journal_append(f->j, SPAN(planted, sizeof planted), &unknown), 0);
     journal_close(f->j);
     f->j = NULL;
-    jrig_flip(last, 3 * SECTOR_BYTES + 20); // the planted group's own header: so every sector of it is searched
+    jrig_flip(last, SECTOR_BYTES + 2 * 120 + 14); // the planted group's own header: so every place in it is searched
     assert_int_equal(jrig_try_open(&f->j, f->path, JRIG_SEGMENT, &r, NULL), 0);
     assert_int_equal(r.next, 3);
     free(last);
     free(forged);
 }
 
-// Groups with this journal's own secret, put behind the last one: they verify by themselves.
-static void put_group(struct jrig *f, struct group_header h, uint64_t offset)
+// A group with this journal's own secret, put behind the last one: it verifies by itself.
+static void put_group(struct jrig *f, uint64_t number, uint64_t offset, bool other_life)
 {
-    struct buf content;
-    struct journal_file file;
-    char *name = tmp_path(f->path, "JOURNAL"), *last = jrig_segment(f->path, 0);
-    buf_init(&content, 4096);
-    assert_int_equal(file_slurp(&content, name), 0);
-    assert_int_equal(journal_file_decode(&file, buf_span(&content)), 0);
+    char *last = jrig_segment(f->path, 0);
+    uint64_t seed = seed_of(f->path, last) + other_life;
     int fd = open(last, O_RDWR);
-    assert_int_equal(group_write(fd, offset, &h, SPAN_LIT("another"), journal_file_seed(&file)), 0);
+    assert_int_equal(group_write(fd, offset, &(struct group_header){.number = number}, SPAN_LIT("another"), seed), 0);
     close(fd);
-    buf_free(&content);
-    free(name);
     free(last);
 }
 
 static void only_the_groups_successor_is_taken(void **state)
 {
     struct jrig *f = *state;
-    uint64_t end = five_groups(f) + 6 * SECTOR_BYTES, epoch = 1;
-    put_group(f, (struct group_header){.epoch = epoch, .number = 5, .previous = 0}, end); // a stale one: the end
+    uint64_t end = five_groups(f) + LARGE;
+    put_group(f, 5, end, false); // a stale one: the end
     assert_int_equal(jrig_look(f->path).next, 6);
-    end = SECTOR_BYTES + 6 * SECTOR_BYTES; // the fresh segment has a copy of the last group alone
-    char *last = jrig_segment(f->path, 0);
-    int fd = open(last, O_RDONLY);
-    uint8_t head[GROUP_HEADER_BYTES];
-    uint64_t previous;
-    assert_int_equal(pread(fd, head, sizeof head, (off_t)(end - 6 * SECTOR_BYTES)), sizeof head);
-    close(fd);
-    free(last);
-    memcpy(&previous, head + 48, 8);
-    static const struct {
-        uint64_t number;
-        bool chained;
-        uint64_t epoch;
-    } wrong[] = {{6, false, 2}, {7, true, 2}, {6, true, 9}};
-    for (unsigned i = 0; i < 3; i++) { // another chain's, one that skips a number, one of an epoch to come
-        put_group(f, (struct group_header){.epoch = wrong[i].epoch, .number = wrong[i].number, .previous = wrong[i].chained ? previous : 1},
-                  end);
+    end = SECTOR_BYTES + LARGE; // the fresh segment has a copy of the last group alone
+    put_group(f, 6, end, true); // left behind by an earlier life of the file
+    assert_int_equal(jrig_look(f->path).next, 6);
+    for (unsigned gap = 0; gap < 12; gap += 4) {
+        put_group(f, gap == 0 ? 7 : 6, end + gap, false); // one that skips a number, or that stands elsewhere
         char words[32];
         snprintf(words, sizeof words, "byte %llu", (unsigned long long)end);
         assert_damaged(f->path, words);
     }
-    put_group(f, (struct group_header){.epoch = 0, .number = 6, .previous = previous}, end); // of an epoch gone by: stale
-    assert_int_equal(jrig_look(f->path).next, 6);
+}
+
+static void a_search_finds_a_group_at_any_place(void **state)
+{
+    struct jrig *f = *state;
+    char *name = tmp_path(f->folder, "file");
+    struct buf payload;
+    int fd = open(name, O_RDWR | O_CREAT, 0600);
+    buf_init(&payload, GROUP_BUF_MAX);
+    assert_true(fd >= 0);
+    for (uint64_t at = 255 * KIB; at < 257 * KIB; at += 36) { // around the end of the first piece that it reads
+        uint64_t found = 0;
+        assert_int_equal(ftruncate(fd, 0), 0);
+        assert_int_equal(group_write(fd, SECTOR_BYTES + at, &(struct group_header){.number = 9}, SPAN_LIT("here"), 7), 0);
+        uint64_t size = SECTOR_BYTES + at + group_bytes(4);
+        assert_int_equal(group_find(fd, SECTOR_BYTES, size, 7, 9, &payload, &found), 0);
+        assert_int_equal(found, SECTOR_BYTES + at);
+        assert_int_equal(group_find(fd, SECTOR_BYTES, size, 7, 10, &payload, &found), ERR_NOT_FOUND);
+        assert_int_equal(group_find(fd, SECTOR_BYTES, size, 8, 9, &payload, &found), ERR_NOT_FOUND);
+    }
+    close(fd);
+    buf_free(&payload);
+    free(name);
 }
 
 static void a_real_later_group_behind_damage_is_found_by_the_search(void **state)
@@ -570,7 +599,7 @@ static void a_real_later_group_behind_damage_is_found_by_the_search(void **state
     five_groups(f);
     char *last = jrig_segment(f->path, 0);
     int fd = open(last, O_RDWR);
-    static uint8_t zeros[4 * 1024];
+    static uint8_t zeros[4 * SMALL];
     assert_int_equal(pwrite(fd, zeros, sizeof zeros, SECTOR_BYTES), sizeof zeros); // four groups gone, the fifth is there
     close(fd);
     free(last);
@@ -606,6 +635,7 @@ int main(void)
         T(damage_of_the_file_journal_is_reported),
         T(bytes_of_a_user_do_not_pose_as_groups),
         T(only_the_groups_successor_is_taken),
+        T(a_search_finds_a_group_at_any_place),
         T(a_real_later_group_behind_damage_is_found_by_the_search),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
