@@ -117,6 +117,7 @@
 #define LLM_JOBS_MAX 256               // calls under way; one more is refused
 #define LLM_REQUEST_MAX (4 * MIB)      // a job's JSON body
 #define LLM_EVENT_MAX (256 * KIB)      // a line or an event of a provider's stream
+#define LLM_PARTS_MAX 512              // parts of one reply
 #define LLM_BUFFER_MAX (256 * KIB)     // text that waits for its commit before the provider has to wait
 #define LLM_TEXT_MAX (16 * MIB)        // text of one reply
 #define LLM_CONNECT_MS 10000           // to reach the provider
