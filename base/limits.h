@@ -125,5 +125,7 @@
 #define LLM_IDLE_MS 60000              // between two bytes
 #define LLM_TOTAL_MS 3600000           // the whole call
 #define LLM_JOB_KEPT_MS 604800000      // how long an ended job can be asked about: seven days
+#define LLM_UI_CALLS_MAX 64            // calls of tools in one UI message
+#define LLM_UI_INPUT_MAX MIB           // bytes of one's input
 
 #endif
