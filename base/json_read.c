@@ -241,3 +241,35 @@ int jr_canonical(const struct jr *n, struct buf *out)
     if (err != 0) buf_truncate(out, before);
     return err;
 }
+
+// ---- in the order of the text ----------------------------------------------------------------------------------
+
+static int put_member(void *ctx, struct span key, const struct jr *value)
+{
+    jw_key_span(ctx, key);
+    jr_write(value, ctx);
+    return 0;
+}
+
+void jr_write(const struct jr *n, struct jw *w)
+{
+    switch (jr_type(n)) {
+    case JR_ABSENT:
+    case JR_NULL: jw_null(w); break;
+    case JR_BOOL: jw_bool(w, jr_bool(n, false)); break;
+    case JR_INT: jw_int(w, jr_int(n, 0)); break;
+    case JR_REAL: jw_double(w, jr_real(n, 0)); break;
+    case JR_STRING: jw_str(w, jr_str(n)); break;
+    case JR_ARRAY:
+        jw_array(w);
+        for (size_t i = 0; i < jr_count(n); i++)
+            jr_write(jr_at(n, i), w);
+        jw_end(w);
+        break;
+    case JR_OBJECT:
+        jw_object(w);
+        jr_each(n, put_member, w);
+        jw_end(w);
+        break;
+    }
+}

@@ -37,4 +37,9 @@ int jr_each(const struct jr *object, int (*fn)(void *ctx, struct span key, const
 // real are not equal (1 and 1.0). An absent value is written as null. ERR_TOO_LARGE or ERR_NOMEM leave the content as it was.
 int jr_canonical(const struct jr *n, struct buf *out);
 
+// The value as the next one of `w`, its members in the order of the text: what reads it may care (models answer in the order of a
+// schema's properties). An absent value is written as null.
+struct jw;
+void jr_write(const struct jr *n, struct jw *w);
+
 #endif

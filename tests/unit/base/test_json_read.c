@@ -10,6 +10,7 @@
 
 #include "err.h"
 #include "json_read.h"
+#include "json_write.h"
 #include "limits.h"
 
 static struct jr_tree *parse(const char *text)
@@ -274,6 +275,23 @@ static void canonical_text_that_does_not_fit_leaves_the_buffer(void **state)
     jr_free(t);
 }
 
+static void writing_keeps_the_order_of_the_text(void **state)
+{
+    (void)state;
+    static const char text[] = "{\"z\":[1,2.5,{\"b\":null,\"a\":true}],\"a\":\"\\u00e9\"}";
+    struct jr_tree *t;
+    struct buf b;
+    struct jw w;
+    assert_int_equal(jr_parse(&t, SPAN_STR(text), NULL), 0);
+    buf_init(&b, 1024);
+    jw_init(&w, &b);
+    jr_write(jr_root(t), &w);
+    assert_true(jw_done(&w));
+    assert_true(span_is(buf_span(&b), "{\"z\":[1,2.5,{\"b\":null,\"a\":true}],\"a\":\"\xc3\xa9\"}"));
+    buf_free(&b);
+    jr_free(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -293,6 +311,7 @@ int main(void)
         cmocka_unit_test(each_goes_in_the_order_of_the_text_and_stops),
         cmocka_unit_test(canonical_text_is_sorted_and_compact),
         cmocka_unit_test(canonical_text_that_does_not_fit_leaves_the_buffer),
+        cmocka_unit_test(writing_keeps_the_order_of_the_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
