@@ -1,23 +1,18 @@
-// What the two halves of the stream surface share: api_stream.c (write, catch up) and api_stream_live.c (follow).
+// What the parts of the stream surface share: api_stream_write.c, api_stream_read.c (catch up) and api_stream_live.c (follow).
 #ifndef SEGUE_API_STREAM_H
 #define SEGUE_API_STREAM_H
 
 #include "app.h"
 #include "http.h"
+#include "stream_headers.h"
 
 enum stream_live { STREAM_CATCH_UP, STREAM_LONG_POLL, STREAM_SSE };
-
-#define STREAM_OFFSET_TEXT 24
-
-// Offsets on this surface: opaque to clients, 20 digits, so that they sort as text.
-void stream_offset_text(uint64_t offset, char text[STREAM_OFFSET_TEXT]);
-int stream_offset_parse(struct span text, uint64_t *out);
 
 // Stream-Next-Offset, Stream-Up-To-Date, Stream-Closed.
 void stream_headers(struct request *r, uint64_t next, bool up_to_date, bool closed);
 
-// A catch-up reply from `offset` on.
-int stream_reply_read(struct request *r, uint64_t offset, const struct stream_info *info);
+// A catch-up reply from `offset` on. `cursor` (may be NULL) goes with it as Stream-Cursor: it answers one who follows.
+int stream_reply_read(struct request *r, uint64_t offset, const struct stream_info *info, const char *cursor);
 
 // Follows the stream by long-poll or server-sent events; takes r->data.
 int stream_follow(struct request *r, enum stream_live live, uint64_t offset, const struct stream_info *info);

@@ -156,7 +156,7 @@ static void poll_answer(struct follower *f)
     f->over = true;
     let_go(f);
     request_timer(r, -1, NULL);
-    int err = !there ? ERR_NO_SUCH_STREAM : info.offset > f->offset ? stream_reply_read(r, f->offset, &info) : 0;
+    int err = !there ? ERR_NO_SUCH_STREAM : info.offset > f->offset ? stream_reply_read(r, f->offset, &info, NULL) : 0;
     if (err != 0) {
         reply_error(r, err);
     } else if (info.offset == f->offset) {
