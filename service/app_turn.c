@@ -275,6 +275,7 @@ int app_commit_db(struct app *a)
     if (err != 0) return err;
     a->dirty = false;
     a->counts.db_commits++;
+    streams_committed(a->streams);
     // This commit may be lost in a power cut (NOMETASYNC), the one before it cannot any more.
     journal_recycle(a->journal, a->mark.group);
     a->mark = next;
@@ -306,12 +307,13 @@ void app_tick(struct app *a)
     }
     if (a->dirty && now - a->dirty_since_ms >= DB_DIRTY_MS_MAX) commit_or_fail(a);
     else if (!a->dirty) settle_down(a);
+    if (a->state == APP_READY && streams_reclaim(a->streams, a->txn) && !a->dirty) mark_dirty(a);
     if (a->state == APP_READY) a->preparing = journal_prepare(a->journal);
 }
 
 bool app_busy(const struct app *a)
 {
-    return a->state == APP_READY ? a->dirty || a->preparing : true;
+    return a->state == APP_READY ? a->dirty || a->preparing || streams_reclaiming(a->streams) : true;
 }
 
 // ---- sealing ----
@@ -320,7 +322,7 @@ struct streams_seal *app_seal_begin(struct app *a)
 {
     if (a->state != APP_READY || a->sealing) return NULL;
     bool force = journal_live_bytes(a->journal) > JOURNAL_LIVE_BYTES_MAX / 2;
-    struct streams_seal *job = streams_seal_plan(a->streams, clock_wall_ms(), force);
+    struct streams_seal *job = streams_seal_plan(a->streams, a->txn, clock_wall_ms(), force);
     a->sealing = job != NULL;
     return job;
 }

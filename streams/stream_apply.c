@@ -119,7 +119,7 @@ static int apply_close(struct streams *s, struct db_txn *txn, const struct commi
     return 0;
 }
 
-// The record and the bytes stay: earlier seqs still see them.
+// The record stays: earlier seqs still see it. The bytes are given back by and by.
 static int apply_delete(struct streams *s, struct db_txn *txn, const struct commit *c, const struct effect *e)
 {
     struct stream *st;
@@ -128,6 +128,7 @@ static int apply_delete(struct streams *s, struct db_txn *txn, const struct comm
     st->rec.deleted_seq = c->seq;
     stream_hot_forget_path(s, st);
     stream_enlist(s, st);
+    stream_reclaim_mark(s, txn, e->number);
     changed(s, st, c->seq);
     return 0;
 }
@@ -167,9 +168,11 @@ static int restore_append(struct streams *s, struct db_txn *txn, const struct co
     if (err == 0) err = stream_view_number(s, txn, e->number, &v);
     if (err != 0) return err == ERR_NO_SUCH_STREAM ? ERR_CORRUPT : err;
     uint64_t here = v.hot != NULL ? v.hot->tail.end : v.sealed;
+    bool dead = stream_is_dead(v.rec);
+    if (dead) stream_reclaim_mark(s, txn, e->number); // what comes back has to go again
     if (e->offset > v.rec->offset || data.n > v.rec->offset - e->offset) return ERR_CORRUPT;
     if (e->offset + data.n <= here) return 0;
-    if (e->offset > here) return ERR_CORRUPT; // bytes between are lost
+    if (e->offset > here) return dead ? 0 : ERR_CORRUPT; // bytes between are lost, or given back
     struct stream *st = v.hot != NULL ? v.hot : stream_hot_add(s, v.rec, v.sealed);
     if (st == NULL) return ERR_NOMEM;
     return hot_take(s, st, c, span_sub(data, here - e->offset, data.n));

@@ -5,7 +5,7 @@
 #include "cur.h"
 #include "err.h"
 
-enum { KEY_ALLOC = 'a', KEY_NUMBER = 'n', KEY_PATH = 'p' };
+enum { KEY_ALLOC = 'a', KEY_NUMBER = 'n', KEY_PATH = 'p', KEY_FILE = 'f', KEY_RECLAIM = 'r' };
 enum { RECORD_OWNED = 1 };
 
 // ---- writing into fixed bytes: these records are bounded, so nothing can fail --------------------------------------
@@ -68,6 +68,18 @@ void stream_key_index(struct stream_bytes *k, uint64_t number, uint64_t first)
     put_be(k, first, 8);
 }
 
+void stream_key_file(struct stream_bytes *k, uint32_t file)
+{
+    key_begin(k, KEY_FILE);
+    put_be(k, file, 4);
+}
+
+void stream_key_reclaim(struct stream_bytes *k, uint64_t number)
+{
+    key_begin(k, KEY_RECLAIM);
+    put_be(k, number, 8);
+}
+
 bool stream_key_path_parse(struct span key, struct span *path, uint64_t *created_seq, uint64_t *number)
 {
     struct cur c;
@@ -86,6 +98,24 @@ bool stream_key_index_parse(struct span key, uint64_t *number, uint64_t *first)
     cur_init(&c, key);
     *number = cur_u64_be(&c);
     *first = cur_u64_be(&c);
+    return cur_end(&c) == 0;
+}
+
+bool stream_key_file_parse(struct span key, uint32_t *file)
+{
+    struct cur c;
+    cur_init(&c, key);
+    if (cur_u8(&c) != KEY_FILE) return false;
+    *file = cur_u32_be(&c);
+    return cur_end(&c) == 0;
+}
+
+bool stream_key_reclaim_parse(struct span key, uint64_t *number)
+{
+    struct cur c;
+    cur_init(&c, key);
+    if (cur_u8(&c) != KEY_RECLAIM) return false;
+    *number = cur_u64_be(&c);
     return cur_end(&c) == 0;
 }
 
@@ -122,15 +152,32 @@ void stream_record_encode(struct stream_bytes *v, const struct stream_record *r)
     put(v, r->path, r->path_n);
 }
 
+// Varints: there is one of these for each kilobyte-long stream, and it counts among what a token costs.
+static void put_varint(struct stream_bytes *b, uint64_t v)
+{
+    for (; v >= 0x80; v >>= 7)
+        put_le(b, v | 0x80, 1);
+    put_le(b, v, 1);
+}
+
 void stream_index_encode(struct stream_bytes *v, const struct stream_index *ix)
 {
+    assert(ix->position % 8 == 0 && ix->last_seq >= ix->first_seq);
     record_begin(v);
-    put_le(v, ix->raw, 4);
-    put_le(v, ix->total, 4);
-    put_le(v, ix->file, 4);
-    put_le(v, ix->position, 8);
-    put_le(v, ix->first_seq, 8);
-    put_le(v, ix->last_seq, 8);
+    put_varint(v, ix->raw);
+    put_varint(v, ix->total);
+    put_varint(v, ix->file);
+    put_varint(v, ix->position / 8);
+    put_varint(v, ix->first_seq);
+    put_varint(v, ix->last_seq - ix->first_seq);
+    put_varint(v, ix->share);
+}
+
+void stream_file_encode(struct stream_bytes *v, const struct stream_file *f)
+{
+    record_begin(v);
+    put_le(v, f->length, 8);
+    put_le(v, f->live, 8);
 }
 
 void stream_path_encode(struct stream_bytes *v)
@@ -196,11 +243,25 @@ int stream_index_decode(struct span v, struct stream_index *out)
     struct cur c;
     int err = record_open(&c, v);
     if (err != 0) return err;
-    out->raw = cur_u32(&c);
-    out->total = cur_u32(&c);
-    out->file = cur_u32(&c);
-    out->position = cur_u64(&c);
-    out->first_seq = cur_u64(&c);
-    out->last_seq = cur_u64(&c);
+    uint64_t raw = cur_varint(&c), total = cur_varint(&c), file = cur_varint(&c);
+    out->position = cur_varint(&c) * 8;
+    out->first_seq = cur_varint(&c);
+    out->last_seq = out->first_seq + cur_varint(&c);
+    uint64_t share = cur_varint(&c);
+    if (raw > UINT32_MAX || total > UINT32_MAX || file > UINT32_MAX || share > UINT32_MAX) return ERR_CORRUPT;
+    out->raw = (uint32_t)raw;
+    out->total = (uint32_t)total;
+    out->file = (uint32_t)file;
+    out->share = (uint32_t)share;
+    return cur_end(&c);
+}
+
+int stream_file_decode(struct span v, struct stream_file *out)
+{
+    struct cur c;
+    int err = record_open(&c, v);
+    if (err != 0) return err;
+    out->length = cur_u64(&c);
+    out->live = cur_u64(&c);
     return cur_end(&c);
 }

@@ -4,6 +4,8 @@
 //   'a'                                             -> allocation: next stream number, segment file and position
 //   'n' number                                      -> the directory record of a stream
 //   'p' length(2) path created_seq number           -> nothing more: which streams a path has named, and since when
+//   'f' file(4)                                     -> a segment file: its length, and how much of it the index points to
+//   'r' number                                      -> nothing more: something of the stream is to be given back
 // Table "stream_index":
 //   number first_offset                             -> where a sealed record lies, and the seqs it spans
 //
@@ -14,7 +16,7 @@
 #include "limits.h"
 #include "span.h"
 
-#define STREAM_FORMAT 1
+#define STREAM_FORMAT 2
 
 // Everything about a stream but its bytes.
 struct stream_record {
@@ -35,10 +37,16 @@ struct stream_record {
 struct stream_index {
     uint64_t first; // offset of its first byte; in the key
     uint32_t raw;   // bytes of the stream in it
-    uint32_t total; // bytes of the record in the file
+    uint32_t total; // bytes of the whole record in the file, which may hold parts of other streams
     uint32_t file;
     uint64_t position;
     uint64_t first_seq, last_seq; // of the appends in it
+    uint32_t share; // of the record's bytes, what counts as this part's; the shares of all parts make up the record
+};
+
+// A segment file that is no longer, or still, written to.
+struct stream_file {
+    uint64_t length, live; // `live`: the shares of all that the index points to
 };
 
 struct stream_alloc {
@@ -61,19 +69,25 @@ void stream_key_alloc(struct stream_bytes *k);
 void stream_key_number(struct stream_bytes *k, uint64_t number);
 void stream_key_path(struct stream_bytes *k, struct span path, uint64_t created_seq, uint64_t number);
 void stream_key_index(struct stream_bytes *k, uint64_t number, uint64_t first);
+void stream_key_file(struct stream_bytes *k, uint32_t file);
+void stream_key_reclaim(struct stream_bytes *k, uint64_t number);
 
 // False where `key` is not of that kind, which ends an iteration.
 bool stream_key_path_parse(struct span key, struct span *path, uint64_t *created_seq, uint64_t *number);
 bool stream_key_index_parse(struct span key, uint64_t *number, uint64_t *first);
+bool stream_key_file_parse(struct span key, uint32_t *file);
+bool stream_key_reclaim_parse(struct span key, uint64_t *number);
 
 void stream_alloc_encode(struct stream_bytes *v, const struct stream_alloc *a);
 void stream_record_encode(struct stream_bytes *v, const struct stream_record *r);
 void stream_index_encode(struct stream_bytes *v, const struct stream_index *ix);
-void stream_path_encode(struct stream_bytes *v);
+void stream_file_encode(struct stream_bytes *v, const struct stream_file *f);
+void stream_path_encode(struct stream_bytes *v); // also that of 'r'
 
 // ERR_VERSION for another format, ERR_CORRUPT for anything that does not decode.
 int stream_alloc_decode(struct span v, struct stream_alloc *out);
 int stream_record_decode(struct span v, struct stream_record *out);
 int stream_index_decode(struct span v, struct stream_index *out); // but for `first`
+int stream_file_decode(struct span v, struct stream_file *out);
 
 #endif

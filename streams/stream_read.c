@@ -15,17 +15,17 @@ static int view_hot(struct stream *st, struct stream_view *out)
     return 0;
 }
 
-// Bytes below the result are sealed: the index itself says so, it is written nowhere else.
-static uint64_t sealed_end(struct streams *s, struct db_txn *txn, uint64_t number)
+// Bytes below the result are sealed (or trimmed): the index itself says so, it is written nowhere else.
+static uint64_t sealed_end(struct streams *s, struct db_txn *txn, const struct stream_record *rec)
 {
     struct stream_bytes key;
     struct db_iter it;
     struct stream_index ix;
-    uint64_t of, first, end = 0;
-    stream_key_index(&key, number, UINT64_MAX);
+    uint64_t of, first, end = stream_start(rec);
+    stream_key_index(&key, rec->number, UINT64_MAX);
     db_iter_init(&it, txn, s->table_index);
-    if (db_iter_seek_before(&it, stream_bytes_span(&key)) && stream_key_index_parse(it.key, &of, &first) && of == number &&
-        stream_index_decode(it.value, &ix) == 0)
+    if (db_iter_seek_before(&it, stream_bytes_span(&key)) && stream_key_index_parse(it.key, &of, &first) && of == rec->number &&
+        stream_index_decode(it.value, &ix) == 0 && first + ix.raw > end)
         end = first + ix.raw;
     db_iter_end(&it);
     return end;
@@ -45,7 +45,7 @@ static int view_cold(struct streams *s, struct db_txn *txn, uint64_t number, str
     }
     out->rec = &out->own;
     out->hot = NULL;
-    out->sealed = sealed_end(s, txn, number);
+    out->sealed = sealed_end(s, txn, out->rec);
     return db_txn_err(txn);
 }
 
@@ -115,11 +115,33 @@ int stream_index_find(struct streams *s, struct db_txn *txn, uint64_t number, ui
     return ERR_CORRUPT;
 }
 
+// Is all of a stream that is dead still here?
+static bool is_whole(struct streams *s, struct db_txn *txn, const struct stream_view *v)
+{
+    struct stream_bytes key;
+    struct db_iter it;
+    uint64_t of, first, start = stream_start(v->rec), end = v->hot != NULL ? v->hot->tail.end : v->sealed;
+    if (end != v->rec->offset) return false;
+    if (v->rec->offset == start || v->sealed == start) return true;
+    stream_key_index(&key, v->rec->number, 0);
+    db_iter_init(&it, txn, s->table_index);
+    bool whole = db_iter_seek(&it, stream_bytes_span(&key)) && stream_key_index_parse(it.key, &of, &first) && of == v->rec->number && first <= start;
+    db_iter_end(&it);
+    return whole;
+}
+
+// Where the sealed byte at `offset` lies. ERR_NO_SUCH_STREAM where it has been given back.
+static int view_index(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, struct stream_index *out)
+{
+    if (stream_is_dead(v->rec) && !is_whole(s, txn, v)) return ERR_NO_SUCH_STREAM;
+    return stream_index_find(s, txn, v->rec->number, offset, out);
+}
+
 // The last sealed record that begins with an append of `seq` or before, by bisection over offsets. *found false: there is none.
 static int index_find_seq(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t seq, struct stream_index *out,
                           bool *found)
 {
-    uint64_t lo = 0, hi = v->sealed;
+    uint64_t lo = stream_start(v->rec), hi = v->sealed;
     *found = false;
     while (lo < hi) {
         struct stream_index ix;
@@ -150,14 +172,14 @@ static int sealed_offset_at(struct streams *s, struct db_txn *txn, const struct 
     *offset = ix.first + ix.raw;
     *changed = ix.last_seq;
     if (ix.last_seq <= seq) return 0; // all of it, without reading it
-    err = stream_segments_read(&s->segments, v->rec->number, &ix, &r);
+    err = stream_segments_bounds(&s->segments, v->rec->number, &ix, &r);
     if (err != 0) return err;
     stream_segment_bounds_init(&b, r);
     while (stream_segment_bounds_next(&b) && b.seq <= seq) {
         *offset = b.end;
         *changed = b.seq;
     }
-    return b.c.err;
+    return stream_segment_bounds_err(&b);
 }
 
 int stream_offset_at(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t seq, uint64_t *offset, uint64_t *changed)
@@ -166,13 +188,14 @@ int stream_offset_at(struct streams *s, struct db_txn *txn, const struct stream_
     *offset = v->rec->offset;
     *changed = v->rec->changed_seq;
     if (v->rec->changed_seq <= seq) return 0;
+    if (stream_is_dead(v->rec) && !is_whole(s, txn, v)) return 0; // where it ended then is forgotten with its bytes: where it ended at last has to do
     size_t n = v->hot == NULL ? 0 : stream_tail_bounds_to_seq(&v->hot->tail, seq);
     if (n > 0) {
         *offset = v->hot->tail.bounds[n - 1].end;
         *changed = v->hot->tail.bounds[n - 1].seq;
         return 0;
     }
-    *offset = 0;
+    *offset = stream_start(v->rec);
     *changed = v->rec->created_seq;
     return sealed_offset_at(s, txn, v, seq, offset, changed);
 }
@@ -182,21 +205,21 @@ int stream_seq_of(struct streams *s, struct db_txn *txn, const struct stream_vie
     assert(offset < v->rec->offset);
     if (offset >= v->sealed) {
         size_t n = v->hot == NULL ? 0 : stream_tail_bounds_to_offset(&v->hot->tail, offset);
-        if (v->hot == NULL || n == v->hot->tail.bound_count) return ERR_CORRUPT;
+        if (v->hot == NULL || n == v->hot->tail.bound_count) return stream_is_dead(v->rec) ? ERR_NO_SUCH_STREAM : ERR_CORRUPT;
         *seq = v->hot->tail.bounds[n].seq;
         return 0;
     }
     struct stream_index ix;
     const struct segment_record *r;
     struct segment_bounds b;
-    int err = stream_index_find(s, txn, v->rec->number, offset, &ix);
-    if (err == 0) err = stream_segments_read(&s->segments, v->rec->number, &ix, &r);
+    int err = view_index(s, txn, v, offset, &ix);
+    if (err == 0) err = stream_segments_bounds(&s->segments, v->rec->number, &ix, &r);
     if (err != 0) return err;
     stream_segment_bounds_init(&b, r);
     while (stream_segment_bounds_next(&b) && b.end <= offset)
         ;
     *seq = b.seq;
-    return b.c.err;
+    return stream_segment_bounds_err(&b);
 }
 
 // ---- bytes -----------------------------------------------------------------------------------------------------------
@@ -208,13 +231,14 @@ int stream_read_some(struct streams *s, struct db_txn *txn, const struct stream_
     if (offset < v->sealed) {
         struct stream_index ix;
         const struct segment_record *r;
-        int err = stream_index_find(s, txn, v->rec->number, offset, &ix);
+        int err = view_index(s, txn, v, offset, &ix);
         if (err == 0) err = stream_segments_read(&s->segments, v->rec->number, &ix, &r);
         if (err != 0) return err;
         buf_put_span(out, span_sub(r->payload, offset - r->first, max));
         return out->err;
     }
-    if (v->hot == NULL || offset >= v->hot->tail.end) return ERR_CORRUPT; // the journal did not bring these bytes back
+    if (v->hot == NULL || offset >= v->hot->tail.end) // the journal did not bring these bytes back
+        return stream_is_dead(v->rec) ? ERR_NO_SUCH_STREAM : ERR_CORRUPT;
     stream_tail_read(&v->hot->tail, offset, max, out);
     return out->err;
 }

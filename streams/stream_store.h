@@ -13,7 +13,7 @@
 #include "db.h"
 #include "stream_groups.h"
 #include "stream_keys.h"
-#include "stream_segment.h"
+#include "stream_segments.h"
 #include "stream_table.h"
 #include "stream_tail.h"
 
@@ -56,6 +56,19 @@ struct stream_element {
     struct bytes *json;
 };
 
+// A file that was left behind with nothing in it that lives: removed when no commit that is lost can still point to it.
+struct stream_leftover {
+    uint32_t file;
+    unsigned commits; // since
+};
+
+// A file that is mostly dead: what lives in it is copied, in steps.
+struct stream_rewrite {
+    bool active;
+    uint32_t file;
+    uint64_t position, length;
+};
+
 struct streams {
     int table, table_index;
     uint64_t seed; // of the hash tables: nobody chooses what collides
@@ -70,6 +83,12 @@ struct streams {
     uint64_t unsealed_bytes;
     bool sealing; // a job is under way
     struct segments segments;
+    bool marked;        // streams may have something to give back
+    bool look;          // at the files' counts, from `look_from` on
+    uint32_t look_from;
+    struct stream_leftover *leftovers;
+    size_t leftover_count, leftover_cap;
+    struct stream_rewrite rewrite;
     struct stream_feed *touched;
     struct stream_element *elements; // made with the first reader
     size_t element_bytes, element_hand;
@@ -97,7 +116,8 @@ int stream_view_at(struct streams *s, struct db_txn *txn, struct span path, uint
 int stream_offset_at(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t seq, uint64_t *offset, uint64_t *changed);
 // The seq of the append that holds the byte at `offset`, which is below the tail.
 int stream_seq_of(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, uint64_t *seq);
-// Appends bytes from `offset` on, at most `max`, perhaps fewer; none only if `max` is 0 or `offset` is the tail.
+// Appends bytes from `offset` on, at most `max`, perhaps fewer; none only if `max` is 0 or `offset` is the tail. This and the one before:
+// ERR_NO_SUCH_STREAM where a deleted stream's bytes have been given back.
 int stream_read_some(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, size_t max, struct buf *out);
 // Appends exactly [offset, offset + n), which exists.
 int stream_read_all(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, size_t n, struct buf *out);
@@ -124,11 +144,42 @@ void stream_list_append(struct stream_list *list, struct stream *st);
 // Puts a stream into the list where it belongs by its state, at the end.
 void stream_enlist(struct streams *s, struct stream *st);
 
+// Forgets unsealed bytes before `offset`, which are sealed or not wanted any more.
+void stream_tail_forget(struct streams *s, struct stream *st, uint64_t offset);
+
+// ---- giving back (stream_reclaim.c) ----------------------------------------------------------------------------------
+
+// The stream was deleted for good, or trimmed: bytes of it are to be given back, in steps (streams_reclaim).
+void stream_reclaim_mark(struct streams *s, struct db_txn *txn, uint64_t number);
+// Takes a part out of the index, and its share out of its file's count.
+void stream_index_drop(struct streams *s, struct db_txn *txn, uint64_t number, const struct stream_index *ix);
+// A file is `length` bytes long now and `live` of the new ones are pointed to.
+void stream_file_grow(struct streams *s, struct db_txn *txn, uint32_t file, uint64_t length, uint64_t live);
+// The file's count is to be looked at: it changed, or the file is written to no more.
+void stream_file_look(struct streams *s, uint32_t file);
+// The file that is being emptied has been copied up to `position`.
+void streams_rewritten(struct streams *s, uint64_t position);
+// Files that nothing knows are leftovers, too. Called once, at the start.
+int stream_leftovers_find(struct streams *s, struct db_txn *txn);
+
 // ---- feeds (stream_feed.c) -----------------------------------------------------------------------------------------
 
 // Commit `seq` changed what lives, or lived, at `path`.
 void stream_feed_mark(struct streams *s, struct span path, uint64_t seq);
 void stream_elements_free(struct streams *s);
+
+// Its own bytes begin here.
+static inline uint64_t stream_start(const struct stream_record *r)
+{
+    (void)r;
+    return 0;
+}
+
+// Nobody can read it any more, but as of earlier seqs.
+static inline bool stream_is_dead(const struct stream_record *r)
+{
+    return r->deleted_seq != 0;
+}
 
 static inline struct span stream_path(const struct stream_record *r)
 {

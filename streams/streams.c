@@ -35,7 +35,9 @@ static int streams_init(struct streams *s, const struct streams_options *options
     if (s->closed == NULL || s->deleted == NULL) return ERR_NOMEM;
     if (stream_table_init(&s->by_number) != 0 || stream_table_init(&s->by_path) != 0 || stream_table_init(&s->feeds) != 0) return ERR_NOMEM;
     int err = streams_load(s, txn);
-    return err != 0 ? err : stream_segments_open(&s->segments, options->path, &s->alloc);
+    if (err == 0) err = stream_segments_open(&s->segments, options->path, &s->alloc);
+    s->marked = s->look = true;
+    return err != 0 ? err : stream_leftovers_find(s, txn);
 }
 
 int streams_open(struct streams **out, const struct streams_options *options, struct db_txn *txn)
@@ -67,7 +69,8 @@ void streams_close(struct streams *s)
     stream_table_free(&s->by_path);
     stream_table_free(&s->feeds);
     stream_groups_free(&s->groups);
-    if (s->segments.folder != NULL) stream_segments_close(&s->segments);
+    stream_segments_close(&s->segments);
+    free(s->leftovers);
     stream_elements_free(s);
     bytes_unref(s->closed);
     bytes_unref(s->deleted);
@@ -168,6 +171,17 @@ void stream_enlist(struct streams *s, struct stream *st)
     if (list == &s->due && st->list == list) return; // first come, first sealed
     stream_list_remove(st);
     if (list != NULL) stream_list_append(list, st);
+}
+
+void stream_tail_forget(struct streams *s, struct stream *st, uint64_t offset)
+{
+    if (offset <= st->tail.start) return;
+    size_t gone = stream_tail_bounds_to_offset(&st->tail, offset);
+    for (size_t i = 0; i < gone; i++)
+        stream_groups_drop(&s->groups, st->tail.bounds[i].group);
+    s->unsealed_bytes -= offset - st->tail.start;
+    stream_tail_drop(&st->tail, offset);
+    stream_enlist(s, st);
 }
 
 // ---- the directory -------------------------------------------------------------------------------------------------

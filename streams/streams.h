@@ -115,8 +115,9 @@ int streams_attach(struct streams *s, struct db_txn *txn, struct span path, uint
 
 struct streams_seal; // a job: bytes of many streams, gathered for one write
 
-// What is due now: closed, quiet, grown; with `force` everything unsealed. NULL: nothing, or a job is under way. Bounded in bytes.
-struct streams_seal *streams_seal_plan(struct streams *s, uint64_t now_ms, bool force);
+// What is due now: closed, quiet, grown; with `force` everything unsealed; where nothing is, live bytes of a
+// file that is mostly dead. NULL: nothing, or a job is under way. Bounded in bytes.
+struct streams_seal *streams_seal_plan(struct streams *s, struct db_txn *txn, uint64_t now_ms, bool force);
 // Writes the job's records to its segment file and syncs. Any thread; touches the job alone.
 int streams_seal_write(struct streams_seal *job);
 // Takes the outcome back on the owner's thread: indexes the records in `txn` and lets go of memory; after a failure nothing has changed.
@@ -126,6 +127,16 @@ void streams_seal_done(struct streams *s, struct db_txn *txn, struct streams_sea
 // groups below the value that was read when a commit was made only once that commit is durable.
 uint64_t streams_unsealed_group(const struct streams *s);
 uint64_t streams_unsealed_bytes(const struct streams *s);
+
+// ---- giving back ---------------------------------------------------------------------------------------------------
+
+// A bounded step of giving back what streams deleted for good and trimmed have on disk: purges their index entries, looks for files of
+// which little or nothing lives. True: the transaction has changed, or waits for its commit; call again. Does nothing while a job is under way.
+bool streams_reclaim(struct streams *s, struct db_txn *txn);
+// A commit of the database succeeded: files that the one before gave up are removed. (A power cut may take back the last one.)
+void streams_committed(struct streams *s);
+// There is more to do for streams_seal_plan or streams_reclaim than what is unsealed.
+bool streams_reclaiming(const struct streams *s);
 
 // ---- checks --------------------------------------------------------------------------------------------------------
 

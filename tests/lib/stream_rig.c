@@ -189,7 +189,7 @@ void rig_delete1(struct rig *r, const char *path)
 
 bool rig_seal(struct rig *r, bool force)
 {
-    struct streams_seal *job = streams_seal_plan(r->s, r->now_ms, force);
+    struct streams_seal *job = streams_seal_plan(r->s, r->txn, r->now_ms, force);
     if (job == NULL) return false;
     int err = streams_seal_write(job);
     streams_seal_done(r->s, r->txn, job, err);

@@ -232,7 +232,7 @@ static void do_reader(struct model *m)
 static void do_seal(struct model *m)
 {
     if (m->job == NULL) {
-        m->job = streams_seal_plan(m->r.s, m->r.now_ms, roll(m, 3) > 0);
+        m->job = streams_seal_plan(m->r.s, m->r.txn, m->r.now_ms, roll(m, 3) > 0);
         return;
     }
     int err = streams_seal_write(m->job);
