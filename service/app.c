@@ -92,12 +92,14 @@ static int on_group(void *ctx, uint64_t group, struct span payload)
 {
     struct app *a = ctx;
     struct entry e;
+    struct entry_reader reader;
     if (group > a->db_group && group != a->applied_group + 1) {
         return problem_set(a->recover_problem, ERR_CORRUPT, (int64_t)group, "%s: the journal goes on at group %llu, the database ends at %llu", a->name,
                            (unsigned long long)group, (unsigned long long)a->applied_group);
     }
+    entry_reader_init(&reader, payload);
     for (;;) {
-        int got = entry_read(&payload, &e);
+        int got = entry_read(&reader, &e);
         if (got == 0) break;
         e.commit.group = group;
         int err = got < 0 ? got : replay_entry(a, &e);
@@ -228,6 +230,7 @@ int app_open(struct app **out, const struct app_options *options, struct problem
     a->path = strdup(options->path);
     a->host = (struct rows_host){.ctx = a, .stream_at = host_stream_at, .blob_at = host_blob_at};
     buf_init(&a->group, GROUP_BYTES_MAX);
+    buf_init(&a->shortened, ENTRY_BYTES_MAX);
     decision_init(&a->decision, a);
     int err = a->path == NULL ? ERR_NOMEM : dir_make(a->path);
     if (err == 0) err = open_app(a, p);
@@ -254,6 +257,7 @@ void app_close(struct app *a)
     close_all(a);
     decision_free(&a->decision);
     buf_free(&a->group);
+    buf_free(&a->shortened);
     free(a->answers);
     free(a->path);
     free(a);

@@ -103,7 +103,11 @@ static int decide_stream(struct decision *d, const struct batch_op *op, uint32_t
     struct buf made = {.p = room, .cap = sizeof room, .max = sizeof room};
     struct span path = s->path;
     struct result r = {.op = index, .kind = RESULT_OFFSET};
-    if (path.n == 0) {
+    if (op->kind == BATCH_APPEND_AT) {
+        if (!streams_path_of(d->app->streams, d->app->txn, s->number, &made))
+            return problem_set(&d->problem, ERR_STREAM_NOT_FOUND, index, "there is no stream with the number %llu", (unsigned long long)s->number);
+        path = buf_span(&made);
+    } else if (path.n == 0) {
         rows_stream_path(&made, s->table, s->id, s->column); // names and id always fit
         path = buf_span(&made);
     }
@@ -278,8 +282,8 @@ static int redecide_entry(struct app *a, struct entry *was, struct problem *p)
     if (err != 0) return err;
     buf_init(&x, ENTRY_BYTES_MAX + KIB);
     buf_init(&y, ENTRY_BYTES_MAX + KIB);
-    entry_put(&x, was);
-    entry_put(&y, &is);
+    entry_put(&x, &(struct entry_place){0}, was);
+    entry_put(&y, &(struct entry_place){0}, &is);
     if (x.err != 0 || y.err != 0) err = ERR_NOMEM;
     else if (!span_equal(buf_span(&x), buf_span(&y)))
         err = problem_set(p, ERR_CORRUPT, (int64_t)a->applied_seq, "the entry behind commit %llu is decided otherwise here", (unsigned long long)a->applied_seq);
@@ -291,9 +295,11 @@ static int redecide_entry(struct app *a, struct entry *was, struct problem *p)
 int app_redecide(struct app *a, struct span group, struct problem *p)
 {
     struct entry e;
+    struct entry_reader reader;
     a->applied_group++;
+    entry_reader_init(&reader, group);
     for (;;) {
-        int got = entry_read(&group, &e);
+        int got = entry_read(&reader, &e);
         if (got < 0) return problem_set(p, got, (int64_t)a->applied_seq, "an entry behind commit %llu is damaged", (unsigned long long)a->applied_seq);
         if (got == 0) break;
         e.commit.group = a->applied_group;

@@ -62,6 +62,7 @@ struct app {
     // The turn's own memory.
     struct decision decision;
     struct buf group;
+    struct buf shortened; // the request of the entry being decided, where it is not as it was submitted
     struct answer *answers; // kept from turn to turn while they are few
     size_t answer_cap;
 
@@ -88,6 +89,10 @@ void decision_free(struct decision *d);
 // Decides a batch over the state and what this group applied before: a pure function of the two. 0: decided, out->fate and the effects (which live in
 // a->decision until the next call) are filled; e->commit has everything but its seq. A negative error is a fault of the machine: nothing is decided.
 int app_decide(struct app *a, struct entry *e);
+
+// The submission's request as it is decided and journaled: what names its stream by a long path, and asks for what is so already, is said by the stream's
+// number. Lives until the next call.
+struct span app_shorten(struct app *a, const struct submission *s);
 
 // Takes a decided or recovered entry into memory and the open transaction. An error leaves the app to be recovered.
 int app_apply(struct app *a, const struct entry *e);

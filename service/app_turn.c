@@ -31,6 +31,7 @@ struct group {
     struct answer *answers;
     size_t count, cap;
     struct buf results;
+    struct entry_place place;
     size_t entries, accepted; // entries of batches that were decided now, and those accepted among them
 };
 
@@ -107,7 +108,7 @@ static void entry_of(struct app *a, const struct submission *s, struct entry *e)
     e->commit.stamp = s->stamp != 0 ? s->stamp : hlc_next(&a->clock, e->commit.arrival_ms);
     if (s->name.kind == BATCH_REPLICA) e->commit.writer = s->name.replica;
     if (s->inserts) random_bytes(e->commit.seed, sizeof e->commit.seed);
-    e->commit.request = s->request;
+    e->commit.request = app_shorten(a, s);
 }
 
 // 0: the submission has its answer, to be given behind the barrier. An error leaves the app to be recovered.
@@ -130,7 +131,7 @@ static int decide_one(struct app *a, struct group *g, struct submission *s)
         return group_add(g, s, &f);
     }
     if (err != 0) return err;
-    entry_put(&a->group, &e);
+    entry_put(&a->group, &g->place, &e);
     if (a->group.err != 0) return a->group.err;
     err = group_add(g, s, &e.fate);
     if (err != 0) return err;

@@ -50,6 +50,15 @@ static void put_stream(struct buf *out, const struct batch_stream *s)
     if (s->has_expect) buf_put_varint(out, s->expect);
 }
 
+// The number with the flag in one varint; the bytes last, and no more of them than that.
+static void put_append_at(struct buf *out, const struct batch_stream *s)
+{
+    assert(s->number <= UINT64_MAX / 2 && s->path.n == 0 && s->type.n == 0);
+    buf_put_varint(out, s->number << 1 | s->has_expect);
+    if (s->has_expect) buf_put_varint(out, s->expect);
+    buf_put_blob(out, s->data);
+}
+
 static void put_job(struct buf *out, const struct batch_job *j)
 {
     buf_put(out, j->id.b, sizeof j->id.b);
@@ -81,6 +90,7 @@ void batch_put_op(struct buf *out, const struct batch_op *op)
     case BATCH_APPEND:
     case BATCH_CLOSE:
     case BATCH_DROP: put_stream(out, &op->stream); break;
+    case BATCH_APPEND_AT: put_append_at(out, &op->stream); break;
     case BATCH_BLOB:
         buf_put(out, op->blob.digest.b, SHA256_BYTES);
         buf_put_blob(out, op->blob.type);
@@ -164,6 +174,15 @@ static void get_stream(struct cur *c, struct batch_stream *s)
     if (s->has_expect) s->expect = cur_varint(c);
 }
 
+static void get_append_at(struct cur *c, struct batch_stream *s)
+{
+    uint64_t word = cur_varint(c);
+    s->number = word >> 1;
+    s->has_expect = word & 1;
+    if (s->has_expect) s->expect = cur_varint(c);
+    s->data = cur_blob(c);
+}
+
 static void get_digest(struct cur *c, struct sha256 *digest)
 {
     struct span s = cur_span(c, SHA256_BYTES);
@@ -218,6 +237,7 @@ int batch_read(struct batch_reader *r, struct batch_op *out)
     case BATCH_APPEND:
     case BATCH_CLOSE:
     case BATCH_DROP: get_stream(&c, &out->stream); break;
+    case BATCH_APPEND_AT: get_append_at(&c, &out->stream); break;
     case BATCH_BLOB:
         get_digest(&c, &out->blob.digest);
         out->blob.type = cur_blob(&c);

@@ -17,6 +17,7 @@ enum batch_op_kind {
     BATCH_BLOB = 8,   // the service's own: a finished upload
     BATCH_SCHEMA = 9, // the service's own: alone in its batch
     BATCH_JOB = 10,   // the service's own: a step of an LLM job, one in a batch
+    BATCH_APPEND_AT = 16, // the service's own short form of an append: by the stream's number
     BATCH_UPLOAD = 11, // the service's own: a step of a resumable upload, in the blob store's words
 };
 
@@ -25,6 +26,7 @@ struct batch_stream {
     struct span path; // empty: by row
     struct span table, column;
     struct uuid id;
+    uint64_t number;  // BATCH_APPEND_AT: this alone says where
     struct span type; // content type; empty: not said
     struct span data; // of an append
     bool has_expect;

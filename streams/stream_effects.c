@@ -1,12 +1,12 @@
 #include "stream_effects.h"
 
 #include "limits.h"
+#include "streams.h"
 
 #define EFFECTS_FORMAT 1
 
-void stream_effect_put(struct buf *out, const struct effect *e)
+static void effect_put(struct buf *out, const struct effect *e)
 {
-    if (out->n == 0) buf_put_u8(out, EFFECTS_FORMAT);
     buf_put_u8(out, (uint8_t)e->kind);
     buf_put_varint(out, e->number);
     switch (e->kind) {
@@ -23,6 +23,12 @@ void stream_effect_put(struct buf *out, const struct effect *e)
     case EFFECT_CLOSE: buf_put_varint(out, e->offset); break;
     case EFFECT_DELETE: break;
     }
+}
+
+void stream_effect_put(struct buf *out, const struct effect *e)
+{
+    if (out->n == 0) buf_put_u8(out, EFFECTS_FORMAT);
+    effect_put(out, e);
 }
 
 void stream_effects_begin(struct cur *c, struct span effects)
@@ -58,4 +64,10 @@ bool stream_effects_next(struct cur *c, struct effect *out)
     }
     *out = e;
     return c->err == 0;
+}
+
+void streams_append_effects(struct buf *effects, uint64_t number, uint64_t offset, uint64_t at, uint64_t n)
+{
+    buf_put_u8(effects, EFFECTS_FORMAT);
+    effect_put(effects, &(struct effect){.kind = EFFECT_APPEND, .number = number, .offset = offset, .at = at, .length = n});
 }

@@ -95,6 +95,14 @@ int stream_view_at(struct streams *s, struct db_txn *txn, struct span path, uint
     return out->rec->deleted_seq != 0 && out->rec->deleted_seq <= seq ? ERR_NO_SUCH_STREAM : 0;
 }
 
+bool streams_path_of(struct streams *s, struct db_txn *txn, uint64_t number, struct buf *out)
+{
+    struct stream_view v;
+    if (stream_view_number(s, txn, number, &v) != 0 || v.rec->deleted_seq != 0) return false;
+    buf_put_span(out, stream_path(v.rec));
+    return out->err == 0;
+}
+
 // ---- the index of sealed bytes ---------------------------------------------------------------------------------------
 
 int stream_index_find(struct streams *s, struct db_txn *txn, uint64_t number, uint64_t offset, struct stream_index *out)

@@ -56,6 +56,9 @@ bool streams_find(struct streams *s, struct db_txn *txn, struct span path, struc
 // needs a sealed record which does not verify (logged).
 bool streams_find_at(struct streams *s, struct db_txn *txn, struct span path, uint64_t seq, struct stream_info *out);
 
+// Appends the path of the stream with this number, if it lives. False: it does not.
+bool streams_path_of(struct streams *s, struct db_txn *txn, uint64_t number, struct buf *out);
+
 // Appends bytes from `offset` on to `out`, at most `max`, perhaps fewer (not zero unless at the tail); whole appends are not kept together.
 // ERR_NO_SUCH_STREAM; ERR_BAD_OFFSET beyond the tail; ERR_CORRUPT where a sealed record does not verify.
 int streams_read(struct streams *s, struct db_txn *txn, struct span path, uint64_t offset, size_t max, struct buf *out);
@@ -83,6 +86,9 @@ bool streams_decide_find(struct streams_batch *b, struct span path, struct strea
 
 // Appends the encoded effects of the whole batch: self-contained but for the bytes, which are ranges of c->request.
 void streams_decide_effects(struct streams_batch *b, struct buf *effects);
+
+// The same for a batch that is one append and nothing else: request[at, at + n) to a stream whose tail is at `offset`.
+void streams_append_effects(struct buf *effects, uint64_t number, uint64_t offset, uint64_t at, uint64_t n);
 
 // ---- applying ------------------------------------------------------------------------------------------------------
 

@@ -69,18 +69,23 @@ static void check_entries(struct span payload)
     struct entry e;
     struct buf first, second;
     struct result r;
+    struct entry_place place = {0};
+    struct entry_reader reader;
     int got;
+    entry_reader_init(&reader, payload);
     buf_init(&first, GROUP_BYTES_MAX);
     buf_init(&second, GROUP_BYTES_MAX);
-    while ((got = entry_read(&payload, &e)) > 0) {
+    while ((got = entry_read(&reader, &e)) > 0) {
         struct span results = e.fate.results;
         while (result_read(&results, &r) > 0)
             assert(r.kind == RESULT_ID || r.kind == RESULT_OFFSET);
-        entry_put(&first, &e);
+        entry_put(&first, &place, &e);
     }
     assert(got == 0 || got == ERR_CORRUPT);
-    for (struct span rest = buf_span(&first); entry_read(&rest, &e) > 0;)
-        entry_put(&second, &e);
+    place = (struct entry_place){0};
+    entry_reader_init(&reader, buf_span(&first));
+    while (entry_read(&reader, &e) > 0)
+        entry_put(&second, &place, &e);
     assert(span_equal(buf_span(&first), buf_span(&second)));
     buf_free(&first);
     buf_free(&second);

@@ -10,8 +10,10 @@
 #include "err.h"
 #include "hlc.h"
 #include "limits.h"
+#include "streams.h"
 
 #define NOW 1790000000000u
+#define HEAD 9 // bytes of a group's head: a format, and the varints of NOW and a seq
 
 static const uint8_t seed[16] = {1, 2, 3};
 
@@ -65,20 +67,27 @@ static void assert_same(const struct entry *a, const struct entry *b)
     assert_true(span_equal(a->jobs, b->jobs));
 }
 
+// An entry alone in its group.
+static void put_alone(struct buf *out, const struct entry *e)
+{
+    entry_put(out, &(struct entry_place){0}, e);
+}
+
 static void assert_goes_round(const struct entry *e)
 {
     struct buf b, second;
     struct entry is;
+    struct entry_reader r;
     buf_init(&b, MIB);
     buf_init(&second, MIB);
-    entry_put(&b, e);
-    struct span rest = buf_span(&b);
-    assert_int_equal(entry_read(&rest, &is), 1);
-    assert_int_equal(rest.n, 0);
+    put_alone(&b, e);
+    entry_reader_init(&r, buf_span(&b));
+    assert_int_equal(entry_read(&r, &is), 1);
+    assert_int_equal(r.rest.n, 0);
     assert_same(e, &is);
-    entry_put(&second, &is);
+    put_alone(&second, &is);
     assert_true(span_equal(buf_span(&b), buf_span(&second)));
-    assert_int_equal(entry_read(&rest, &is), 0);
+    assert_int_equal(entry_read(&r, &is), 0);
     buf_free(&b);
     buf_free(&second);
 }
@@ -96,7 +105,7 @@ static void every_flag_goes_round(void **state)
         }
         if (flags & 2) e.name = (struct batch_name){.kind = BATCH_KEY, .key = "a key"};
         if (flags & 4) memcpy(e.commit.seed, seed, sizeof seed);
-        if (flags & 8) e.base_said = e.commit.base;
+        if (flags & 8) e.base_said = e.commit.base = 7;
         if (flags & 16) e.stamp_said = e.commit.stamp;
         if (flags & 32) e.rows = e.streams = e.blobs = SPAN_NONE;
         if ((flags & (64 | 128)) == 128) e.jobs = SPAN_LIT("a step");
@@ -125,9 +134,10 @@ static void the_writer_is_the_replica(void **state)
     e.name = (struct batch_name){.kind = BATCH_REPLICA, .counter = 1};
     memset(e.name.replica.b, 9, sizeof e.name.replica.b);
     buf_init(&b, MIB);
-    entry_put(&b, &e);
-    struct span rest = buf_span(&b);
-    assert_int_equal(entry_read(&rest, &is), 1);
+    struct entry_reader reader;
+    put_alone(&b, &e);
+    entry_reader_init(&reader, buf_span(&b));
+    assert_int_equal(entry_read(&reader, &is), 1);
     assert_true(uuid_equal(is.commit.writer, e.name.replica));
     buf_free(&b);
 }
@@ -140,17 +150,22 @@ static void entries_stand_one_after_the_other(void **state)
     buf_init(&b, MIB);
     uint8_t *large = calloc(1, 200000); // its length takes three bytes
     a.commit.request = SPAN(large, 200000);
-    entry_put(&b, &a);
-    entry_put(&b, &r);
-    entry_put(&b, &a);
-    struct span rest = buf_span(&b);
-    assert_int_equal(entry_read(&rest, &is), 1);
-    assert_same(&a, &is);
-    assert_int_equal(entry_read(&rest, &is), 1);
-    assert_same(&r, &is);
-    assert_int_equal(entry_read(&rest, &is), 1);
-    assert_same(&a, &is);
-    assert_int_equal(entry_read(&rest, &is), 0);
+    struct entry later = accepted(), said = accepted();
+    later.fate.seq = later.commit.seq = 301, later.commit.base = 300; // as it goes: the next seq, the next stamp
+    later.commit.stamp = a.commit.stamp + 1;
+    said.base_said = said.commit.base = 12;
+    said.stamp_said = said.commit.stamp = 4711;
+    const struct entry *all[] = {&a, &r, &a, &later, &said, &r, &later};
+    struct entry_place place = {0};
+    struct entry_reader reader;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        entry_put(&b, &place, all[i]);
+    entry_reader_init(&reader, buf_span(&b));
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        assert_int_equal(entry_read(&reader, &is), 1);
+        assert_same(all[i], &is);
+    }
+    assert_int_equal(entry_read(&reader, &is), 0);
     free(large);
     buf_free(&b);
 }
@@ -162,18 +177,19 @@ static void an_entry_cut_anywhere_is_refused(void **state)
     struct buf b;
     e.name = (struct batch_name){.kind = BATCH_KEY, .key = "a key"};
     memcpy(e.commit.seed, seed, sizeof seed);
-    e.base_said = e.stamp_said = 12;
+    e.base_said = e.commit.base = e.stamp_said = e.commit.stamp = 12;
+    struct entry_reader reader;
     buf_init(&b, MIB);
-    entry_put(&b, &e);
+    put_alone(&b, &e);
     for (size_t n = 1; n < b.n; n++) {
         uint8_t *exact = malloc(n);
         memcpy(exact, b.p, n);
-        struct span rest = SPAN(exact, n);
-        assert_int_equal(entry_read(&rest, &is), ERR_CORRUPT);
+        entry_reader_init(&reader, SPAN(exact, n));
+        assert_int_equal(entry_read(&reader, &is), ERR_CORRUPT);
         // The length may agree, and the content still be cut.
-        exact[0] = (uint8_t)(n - 1);
-        rest = SPAN(exact, n);
-        if (n < 128) assert_int_equal(entry_read(&rest, &is), ERR_CORRUPT);
+        if (n > HEAD && n - HEAD < 128) exact[HEAD] = (uint8_t)(n - HEAD - 1);
+        entry_reader_init(&reader, SPAN(exact, n));
+        assert_int_equal(entry_read(&reader, &is), ERR_CORRUPT);
         free(exact);
     }
     buf_free(&b);
@@ -191,14 +207,15 @@ static void a_changed_entry_is_read_or_refused(void **state)
         if (i % 3 == 1) e.name = (struct batch_name){.kind = BATCH_REPLICA, .counter = 4};
         if (i % 3 == 2) e.name = (struct batch_name){.kind = BATCH_KEY, .key = "a key"};
         buf_clear(&b);
-        entry_put(&b, &e);
+        put_alone(&b, &e);
         x ^= x << 13, x ^= x >> 7, x ^= x << 17;
         b.p[x % b.n] = (uint8_t)(x >> 40);
-        struct span rest = buf_span(&b);
-        int got = entry_read(&rest, &is);
-        assert_true(got == 1 || got == ERR_CORRUPT || (got == 0 && b.n == 0));
+        struct entry_reader reader;
+        entry_reader_init(&reader, buf_span(&b));
+        int got = entry_read(&reader, &is);
+        assert_true(got == 1 || got == ERR_CORRUPT);
         buf_clear(&second);
-        if (got == 1) entry_put(&second, &is); // and what was read can be written
+        if (got == 1) put_alone(&second, &is); // and what was read can be written
         assert_int_equal(second.err, 0);
     }
     buf_free(&b);
@@ -211,15 +228,55 @@ static void a_buffer_without_room_stays_an_error(void **state)
     struct entry e = accepted();
     struct buf b;
     buf_init(&b, MIB);
-    entry_put(&b, &e);
+    put_alone(&b, &e);
     size_t whole = b.n;
     buf_free(&b);
     for (size_t max = 0; max <= whole; max++) {
         buf_init(&b, max);
-        entry_put(&b, &e);
+        put_alone(&b, &e);
         assert_int_equal(b.err, max < whole ? ERR_TOO_LARGE : 0);
         buf_free(&b);
     }
+}
+
+// A token's append as deciding it leaves it.
+static struct entry token(struct buf *room, uint64_t number, uint64_t offset)
+{
+    struct entry e = accepted();
+    e.rows = e.blobs = SPAN_NONE;
+    batch_put_op(room, &(struct batch_op){.kind = BATCH_APPEND_AT, .stream = {.number = number, .data = SPAN_LIT(" tok")}});
+    size_t request = room->n;
+    result_put(room, &(struct result){.kind = RESULT_OFFSET, .offset = offset + 4});
+    size_t results = room->n;
+    streams_append_effects(room, number, offset, request - 4, 4);
+    e.commit.request = SPAN(room->p, request);
+    e.fate.results = SPAN(room->p + request, results - request);
+    e.streams = SPAN(room->p + results, room->n - results);
+    return e;
+}
+
+static void a_tokens_entry_is_short(void **state)
+{
+    (void)state;
+    struct buf room, b;
+    buf_init(&room, KIB);
+    buf_init(&b, KIB);
+    struct entry e = token(&room, 10000, 100000);
+    e.commit.stamp = hlc_stamp(NOW, 0);
+    assert_goes_round(&e);
+    put_alone(&b, &e);
+    assert_in_range(b.n, 15, 26);
+    buf_clear(&b);
+    e.fate.results = SPAN_LIT("\1"); // other results, other effects are kept as they are
+    assert_goes_round(&e);
+    buf_clear(&room);
+    e = token(&room, 10000, 100000);
+    room.p[room.n - 1] ^= 1;
+    assert_goes_round(&e);
+    put_alone(&b, &e);
+    assert_true(b.n > 26);
+    buf_free(&room);
+    buf_free(&b);
 }
 
 int main(void)
@@ -231,6 +288,7 @@ int main(void)
         cmocka_unit_test(entries_stand_one_after_the_other),
         cmocka_unit_test(an_entry_cut_anywhere_is_refused),
         cmocka_unit_test(a_changed_entry_is_read_or_refused),
+        cmocka_unit_test(a_tokens_entry_is_short),
         cmocka_unit_test(a_buffer_without_room_stays_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -200,16 +200,18 @@ static bool decide_changed(const struct stage *s, change_fn *change, size_t skip
     for (size_t i = 0; i < s->groups.count && !changed; i++) {
         struct buf group;
         struct entry e;
-        struct span rest = buf_span(&s->groups.list[i]);
+        struct entry_place place = {0};
+        struct entry_reader reader;
+        entry_reader_init(&reader, buf_span(&s->groups.list[i]));
         buf_init(&group, GROUP_BYTES_MAX);
-        while (entry_read(&rest, &e) == 1) {
+        while (entry_read(&reader, &e) == 1) {
             struct entry was = e;
             if (!changed && change(&e, room)) {
                 changed = skip == 0;
                 if (!changed) e = was;
                 if (!changed) skip--;
             }
-            entry_put(&group, &e);
+            entry_put(&group, &place, &e);
         }
         snprintf(seq, sizeof seq, "commit %llu", (unsigned long long)app_visible(fresh.app));
         err = app_redecide(fresh.app, buf_span(&group), &p);
