@@ -1,0 +1,103 @@
+// The forms in which a reply is stored that are made here: plain text, and typed messages.
+#include "err.h"
+#include "json_write.h"
+#include "llm_event.h"
+
+static void text_event(struct llm_writer *w, const struct llm_event *e, struct buf *out)
+{
+    (void)w;
+    // A refusal is what the model answered: people have to see it.
+    if (e->kind == LLM_PART_DELTA && (e->part == LLM_TEXT || e->part == LLM_REFUSAL)) buf_put_span(out, e->data);
+}
+
+void llm_writer_text(struct llm_writer *w)
+{
+    *w = (struct llm_writer){.event = text_event, .type = "text/plain; charset=utf-8"};
+}
+
+// ---- messages -------------------------------------------------------------------------------------------------------
+
+static void put_count(struct jw *w, const char *key, int64_t n)
+{
+    jw_key(w, key);
+    n >= 0 ? jw_int(w, n) : jw_null(w);
+}
+
+static void put_word(struct jw *w, const char *key, struct span word)
+{
+    jw_key(w, key);
+    word.n > 0 ? jw_str(w, word) : jw_null(w);
+}
+
+static void put_usage(struct jw *w, const struct llm_usage *u)
+{
+    jw_key(w, "known"), jw_bool(w, llm_usage_known(u));
+    put_count(w, "input", u->input);
+    put_count(w, "output", u->output);
+    put_count(w, "total", u->total);
+    put_count(w, "cached", u->cached);
+    put_count(w, "reasoning", u->reasoning);
+}
+
+static const char *type_of(const struct llm_event *e)
+{
+    static const char *const names[] = {[LLM_START] = "start",         [LLM_PART_BEGIN] = "begin", [LLM_PART_DELTA] = "delta",
+                                        [LLM_PART_SIGNATURE] = "signature", [LLM_PART_END] = "end",     [LLM_USAGE] = "usage",
+                                        [LLM_FINISH] = "finish",       [LLM_ERROR] = "error",      [LLM_END] = "closed"};
+    return names[e->kind];
+}
+
+static void put_part(struct jw *w, const struct llm_event *e)
+{
+    jw_key(w, "index"), jw_uint(w, e->index);
+    jw_key(w, "part"), jw_cstr(w, llm_part_name(e->part));
+    if (e->kind == LLM_PART_DELTA) jw_key(w, "text"), jw_str(w, e->data);
+    if (e->kind == LLM_PART_SIGNATURE) jw_key(w, "signature"), jw_str(w, e->data);
+    if (e->kind != LLM_PART_BEGIN || e->part != LLM_TOOL) return;
+    put_word(w, "id", e->tool_id);
+    jw_key(w, "name"), jw_str(w, e->tool_name);
+}
+
+static void put_members(struct jw *w, const struct llm_event *e)
+{
+    switch (e->kind) {
+    case LLM_START:
+        put_word(w, "id", e->id);
+        put_word(w, "model", e->model);
+        break;
+    case LLM_PART_BEGIN:
+    case LLM_PART_DELTA:
+    case LLM_PART_SIGNATURE:
+    case LLM_PART_END: put_part(w, e); break;
+    case LLM_USAGE: put_usage(w, &e->usage); break;
+    case LLM_FINISH:
+        jw_key(w, "finish"), jw_cstr(w, llm_finish_name(e->finish));
+        put_word(w, "reason", e->reason);
+        break;
+    case LLM_END:
+        jw_key(w, "state"), jw_cstr(w, e->state);
+        if (e->code.n == 0) break;
+        // fall through
+    case LLM_ERROR:
+        put_word(w, "code", e->code);
+        put_word(w, "message", e->message);
+        break;
+    }
+}
+
+static void message_event(struct llm_writer *writer, const struct llm_event *e, struct buf *out)
+{
+    struct jw w;
+    (void)writer;
+    jw_init(&w, out);
+    jw_object(&w);
+    jw_key(&w, "type"), jw_cstr(&w, type_of(e));
+    put_members(&w, e);
+    jw_end(&w);
+    buf_put(out, ",\n", 2);
+}
+
+void llm_writer_messages(struct llm_writer *w)
+{
+    *w = (struct llm_writer){.event = message_event, .json = true, .type = "application/json"};
+}
