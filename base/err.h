@@ -72,6 +72,15 @@
     X(BATCH_TOO_LARGE, 71, "batch_too_large", 422, "the batch's effects are larger than the limit") \
     X(JOB_EXISTS, 72, "job_exists", 409, "a job with this id exists, or one that writes to this stream") \
     X(JOB_ENDED, 73, "job_ended", 409, "the job has ended") \
+    X(STREAM_GONE, 74, "stream_gone", 410, "the stream was deleted; forks of it still read it") \
+    X(STREAM_TRIMMED, 75, "stream_trimmed", 410, "the offset lies before what the stream still keeps") \
+    X(PRODUCER_FENCED, 76, "producer_fenced", 403, "a newer epoch of this producer writes to the stream") \
+    X(PRODUCER_GAP, 77, "producer_gap", 409, "the producer's sequence is not the next one") \
+    X(PRODUCER_EPOCH, 78, "producer_epoch", 400, "a producer's new epoch begins at sequence 0") \
+    X(STREAM_SEQ, 79, "stream_seq", 409, "the writer's sequence does not go up") \
+    X(FORK_SOURCE_GONE, 84, "fork_source_gone", 409, "the stream to fork was deleted") \
+    X(BAD_FORK, 85, "bad_fork", 400, "the stream cannot be forked there") \
+    X(EMPTY_APPEND, 86, "empty_append", 400, "an append needs data, or closes the stream") \
     /* naming of batches: errors, not fates */ \
     X(COUNTER_GAP, 80, "counter_gap", 409, "the replica's counter is not the next one") \
     X(FATE_EXPIRED, 81, "fate_expired", 410, "the batch was settled, its fate is no longer kept") \

@@ -69,6 +69,12 @@
 #define STREAM_TAIL_MAX (1 * MIB)      // unsealed bytes of a stream before it is sealed
 #define STREAM_QUIET_MS 2000           // a stream without appends this long is sealed
 #define STREAM_SEGMENT_BYTES (64 * MIB) // a segment file before the next one is begun
+#define STREAM_PRODUCERS_MAX 4096      // idempotent producers of one stream
+#define STREAM_PRODUCER_ID_MAX 200     // bytes of a producer's id
+#define STREAM_SEQ_MAX 256             // bytes of a writer's own sequence (Stream-Seq)
+#define STREAM_FORK_DEPTH_MAX 32       // forks of forks
+#define STREAM_SNAPSHOT_MAX (1 * MIB)  // bytes that stand for what was trimmed
+#define STREAM_TTL_S_MAX 3153600000ull // a hundred years
 #define LONG_POLL_MS 30000
 
 // Blobs

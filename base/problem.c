@@ -43,6 +43,13 @@ int problem_set(struct problem *p, int err, int64_t position, const char *fmt, .
     return err;
 }
 
+void problem_number(struct problem *p, uint64_t number)
+{
+    if (p == NULL || p->number != 0) return;
+    assert(p->err != 0);
+    p->number = number;
+}
+
 const char *problem_text(const struct problem *p)
 {
     return p->text[0] != '\0' ? p->text : err_text(p->err);

@@ -20,6 +20,12 @@ static void call_free(struct call *call)
     free(call);
 }
 
+// The offset of a stream that was to be created says that it is new.
+static bool is_told(const struct result *r, int kind)
+{
+    return (int)r->kind == kind || (kind == RESULT_OFFSET && r->kind == RESULT_CREATED && r->created);
+}
+
 static void put_results(struct jw *w, const char *key, int kind, size_t ops, struct span results)
 {
     struct result r;
@@ -27,11 +33,11 @@ static void put_results(struct jw *w, const char *key, int kind, size_t ops, str
     size_t at = 0;
     bool any = false;
     while (result_read(&rest, &r) > 0)
-        any |= (int)r.kind == kind;
+        any |= is_told(&r, kind);
     if (!any) return;
     jw_key(w, key), jw_array(w);
     for (rest = results; result_read(&rest, &r) > 0;) {
-        if ((int)r.kind != kind || r.op >= ops) continue;
+        if (!is_told(&r, kind) || r.op >= ops) continue;
         for (; at < r.op; at++)
             jw_null(w);
         if (kind == RESULT_ID) {

@@ -14,7 +14,7 @@ static int host_stream_create(void *ctx, struct span path, struct problem *p)
 {
     struct decision *d = ctx;
     bool created;
-    return streams_decide_create(d->streams, path, SPAN_LIT(ROW_STREAM_TYPE), true, &created, p);
+    return streams_decide_create(d->streams, &(struct stream_create){.path = path, .type = SPAN_LIT(ROW_STREAM_TYPE), .owned = true}, &created, NULL, p);
 }
 
 static int host_stream_delete(void *ctx, struct span path, struct problem *p)
@@ -96,13 +96,75 @@ static bool reserved(struct span path)
     return span_starts(path, "rows/");
 }
 
+static int decide_create(struct decision *d, const struct batch_stream *s, uint32_t index)
+{
+    struct stream_create op = {
+        .path = s->path,
+        .type = s->type,
+        .closed = s->close,
+        .data = s->data,
+        .messages = s->messages,
+        .has_ttl = s->has_ttl,
+        .ttl_s = s->ttl_s,
+        .expires_ms = s->expires_ms,
+        .fork_of = s->fork_of,
+        .has_fork_offset = s->has_fork_offset,
+        .fork_offset = s->fork_offset,
+        .fork_sub = s->fork_sub,
+    };
+    struct result r = {.op = index, .kind = RESULT_CREATED, .closed = s->close};
+    int err = streams_decide_create(d->streams, &op, &r.created, &r.offset, &d->problem);
+    if (err == 0) result_put(&d->results, &r);
+    return err;
+}
+
+static int decide_append(struct decision *d, struct span path, const struct batch_stream *s, uint32_t index)
+{
+    struct stream_append op = {
+        .path = path,
+        .type = s->type,
+        .data = s->data,
+        .messages = s->messages,
+        .close = s->close,
+        .has_expect = s->has_expect,
+        .expect = s->expect,
+        .seq = s->seq,
+        .producer = s->producer,
+        .epoch = s->epoch,
+        .pseq = s->pseq,
+    };
+    struct stream_appended done;
+    int err = streams_decide_append(d->streams, &op, &done, &d->problem);
+    if (err != 0) return err;
+    result_put(&d->results, &(struct result){.op = index, .kind = RESULT_OFFSET, .offset = done.offset, .closed = done.closed});
+    if (!done.has_producer) return 0;
+    result_put(&d->results,
+               &(struct result){.op = index, .kind = RESULT_PRODUCER, .epoch = done.epoch, .seq = done.pseq, .duplicate = done.duplicate});
+    return 0;
+}
+
+static int decide_close(struct decision *d, struct span path, uint32_t index)
+{
+    struct result r = {.op = index, .kind = RESULT_OFFSET, .closed = true};
+    int err = streams_decide_close(d->streams, path, &r.offset, &d->problem);
+    if (err == 0) result_put(&d->results, &r);
+    return err;
+}
+
+static int decide_trim(struct decision *d, struct span path, const struct batch_stream *s, uint32_t index)
+{
+    struct result r = {.op = index, .kind = RESULT_OFFSET, .closed = s->close};
+    int err = streams_decide_trim(d->streams, path, s->expect, s->to_tail, s->data, s->messages, s->close, &r.offset, &d->problem);
+    if (err == 0) result_put(&d->results, &r);
+    return err;
+}
+
 static int decide_stream(struct decision *d, const struct batch_op *op, uint32_t index)
 {
     const struct batch_stream *s = &op->stream;
     uint8_t room[STREAM_PATH_MAX];
     struct buf made = {.p = room, .cap = sizeof room, .max = sizeof room};
     struct span path = s->path;
-    struct result r = {.op = index, .kind = RESULT_OFFSET};
     if (op->kind == BATCH_APPEND_AT) {
         if (!streams_path_of(d->app->streams, d->app->txn, s->number, &made))
             return problem_set(&d->problem, ERR_STREAM_NOT_FOUND, index, "there is no stream with the number %llu", (unsigned long long)s->number);
@@ -114,21 +176,16 @@ static int decide_stream(struct decision *d, const struct batch_op *op, uint32_t
     int err = 0;
     if (reserved(path)) {
         if (op->kind == BATCH_CREATE || op->kind == BATCH_DROP) return problem_set(&d->problem, ERR_RESERVED_PATH, index, "streams under rows/ come and go with their rows");
-        err = rows_decide_stream(d->rows, path, op->kind == BATCH_CLOSE, &d->problem);
+        err = rows_decide_stream(d->rows, path, op->kind == BATCH_CLOSE || s->close, &d->problem);
     }
     if (err != 0) return err;
-    bool created;
     switch (op->kind) {
-    case BATCH_CREATE:
-        err = streams_decide_create(d->streams, path, s->type.n > 0 ? s->type : SPAN_LIT("application/octet-stream"), false, &created, &d->problem);
-        if (err != 0 || !created) return err; // an offset among the results says that it is new
-        break;
+    case BATCH_CREATE: return decide_create(d, s, index);
     case BATCH_DROP: return streams_decide_delete(d->streams, path, &d->problem);
-    case BATCH_CLOSE: err = streams_decide_close(d->streams, path, &r.offset, &d->problem); break;
-    default: err = streams_decide_append(d->streams, path, s->type, s->data, s->has_expect ? &s->expect : NULL, &r.offset, &d->problem); break;
+    case BATCH_CLOSE: return decide_close(d, path, index);
+    case BATCH_TRIM: return decide_trim(d, path, s, index);
+    default: return decide_append(d, path, s, index);
     }
-    if (err == 0) result_put(&d->results, &r);
-    return err;
 }
 
 // A new job needs a stream that can be written; the steps of one need nothing: it must be able to end whatever became of its row.
@@ -159,6 +216,9 @@ static int decide_op(struct decision *d, const struct batch_op *op, const struct
     case BATCH_SCHEMA: err = rows_decide_schema(d->rows, op->schema, &d->problem); break;
     case BATCH_UPLOAD: err = blobs_decide_upload(d->blobs, op->upload, &d->problem); break;
     case BATCH_JOB: err = decide_job(d, &op->job, e); break;
+    case BATCH_TOUCH: err = streams_decide_touch(d->streams, op->care.number, op->care.access_ms); break;
+    case BATCH_EXPIRE: err = streams_decide_expire(d->streams, op->care.number); break;
+    case BATCH_SUBSCRIPTION: err = problem_set(&d->problem, ERR_BAD_BATCH, index, "this service has no subscriptions to streams"); break;
     default: err = decide_stream(d, op, index); break;
     }
     // The operation's place is the position, unless something more exact is known (a place in the SQL text).

@@ -36,18 +36,76 @@ static void put_row(struct buf *out, const struct row_op *op)
     }
 }
 
+// A stream operation says by these flags which of its members follow; the most common (an append: path and data) needs one byte for them.
+enum {
+    STREAM_ROW = 1,
+    STREAM_TYPE = 2,
+    STREAM_DATA = 4,
+    STREAM_EXPECT = 8,
+    STREAM_MESSAGES = 16,
+    STREAM_CLOSE = 32,
+    STREAM_PRODUCER = 64,
+    STREAM_WRITER_SEQ = 128,
+    STREAM_TTL = 256,
+    STREAM_EXPIRES = 512,
+    STREAM_FORK = 1024,
+    STREAM_FORK_OFFSET = 2048,
+    STREAM_TO_TAIL = 4096,
+    STREAM_FLAGS = 8191,
+};
+
+static unsigned stream_flags(const struct batch_stream *s)
+{
+    unsigned flags = 0;
+    if (s->path.n == 0) flags |= STREAM_ROW;
+    if (s->type.n > 0) flags |= STREAM_TYPE;
+    if (s->data.n > 0) flags |= STREAM_DATA;
+    if (s->has_expect) flags |= STREAM_EXPECT;
+    if (s->messages) flags |= STREAM_MESSAGES;
+    if (s->close) flags |= STREAM_CLOSE;
+    if (s->producer.n > 0) flags |= STREAM_PRODUCER;
+    if (s->seq.n > 0) flags |= STREAM_WRITER_SEQ;
+    if (s->has_ttl) flags |= STREAM_TTL;
+    if (s->expires_ms != 0) flags |= STREAM_EXPIRES;
+    if (s->fork_of.n > 0) flags |= STREAM_FORK;
+    if (s->has_fork_offset) flags |= STREAM_FORK_OFFSET;
+    if (s->to_tail) flags |= STREAM_TO_TAIL;
+    return flags;
+}
+
 static void put_stream(struct buf *out, const struct batch_stream *s)
 {
-    buf_put_blob(out, s->path);
-    if (s->path.n == 0) {
+    unsigned flags = stream_flags(s);
+    buf_put_varint(out, flags);
+    if (flags & STREAM_ROW) {
         buf_put_blob(out, s->table);
         buf_put(out, s->id.b, sizeof s->id.b);
         buf_put_blob(out, s->column);
+    } else {
+        buf_put_blob(out, s->path);
     }
-    buf_put_blob(out, s->type);
-    buf_put_blob(out, s->data);
-    buf_put_u8(out, s->has_expect);
-    if (s->has_expect) buf_put_varint(out, s->expect);
+    if (flags & STREAM_TYPE) buf_put_blob(out, s->type);
+    if (flags & STREAM_EXPECT) buf_put_varint(out, s->expect);
+    if (flags & STREAM_PRODUCER) {
+        buf_put_blob(out, s->producer);
+        buf_put_varint(out, s->epoch);
+        buf_put_varint(out, s->pseq);
+    }
+    if (flags & STREAM_WRITER_SEQ) buf_put_blob(out, s->seq);
+    if (flags & STREAM_TTL) buf_put_varint(out, s->ttl_s);
+    if (flags & STREAM_EXPIRES) buf_put_varint(out, s->expires_ms);
+    if (flags & STREAM_FORK) {
+        buf_put_blob(out, s->fork_of);
+        buf_put_varint(out, s->fork_sub);
+    }
+    if (flags & STREAM_FORK_OFFSET) buf_put_varint(out, s->fork_offset);
+    if (flags & STREAM_DATA) buf_put_blob(out, s->data);
+}
+
+static void put_care(struct buf *out, const struct batch_op *op)
+{
+    buf_put_varint(out, op->care.number);
+    if (op->kind == BATCH_TOUCH) buf_put_varint(out, op->care.access_ms);
 }
 
 // The number with the flag in one varint; the bytes last, and no more of them than that.
@@ -89,8 +147,12 @@ void batch_put_op(struct buf *out, const struct batch_op *op)
     case BATCH_CREATE:
     case BATCH_APPEND:
     case BATCH_CLOSE:
-    case BATCH_DROP: put_stream(out, &op->stream); break;
+    case BATCH_DROP:
+    case BATCH_TRIM: put_stream(out, &op->stream); break;
     case BATCH_APPEND_AT: put_append_at(out, &op->stream); break;
+    case BATCH_TOUCH:
+    case BATCH_EXPIRE: put_care(out, op); break;
+    case BATCH_SUBSCRIPTION: buf_put_blob(out, op->subscription); break;
     case BATCH_BLOB:
         buf_put(out, op->blob.digest.b, SHA256_BYTES);
         buf_put_blob(out, op->blob.type);
@@ -160,18 +222,53 @@ static int get_row(struct batch_reader *r, struct cur *c, struct row_op *op)
     return 0;
 }
 
-static void get_stream(struct cur *c, struct batch_stream *s)
+static void get_stream_place(struct cur *c, struct batch_stream *s, unsigned flags)
 {
-    s->path = cur_blob(c);
-    if (s->path.n == 0) {
+    if (flags & STREAM_ROW) {
         s->table = cur_blob(c);
         s->id = get_uuid(c);
         s->column = cur_blob(c);
+        return;
     }
-    s->type = cur_blob(c);
-    s->data = cur_blob(c);
-    s->has_expect = cur_u8(c) != 0;
-    if (s->has_expect) s->expect = cur_varint(c);
+    s->path = cur_blob(c);
+    if (s->path.n == 0) cur_fail(c);
+}
+
+static void get_stream(struct cur *c, struct batch_stream *s)
+{
+    uint64_t said = cur_varint(c);
+    if (said > STREAM_FLAGS) return cur_fail(c);
+    unsigned flags = (unsigned)said;
+    get_stream_place(c, s, flags);
+    s->messages = flags & STREAM_MESSAGES;
+    s->close = flags & STREAM_CLOSE;
+    s->to_tail = flags & STREAM_TO_TAIL;
+    s->has_expect = flags & STREAM_EXPECT;
+    s->has_ttl = flags & STREAM_TTL;
+    s->has_fork_offset = flags & STREAM_FORK_OFFSET;
+    if (flags & STREAM_TYPE) s->type = cur_blob(c);
+    if (flags & STREAM_EXPECT) s->expect = cur_varint(c);
+    if (flags & STREAM_PRODUCER) {
+        s->producer = cur_blob(c);
+        s->epoch = cur_varint(c);
+        s->pseq = cur_varint(c);
+    }
+    if (flags & STREAM_WRITER_SEQ) s->seq = cur_blob(c);
+    if (flags & STREAM_TTL) s->ttl_s = cur_varint(c);
+    if (flags & STREAM_EXPIRES) s->expires_ms = cur_varint(c);
+    if (flags & STREAM_FORK) {
+        s->fork_of = cur_blob(c);
+        s->fork_sub = cur_varint(c);
+    }
+    if (flags & STREAM_FORK_OFFSET) s->fork_offset = cur_varint(c);
+    if (flags & STREAM_DATA) s->data = cur_blob(c);
+    if (stream_flags(s) != flags) cur_fail(c); // a member that says nothing: equal operations are equal bytes
+}
+
+static void get_care(struct cur *c, struct batch_op *op)
+{
+    op->care.number = cur_varint(c);
+    if (op->kind == BATCH_TOUCH) op->care.access_ms = cur_varint(c);
 }
 
 static void get_append_at(struct cur *c, struct batch_stream *s)
@@ -236,8 +333,12 @@ int batch_read(struct batch_reader *r, struct batch_op *out)
     case BATCH_CREATE:
     case BATCH_APPEND:
     case BATCH_CLOSE:
-    case BATCH_DROP: get_stream(&c, &out->stream); break;
+    case BATCH_DROP:
+    case BATCH_TRIM: get_stream(&c, &out->stream); break;
     case BATCH_APPEND_AT: get_append_at(&c, &out->stream); break;
+    case BATCH_TOUCH:
+    case BATCH_EXPIRE: get_care(&c, out); break;
+    case BATCH_SUBSCRIPTION: out->subscription = cur_blob(&c); break;
     case BATCH_BLOB:
         get_digest(&c, &out->blob.digest);
         out->blob.type = cur_blob(&c);

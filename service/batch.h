@@ -19,18 +19,41 @@ enum batch_op_kind {
     BATCH_JOB = 10,   // the service's own: a step of an LLM job, one in a batch
     BATCH_APPEND_AT = 16, // the service's own short form of an append: by the stream's number
     BATCH_UPLOAD = 11, // the service's own: a step of a resumable upload, in the blob store's words
+    BATCH_TRIM = 12,   // a stream's begin
+    BATCH_TOUCH = 13,  // the service's own: a stream was read
+    BATCH_EXPIRE = 14, // the service's own: a stream's time is over
+    BATCH_SUBSCRIPTION = 15, // the service's own: a step of a subscription to streams, in its own words
 };
 
-// Where a stream is: by its path, or as the column of a row.
+// What is done to a stream, found by its path or as the column of a row. Members not said are zero, and take no room.
 struct batch_stream {
     struct span path; // empty: by row
     struct span table, column;
     struct uuid id;
     uint64_t number;  // BATCH_APPEND_AT: this alone says where
     struct span type; // content type; empty: not said
-    struct span data; // of an append
+    struct span data; // of an append, a new stream's content, a trim's snapshot
+    bool messages;    // `data` is JSON messages
+    bool close;       // the operation ends the stream, or makes an ended one
     bool has_expect;
-    uint64_t expect;  // the offset at which the stream must end
+    uint64_t expect;  // the offset at which the stream must end; of a trim, where it is to begin
+    struct span seq;  // a writer's own sequence
+    struct span producer; // an idempotent producer's id …
+    uint64_t epoch, pseq; // … and numbers
+    // Of a new stream:
+    bool has_ttl;
+    uint64_t ttl_s;
+    uint64_t expires_ms;
+    struct span fork_of;
+    bool has_fork_offset;
+    uint64_t fork_offset, fork_sub;
+    bool to_tail; // of a trim: all that there is
+};
+
+// A step that the service takes on a stream by its number.
+struct batch_care {
+    uint64_t number;
+    uint64_t access_ms; // of a touch
 };
 
 struct batch_blob {
@@ -65,6 +88,8 @@ struct batch_op {
         struct span schema;
         struct batch_job job;
         struct span upload;
+        struct span subscription;
+        struct batch_care care;
     };
 };
 

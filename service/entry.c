@@ -7,7 +7,7 @@
 #include "hlc.h"
 #include "streams.h"
 
-#define GROUP_FORMAT 2
+#define GROUP_FORMAT 3
 
 // The first byte of an entry: who (an identity_kind), and which fields follow.
 enum { WHO = 3, FLAG_NAME = 4, FLAG_SAID = 8, FLAG_TIME = 16, FLAG_SEQ = 32, FLAG_REFUSED = 64, FLAG_APPEND = 128 };
@@ -112,6 +112,7 @@ static void put_refusal(struct buf *out, const struct fate *f)
 {
     buf_put_varint(out, (uint64_t)-f->err);
     buf_put_svarint(out, f->problem.position);
+    buf_put_varint(out, f->problem.number);
     buf_put_blob(out, SPAN_STR(f->problem.text));
 }
 
@@ -257,8 +258,10 @@ static void get_refusal(struct cur *c, struct fate *f)
     if (err == 0 || err > 1000) return cur_fail(c);
     f->err = -(int)err;
     int64_t position = cur_svarint(c);
+    uint64_t number = cur_varint(c);
     struct span text = cur_blob(c);
     problem_set(&f->problem, f->err, position, "%.*s", SPAN_FMT(span_sub(text, 0, PROBLEM_TEXT_MAX - 1)));
+    problem_number(&f->problem, number);
 }
 
 static void get_append(struct cur *c, struct entry *e)

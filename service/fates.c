@@ -10,17 +10,31 @@
 #include "digest.h"
 #include "err.h"
 
-#define FATES_FORMAT 1
+#define FATES_FORMAT 2
 #define FATE_RECORD_MAX (ENTRY_BYTES_MAX)
 
 // ---- results ----
 
+enum { RESULT_KIND = 15, RESULT_CLOSED = 16, RESULT_NEW = 32, RESULT_DUPLICATE = 64 };
+
 void result_put(struct buf *out, const struct result *r)
 {
     buf_put_varint(out, r->op);
-    buf_put_u8(out, (uint8_t)r->kind);
-    if (r->kind == RESULT_ID) buf_put(out, r->id.b, sizeof r->id.b);
-    else buf_put_varint(out, r->offset);
+    buf_put_u8(out, (uint8_t)(r->kind | (r->closed ? RESULT_CLOSED : 0) | (r->created ? RESULT_NEW : 0) | (r->duplicate ? RESULT_DUPLICATE : 0)));
+    if (r->kind == RESULT_ID) {
+        buf_put(out, r->id.b, sizeof r->id.b);
+    } else if (r->kind == RESULT_PRODUCER) {
+        buf_put_varint(out, r->epoch);
+        buf_put_varint(out, r->seq);
+    } else {
+        buf_put_varint(out, r->offset);
+    }
+}
+
+static void result_read_id(struct cur *c, struct result *out)
+{
+    struct span id = cur_span(c, sizeof out->id.b);
+    if (id.n == sizeof out->id.b) memcpy(out->id.b, id.p, id.n);
 }
 
 int result_read(struct span *rest, struct result *out)
@@ -30,17 +44,22 @@ int result_read(struct span *rest, struct result *out)
     cur_init(&c, *rest);
     memset(out, 0, sizeof *out);
     out->op = (uint32_t)cur_varint(&c);
-    uint8_t kind = cur_u8(&c);
-    if (kind == RESULT_ID) {
-        struct span id = cur_span(&c, sizeof out->id.b);
-        if (id.n == sizeof out->id.b) memcpy(out->id.b, id.p, id.n);
-        out->kind = RESULT_ID;
-    } else if (kind == RESULT_OFFSET) {
-        out->offset = cur_varint(&c);
-        out->kind = RESULT_OFFSET;
-    } else {
-        cur_fail(&c);
+    uint8_t said = cur_u8(&c);
+    out->closed = said & RESULT_CLOSED;
+    out->created = said & RESULT_NEW;
+    out->duplicate = said & RESULT_DUPLICATE;
+    switch (said & RESULT_KIND) {
+    case RESULT_ID: out->kind = RESULT_ID, result_read_id(&c, out); break;
+    case RESULT_OFFSET: out->kind = RESULT_OFFSET, out->offset = cur_varint(&c); break;
+    case RESULT_CREATED: out->kind = RESULT_CREATED, out->offset = cur_varint(&c); break;
+    case RESULT_PRODUCER:
+        out->kind = RESULT_PRODUCER;
+        out->epoch = cur_varint(&c);
+        out->seq = cur_varint(&c);
+        break;
+    default: cur_fail(&c);
     }
+    if (said >= 2 * RESULT_DUPLICATE) cur_fail(&c);
     if (c.err != 0) return c.err;
     *rest = SPAN(c.p, (size_t)(c.end - c.p));
     return 1;
@@ -117,6 +136,7 @@ static void put_fate(struct buf *out, struct checksum128 content, const struct f
         buf_put_blob(out, f->results);
     } else {
         buf_put_svarint(out, f->problem.position);
+        buf_put_varint(out, f->problem.number);
         buf_put_blob(out, SPAN_STR(f->problem.text));
     }
 }
@@ -132,8 +152,10 @@ static int get_fate(struct cur *c, struct checksum128 content, struct fate *out)
         f.results = cur_blob(c);
     } else {
         int64_t position = cur_svarint(c);
+        uint64_t number = cur_varint(c);
         struct span text = cur_blob(c);
         problem_set(&f.problem, f.err, position, "%.*s", SPAN_FMT(text));
+        problem_number(&f.problem, number);
     }
     if (cur_end(c) != 0) return problem_set(&out->problem, ERR_CORRUPT, -1, "a stored fate is damaged");
     if (!span_equal(stored, SPAN(&content, sizeof content))) return problem_set(&out->problem, ERR_NAME_REUSED, -1, "another batch has had this name");

@@ -27,12 +27,19 @@ struct fate {
     struct span results;    // encoded, see result_read; lives during the call that hands it out
 };
 
-// What an operation gave back: only what the writer could not know.
+// What an operation gave back: only what the writer could not know. An append of a producer gives two: the tail, and the producer.
 struct result {
     uint32_t op;
-    enum { RESULT_ID = 1, RESULT_OFFSET = 2 } kind;
-    struct uuid id;  // made for an insert
-    uint64_t offset; // a stream's tail behind an append or close
+    enum {
+        RESULT_ID = 1,       // made for an insert
+        RESULT_OFFSET = 2,   // a stream's tail behind an append, a close or a trim, and whether it is closed
+        RESULT_CREATED = 3,  // the same of a stream that was to be created; `created`: it was not there
+        RESULT_PRODUCER = 4, // the highest (epoch, seq) of an append's producer; `duplicate`: it had been sent before
+    } kind;
+    struct uuid id;
+    uint64_t offset;
+    bool closed, created, duplicate;
+    uint64_t epoch, seq;
 };
 void result_put(struct buf *out, const struct result *r);
 // 1: a result, 0: the end, ERR_CORRUPT. Takes it off the front of *rest.

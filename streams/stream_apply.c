@@ -1,5 +1,5 @@
 // Applying effects: the one place where streams change. An append costs memory only; a creation one small record, so that
-// a path's history can be looked up by seq at once; all else waits for streams_flush.
+// a path's history can be looked up by seq at once, a snapshot its bytes, a deletion what it takes away; all else waits for streams_flush.
 //
 // Effects come out of the journal, which is verified, and still each is checked against the state: a mismatch is ERR_CORRUPT, never
 // a crash.
@@ -27,7 +27,7 @@ static int hot_need(struct streams *s, struct db_txn *txn, const struct effect *
     int err = hot_load(s, txn, e->number, out);
     if (err != 0) return err;
     const struct stream_record *r = &(*out)->rec;
-    if (r->deleted_seq != 0 || (*out)->tail.end != r->offset) return ERR_CORRUPT;
+    if (r->deleted_seq != 0 || (r->gone_seq != 0 && e->kind != EFFECT_DELETE) || (*out)->tail.end != r->offset) return ERR_CORRUPT;
     return 0;
 }
 
@@ -58,36 +58,60 @@ static void changed(struct streams *s, struct stream *st, uint64_t seq)
 {
     stream_mark_dirty(s, st);
     stream_feed_mark(s, stream_path(&st->rec), seq);
+    stream_told_mark(s, st, seq);
 }
 
 // ---- the effects ---------------------------------------------------------------------------------------------------
 
+// The source of a new fork: it has what the fork begins with, and one that reads it more.
+static int apply_fork(struct streams *s, struct db_txn *txn, const struct effect *e, struct stream **source)
+{
+    struct effect about = {.number = e->source};
+    int err = hot_need(s, txn, &about, source);
+    if (err != 0) return err;
+    const struct stream_record *r = &(*source)->rec;
+    return e->base > r->offset || e->base < r->first || e->depth != r->depth + 1 || r->refs == UINT32_MAX ? ERR_CORRUPT : 0;
+}
+
+static int copy_snapshot(struct streams *s, struct db_txn *txn, const struct stream_record *from, uint64_t number)
+{
+    struct buf snapshot;
+    if (!from->has_snapshot) return 0;
+    buf_init(&snapshot, STREAM_SNAPSHOT_MAX);
+    int err = stream_snapshot_read(s, txn, from, &snapshot);
+    if (err == 0) stream_snapshot_write(s, txn, number, buf_span(&snapshot));
+    buf_free(&snapshot);
+    return err;
+}
+
 static int apply_create(struct streams *s, struct db_txn *txn, const struct commit *c, const struct effect *e)
 {
     struct stream_view v;
+    struct stream_record r;
     struct stream_bytes key, value;
+    struct stream *source = NULL;
     if (e->number != s->alloc.next_number) return ERR_CORRUPT;
     int err = stream_view_path(s, txn, e->path, &v);
     if (err != ERR_NO_SUCH_STREAM) return err == 0 ? ERR_CORRUPT : err;
-    struct stream_record r = {
-        .number = e->number,
-        .created_seq = c->seq,
-        .created_ms = c->arrival_ms,
-        .changed_seq = c->seq,
-        .owned = e->owned,
-        .type_n = (uint8_t)e->type.n,
-        .path_n = (uint16_t)e->path.n,
-    };
-    memcpy(r.type, e->type.p, e->type.n);
-    memcpy(r.path, e->path.p, e->path.n);
-    struct stream *st = stream_hot_add(s, &r, 0);
-    if (st == NULL) return ERR_NOMEM;
+    err = e->has_fork ? apply_fork(s, txn, e, &source) : 0;
+    if (err != 0) return err;
+    stream_record_make(&r, c, e);
+    if (source != NULL) {
+        stream_record_inherit(&r, &source->rec);
+        err = copy_snapshot(s, txn, &source->rec, e->number);
+    }
+    struct stream *st = err == 0 ? stream_hot_add(s, &r, r.base) : NULL;
+    if (st == NULL) return err != 0 ? err : ERR_NOMEM;
+    st->deadline_ms = 0; // the index has none of it yet
     stream_key_path(&key, e->path, c->seq, e->number);
     stream_path_encode(&value);
     db_put(txn, s->table, stream_bytes_span(&key), stream_bytes_span(&value));
     s->alloc.next_number++;
     s->alloc_dirty = true;
     changed(s, st, c->seq);
+    if (source == NULL) return 0;
+    source->rec.refs++;
+    stream_mark_dirty(s, source);
     return 0;
 }
 
@@ -103,6 +127,7 @@ static int apply_append(struct streams *s, struct db_txn *txn, const struct comm
     if (err != 0) return err;
     st->rec.offset += data.n;
     st->rec.changed_seq = c->seq;
+    stream_record_slide(&st->rec, c->arrival_ms);
     changed(s, st, c->seq);
     return 0;
 }
@@ -114,9 +139,31 @@ static int apply_close(struct streams *s, struct db_txn *txn, const struct commi
     if (err != 0) return err;
     if (st->rec.closed_seq != 0 || e->offset != st->rec.offset) return ERR_CORRUPT;
     st->rec.closed_seq = st->rec.changed_seq = c->seq;
+    stream_record_slide(&st->rec, c->arrival_ms);
     stream_enlist(s, st);
     changed(s, st, c->seq);
     return 0;
+}
+
+// A fork that is deleted reads its source no more.
+static int release_source(struct streams *s, struct db_txn *txn, uint64_t number)
+{
+    struct stream *source;
+    int err = hot_load(s, txn, number, &source);
+    if (err != 0) return err;
+    if (source->rec.refs == 0) return ERR_CORRUPT;
+    source->rec.refs--;
+    stream_mark_dirty(s, source);
+    return 0;
+}
+
+static void forget_snapshot(struct streams *s, struct db_txn *txn, struct stream *st)
+{
+    struct stream_bytes key;
+    if (!st->rec.has_snapshot) return;
+    stream_key_snapshot(&key, st->rec.number);
+    db_del(txn, s->table, stream_bytes_span(&key));
+    st->rec.has_snapshot = false;
 }
 
 // The record stays: earlier seqs still see it. The bytes are given back by and by.
@@ -125,11 +172,79 @@ static int apply_delete(struct streams *s, struct db_txn *txn, const struct comm
     struct stream *st;
     int err = hot_need(s, txn, e, &st);
     if (err != 0) return err;
+    if (st->rec.refs != 0) return ERR_CORRUPT;
+    if (st->rec.source != 0) err = release_source(s, txn, st->rec.source);
+    if (err != 0) return err;
     st->rec.deleted_seq = c->seq;
+    stream_writers_forget(s, txn, st);
+    forget_snapshot(s, txn, st);
     stream_hot_forget_path(s, st);
     stream_enlist(s, st);
     stream_reclaim_mark(s, txn, e->number);
     changed(s, st, c->seq);
+    return 0;
+}
+
+static int apply_gone(struct streams *s, struct db_txn *txn, const struct commit *c, const struct effect *e)
+{
+    struct stream *st;
+    int err = hot_need(s, txn, e, &st);
+    if (err != 0) return err;
+    if (st->rec.refs == 0) return ERR_CORRUPT;
+    st->rec.gone_seq = c->seq;
+    stream_writers_forget(s, txn, st);
+    changed(s, st, c->seq);
+    return 0;
+}
+
+static int apply_writer(struct streams *s, struct db_txn *txn, const struct commit *c, const struct effect *e)
+{
+    struct stream *st;
+    struct stream_writer state = {.epoch = e->epoch, .seq = e->seq, .closing = e->closing};
+    bool added;
+    int err = hot_need(s, txn, e, &st);
+    if (err == 0) err = stream_writer_set(s, txn, st, e->text, &state, &added);
+    if (err != 0) return err;
+    if (added && st->rec.producers >= STREAM_PRODUCERS_MAX) return ERR_CORRUPT;
+    st->rec.producers += added;
+    stream_record_slide(&st->rec, c->arrival_ms);
+    stream_mark_dirty(s, st);
+    return 0;
+}
+
+static int apply_seq(struct streams *s, struct db_txn *txn, const struct commit *c, const struct effect *e)
+{
+    struct stream *st;
+    int err = hot_need(s, txn, e, &st);
+    if (err == 0) err = stream_seq_set(st, e->text);
+    if (err != 0) return err;
+    stream_record_slide(&st->rec, c->arrival_ms);
+    stream_mark_dirty(s, st);
+    return 0;
+}
+
+static int apply_trim(struct streams *s, struct db_txn *txn, const struct commit *c, const struct effect *e)
+{
+    struct stream *st;
+    int err = hot_need(s, txn, e, &st);
+    if (err != 0) return err;
+    if (e->offset < st->rec.first || e->offset > st->rec.offset || st->rec.refs != 0) return ERR_CORRUPT;
+    if (e->length > STREAM_SNAPSHOT_MAX || e->at > c->request.n || e->length > c->request.n - e->at) return ERR_CORRUPT;
+    forget_snapshot(s, txn, st);
+    if (e->has_snapshot) stream_snapshot_write(s, txn, st->rec.number, SPAN(c->request.p + e->at, e->length));
+    stream_record_trim(&st->rec, c, e->offset, e->has_snapshot);
+    changed(s, st, c->seq);
+    return 0;
+}
+
+static int apply_touch(struct streams *s, struct db_txn *txn, const struct effect *e)
+{
+    struct stream *st;
+    int err = hot_need(s, txn, e, &st);
+    if (err != 0) return err;
+    if (!st->rec.has_ttl || e->deadline_ms <= st->rec.deadline_ms) return ERR_CORRUPT;
+    st->rec.deadline_ms = e->deadline_ms;
+    stream_mark_dirty(s, st);
     return 0;
 }
 
@@ -140,6 +255,11 @@ static int apply_one(struct streams *s, struct db_txn *txn, const struct commit 
     case EFFECT_APPEND: return apply_append(s, txn, c, e);
     case EFFECT_CLOSE: return apply_close(s, txn, c, e);
     case EFFECT_DELETE: return apply_delete(s, txn, c, e);
+    case EFFECT_GONE: return apply_gone(s, txn, c, e);
+    case EFFECT_WRITER: return apply_writer(s, txn, c, e);
+    case EFFECT_SEQ: return apply_seq(s, txn, c, e);
+    case EFFECT_TRIM: return apply_trim(s, txn, c, e);
+    case EFFECT_TOUCH: return apply_touch(s, txn, e);
     }
     return ERR_CORRUPT;
 }

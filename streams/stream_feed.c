@@ -360,6 +360,11 @@ int streams_attach(struct streams *s, struct db_txn *txn, struct span path, uint
     return 0;
 }
 
+bool streams_watched(struct streams *s, struct span path)
+{
+    return s->feeds.count > 0 && feed_lookup(s, path) != NULL; // a feed without readers is forgotten
+}
+
 // ---- publishing ----------------------------------------------------------------------------------------------------
 
 void stream_feed_mark(struct streams *s, struct span path, uint64_t seq)
@@ -389,4 +394,5 @@ void streams_publish(struct streams *s, uint64_t seq)
             f->touched = false;
         }
     }
+    if (s->told != NULL) stream_told_publish(s, seq);
 }

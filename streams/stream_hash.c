@@ -1,6 +1,7 @@
 // The logical state as a digest: equal for two stores that agree on paths, settings, bytes, seqs and ends, wherever the bytes lie.
 //
-// Every stream that ever was, in the order of the path keys: its record, then, if it is not deleted, its bytes with a mark behind each append. A mark carries
+// Every stream that ever was, in the order of the path keys: its record, then, if it is not deleted, its own bytes (a fork's source has the others) with a
+// mark behind each append, who wrote to it, what stands for trimmed bytes. A mark carries
 // offset and seq, so that equal bytes appended otherwise differ. A sealed record that cuts an append makes no mark there.
 #include "err.h"
 
@@ -28,6 +29,7 @@ static int hash_sealed(struct streams *s, struct db_txn *txn, const struct strea
         if (err != 0) return err;
         stream_segment_bounds_init(&b, r);
         while (stream_segment_bounds_next(&b)) {
+            if (b.end <= at) continue; // trimmed
             digest_update(d, span_sub(r->payload, at - r->first, b.end - at));
             at = b.end;
             if (b.left > 0 || !r->cut) hash_mark(d, b.end, b.seq);
@@ -41,8 +43,9 @@ static int hash_tail(struct streams *s, const struct stream_view *v, struct dige
 {
     if (v->hot == NULL) return v->sealed == v->rec->offset ? 0 : ERR_CORRUPT;
     const struct tail *t = &v->hot->tail;
-    uint64_t at = t->start;
+    uint64_t at = t->start > stream_start(v->rec) ? t->start : stream_start(v->rec);
     for (size_t i = 0; i < t->bound_count; i++) {
+        if (t->bounds[i].end <= at) continue; // trimmed
         while (at < t->bounds[i].end) { // an append may be larger than the buffer
             uint64_t left = t->bounds[i].end - at;
             buf_clear(&s->scratch);
@@ -56,6 +59,16 @@ static int hash_tail(struct streams *s, const struct stream_view *v, struct dige
     return at == v->rec->offset ? 0 : ERR_CORRUPT;
 }
 
+static int hash_snapshot(struct streams *s, struct db_txn *txn, const struct stream_record *r, struct digest *d)
+{
+    struct buf snapshot;
+    buf_init(&snapshot, STREAM_SNAPSHOT_MAX);
+    int err = stream_snapshot_read(s, txn, r, &snapshot);
+    if (err == 0) digest_update(d, buf_span(&snapshot));
+    buf_free(&snapshot);
+    return err;
+}
+
 static int hash_stream(struct streams *s, struct db_txn *txn, uint64_t number, struct digest *d)
 {
     struct stream_view v;
@@ -66,7 +79,9 @@ static int hash_stream(struct streams *s, struct db_txn *txn, uint64_t number, s
     digest_update(d, stream_bytes_span(&record));
     if (stream_is_dead(v.rec)) return 0;
     err = hash_sealed(s, txn, &v, d);
-    return err != 0 ? err : hash_tail(s, &v, d);
+    if (err == 0) err = hash_tail(s, &v, d);
+    if (err == 0) err = stream_writers_hash(s, txn, number, v.hot, d);
+    return err != 0 ? err : hash_snapshot(s, txn, v.rec, d);
 }
 
 int streams_hash(struct streams *s, struct db_txn *txn, struct digest *d)

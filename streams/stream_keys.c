@@ -5,8 +5,21 @@
 #include "cur.h"
 #include "err.h"
 
-enum { KEY_ALLOC = 'a', KEY_NUMBER = 'n', KEY_PATH = 'p', KEY_FILE = 'f', KEY_RECLAIM = 'r' };
-enum { RECORD_OWNED = 1 };
+enum { KEY_ALLOC = 'a', KEY_NUMBER = 'n', KEY_PATH = 'p', KEY_DEADLINE = 'd', KEY_WRITER = 'w', KEY_SEQ = 'q', KEY_SNAPSHOT = 's', KEY_FILE = 'f', KEY_RECLAIM = 'r' };
+
+// Most streams have none of these, so their records carry no room for them.
+enum {
+    RECORD_OWNED = 1,
+    RECORD_TTL = 2,
+    RECORD_EXPIRES = 4,
+    RECORD_FORK = 8,
+    RECORD_FORK_OFFSET = 16,
+    RECORD_INHERITS = 32,
+    RECORD_TRIMMED = 64,
+    RECORD_SNAPSHOT = 128,
+    RECORD_REFS = 256, // forks below it
+    RECORD_WRITERS = 512,
+};
 
 // ---- writing into fixed bytes: these records are bounded, so nothing can fail --------------------------------------
 
@@ -80,6 +93,53 @@ void stream_key_reclaim(struct stream_bytes *k, uint64_t number)
     put_be(k, number, 8);
 }
 
+void stream_key_deadline(struct stream_bytes *k, uint64_t deadline_ms, uint64_t number)
+{
+    key_begin(k, KEY_DEADLINE);
+    put_be(k, deadline_ms, 8);
+    put_be(k, number, 8);
+}
+
+void stream_key_writer(struct stream_bytes *k, uint64_t number, struct span id)
+{
+    assert(id.n <= STREAM_PRODUCER_ID_MAX);
+    key_begin(k, KEY_WRITER);
+    put_be(k, number, 8);
+    put(k, id.p, id.n);
+}
+
+void stream_key_seq(struct stream_bytes *k, uint64_t number)
+{
+    key_begin(k, KEY_SEQ);
+    put_be(k, number, 8);
+}
+
+void stream_key_snapshot(struct stream_bytes *k, uint64_t number)
+{
+    key_begin(k, KEY_SNAPSHOT);
+    put_be(k, number, 8);
+}
+
+bool stream_key_deadline_parse(struct span key, uint64_t *deadline_ms, uint64_t *number)
+{
+    struct cur c;
+    cur_init(&c, key);
+    if (cur_u8(&c) != KEY_DEADLINE) return false;
+    *deadline_ms = cur_u64_be(&c);
+    *number = cur_u64_be(&c);
+    return cur_end(&c) == 0;
+}
+
+bool stream_key_writer_parse(struct span key, uint64_t *number, struct span *id)
+{
+    struct cur c;
+    cur_init(&c, key);
+    if (cur_u8(&c) != KEY_WRITER) return false;
+    *number = cur_u64_be(&c);
+    *id = cur_span(&c, cur_left(&c));
+    return c.err == 0 && id->n <= STREAM_PRODUCER_ID_MAX;
+}
+
 bool stream_key_path_parse(struct span key, struct span *path, uint64_t *created_seq, uint64_t *number)
 {
     struct cur c;
@@ -135,10 +195,53 @@ void stream_alloc_encode(struct stream_bytes *v, const struct stream_alloc *a)
     put_le(v, a->position, 8);
 }
 
+static unsigned record_flags(const struct stream_record *r)
+{
+    unsigned flags = 0;
+    if (r->owned) flags |= RECORD_OWNED;
+    if (r->has_ttl) flags |= RECORD_TTL;
+    if (r->expires_ms != 0) flags |= RECORD_EXPIRES;
+    if (r->source != 0) flags |= RECORD_FORK;
+    if (r->has_fork_offset) flags |= RECORD_FORK_OFFSET;
+    if (r->inherits) flags |= RECORD_INHERITS;
+    if (r->trimmed_seq != 0) flags |= RECORD_TRIMMED;
+    if (r->has_snapshot) flags |= RECORD_SNAPSHOT;
+    if (r->refs != 0 || r->gone_seq != 0) flags |= RECORD_REFS;
+    if (r->producers != 0) flags |= RECORD_WRITERS;
+    return flags;
+}
+
+static void record_encode_more(struct stream_bytes *v, const struct stream_record *r, unsigned flags)
+{
+    if (flags & RECORD_TTL) {
+        put_le(v, r->ttl_s, 8);
+        put_le(v, r->deadline_ms, 8);
+    }
+    if (flags & RECORD_EXPIRES) put_le(v, r->expires_ms, 8);
+    if (flags & RECORD_FORK) {
+        put_le(v, r->source, 8);
+        put_le(v, r->base, 8);
+        put_le(v, r->fork_offset, 8);
+        put_le(v, r->fork_sub, 8);
+        put_le(v, r->depth, 1);
+    }
+    if (flags & RECORD_TRIMMED) {
+        put_le(v, r->first, 8);
+        put_le(v, r->trimmed_seq, 8);
+        put_le(v, r->trimmed_changed, 8);
+    }
+    if (flags & RECORD_REFS) {
+        put_le(v, r->refs, 4);
+        put_le(v, r->gone_seq, 8);
+    }
+    if (flags & RECORD_WRITERS) put_le(v, r->producers, 4);
+}
+
 void stream_record_encode(struct stream_bytes *v, const struct stream_record *r)
 {
+    unsigned flags = record_flags(r);
     record_begin(v);
-    put_le(v, r->owned ? RECORD_OWNED : 0, 1);
+    put_le(v, flags, 2);
     put_le(v, r->number, 8);
     put_le(v, r->offset, 8);
     put_le(v, r->created_seq, 8);
@@ -146,6 +249,7 @@ void stream_record_encode(struct stream_bytes *v, const struct stream_record *r)
     put_le(v, r->changed_seq, 8);
     put_le(v, r->closed_seq, 8);
     put_le(v, r->deleted_seq, 8);
+    record_encode_more(v, r, flags);
     put_le(v, r->type_n, 1);
     put(v, r->type, r->type_n);
     put_le(v, r->path_n, 2);
@@ -185,6 +289,20 @@ void stream_path_encode(struct stream_bytes *v)
     record_begin(v);
 }
 
+void stream_writer_encode(struct stream_bytes *v, const struct stream_writer *w)
+{
+    record_begin(v);
+    put_le(v, w->closing, 1);
+    put_le(v, w->epoch, 8);
+    put_le(v, w->seq, 8);
+}
+
+void stream_seq_encode(struct stream_bytes *v, struct span seq)
+{
+    record_begin(v);
+    put(v, seq.p, seq.n);
+}
+
 static int record_open(struct cur *c, struct span v)
 {
     cur_init(c, v);
@@ -221,12 +339,44 @@ static void record_decode_text(struct cur *c, struct stream_record *r)
     memcpy(r->path, path.p, path.n);
 }
 
+static void record_decode_more(struct cur *c, struct stream_record *r, unsigned flags)
+{
+    if (flags & RECORD_TTL) {
+        r->ttl_s = cur_u64(c);
+        r->deadline_ms = cur_u64(c);
+    }
+    if (flags & RECORD_EXPIRES) r->deadline_ms = r->expires_ms = cur_u64(c);
+    if (flags & RECORD_FORK) {
+        r->source = cur_u64(c);
+        r->base = cur_u64(c);
+        r->fork_offset = cur_u64(c);
+        r->fork_sub = cur_u64(c);
+        r->depth = cur_u8(c);
+    }
+    if (flags & RECORD_TRIMMED) {
+        r->first = cur_u64(c);
+        r->trimmed_seq = cur_u64(c);
+        r->trimmed_changed = cur_u64(c);
+    }
+    if (flags & RECORD_REFS) {
+        r->refs = cur_u32(c);
+        r->gone_seq = cur_u64(c);
+    }
+    if (flags & RECORD_WRITERS) r->producers = cur_u32(c);
+}
+
 int stream_record_decode(struct span v, struct stream_record *out)
 {
     struct cur c;
     int err = record_open(&c, v);
     if (err != 0) return err;
-    out->owned = cur_u8(&c) & RECORD_OWNED;
+    memset(out, 0, sizeof *out);
+    unsigned flags = cur_u16(&c);
+    out->owned = flags & RECORD_OWNED;
+    out->has_ttl = flags & RECORD_TTL;
+    out->has_fork_offset = flags & RECORD_FORK_OFFSET;
+    out->has_snapshot = flags & RECORD_SNAPSHOT;
+    out->inherits = flags & RECORD_INHERITS;
     out->number = cur_u64(&c);
     out->offset = cur_u64(&c);
     out->created_seq = cur_u64(&c);
@@ -234,8 +384,29 @@ int stream_record_decode(struct span v, struct stream_record *out)
     out->changed_seq = cur_u64(&c);
     out->closed_seq = cur_u64(&c);
     out->deleted_seq = cur_u64(&c);
+    record_decode_more(&c, out, flags);
     record_decode_text(&c, out);
+    out->json = stream_type_json(SPAN(out->type, out->type_n));
     return cur_end(&c);
+}
+
+int stream_writer_decode(struct span v, struct stream_writer *out)
+{
+    struct cur c;
+    int err = record_open(&c, v);
+    if (err != 0) return err;
+    out->closing = cur_u8(&c) != 0;
+    out->epoch = cur_u64(&c);
+    out->seq = cur_u64(&c);
+    return cur_end(&c);
+}
+
+int stream_text_decode(struct span v, struct span *out)
+{
+    struct cur c;
+    int err = record_open(&c, v);
+    if (err == 0) *out = cur_span(&c, cur_left(&c));
+    return err;
 }
 
 int stream_index_decode(struct span v, struct stream_index *out)

@@ -89,9 +89,10 @@ int stream_view_path(struct streams *s, struct db_txn *txn, struct span path, st
 int stream_view_at(struct streams *s, struct db_txn *txn, struct span path, uint64_t seq, struct stream_view *out)
 {
     struct stream *st = stream_hot_path(s, path);
-    if (st != NULL && st->rec.created_seq <= seq) return view_hot(st, out); // the common case: it lives, and lived then
-    int err = view_last(s, txn, path, seq, out);
+    bool lives = st != NULL && st->rec.created_seq <= seq; // the common case: it lived then, too
+    int err = lives ? view_hot(st, out) : view_last(s, txn, path, seq, out);
     if (err != 0) return err;
+    if (out->rec->gone_seq != 0 && out->rec->gone_seq <= seq) return ERR_NO_SUCH_STREAM;
     return out->rec->deleted_seq != 0 && out->rec->deleted_seq <= seq ? ERR_NO_SUCH_STREAM : 0;
 }
 
@@ -211,6 +212,10 @@ int stream_offset_at(struct streams *s, struct db_txn *txn, const struct stream_
 int stream_seq_of(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, uint64_t *seq)
 {
     assert(offset < v->rec->offset);
+    if (offset < v->rec->base) { // what a fork inherits came with it
+        *seq = v->rec->created_seq;
+        return 0;
+    }
     if (offset >= v->sealed) {
         size_t n = v->hot == NULL ? 0 : stream_tail_bounds_to_offset(&v->hot->tail, offset);
         if (v->hot == NULL || n == v->hot->tail.bound_count) return stream_is_dead(v->rec) ? ERR_NO_SUCH_STREAM : ERR_CORRUPT;
@@ -232,10 +237,26 @@ int stream_seq_of(struct streams *s, struct db_txn *txn, const struct stream_vie
 
 // ---- bytes -----------------------------------------------------------------------------------------------------------
 
-int stream_read_some(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, size_t max, struct buf *out)
+// The view of the stream that holds the byte at `offset`, up the chain of forks; *limit is where its share ends. `up` is room for it.
+static int view_holder(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, struct stream_view *up,
+                       const struct stream_view **out, uint64_t *limit)
 {
-    assert(offset <= v->rec->offset);
-    if (max == 0 || offset == v->rec->offset) return 0;
+    *limit = v->rec->offset;
+    for (int depth = 0; offset < v->rec->base; depth++) {
+        uint64_t source = v->rec->source;
+        if (v->rec->base < *limit) *limit = v->rec->base;
+        int err = depth > STREAM_FORK_DEPTH_MAX ? ERR_CORRUPT : stream_view_number(s, txn, source, up);
+        if (err == 0 && up->rec->offset < *limit) err = ERR_CORRUPT;
+        if (err != 0) return err == ERR_NO_SUCH_STREAM ? ERR_CORRUPT : err;
+        v = up;
+    }
+    *out = v;
+    return 0;
+}
+
+// The same within one stream, whose bytes are its own.
+static int read_own(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, size_t max, struct buf *out)
+{
     if (offset < v->sealed) {
         struct stream_index ix;
         const struct segment_record *r;
@@ -251,6 +272,19 @@ int stream_read_some(struct streams *s, struct db_txn *txn, const struct stream_
     return out->err;
 }
 
+int stream_read_some(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, size_t max, struct buf *out)
+{
+    struct stream_view up;
+    const struct stream_view *holder;
+    uint64_t limit;
+    assert(offset <= v->rec->offset);
+    if (max == 0 || offset == v->rec->offset) return 0;
+    if (offset >= v->rec->base) return read_own(s, txn, v, offset, max, out);
+    int err = view_holder(s, txn, v, offset, &up, &holder, &limit);
+    if (err != 0) return err;
+    return read_own(s, txn, holder, offset, max < limit - offset ? max : (size_t)(limit - offset), out);
+}
+
 int stream_read_all(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, size_t n, struct buf *out)
 {
     size_t end = out->n + n;
@@ -262,4 +296,141 @@ int stream_read_all(struct streams *s, struct db_txn *txn, const struct stream_v
         offset += out->n - before;
     }
     return 0;
+}
+
+// ---- appends and messages --------------------------------------------------------------------------------------------
+
+// An append that a sealed record cuts goes on in the next one, or in the tail.
+static int sealed_append_end(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, uint64_t *end)
+{
+    while (offset < v->sealed) {
+        struct stream_index ix;
+        const struct segment_record *r;
+        struct segment_bounds b;
+        int err = stream_index_find(s, txn, v->rec->number, offset, &ix);
+        if (err == 0) err = stream_segments_bounds(&s->segments, v->rec->number, &ix, &r);
+        if (err != 0) return err;
+        stream_segment_bounds_init(&b, r);
+        while (stream_segment_bounds_next(&b) && b.end <= offset)
+            ;
+        if (stream_segment_bounds_err(&b) != 0 || b.end <= offset) return ERR_CORRUPT;
+        *end = offset = b.end;
+        if (b.left > 0 || !r->cut) return 0;
+    }
+    size_t n = v->hot == NULL ? 0 : stream_tail_bounds_to_offset(&v->hot->tail, offset);
+    if (v->hot == NULL || n == v->hot->tail.bound_count) return ERR_CORRUPT;
+    *end = v->hot->tail.bounds[n].end;
+    return 0;
+}
+
+int stream_append_end(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, uint64_t *end)
+{
+    struct stream_view up;
+    const struct stream_view *holder;
+    uint64_t limit;
+    assert(offset < v->rec->offset);
+    int err = view_holder(s, txn, v, offset, &up, &holder, &limit);
+    if (err == 0) err = sealed_append_end(s, txn, holder, offset, end);
+    if (err == 0 && *end > limit) *end = limit;
+    return err;
+}
+
+int stream_message_boundary(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, bool *is)
+{
+    uint8_t room[8];
+    struct buf last = {.p = room, .cap = sizeof room, .max = sizeof room};
+    assert(offset <= v->rec->offset);
+    *is = offset == 0 || offset == v->rec->first || offset == v->rec->offset;
+    if (*is) return 0;
+    int err = stream_read_some(s, txn, v, offset - 1, 1, &last);
+    *is = err == 0 && last.p[0] == '\n';
+    return err;
+}
+
+// ---- reading ---------------------------------------------------------------------------------------------------------
+
+static int view_readable(struct streams *s, struct db_txn *txn, struct span path, struct stream_view *v)
+{
+    int err = stream_view_path(s, txn, path, v);
+    return err == 0 && v->rec->gone_seq != 0 ? ERR_STREAM_GONE : err;
+}
+
+// Where the last message ends in out[from …], or 0.
+static size_t messages_end(const struct buf *out, size_t from)
+{
+    for (size_t n = out->n; n > from; n--)
+        if (out->p[n - 1] == '\n') return n;
+    return 0;
+}
+
+// Whole messages: a page that ends inside one is cut behind the one before, and the first is read on to its end.
+static int read_messages(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, size_t max, struct buf *out)
+{
+    size_t from = out->n, end = 0;
+    bool is;
+    int err = stream_message_boundary(s, txn, v, offset, &is);
+    if (err != 0 || !is) return err != 0 ? err : ERR_BAD_OFFSET;
+    while (max > 0 && offset < v->rec->offset && end == 0) {
+        size_t before = out->n, left = before - from < max ? max - (before - from) : STREAM_ELEMENT_MAX;
+        err = stream_read_some(s, txn, v, offset, left, out);
+        if (err != 0) return err;
+        offset += out->n - before;
+        end = messages_end(out, before);
+        const uint8_t *first = end == 0 || before - from < max ? NULL : memchr(out->p + before, '\n', out->n - before);
+        if (first != NULL) end = (size_t)(first + 1 - out->p); // beyond the page nothing more than the one message is given
+    }
+    if (end == 0 && out->n > from) return ERR_CORRUPT;
+    if (end != 0) buf_truncate(out, end);
+    return 0;
+}
+
+int streams_read(struct streams *s, struct db_txn *txn, struct span path, uint64_t offset, size_t max, struct buf *out)
+{
+    struct stream_view v;
+    int err = view_readable(s, txn, path, &v);
+    if (err != 0) return err;
+    if (offset > v.rec->offset) return ERR_BAD_OFFSET;
+    if (offset < v.rec->first) return ERR_STREAM_TRIMMED;
+    return v.rec->json ? read_messages(s, txn, &v, offset, max, out) : stream_read_some(s, txn, &v, offset, max, out);
+}
+
+int streams_snapshot(struct streams *s, struct db_txn *txn, struct span path, struct buf *out)
+{
+    struct stream_view v;
+    int err = view_readable(s, txn, path, &v);
+    return err != 0 ? err : stream_snapshot_read(s, txn, v.rec, out);
+}
+
+int stream_snapshot_read(struct streams *s, struct db_txn *txn, const struct stream_record *r, struct buf *out)
+{
+    struct stream_bytes key;
+    struct span value, text;
+    if (!r->has_snapshot) return 0;
+    stream_key_snapshot(&key, r->number);
+    if (!db_get(txn, s->table, stream_bytes_span(&key), &value)) return db_txn_err(txn) != 0 ? db_txn_err(txn) : ERR_CORRUPT;
+    int err = stream_text_decode(value, &text);
+    if (err != 0) return err;
+    buf_put_span(out, text);
+    return out->err;
+}
+
+void stream_snapshot_write(struct streams *s, struct db_txn *txn, uint64_t number, struct span snapshot)
+{
+    struct stream_bytes key, head;
+    stream_key_snapshot(&key, number);
+    stream_seq_encode(&head, SPAN_NONE); // the version alone
+    uint8_t *to = db_put_reserve(txn, s->table, stream_bytes_span(&key), head.n + snapshot.n);
+    if (to == NULL) return; // the transaction says so
+    memcpy(to, head.p, head.n);
+    if (snapshot.n > 0) memcpy(to + head.n, snapshot.p, snapshot.n);
+}
+
+bool streams_producer(struct streams *s, struct db_txn *txn, struct span path, struct span id, struct stream_producer *out)
+{
+    struct stream_view v;
+    struct stream_writer w;
+    if (id.n == 0 || id.n > STREAM_PRODUCER_ID_MAX || stream_view_path(s, txn, path, &v) != 0) return false;
+    if (!stream_writer_find(s, txn, v.rec->number, v.hot, id, &w)) return false;
+    *out = (struct stream_producer){.epoch = w.epoch, .seq = w.seq};
+    return true;
 }

@@ -32,9 +32,32 @@ struct stream {
     struct tail tail; // its end is rec.offset but while a recovery brings the bytes back
     bool dirty;       // rec is not what the database has
     struct stream *dirty_next;
+    uint64_t deadline_ms;     // under which the database's index of deadlines has it; 0: it has not
+    struct table writers;     // producers it was written by since it is hot; no slots before the first
+    struct hot_writer *writers_dirty;
+    struct stream_seq *seq;   // the last Stream-Seq, if one came since it is hot
+    bool told;                // in the list of those that the observer is to hear of
+    struct stream *told_next;
+    uint64_t told_first, told_last; // seqs
     struct stream_list *list; // which of the store's lists of unsealed streams it is in; NULL: it has no bytes here
     struct stream *prev, *next;
     uint64_t appended_ms; // arrival of the last append
+};
+
+// A producer of a hot stream. Those it does not know it finds in the database, so memory holds only who writes now.
+struct hot_writer {
+    struct table_node node;
+    struct hot_writer *dirty_next;
+    bool dirty, kept; // kept: the database has a state of it
+    struct stream_writer state;
+    uint8_t id_n;
+    uint8_t id[];
+};
+
+struct stream_seq {
+    bool dirty;
+    uint16_t n;
+    uint8_t p[STREAM_SEQ_MAX];
 };
 
 // What a path's readers wait at, whether there is a stream or not.
@@ -90,6 +113,9 @@ struct streams {
     size_t leftover_count, leftover_cap;
     struct stream_rewrite rewrite;
     struct stream_feed *touched;
+    void (*observer)(void *ctx, struct span path, uint64_t number);
+    void *observer_ctx;
+    struct stream *told; // what it is to hear of
     struct stream_element *elements; // made with the first reader
     size_t element_bytes, element_hand;
     struct bytes *closed, *deleted; // the two values that are always the same
@@ -124,7 +150,54 @@ int stream_read_all(struct streams *s, struct db_txn *txn, const struct stream_v
 // Where the sealed byte at `offset` lies. ERR_CORRUPT where the index has a gap.
 int stream_index_find(struct streams *s, struct db_txn *txn, uint64_t number, uint64_t offset, struct stream_index *out);
 
+// The end of the append that holds the byte at `offset`, which is below the tail; not beyond what the stream has of it.
+int stream_append_end(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, uint64_t *end);
+// What stands for a stream's trimmed bytes; nothing where there is none.
+int stream_snapshot_read(struct streams *s, struct db_txn *txn, const struct stream_record *r, struct buf *out);
+void stream_snapshot_write(struct streams *s, struct db_txn *txn, uint64_t number, struct span snapshot);
+// May a JSON stream be cut at `offset`?
+int stream_message_boundary(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, bool *is);
+
 void stream_info_fill(struct stream_info *out, const struct stream_record *r);
+
+// ---- records (stream_record.c) -------------------------------------------------------------------------------------
+
+struct effect;
+
+bool stream_type_equal(struct span a, struct span b); // by media type: parameters and case do not matter
+// A new stream as its creation's effect says; of a fork, stream_record_inherit does the rest.
+void stream_record_make(struct stream_record *r, const struct commit *c, const struct effect *e);
+void stream_record_inherit(struct stream_record *r, const struct stream_record *source);
+// It begins at `before` from now on.
+void stream_record_trim(struct stream_record *r, const struct commit *c, uint64_t before, bool has_snapshot);
+// A read or write puts the end of a stream with a TTL off.
+void stream_record_slide(struct stream_record *r, uint64_t access_ms);
+bool stream_record_expired(const struct stream_record *r, uint64_t now_ms);
+
+// ---- who writes (stream_writers.c) ---------------------------------------------------------------------------------
+
+// What the store knows of a producer, hot or cold. False: nothing (or the transaction has failed).
+bool stream_writer_find(struct streams *s, struct db_txn *txn, uint64_t number, const struct stream *hot, struct span id,
+                        struct stream_writer *out);
+// Takes a state in; *added tells a producer that is new to the stream. ERR_NOMEM.
+int stream_writer_set(struct streams *s, struct db_txn *txn, struct stream *st, struct span id, const struct stream_writer *state, bool *added);
+// The last Stream-Seq; empty: none. The view lives until the next write.
+struct span stream_seq_find(struct streams *s, struct db_txn *txn, uint64_t number, const struct stream *hot);
+int stream_seq_set(struct stream *st, struct span seq);
+// Writes what is not in the database; once the transaction holds, stream_writers_flushed says so.
+void stream_writers_flush(struct streams *s, struct db_txn *txn, const struct stream *st);
+void stream_writers_flushed(struct stream *st);
+// A deleted stream has no writers.
+void stream_writers_forget(struct streams *s, struct db_txn *txn, struct stream *st);
+void stream_writers_free(struct stream *st);
+// Feeds the state of a stream's writers into `d`.
+int stream_writers_hash(struct streams *s, struct db_txn *txn, uint64_t number, const struct stream *hot, struct digest *d);
+
+// ---- who watches (stream_observe.c) --------------------------------------------------------------------------------
+
+// Commit `seq` changed a stream: the observer hears of it when it is published.
+void stream_told_mark(struct streams *s, struct stream *st, uint64_t seq);
+void stream_told_publish(struct streams *s, uint64_t seq);
 
 // ---- hot streams (streams.c) ---------------------------------------------------------------------------------------
 
@@ -168,11 +241,10 @@ int stream_leftovers_find(struct streams *s, struct db_txn *txn);
 void stream_feed_mark(struct streams *s, struct span path, uint64_t seq);
 void stream_elements_free(struct streams *s);
 
-// Its own bytes begin here.
+// What it keeps of its own bytes begins here.
 static inline uint64_t stream_start(const struct stream_record *r)
 {
-    (void)r;
-    return 0;
+    return r->first > r->base ? r->first : r->base;
 }
 
 // Nobody can read it any more, but as of earlier seqs.

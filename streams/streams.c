@@ -56,6 +56,7 @@ int streams_open(struct streams **out, const struct streams_options *options, st
 static void stream_free(struct stream *st)
 {
     stream_tail_free(&st->tail);
+    stream_writers_free(st);
     free(st);
 }
 
@@ -108,11 +109,18 @@ struct stream *stream_hot_path(struct streams *s, struct span path)
     return NULL;
 }
 
+// Under which deadline the index is to have a stream: those that no longer live have none.
+static uint64_t deadline_indexed(const struct stream_record *r)
+{
+    return r->deleted_seq != 0 || r->gone_seq != 0 ? 0 : r->deadline_ms;
+}
+
 struct stream *stream_hot_add(struct streams *s, const struct stream_record *rec, uint64_t sealed)
 {
     struct stream *st = calloc(1, sizeof *st);
     if (st == NULL) return NULL;
     st->rec = *rec;
+    st->deadline_ms = deadline_indexed(rec);
     stream_tail_init(&st->tail, sealed);
     stream_table_insert(&s->by_number, &st->by_number, stream_hash_number(s, rec->number));
     if (rec->deleted_seq == 0) stream_table_insert(&s->by_path, &st->by_path, stream_hash_path(s, stream_path(rec)));
@@ -134,7 +142,7 @@ void stream_mark_dirty(struct streams *s, struct stream *st)
 
 void stream_settle(struct streams *s, struct stream *st)
 {
-    if (st->dirty || stream_tail_bytes(&st->tail) > 0) return;
+    if (st->dirty || st->told || stream_tail_bytes(&st->tail) > 0) return;
     assert(st->list == NULL);
     stream_table_remove(&s->by_number, &st->by_number);
     if (st->rec.deleted_seq == 0) stream_table_remove(&s->by_path, &st->by_path);
@@ -186,14 +194,37 @@ void stream_tail_forget(struct streams *s, struct stream *st, uint64_t offset)
 
 // ---- the directory -------------------------------------------------------------------------------------------------
 
+// Moves a stream to its place in the index of deadlines.
+static void flush_deadline(struct streams *s, struct db_txn *txn, const struct stream *st)
+{
+    struct stream_bytes key, value;
+    uint64_t deadline_ms = deadline_indexed(&st->rec);
+    if (deadline_ms == st->deadline_ms) return;
+    if (st->deadline_ms != 0) {
+        stream_key_deadline(&key, st->deadline_ms, st->rec.number);
+        db_del(txn, s->table, stream_bytes_span(&key));
+    }
+    if (deadline_ms == 0) return;
+    stream_key_deadline(&key, deadline_ms, st->rec.number);
+    stream_path_encode(&value);
+    db_put(txn, s->table, stream_bytes_span(&key), stream_bytes_span(&value));
+}
+
+static void flush_stream(struct streams *s, struct db_txn *txn, const struct stream *st)
+{
+    struct stream_bytes key, value;
+    stream_key_number(&key, st->rec.number);
+    stream_record_encode(&value, &st->rec);
+    db_put(txn, s->table, stream_bytes_span(&key), stream_bytes_span(&value));
+    flush_deadline(s, txn, st);
+    stream_writers_flush(s, txn, st);
+}
+
 void streams_flush(struct streams *s, struct db_txn *txn)
 {
     struct stream_bytes key, value;
-    for (struct stream *st = s->dirty; st != NULL; st = st->dirty_next) {
-        stream_key_number(&key, st->rec.number);
-        stream_record_encode(&value, &st->rec);
-        db_put(txn, s->table, stream_bytes_span(&key), stream_bytes_span(&value));
-    }
+    for (struct stream *st = s->dirty; st != NULL; st = st->dirty_next)
+        flush_stream(s, txn, st);
     if (s->alloc_dirty) {
         stream_key_alloc(&key);
         stream_alloc_encode(&value, &s->alloc);
@@ -204,6 +235,8 @@ void streams_flush(struct streams *s, struct db_txn *txn)
     for (struct stream *st; (st = s->dirty) != NULL;) {
         s->dirty = st->dirty_next;
         st->dirty = false;
+        st->deadline_ms = deadline_indexed(&st->rec);
+        stream_writers_flushed(st);
         stream_settle(s, st);
     }
 }
@@ -220,6 +253,14 @@ void stream_info_fill(struct stream_info *out, const struct stream_record *r)
         .created_seq = r->created_seq,
         .changed_seq = r->changed_seq,
         .created_ms = r->created_ms,
+        .first = r->first,
+        .json = r->json,
+        .gone = r->gone_seq != 0,
+        .has_ttl = r->has_ttl,
+        .has_snapshot = r->has_snapshot,
+        .ttl_s = r->ttl_s,
+        .expires_ms = r->expires_ms,
+        .deadline_ms = r->deadline_ms,
     };
     memcpy(out->type, r->type, r->type_n);
 }
@@ -243,15 +284,6 @@ bool streams_find_at(struct streams *s, struct db_txn *txn, struct span path, ui
     out->closed = v.rec->closed_seq != 0 && v.rec->closed_seq <= seq;
     out->changed_seq = out->closed ? v.rec->closed_seq : changed;
     return true;
-}
-
-int streams_read(struct streams *s, struct db_txn *txn, struct span path, uint64_t offset, size_t max, struct buf *out)
-{
-    struct stream_view v;
-    int err = stream_view_path(s, txn, path, &v);
-    if (err != 0) return err;
-    if (offset > v.rec->offset) return ERR_BAD_OFFSET;
-    return stream_read_some(s, txn, &v, offset, max, out);
 }
 
 uint64_t streams_unsealed_group(const struct streams *s)

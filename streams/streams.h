@@ -8,6 +8,8 @@
 //
 // Threads: the app's owner, except streams_seal_write (any thread). Nothing here waits, but for reads of sealed files.
 // Memory and database go together: after an aborted write transaction the store is closed, opened and recovered again.
+// A stream whose media type is application/json is a JSON stream: its bytes are messages, each compact JSON text and ",\n" behind it, so that
+// a message ends behind each newline. Only an append that says `messages` goes into one, and into no other stream.
 // Limits: STREAM_* in base/limits.h. A path is 1 to STREAM_PATH_MAX bytes of UTF-8; the store takes any, the service reserves "rows/".
 #ifndef SEGUE_STREAMS_H
 #define SEGUE_STREAMS_H
@@ -47,10 +49,19 @@ struct stream_info {
     uint64_t created_seq;
     uint64_t changed_seq; // the last commit that appended or closed
     uint64_t created_ms;  // arrival of its first batch
+    uint64_t first;       // the earliest offset that is kept; 0 unless it was trimmed
+    bool json;
+    bool gone;            // deleted, but forks still read it: its path stays taken
+    bool has_ttl;
+    bool has_snapshot;    // something stands for what was trimmed
+    uint64_t ttl_s;       // without a read or write for this long it expires
+    uint64_t expires_ms;  // as it was asked for; 0: not
+    uint64_t deadline_ms; // when it expires as things stand; 0: never
     char type[STREAM_TYPE_MAX + 1];
 };
 
-// The stream at `path` as of now. False: there is none.
+// The stream at `path` as of now, gone ones too. False: there is none. A stream past its deadline is found: callers compare with their clock, and
+// take it for absent.
 bool streams_find(struct streams *s, struct db_txn *txn, struct span path, struct stream_info *out);
 // The same as of an earlier commit: its offset and whether it was closed then. Also finds a stream deleted since. False, too, where that
 // needs a sealed record which does not verify (logged).
@@ -59,9 +70,33 @@ bool streams_find_at(struct streams *s, struct db_txn *txn, struct span path, ui
 // Appends the path of the stream with this number, if it lives. False: it does not.
 bool streams_path_of(struct streams *s, struct db_txn *txn, uint64_t number, struct buf *out);
 
-// Appends bytes from `offset` on to `out`, at most `max`, perhaps fewer (not zero unless at the tail); whole appends are not kept together.
-// ERR_NO_SUCH_STREAM; ERR_BAD_OFFSET beyond the tail; ERR_CORRUPT where a sealed record does not verify.
+// Appends bytes from `offset` on to `out`, at most `max`, perhaps fewer (not zero unless at the tail); whole appends are not kept together. Of a
+// JSON stream whole messages, one at least, however large it is. ERR_NO_SUCH_STREAM, ERR_STREAM_GONE; ERR_BAD_OFFSET beyond the tail or inside a
+// message; ERR_STREAM_TRIMMED below what is kept; ERR_CORRUPT where a sealed record does not verify.
 int streams_read(struct streams *s, struct db_txn *txn, struct span path, uint64_t offset, size_t max, struct buf *out);
+// Appends what stands for the bytes that were trimmed; nothing where there is none. Errors as above.
+int streams_snapshot(struct streams *s, struct db_txn *txn, struct span path, struct buf *out);
+
+// An idempotent producer as a stream knows it: the highest (epoch, sequence) that was accepted.
+struct stream_producer {
+    uint64_t epoch, seq;
+};
+// False: the stream has had nothing of this producer.
+bool streams_producer(struct streams *s, struct db_txn *txn, struct span path, struct span id, struct stream_producer *out);
+
+// Streams whose deadline has come: their numbers into `numbers`, at most `max`; returns how many. Costs what it finds, not what there is.
+size_t streams_expired(struct streams *s, struct db_txn *txn, uint64_t now_ms, uint64_t *numbers, size_t max);
+
+// Walks over the living streams by path (shorter ones first), gone and past ones left out. `resume` holds the place: empty to begin, kept by the caller
+// between calls. Looks at no more than `max` and returns at how many; 0: that was all. `fn` returns false to stop behind this one.
+typedef bool streams_each_fn(void *ctx, struct span path, const struct stream_info *info);
+size_t streams_each(struct streams *s, struct db_txn *txn, struct buf *resume, size_t max, streams_each_fn *fn, void *ctx);
+
+// Somebody follows the stream at `path`, whether there is one or not.
+bool streams_watched(struct streams *s, struct span path);
+// From now on `changed` is called by streams_publish, once for each stream that the published commits created, appended to, trimmed, closed or deleted.
+// It must not come back into the store's publishing. NULL: nobody asks.
+void streams_observe(struct streams *s, void (*changed)(void *ctx, struct span path, uint64_t number), void *ctx);
 
 // ---- deciding ------------------------------------------------------------------------------------------------------
 
@@ -70,18 +105,70 @@ struct streams_batch;
 struct streams_batch *streams_decide(struct streams *s, struct db_txn *txn, const struct commit *c); // NULL: no memory
 void streams_batch_free(struct streams_batch *b);                                                    // NULL is fine
 
-// Creating what exists with the same type (in any case) and owner is no error (*created tells), with others ERR_STREAM_EXISTS. No type
-// is application/octet-stream. ERR_BAD_VALUE, ERR_BAD_UTF8 for a path or type that cannot be. Refused operations leave the batch as it was.
-int streams_decide_create(struct streams_batch *b, struct span path, struct span type, bool owned, bool *created, struct problem *p);
-// `data` lies inside c->request. `expected`: NULL, or the offset the stream must end at. `type`: empty, or what the stream's must be.
-// ERR_STREAM_NOT_FOUND, ERR_STREAM_CLOSED, ERR_CONTENT_TYPE_MISMATCH, ERR_OFFSET_MISMATCH, ERR_TOO_LARGE. No data is no change.
-// *offset (may be NULL) is the tail behind it.
-int streams_decide_append(struct streams_batch *b, struct span path, struct span type, struct span data, const uint64_t *expected, uint64_t *offset,
-                          struct problem *p);
+// What a creation may say; all spans live as long as the batch, `data` lies inside c->request.
+struct stream_create {
+    struct span path, type;  // no type: application/octet-stream, or that of the fork's source
+    bool owned;              // by a row
+    bool closed;             // ended at once
+    struct span data;        // the first append
+    bool messages;           // `data` is messages
+    bool has_ttl;
+    uint64_t ttl_s;
+    uint64_t expires_ms;     // 0: not said. Not together with a TTL
+    struct span fork_of;     // the path of the stream whose bytes it begins with; empty: none
+    bool has_fork_offset;    // else all it has
+    uint64_t fork_offset;    // up to here …
+    uint64_t fork_sub;       // … and so many bytes (messages of a JSON stream) of the append that follows
+};
+
+// Creates a stream; content, end, expiry and source come with it or not at all. What exists with the same settings (media type, expiry, closed or not,
+// owner, source and what was asked of it) is no error and no change (*created tells), with others ERR_STREAM_EXISTS, as is one that is gone. One past its
+// deadline is deleted first. *offset (may be NULL) is the tail. A fork shares the offsets of its source and inherits its expiry unless it says one, but
+// neither producers nor the last Stream-Seq.
+// ERR_BAD_VALUE, ERR_BAD_UTF8 for a path or type that cannot be; ERR_CONTENT_TYPE_MISMATCH for data of the wrong kind, or a type not the source's;
+// ERR_STREAM_NOT_FOUND no source; ERR_FORK_SOURCE_GONE; ERR_BAD_FORK an offset beyond the source's, inside a message, too far into the next append, or too
+// many forks of forks; ERR_TOO_LARGE. Refused operations leave the batch as it was.
+int streams_decide_create(struct streams_batch *b, const struct stream_create *op, bool *created, uint64_t *offset, struct problem *p);
+
+struct stream_append {
+    struct span path, type; // type: empty, or its media type must be the stream's
+    struct span data;       // inside c->request; of a JSON stream messages, and `messages` says so
+    bool messages;
+    bool close;             // ends the stream behind it
+    bool has_expect;
+    uint64_t expect;        // where the stream must end before
+    struct span seq;        // Stream-Seq: must be above the last one, bytewise; empty: none
+    struct span producer;   // an idempotent producer's id; empty: none
+    uint64_t epoch, pseq;   // and its numbers
+};
+
+struct stream_appended {
+    uint64_t offset;     // the tail behind it
+    bool closed;
+    bool duplicate;      // the producer had sent it before: nothing happened
+    bool has_producer;
+    uint64_t epoch, pseq; // the highest accepted of the producer
+};
+
+// Judged in this order (problem.number in parentheses): ERR_STREAM_NOT_FOUND (also past its deadline), ERR_STREAM_GONE; ERR_PRODUCER_FENCED (the epoch
+// that holds); ERR_STREAM_CLOSED (the tail), but the producer's closing append again is a duplicate, and closing a closed stream without one no change;
+// ERR_CONTENT_TYPE_MISMATCH if there is data; ERR_PRODUCER_EPOCH a new epoch not from 0, a duplicate, ERR_PRODUCER_GAP (the sequence that is next), ERR_TOO_MANY
+// producers; ERR_STREAM_SEQ; ERR_OFFSET_MISMATCH (the tail); ERR_TOO_LARGE. Neither data nor close nor producer nor seq: no change. `out` may be NULL.
+int streams_decide_append(struct streams_batch *b, const struct stream_append *op, struct stream_appended *out, struct problem *p);
 // Closing a closed stream is no error and no change.
 int streams_decide_close(struct streams_batch *b, struct span path, uint64_t *offset, struct problem *p);
+// A stream that forks read becomes gone; with the last fork of a gone stream that one is deleted too, and so on up.
 int streams_decide_delete(struct streams_batch *b, struct span path, struct problem *p);
-// The tail as the batch would leave it; false: no such stream.
+// The stream begins at `before` from now on (a message's begin; not below where it begins already, not beyond the tail), or at its tail; `snapshot` (inside
+// c->request; empty: none) stands for what was before. `close` ends it too. *offset (may be NULL) is the tail.
+// ERR_BAD_OFFSET, ERR_STILL_REFERENCED while it has forks, ERR_STREAM_CLOSED (only with `close`: closed already is no change), ERR_TOO_LARGE.
+int streams_decide_trim(struct streams_batch *b, struct span path, uint64_t before, bool to_tail, struct span snapshot, bool messages, bool close,
+                        uint64_t *offset, struct problem *p);
+// Somebody read the stream at `access_ms`: one with a TTL lives at least that long from there. Nothing for others, or where it is too late.
+int streams_decide_touch(struct streams_batch *b, uint64_t number, uint64_t access_ms);
+// Deletes the stream if its deadline has come by the batch's arrival; nothing otherwise.
+int streams_decide_expire(struct streams_batch *b, uint64_t number);
+// The stream as the batch would leave it; false: none, or gone, or past its deadline.
 bool streams_decide_find(struct streams_batch *b, struct span path, struct stream_info *out);
 
 // Appends the encoded effects of the whole batch: self-contained but for the bytes, which are ranges of c->request.

@@ -78,7 +78,7 @@ static void check_entries(struct span payload)
     while ((got = entry_read(&reader, &e)) > 0) {
         struct span results = e.fate.results;
         while (result_read(&results, &r) > 0)
-            assert(r.kind == RESULT_ID || r.kind == RESULT_OFFSET);
+            assert(r.kind >= RESULT_ID && r.kind <= RESULT_PRODUCER);
         entry_put(&first, &place, &e);
     }
     assert(got == 0 || got == ERR_CORRUPT);

@@ -57,9 +57,9 @@ static void make_state(struct streams *s, struct db_txn *txn)
     bool created;
     buf_init(&effects, 10000);
     for (int i = 0; i < 3; i++) {
-        int err = streams_decide_create(b, SPAN_STR(names[i]), SPAN_LIT("text/plain"), false, &created, NULL);
+        int err = streams_decide_create(b, &(struct stream_create){.path = SPAN_STR(names[i]), .type = SPAN_LIT("text/plain")}, &created, NULL, NULL);
         assert(err == 0 && created);
-        err = streams_decide_append(b, SPAN_STR(names[i]), SPAN_NONE, SPAN(request, 10), NULL, NULL, NULL);
+        err = streams_decide_append(b, &(struct stream_append){.path = SPAN_STR(names[i]), .data = SPAN(request, 10)}, NULL, NULL);
         assert(err == 0);
     }
     int err = streams_decide_close(b, SPAN_LIT("b"), NULL, NULL);

@@ -88,19 +88,26 @@ int rig_create(struct rig *r, const char *path, const char *type, bool owned)
 {
     bool created;
     struct problem p = PROBLEM_NONE;
-    int err = streams_decide_create(r->batch, SPAN_STR(path), SPAN_STR(type), owned, &created, &p);
+    int err = streams_decide_create(r->batch, &(struct stream_create){.path = SPAN_STR(path), .type = SPAN_STR(type), .owned = owned}, &created, NULL, &p);
     assert(err == p.err);
     return err;
+}
+
+struct span rig_data(struct rig *r, struct span data)
+{
+    assert(r->c.request.n + data.n <= RIG_REQUEST_MAX);
+    uint8_t *at = r->request + r->c.request.n;
+    if (data.n > 0) memcpy(at, data.p, data.n);
+    r->c.request.n += data.n;
+    return SPAN(at, data.n);
 }
 
 int rig_append(struct rig *r, const char *path, struct span data, const uint64_t *expected)
 {
     struct problem p = PROBLEM_NONE;
-    assert(r->c.request.n + data.n <= RIG_REQUEST_MAX);
-    uint8_t *at = r->request + r->c.request.n;
-    if (data.n > 0) memcpy(at, data.p, data.n);
-    r->c.request.n += data.n;
-    int err = streams_decide_append(r->batch, SPAN_STR(path), SPAN_NONE, SPAN(at, data.n), expected, NULL, &p);
+    struct stream_append op = {.path = SPAN_STR(path), .data = rig_data(r, data), .has_expect = expected != NULL};
+    if (expected != NULL) op.expect = *expected;
+    int err = streams_decide_append(r->batch, &op, NULL, &p);
     assert(err == p.err);
     return err;
 }

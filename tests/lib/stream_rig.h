@@ -37,6 +37,8 @@ void rig_crash(struct rig *r);
 void rig_begin(struct rig *r);
 int rig_create(struct rig *r, const char *path, const char *type, bool owned);
 int rig_append(struct rig *r, const char *path, struct span data, const uint64_t *expected);
+// A copy of `data` inside the request, where what an operation carries must lie.
+struct span rig_data(struct rig *r, struct span data);
 int rig_shut(struct rig *r, const char *path);
 int rig_delete(struct rig *r, const char *path);
 bool rig_decided(struct rig *r, const char *path, struct stream_info *out);

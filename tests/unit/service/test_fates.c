@@ -255,7 +255,7 @@ static void results_go_round(void **state)
     assert_int_equal(result_read(&rest, &r), 0);
     rest = SPAN(b.p, 5);
     assert_int_equal(result_read(&rest, &r), ERR_CORRUPT);
-    rest = SPAN_LIT("\0\3\1");
+    rest = SPAN_LIT("\0\5\1");
     assert_int_equal(result_read(&rest, &r), ERR_CORRUPT);
     buf_free(&b);
 }

@@ -80,14 +80,14 @@ static void deleting_and_creating_in_one_batch_gives_a_new_number(void **state)
     assert_int_equal(rig_delete(r, "a"), 0);
     assert_false(rig_decided(r, "a", &decided));
     assert_int_equal(rig_append(r, "a", SPAN_LIT("x"), NULL), ERR_STREAM_NOT_FOUND);
-    assert_int_equal(rig_create(r, "a", "application/json", false), 0);
+    assert_int_equal(rig_create(r, "a", "text/markdown", false), 0);
     assert_int_equal(rig_append(r, "a", SPAN_LIT("new"), NULL), 0);
     assert_true(rig_decided(r, "a", &decided));
     rig_end(r);
     assert_true(rig_find(r, "a", &after));
     assert_memory_equal(&after, &decided, sizeof after);
     assert_true(after.number > before.number);
-    assert_string_equal(after.type, "application/json");
+    assert_string_equal(after.type, "text/markdown");
     assert_true(rig_holds(r, "a", "new"));
 }
 
@@ -98,11 +98,11 @@ static void creating_again_is_no_error_with_the_same_settings_only(void **state)
     bool created = true;
     rig_create1(r, "a");
     rig_begin(r);
-    assert_int_equal(streams_decide_create(r->batch, SPAN_LIT("a"), SPAN_LIT("Text/Plain"), false, &created, NULL), 0);
+    assert_int_equal(streams_decide_create(r->batch, &(struct stream_create){.path = SPAN_LIT("a"), .type = SPAN_LIT("Text/Plain; charset=utf-8")}, &created, NULL, NULL), 0);
     assert_false(created);
     assert_int_equal(rig_create(r, "a", "text/html", false), ERR_STREAM_EXISTS);
     assert_int_equal(rig_create(r, "a", "text/plain", true), ERR_STREAM_EXISTS);
-    assert_int_equal(streams_decide_create(r->batch, SPAN_LIT("b"), SPAN_NONE, false, &created, NULL), 0);
+    assert_int_equal(streams_decide_create(r->batch, &(struct stream_create){.path = SPAN_LIT("b")}, &created, NULL, NULL), 0);
     assert_true(created);
     rig_end(r);
     assert_true(rig_find(r, "b", &info));
@@ -112,7 +112,6 @@ static void creating_again_is_no_error_with_the_same_settings_only(void **state)
 static void refusals_name_their_reason(void **state)
 {
     struct rig *r = *state;
-    uint64_t at = 2, tail = 0;
     struct problem p = PROBLEM_NONE;
     rig_create1(r, "a");
     rig_append1(r, "a", "one");
@@ -121,11 +120,15 @@ static void refusals_name_their_reason(void **state)
     assert_int_equal(rig_append(r, "", SPAN_LIT("x"), NULL), ERR_STREAM_NOT_FOUND);
     assert_int_equal(rig_shut(r, "none"), ERR_STREAM_NOT_FOUND);
     assert_int_equal(rig_delete(r, "none"), ERR_STREAM_NOT_FOUND);
-    assert_int_equal(streams_decide_append(r->batch, SPAN_LIT("a"), SPAN_LIT("text/html"), SPAN_NONE, NULL, NULL, NULL),
-                     ERR_CONTENT_TYPE_MISMATCH);
-    assert_int_equal(streams_decide_append(r->batch, SPAN_LIT("a"), SPAN_LIT("TEXT/plain"), SPAN_NONE, NULL, &tail, NULL), 0);
-    assert_int_equal(tail, 3);
-    assert_int_equal(streams_decide_append(r->batch, SPAN_LIT("a"), SPAN_NONE, SPAN_NONE, &at, NULL, &p), ERR_OFFSET_MISMATCH);
+    struct stream_append op = {.path = SPAN_LIT("a"), .type = SPAN_LIT("text/html"), .data = rig_data(r, SPAN_LIT("x"))};
+    struct stream_appended done;
+    assert_int_equal(streams_decide_append(r->batch, &op, NULL, NULL), ERR_CONTENT_TYPE_MISMATCH);
+    op = (struct stream_append){.path = SPAN_LIT("a"), .type = SPAN_LIT("TEXT/plain;v=2")};
+    assert_int_equal(streams_decide_append(r->batch, &op, &done, NULL), 0);
+    assert_int_equal(done.offset, 3);
+    op = (struct stream_append){.path = SPAN_LIT("a"), .has_expect = true, .expect = 2};
+    assert_int_equal(streams_decide_append(r->batch, &op, NULL, &p), ERR_OFFSET_MISMATCH);
+    assert_int_equal(p.number, 3);
     assert_string_equal(p.text, "the stream ends at offset 3, not 2");
     uint8_t *much = calloc(1, STREAM_APPEND_MAX + 1);
     assert_int_equal(rig_append(r, "a", SPAN(much, STREAM_APPEND_MAX + 1), NULL), ERR_TOO_LARGE);

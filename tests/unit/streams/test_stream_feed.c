@@ -353,7 +353,7 @@ static void a_touch_waits_until_it_is_published(void **state)
         struct commit c = {.seq = 2 + i, .group = 2 + i, .request = SPAN(data, 2)};
         struct streams_batch *b = streams_decide(r->s, r->txn, &c);
         buf_init(&effects, 100);
-        assert_int_equal(streams_decide_append(b, SPAN_LIT("a"), SPAN_NONE, SPAN(data, 2), NULL, NULL, NULL), 0);
+        assert_int_equal(streams_decide_append(b, &(struct stream_append){.path = SPAN_LIT("a"), .data = SPAN(data, 2)}, NULL, NULL), 0);
         streams_decide_effects(b, &effects);
         streams_batch_free(b);
         assert_int_equal(streams_apply(r->s, r->txn, &c, buf_span(&effects)), 0);
