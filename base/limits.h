@@ -107,8 +107,9 @@
 #define WS_MESSAGE_MAX (4160 * KIB)    // bytes of one message that comes in: a batch or an append and what is around it
 #define WS_FRAGMENTS_MAX 4096          // frames of one message
 #define WS_PARTIAL_MAX (256 * MIB)     // unfinished messages of all connections together
-#define WS_WINDOW 256                  // batches and appends of a connection on their way; beyond, its socket is not read
+#define WS_WINDOW 4096                 // batches and appends of a connection on their way; beyond, its socket is not read
 #define WS_WINDOW_BYTES (8 * MIB)      // and their bytes
+#define WS_RECORDS_MAX 4096            // appends in one binary message
 #define WS_HEADER_MAX (4 * KIB)        // the JSON line before the bytes of a binary append
 #define WS_TAG_MAX 64                  // bytes of an id that a client gives to a batch or a ping
 

@@ -89,6 +89,14 @@ void sync_call_free(struct call *call)
     free(call);
 }
 
+static void held_free(struct sync *s)
+{
+    for (struct call *call; (call = s->held) != NULL;) {
+        s->held = (struct call *)call->submission.next;
+        sync_call_free(call);
+    }
+}
+
 void sync_end(struct sync *s, enum ws_code code, const char *reason, const struct problem *p)
 {
     if (s->ending || s->over) return;
@@ -96,8 +104,7 @@ void sync_end(struct sync *s, enum ws_code code, const char *reason, const struc
     s->code = code;
     snprintf(s->reason, sizeof s->reason, "%s", reason);
     if (p != NULL) s->problem = *p;
-    if (s->held != NULL) sync_call_free(s->held); // nobody has it: no fate will come
-    s->held = NULL;
+    held_free(s); // nobody has them: no fate will come
     end_if_due(s);
 }
 
@@ -200,29 +207,49 @@ void sync_call_fail(struct sync *s, struct call *call, int err, struct problem *
 }
 
 // Where too many are waiting for a turn of the app this one waits here, and so do all behind it, in their order.
-void sync_submit(struct sync *s, struct call *call)
+static void hold(struct sync *s, struct call *call)
+{
+    call->submission.next = NULL;
+    if (s->held == NULL) s->held = call;
+    else s->held_last->submission.next = &call->submission;
+    s->held_last = call;
+}
+
+// False: the app takes no more now.
+static bool submit(struct sync *s, struct call *call)
 {
     struct problem p = PROBLEM_NONE;
-    call->submission.done = on_fate;
     int err = app_submit(s->options.app, &call->submission);
-    if (err == ERR_BUSY && app_txn(s->options.app) != NULL) {
-        s->held = call;
-        s->ops->resume(s->carrier);
-        return;
-    }
+    if (err == ERR_BUSY && app_txn(s->options.app) != NULL) return false;
     if (err != 0) {
         sync_call_fail(s, call, err, &p);
-        return;
+        return true;
     }
     s->calls++;
     s->bytes += call->encoded.n;
+    return true;
+}
+
+void sync_submit(struct sync *s, struct call *call)
+{
+    call->submission.done = on_fate;
+    if (s->held == NULL && submit(s, call)) return;
+    hold(s, call);
+    s->ops->resume(s->carrier);
 }
 
 void sync_retry(struct sync *s)
 {
-    struct call *call = s->held;
-    s->held = NULL;
-    if (call != NULL) sync_submit(s, call);
+    while (s->held != NULL) {
+        struct call *call = s->held;
+        struct submission *next = call->submission.next;
+        if (!submit(s, call)) {
+            call->submission.next = next;
+            s->ops->resume(s->carrier);
+            break;
+        }
+        s->held = (struct call *)next;
+    }
     end_if_due(s);
 }
 
@@ -252,8 +279,7 @@ void sync_close(struct sync *s)
     s->session = NULL;
     app_user_remove(&s->user);
     hub_drop(&s->acks);
-    if (s->held != NULL) sync_call_free(s->held);
-    s->held = NULL;
+    held_free(s);
     if (s->calls == 0) free(s);
 }
 

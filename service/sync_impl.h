@@ -13,9 +13,9 @@ struct sync {
     struct app_user user;
     struct session *session; // from hello on
     struct hub_item acks;    // an acknowledgement is due
-    // Submissions on their way; a held one is not taken by the app yet, which has too many.
+    // Submissions on their way; held ones are not taken by the app yet, which has too many.
     size_t calls, bytes;
-    struct call *held;
+    struct call *held, *held_last;
     // Appends by their number: given out, still on their way, settled with all before them, and told of.
     uint64_t appends, appends_open, settled, told;
     bool full;   // the carrier
@@ -28,7 +28,7 @@ struct sync {
 
 // A submission. Outlives the connection if that goes first.
 struct call {
-    struct submission submission; // first
+    struct submission submission; // first; its next is this connection's while it is held
     struct sync *sync;
     struct buf encoded;
     size_t ops;

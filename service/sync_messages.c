@@ -5,6 +5,7 @@
 #include "err.h"
 #include "json_read.h"
 #include "sync_impl.h"
+#include "ws_records.h"
 
 // ---- batches and appends ---------------------------------------------------------------------------------------------------
 
@@ -79,6 +80,42 @@ static void append(struct sync *s, const struct jr *message, const struct span *
     }
     call->submission = (struct submission){.identity = s->options.identity, .request = buf_span(&call->encoded)};
     sync_submit(s, call);
+}
+
+// A record needs no tree of JSON: where, what, nothing else.
+static void append_record(struct sync *s, const struct ws_record *record)
+{
+    struct problem p = PROBLEM_NONE;
+    struct batch_op op = {.kind = BATCH_APPEND, .stream = {.path = record->path, .data = record->data}};
+    struct call *call = call_new(s);
+    if (call == NULL) return;
+    call->append = ++s->appends;
+    s->appends_open++;
+    call->ops = 1;
+    int err = may_write(s, record->path);
+    if (err == 0) batch_put_op(&call->encoded, &op);
+    if (err == 0) err = call->encoded.err;
+    if (err != 0) {
+        sync_call_fail(s, call, err, &p);
+        return;
+    }
+    call->submission = (struct submission){.identity = s->options.identity, .request = buf_span(&call->encoded)};
+    sync_submit(s, call);
+}
+
+static void take_records(struct sync *s, struct span message)
+{
+    struct problem p = PROBLEM_NONE;
+    struct ws_records records;
+    struct ws_record record;
+    int count = ws_records_begin(&records, message);
+    if (count < 0 || s->session == NULL) {
+        problem_set(&p, ERR_BAD_REQUEST, -1, count < 0 ? "the records of a binary message are malformed" : "hello comes first");
+        refuse(s, count < 0 ? WS_UNSUPPORTED : WS_POLICY, &p);
+        return;
+    }
+    while (!s->ending && !s->over && ws_records_next(&records, &record))
+        append_record(s, &record);
 }
 
 static void take_append(struct sync *s, const struct jr *message, struct span text)
@@ -310,16 +347,20 @@ void sync_text(struct sync *s, struct span text)
     jr_free(tree);
 }
 
-// A line of JSON that says where, and behind it the bytes.
+// A line of JSON that says where, and behind it the bytes; or records.
 void sync_binary(struct sync *s, struct span bytes)
 {
     struct problem p = PROBLEM_NONE;
     if (s->ending || s->over) return;
     assert(s->held == NULL);
+    if (bytes.n > 0 && bytes.p[0] == WS_RECORDS_MARK) {
+        take_records(s, bytes);
+        return;
+    }
     struct span head = span_sub(bytes, 0, WS_HEADER_MAX);
     const uint8_t *end = head.n == 0 ? NULL : memchr(head.p, '\n', head.n);
     if (end == NULL || s->session == NULL) {
-        problem_set(&p, ERR_BAD_REQUEST, -1, end == NULL ? "a binary message begins with a line of JSON" : "hello comes first");
+        problem_set(&p, ERR_BAD_REQUEST, -1, end == NULL ? "a binary message begins with a line of JSON, or is records" : "hello comes first");
         refuse(s, end == NULL ? WS_UNSUPPORTED : WS_POLICY, &p);
         return;
     }

@@ -11,6 +11,7 @@
 static const char usage_text[] =
     "load append --url U --kind segue|redis|bare   appends of --bytes in a closed loop\n"
     "load batch  --url U                           batches of --ops rows of --bytes\n"
+    "load pipeline --url U --kind ws|redis         appends of --bytes to --streams, --window of them on their way; --rate a second of each\n"
     "load upload --url U --kind segue|put          uploads of --bytes\n"
     "load fanout --url U --kind sse|ds|ws|bare     --readers of one stream, appended to --rate times a second\n"
     "load idle   --url U --kind sse|ws             memory of --readers, each of a stream of its own; needs --pid\n"
@@ -51,6 +52,10 @@ static void option(struct load *load, const char *name, const char *value)
         load->connections = (uint32_t)strtoul(value, NULL, 10);
     else if (strcmp(name, "--readers") == 0)
         load->readers = (uint32_t)strtoul(value, NULL, 10);
+    else if (strcmp(name, "--streams") == 0)
+        load->streams = (uint32_t)strtoul(value, NULL, 10);
+    else if (strcmp(name, "--window") == 0)
+        load->window = (uint32_t)strtoul(value, NULL, 10);
     else if (strcmp(name, "--ops") == 0)
         load->ops = (uint32_t)strtoul(value, NULL, 10);
     else if (strcmp(name, "--bytes") == 0)
@@ -78,7 +83,7 @@ static void descriptors_raise(void)
 
 int main(int argc, char **argv)
 {
-    struct load load = {.kind = "segue", .connections = 1, .ops = 1, .bytes = 100, .seconds = 2, .rate = 50, .dir = "."};
+    struct load load = {.kind = "segue", .connections = 1, .ops = 1, .streams = 1, .window = 4096, .bytes = 100, .seconds = 2, .rate = 50, .dir = "."};
     if (argc < 2 || argc % 2 != 0) die("%s", usage_text);
     load.command = argv[1];
     for (int i = 2; i + 1 < argc; i += 2)
@@ -92,6 +97,8 @@ int main(int argc, char **argv)
         die("--url is missing\n%s", usage_text);
     else if (strcmp(load.command, "fanout") == 0)
         load_fanout(&load);
+    else if (strcmp(load.command, "pipeline") == 0)
+        load_pipeline(&load);
     else if (strcmp(load.command, "idle") == 0)
         load_idle(&load);
     else

@@ -10,7 +10,7 @@ struct load {
     char host[64];
     char prefix[128]; // of --url: what stands before the paths made here
     uint16_t port;
-    uint32_t connections, readers, ops;
+    uint32_t connections, readers, ops, streams, window;
     uint64_t bytes; // of one append, row or upload
     double seconds, rate;
     int pid;         // of the service, for its memory and processor time; 0: not asked
@@ -20,6 +20,8 @@ struct load {
 
 // closed.c: each connection sends its next request when the last one is answered.
 void load_closed(struct load *load);
+// pipeline.c: one connection with many appends on their way.
+void load_pipeline(struct load *load);
 // readers.c: many readers of one stream and a writer; many readers and silence.
 void load_fanout(struct load *load);
 void load_idle(struct load *load);

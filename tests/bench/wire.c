@@ -99,6 +99,11 @@ void ws_put_text(struct buf *out, struct span text)
     ws_put(out, 1, text);
 }
 
+void ws_put_binary(struct buf *out, struct span bytes)
+{
+    ws_put(out, 2, bytes);
+}
+
 void ws_put_pong(struct buf *out, struct span payload)
 {
     ws_put(out, 10, payload);

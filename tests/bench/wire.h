@@ -15,6 +15,7 @@ long resp_reply(struct span in);
 
 // A text frame of a client: final, masked (RFC 6455).
 void ws_put_text(struct buf *out, struct span text);
+void ws_put_binary(struct buf *out, struct span bytes);
 // The server's frame at the front of `in`: its bytes in all, or 0 while it is incomplete; -1: the connection is being closed.
 long ws_frame(struct span in, int *opcode, struct span *payload);
 void ws_put_pong(struct buf *out, struct span payload);

@@ -389,6 +389,7 @@ const hostile = [
     ['a message without a type', frame({ payload: '{}' }), 1008],
     ['a second hello', HELLO, 1008],
     ['a binary message without its line', frame({ opcode: BINARY, payload: Buffer.alloc(10000, 65) }), 1003],
+    ['records that are cut off', frame({ opcode: BINARY, payload: Buffer.from([1, 1, 0, 0x73, 9, 0, 0, 0, 0x78]) }), 1003],
     ['a binary message with another line', frame({ opcode: BINARY, payload: 'nonsense\nx' }), 1003],
 ]
 

@@ -337,6 +337,54 @@ static void binary_messages_begin_with_a_line(void **state)
     assert_int_equal(s->code, WS_UNSUPPORTED);
 }
 
+static void records_are_appends_of_their_own(void **state)
+{
+    struct stage *s = *state;
+    hello(s);
+    assert_int_equal(lab_run(&s->lab, "{'ops':[{'op':'create','stream':'s'}]}"), 0);
+    sync_binary(s->sync, SPAN_LIT("\1\1\0s\3\0\0\0one\0\0\3\0\0\0two\1\0t\1\0\0\0x\1\0s\1\0\0\0!"));
+    turn(s);
+    said(s, "fate append=3 fate='rejected' code='stream_not_found'\nfate upto=4\n"); // one that fails holds up none
+    struct buf b;
+    buf_init(&b, 64);
+    assert_int_equal(lab_stream(&s->lab, "s", &b), 0);
+    assert_true(span_is(buf_span(&b), "onetwo!"));
+    buf_free(&b);
+    sync_binary(s->sync, SPAN_LIT("\1\1\0s\3\0\0\0one\1\0s\3\0\0\0on")); // none of it is taken
+    assert_int_equal(s->code, WS_UNSUPPORTED);
+    assert_false(app_pending(s->lab.app));
+}
+
+static void records_that_the_app_does_not_take_yet_wait_in_their_order(void **state)
+{
+    struct stage *s = *state;
+    struct buf b, all;
+    hello(s);
+    assert_int_equal(lab_run(&s->lab, "{'ops':[{'op':'create','stream':'s'}]}"), 0);
+    struct lab_batch *others = calloc(SUBMITTED_MAX, sizeof *others);
+    for (size_t n = 0; n < SUBMITTED_MAX - 2; n++)
+        assert_int_equal(lab_submit(&s->lab, &others[n], "{'ops':[{'op':'append','stream':'s','text':'.'}]}"), 0);
+    buf_init(&b, KIB);
+    buf_init(&all, MIB);
+    buf_put_u8(&b, 1);
+    for (char c = 'a'; c <= 'e'; c++)
+        buf_put(&b, "\1\0s\1\0\0\0", 7), buf_put_u8(&b, (uint8_t)c);
+    sync_binary(s->sync, buf_span(&b));
+    assert_true(sync_busy(s->sync));
+    turn(s);
+    sync_retry(s->sync);
+    while (app_pending(s->lab.app))
+        turn(s);
+    assert_false(sync_busy(s->sync));
+    assert_int_equal(lab_stream(&s->lab, "s", &all), 0);
+    assert_true(span_is(span_sub(buf_span(&all), all.n - 5, 5), "abcde"));
+    for (size_t n = 0; n < SUBMITTED_MAX - 2; n++)
+        lab_batch_free(&others[n]);
+    buf_free(&b);
+    buf_free(&all);
+    free(others);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -350,6 +398,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_full_carrier_stops_the_reading_until_it_drains, setup, teardown),
         cmocka_unit_test_setup_teardown(an_app_that_recovers_says_what_is_unknown_and_asks_to_come_back, setup, teardown),
         cmocka_unit_test_setup_teardown(a_stopping_service_tells_its_fates_first, setup, teardown),
+        cmocka_unit_test_setup_teardown(records_are_appends_of_their_own, setup, teardown),
+        cmocka_unit_test_setup_teardown(records_that_the_app_does_not_take_yet_wait_in_their_order, setup, teardown),
         cmocka_unit_test_setup_teardown(binary_messages_begin_with_a_line, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
