@@ -48,6 +48,7 @@ struct feed_sub {
 struct feed {
     const struct feed_ops *ops;
     struct feed_sub *subs;
+    void *crowd; // the service's: readers whom one sub stands for; NULL: none
 };
 
 // Links and unlinks a sub; for the stores' attach and detach.

@@ -14,7 +14,8 @@ void stream_headers(struct request *r, uint64_t next, bool up_to_date, bool clos
 // A catch-up reply from `offset` on. `cursor` (may be NULL) goes with it as Stream-Cursor: it answers one who follows.
 int stream_reply_read(struct request *r, uint64_t offset, const struct stream_info *info, const char *cursor);
 
-// Follows the stream by long-poll or server-sent events; takes r->data.
+// Follows the stream by long-poll or server-sent events, from `offset`, which is not beyond its end; replies at once where there is
+// no reason to wait. Takes r->data. Whatever is not 0 was not replied to.
 int stream_follow(struct request *r, enum stream_live live, uint64_t offset, const struct stream_info *info);
 void stream_follow_drain(struct request *r);
 void stream_follow_done(struct request *r);

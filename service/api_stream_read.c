@@ -102,13 +102,7 @@ static int read_stream(struct request *r, struct problem *p)
     if (err == 0) err = get_live(r, &live, p);
     if (err != 0) return err;
     if (live != STREAM_CATCH_UP && !given) return problem_set(p, ERR_BAD_PARAMETER, -1, "following a stream needs an offset");
-    if (live == STREAM_SSE || (live == STREAM_LONG_POLL && offset == info.offset && !info.closed)) return stream_follow(r, live, offset, &info);
-    if (live == STREAM_LONG_POLL && offset == info.offset) {
-        reply_start(r, 204);
-        stream_headers(r, offset, true, true);
-        reply_body(r, NULL, SPAN_NONE);
-        return 0;
-    }
+    if (live != STREAM_CATCH_UP) return stream_follow(r, live, offset, &info);
     if (!now) return stream_reply_read(r, offset, &info, NULL);
     reply_start(r, 200);
     reply_header(r, "Cache-Control", "no-store");

@@ -68,7 +68,9 @@ static void unmark(struct conn *c)
     struct conn **at = &c->set->marked;
     while (*at != NULL && *at != c)
         at = &(*at)->marked_next;
-    if (*at == c) *at = c->marked_next;
+    if (*at != c) return;
+    *at = c->marked_next;
+    if (c->set->marked_end == &c->marked_next) c->set->marked_end = at;
 }
 
 static void on_closed(uv_handle_t *handle)
@@ -107,8 +109,9 @@ void conn_mark(struct conn *c)
 {
     if (c->marked || c->state == CONN_CLOSED) return;
     c->marked = true;
-    c->marked_next = c->set->marked;
-    c->set->marked = c;
+    c->marked_next = NULL;
+    *c->set->marked_end = c;
+    c->set->marked_end = &c->marked_next;
     conns_wake(c->set);
 }
 
@@ -132,7 +135,7 @@ static bool request_begin(struct conn *c)
     c->requests++;
     c->set->counts.requests++;
     c->reply = REPLY_NONE;
-    c->paused = c->expect = c->full_told = c->old = false;
+    c->paused = c->expect = c->full_told = c->frames = c->old = false;
     return true;
 }
 
@@ -390,6 +393,18 @@ static void write_later(struct conn *c)
     }
 }
 
+size_t conn_write(struct conn *c, struct span s)
+{
+    if (c->out.n > 0 || c->writing || c->broken || c->state == CONN_CLOSED) return 0;
+    uv_buf_t buf = uv_buf_init((char *)s.p, (unsigned)s.n);
+    int n = uv_try_write((uv_stream_t *)&c->tcp, &buf, 1);
+    if (n < 0 && n != UV_EAGAIN) conn_break(c);
+    if (n <= 0) return 0;
+    c->set->counts.bytes_out += (size_t)n;
+    c->send_ms = conns_now(c->set);
+    return (size_t)n;
+}
+
 static void conn_flush(struct conn *c)
 {
     for (int i = 0; i < WRITES_PER_TURN && c->out.n > 0 && !c->writing; i++) {
@@ -413,8 +428,9 @@ static void conn_flush(struct conn *c)
 static void conn_drain(struct conn *c)
 {
     struct request *r = c->request;
-    if (r == NULL || !c->full_told || c->out.n > c->set->options.limits.outbox / 2) return;
-    c->full_told = false;
+    size_t low = c->frames ? 0 : c->set->options.limits.outbox / 2;
+    if (r == NULL || !c->full_told || c->out.n > low) return;
+    c->full_told = c->frames = false;
     conn_mark(c); // what it writes goes out in the next turn
     if (r->handler->drain != NULL) r->handler->drain(r);
 }

@@ -59,6 +59,7 @@ struct conn {
     int64_t left; // bytes of the announced length; -1: not announced
     struct outbox out;
     bool full_told; // the producer waits for drain
+    bool frames;    // and it writes frames: it waits until nothing is queued
     bool writing;   // a uv_write is on its way
     size_t writing_n;
     size_t writing_seen; // of it, still in libuv's queue when last looked
@@ -73,7 +74,8 @@ struct conns {
     uv_idle_t idle;
     uv_timer_t timer;
     struct wheel wheel;
-    struct conn *first, *marked;
+    struct conn *first;
+    struct conn *marked, **marked_end; // in the order of marking: answers of a turn are marked before what it wakes
     uint32_t count;
     uint64_t next_id;
     int handles;       // that libuv still holds, connections included
@@ -92,6 +94,8 @@ bool conn_open(struct conns *cs);
 void conn_tick(struct conn *c);
 // The same, once, at the end of this turn or at the next.
 void conn_mark(struct conn *c);
+// Gives the socket what it takes of `s` at once, if nothing waits before it. Returns how much that was.
+size_t conn_write(struct conn *c, struct span s);
 // Ends it now: the request is done, the socket is closed.
 void conn_cut(struct conn *c);
 // To be cut, but not from within a handler's call.

@@ -37,6 +37,7 @@ int conns_open(struct conns **out, const struct conns_options *options)
     if (cs == NULL) return ERR_NOMEM;
     cs->options = *options;
     cs->armed_ms = UINT64_MAX;
+    cs->marked_end = &cs->marked;
     cs->scratch = malloc(options->limits.read);
     if (cs->scratch == NULL) {
         free(cs);
@@ -219,6 +220,7 @@ void conns_flush(struct conns *cs)
     // What is marked from now on waits for the next turn: no connection can keep the others waiting.
     struct conn *marked = cs->marked;
     cs->marked = NULL;
+    cs->marked_end = &cs->marked;
     while (marked != NULL) {
         struct conn *c = marked;
         marked = c->marked_next;

@@ -92,6 +92,16 @@ void reply_upgrade(struct request *r);
 // Queues a piece (a reference is taken). True: go on; false: full, wait for drain. What is queued in one turn goes out in one gathered write.
 bool reply_write(struct request *r, struct bytes *piece);
 bool reply_write_span(struct request *r, struct span piece); // copies
+// A piece that many replies get, with chunked framing around it already: made once.
+struct reply_frame {
+    struct bytes *wire; // NULL: none
+    size_t from, n;     // where the piece itself lies in it
+};
+// False: no memory. The caller drops the reference to `wire`.
+bool reply_frame_make(struct reply_frame *out, struct span piece);
+// Writes a piece of a reply of unknown length. It goes to the socket at once if nothing is queued before it. False: some of it is
+// queued; wait for drain, which then comes when all is on its way. So whoever writes frames alone queues one at most.
+bool reply_write_frame(struct request *r, const struct reply_frame *frame);
 // A write has said "full", and drain has not come yet.
 bool reply_full(const struct request *r);
 // Bytes queued and not yet taken by the socket.

@@ -1,17 +1,32 @@
 #include "hub.h"
 
 #include <assert.h>
+#include <stdint.h>
+
+static void link_between(struct hub *hub, struct hub_item *prev, struct hub_item *item, struct hub_item *next)
+{
+    assert(item->run != NULL);
+    item->hub = hub;
+    item->prev = prev;
+    item->next = next;
+    if (prev != NULL) prev->next = item;
+    else hub->first = item;
+    if (next != NULL) next->prev = item;
+    else hub->last = item;
+}
 
 void hub_wake(struct hub *hub, struct hub_item *item)
 {
-    assert(item->run != NULL);
     if (item->hub != NULL) return;
-    item->hub = hub;
-    item->next = NULL;
-    item->prev = hub->last;
-    if (hub->last != NULL) hub->last->next = item;
-    else hub->first = item;
-    hub->last = item;
+    item->answers = false;
+    link_between(hub, hub->last, item, NULL);
+}
+
+void hub_wake_answer(struct hub *hub, struct hub_item *item)
+{
+    if (item->hub != NULL) return;
+    item->answers = true;
+    link_between(hub, NULL, item, hub->first);
 }
 
 void hub_drop(struct hub_item *item)
@@ -26,11 +41,26 @@ void hub_drop(struct hub_item *item)
     item->next = item->prev = NULL;
 }
 
-void hub_run(struct hub *hub)
+bool hub_serve(struct hub *hub)
 {
-    while (hub->first != NULL) {
+    if (hub->left == 0) return false;
+    hub->left--;
+    return true;
+}
+
+// Answers stand in front, so where the first is none there is none.
+void hub_run_some(struct hub *hub, size_t max)
+{
+    hub->left = max;
+    while (hub->first != NULL && (hub->first->answers || hub->left > 0)) {
         struct hub_item *item = hub->first;
         hub_drop(item);
+        if (!item->answers) hub_serve(hub);
         item->run(item);
     }
+}
+
+void hub_run(struct hub *hub)
+{
+    hub_run_some(hub, SIZE_MAX);
 }

@@ -42,6 +42,7 @@ static const struct option table[] = {
     {"journal-keep-all", FLAG, NULL, 0, 0, AT(journal_keep_all), false, NULL, "never recycle the journal"},
     {"long-poll-ms", NUMBER, "30000", 10, 600000, AT(long_poll_ms), false, "N", "how long a long-poll waits"},
     {"seal-quiet-ms", NUMBER, "2000", 1, 3600000, AT(seal_quiet_ms), false, "N", "a stream without appends this long is sealed"},
+    {"sse-ms", NUMBER, "60000", 0, 86400000, AT(sse_ms), false, "N", "how long a reader follows a stream before it has to connect again; 0: for ever"},
     {"heartbeat-ms", NUMBER, "15000", 10, 600000, AT(heartbeat_ms), false, "N", "silence on a subscription before a sign of life"},
     {"llm-provider", PROVIDER, NULL, 0, 0, AT(providers), false, "\"NAME URL [KEY]\"",
      "a provider of LLM completions: its base URL, and the environment variable that has its key; for each one again"},

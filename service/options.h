@@ -32,7 +32,7 @@ struct options {
     uint64_t db_map_bytes;
     uint64_t journal_segment_bytes;
     bool journal_keep_all;
-    uint64_t long_poll_ms, seal_quiet_ms, heartbeat_ms;
+    uint64_t long_poll_ms, sse_ms, seal_quiet_ms, heartbeat_ms;
     struct option_provider providers[LLM_PROVIDERS_MAX];
     size_t provider_count;
     uint64_t llm_connect_ms, llm_first_ms, llm_idle_ms, llm_total_ms;

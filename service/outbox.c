@@ -40,22 +40,29 @@ static bool ring_grow(struct outbox *o)
 }
 
 // Takes over the reference.
-static bool piece_add(struct outbox *o, struct bytes *b, size_t n)
+static bool piece_add(struct outbox *o, struct bytes *b, size_t from, size_t n)
 {
     if (!ring_grow(o)) return false;
     o->count++;
-    *last(o) = (struct outbox_piece){.bytes = b, .n = n};
+    *last(o) = (struct outbox_piece){.bytes = b, .from = from, .n = n};
     o->n += n;
+    return true;
+}
+
+bool outbox_share_part(struct outbox *o, struct bytes *b, size_t from, size_t n)
+{
+    assert(from <= b->n && n <= b->n - from);
+    if (n == 0) return true;
+    if (!piece_add(o, b, from, n)) return false;
+    bytes_ref(b);
+    o->page = false;
     return true;
 }
 
 bool outbox_share(struct outbox *o, struct bytes *b)
 {
     if (b->n < SHARE_MIN) return outbox_copy(o, bytes_span(b));
-    if (!piece_add(o, b, b->n)) return false;
-    bytes_ref(b);
-    o->page = false;
-    return true;
+    return outbox_share_part(o, b, 0, b->n);
 }
 
 // Fills the page at the end; bytes that a write in flight looks at lie before it and do not move.
@@ -77,7 +84,7 @@ bool outbox_copy(struct outbox *o, struct span s)
     if (s.n == 0) return true;
     struct bytes *page = bytes_alloc(s.n > PAGE_BYTES ? s.n : PAGE_BYTES);
     if (page == NULL) return false;
-    if (!piece_add(o, page, s.n)) {
+    if (!piece_add(o, page, 0, s.n)) {
         bytes_unref(page);
         return false;
     }

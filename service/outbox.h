@@ -23,6 +23,7 @@ void outbox_free(struct outbox *o);
 
 // Shares `b` (takes a reference). False: no memory; a part may be queued, so the connection is of no more use.
 bool outbox_share(struct outbox *o, struct bytes *b);
+bool outbox_share_part(struct outbox *o, struct bytes *b, size_t from, size_t n); // n bytes of it, however few
 bool outbox_copy(struct outbox *o, struct span s);
 
 // The first pieces, at most `max` of them; returns how many. They stay valid until consumed.

@@ -268,6 +268,36 @@ bool reply_write_span(struct request *r, struct span piece)
     return piece_end(c);
 }
 
+bool reply_frame_make(struct reply_frame *out, struct span piece)
+{
+    char head[24];
+    size_t n = (size_t)snprintf(head, sizeof head, "%zx\r\n", piece.n);
+    assert(piece.n > 0); // an empty chunk would end the reply
+    struct bytes *wire = bytes_alloc(n + piece.n + 2);
+    if (wire == NULL) return false;
+    memcpy(wire->p, head, n);
+    memcpy(wire->p + n, piece.p, piece.n);
+    memcpy(wire->p + n + piece.n, "\r\n", 2);
+    *out = (struct reply_frame){.wire = wire, .from = n, .n = piece.n};
+    return true;
+}
+
+bool reply_write_frame(struct request *r, const struct reply_frame *frame)
+{
+    struct conn *c = r->conn;
+    if (dead(r)) return true;
+    assert(c->reply == REPLY_PIECES && c->left < 0);
+    if (c->bodiless) return true;
+    size_t from = c->chunked ? 0 : frame->from, n = c->chunked ? frame->wire->n : frame->n;
+    size_t sent = conn_write(c, SPAN(frame->wire->p + from, n));
+    if (sent == n || dead(r)) return true;
+    queue_begin(c);
+    if (!outbox_share_part(&c->out, frame->wire, from + sent, n - sent)) conn_break(c);
+    conn_mark(c);
+    c->full_told = c->frames = true;
+    return false;
+}
+
 bool reply_full(const struct request *r)
 {
     return r->conn->full_told;
@@ -286,7 +316,7 @@ void reply_end(struct request *r)
     assert(c->left <= 0 || c->bodiless);
     if (c->chunked && !c->bodiless) queue_copy(c, SPAN_LIT("0\r\n\r\n"));
     c->reply = REPLY_ENDED;
-    c->full_told = false;
+    c->full_told = c->frames = false;
     conn_mark(c);
 }
 

@@ -28,6 +28,7 @@ struct llm *server_llm(struct server *s);
 bool server_dev(const struct server *s);
 const char *server_allow_origin(const struct server *s);
 int64_t server_long_poll_ms(const struct server *s);
+uint64_t server_sse_ms(const struct server *s);
 int64_t server_heartbeat_ms(const struct server *s);
 uint64_t server_uptime_ms(const struct server *s);
 

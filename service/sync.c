@@ -171,7 +171,7 @@ static void settle_append(struct sync *s, const struct call *call, bool in_turn)
     // One that goes no further overtakes those on their way: it is counted with a later one of these, or when none is left.
     if (in_turn) s->settled = call->append;
     if (s->appends_open == 0) s->settled = s->appends;
-    hub_wake(s->options.hub, &s->acks);
+    hub_wake_answer(s->options.hub, &s->acks);
 }
 
 static void tell(struct sync *s, const struct call *call, const struct fate *f, bool in_turn)

@@ -356,7 +356,7 @@ test('a reader that stops costs no memory, and then catches up byte for byte', a
     assert.ok(grown < 30e6, `memory grew by ${grown} bytes`)
     sub.res.resume()
     const { offset } = (await app.query('select * from chats')) && { offset: (await app.request('HEAD', app.stream('flood'))).headers['stream-next-offset'] }
-    await sub.until('all of the flood', (f) => f.views.flood.offset >= Number(offset))
+    await sub.until('all of the flood', (f) => f.views.flood.offset >= Number(offset.split('_').at(-1)))
     assert.equal(sub.fold.views.flood.sha256, hash.digest('hex'))
     assert.deepEqual(sub.fold.resets, [])
 })
