@@ -27,7 +27,7 @@ UNIT_base := base64 buf bug bytes checksum compress cur db digest disk err feed 
 UNIT_rows := merge query record rows schema sql view
 UNIT_streams := stream_apply stream_decide stream_feed stream_model stream_reclaim stream_seal stream_segment stream_tail stream_writers streams
 UNIT_blobs := chunker blob_keys pack blob_upload blob_read blob_apply blobs uploads
-UNIT_service := call reach batch entry fates app app_disk session redecide hub auth conn http_parse http_scan options outbox request wheel jobs llm_sse llm_parse llm_ui llm_ui_request tus app_upload sync ws_frames ws_handshake stream_headers ws_records
+UNIT_service := call reach batch entry fates app app_disk session redecide hub auth conn http_parse http_scan options outbox request wheel jobs llm_sse llm_parse llm_ui llm_ui_request tus app_upload sync ws_frames ws_handshake stream_headers ws_records stream_frame
 UNIT_clients := sse
 
 # Fuzz targets: tests/fuzz/fuzz_<name>.c with a corpus in tests/fuzz/corpus/<name>/

@@ -92,12 +92,65 @@ static void one_may_drop_others_and_mark_others(void **state)
     assert_null(hub.first);
 }
 
+static void a_run_serves_some_and_keeps_the_order(void **state)
+{
+    (void)state;
+    wake_all();
+    hub_run_some(&hub, 2);
+    assert_int_equal(count, 2);
+    hub_wake(&hub, &readers[0].item); // behind those who wait
+    hub_wake(&hub, &readers[4].item);
+    hub_run_some(&hub, 3);
+    assert_int_equal(readers[2].at + readers[3].at + readers[4].at, 3 + 4 + 5);
+    assert_int_equal(readers[0].ran, 1);
+    hub_run_some(&hub, 3);
+    assert_int_equal(readers[0].ran, 2);
+    assert_null(hub.first);
+}
+
+static void answers_go_first_and_are_not_counted(void **state)
+{
+    (void)state;
+    hub_wake(&hub, &readers[0].item);
+    hub_wake(&hub, &readers[1].item);
+    for (int i = 2; i < ITEMS; i++)
+        hub_wake_answer(&hub, &readers[i].item);
+    hub_run_some(&hub, 1);
+    assert_int_equal(count, ITEMS - 1);
+    assert_int_equal(readers[0].at, ITEMS - 1);
+    assert_int_equal(readers[1].ran, 0);
+    hub_run_some(&hub, 1);
+    assert_int_equal(readers[1].ran, 1);
+}
+
+static void on_run_many(struct hub_item *item)
+{
+    struct reader *r = (struct reader *)item;
+    do {
+        r->ran++;
+    } while (hub_serve(&hub));
+}
+
+static void an_item_may_stand_for_many_readers(void **state)
+{
+    (void)state;
+    readers[0].item.run = on_run_many;
+    hub_wake(&hub, &readers[0].item);
+    hub_wake(&hub, &readers[1].item);
+    hub_run_some(&hub, 10);
+    assert_int_equal(readers[0].ran, 10);
+    assert_int_equal(readers[1].ran, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(each_runs_once_in_the_order_of_marking, setup),
         cmocka_unit_test_setup(one_that_is_dropped_does_not_run, setup),
         cmocka_unit_test_setup(one_may_drop_others_and_mark_others, setup),
+        cmocka_unit_test_setup(a_run_serves_some_and_keeps_the_order, setup),
+        cmocka_unit_test_setup(answers_go_first_and_are_not_counted, setup),
+        cmocka_unit_test_setup(an_item_may_stand_for_many_readers, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
