@@ -40,19 +40,6 @@ static struct span message_of(const struct jr *root)
     return message.n > 0 ? message : jr_str(jr_get(root, "message"));
 }
 
-bool llm_error_message(struct span json, char out[PROBLEM_TEXT_MAX])
-{
-    struct jr_tree *tree;
-    struct problem p = PROBLEM_NONE;
-    if (jr_parse(&tree, json, NULL) != 0) return false;
-    struct span message = message_of(jr_root(tree));
-    // problem_set cuts at a character and lets no control characters through.
-    if (message.n > 0) problem_set(&p, ERR_PROVIDER_REFUSED, -1, "%.*s", SPAN_FMT(message));
-    jr_free(tree);
-    if (message.n > 0) memcpy(out, p.text, sizeof p.text);
-    return message.n > 0;
-}
-
 static int take_error(struct llm_sse *s, const struct jr *root)
 {
     struct span message = message_of(root);
