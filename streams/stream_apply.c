@@ -233,6 +233,7 @@ static int apply_trim(struct streams *s, struct db_txn *txn, const struct commit
     forget_snapshot(s, txn, st);
     if (e->has_snapshot) stream_snapshot_write(s, txn, st->rec.number, SPAN(c->request.p + e->at, e->length));
     stream_record_trim(&st->rec, c, e->offset, e->has_snapshot);
+    stream_reclaim_mark(s, txn, e->number);
     changed(s, st, c->seq);
     return 0;
 }

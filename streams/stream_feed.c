@@ -82,35 +82,111 @@ static uint32_t element_cut(struct span raw, bool *text)
     return (uint32_t)(*text ? valid : raw.n);
 }
 
-static struct bytes *element_encode(struct span raw, uint64_t end, bool text)
+static void put_bytes(struct jw *w, struct span raw, bool text)
+{
+    jw_key(w, text ? "text" : "base64");
+    if (text)
+        jw_str(w, raw);
+    else
+        jw_base64(w, raw);
+}
+
+// Messages stand in the stream as they do in an array, but for the comma and the newline behind the last.
+static void put_messages(struct jw *w, struct span raw)
+{
+    jw_key(w, "messages");
+    jw_array(w);
+    for (const uint8_t *p = raw.p, *end = raw.p + raw.n; p < end;) {
+        const uint8_t *stop = memchr(p, '\n', (size_t)(end - p));
+        if (stop == NULL || stop - p < 2) break; // damage, which the checksum over it has not found
+        jw_raw(w, SPAN(p, (size_t)(stop - p) - 1));
+        p = stop + 1;
+    }
+    jw_end(w);
+}
+
+static struct bytes *element_encode(const struct stream_record *r, struct span raw, uint64_t end, bool text)
 {
     struct buf out;
     struct jw w;
-    buf_init(&out, STREAM_ELEMENT_MAX * 6 + 256); // a control character takes six
+    buf_init(&out, raw.n * 6 + 256); // a control character takes six
     jw_init(&w, &out);
     jw_object(&w);
     jw_key(&w, "offset");
     jw_uint(&w, end);
-    jw_key(&w, text ? "text" : "base64");
-    if (text)
-        jw_str(&w, raw);
+    if (r->json)
+        put_messages(&w, raw);
     else
-        jw_base64(&w, raw);
+        put_bytes(&w, raw, text);
     jw_end(&w);
     struct bytes *b = buf_take(&out);
     buf_free(&out);
     return b;
 }
 
-static int element_make(struct streams *s, struct db_txn *txn, const struct stream_view *v, struct stream_element *e)
+static int element_make_text(struct streams *s, struct db_txn *txn, const struct stream_view *v, struct stream_element *e)
 {
     bool text;
     buf_clear(&s->scratch);
     int err = stream_read_all(s, txn, v, e->from, e->want, &s->scratch);
     if (err != 0) return err;
     e->n = element_cut(buf_span(&s->scratch), &text);
-    e->json = element_encode(SPAN(s->scratch.p, e->n), e->from + e->n, text);
+    e->json = element_encode(v->rec, SPAN(s->scratch.p, e->n), e->from + e->n, text);
     return e->json == NULL ? ERR_NOMEM : 0;
+}
+
+// As many whole messages as fit; one that does not fit alone.
+static int element_make_messages(struct streams *s, struct db_txn *txn, const struct stream_view *v, struct stream_element *e)
+{
+    struct buf messages;
+    buf_init(&messages, STREAM_ELEMENT_MAX + STREAM_APPEND_MAX);
+    int err = stream_read_messages(s, txn, v, e->from, e->want, &messages);
+    e->n = (uint32_t)messages.n;
+    if (err == 0) e->json = element_encode(v->rec, buf_span(&messages), e->from + e->n, false);
+    if (err == 0 && e->json == NULL) err = ERR_NOMEM;
+    buf_free(&messages);
+    return err;
+}
+
+static int element_make(struct streams *s, struct db_txn *txn, const struct stream_view *v, struct stream_element *e)
+{
+    return v->rec->json ? element_make_messages(s, txn, v, e) : element_make_text(s, txn, v, e);
+}
+
+// What a reader is told who lacks bytes that are no longer kept: where the stream begins now, and what stands for them.
+static struct bytes *trimmed_encode(const struct stream_record *r, struct span snapshot, bool first)
+{
+    struct buf out;
+    struct jw w;
+    bool text;
+    buf_init(&out, snapshot.n * 6 + 256);
+    jw_init(&w, &out);
+    jw_object(&w);
+    jw_key(&w, first ? "trimmed" : "snapshot");
+    if (first)
+        jw_uint(&w, r->first);
+    else
+        jw_bool(&w, true);
+    if (!first && r->json) put_messages(&w, snapshot);
+    if (!first && !r->json) put_bytes(&w, snapshot, element_cut(snapshot, &text) == snapshot.n && text);
+    jw_end(&w);
+    struct bytes *b = buf_take(&out);
+    buf_free(&out);
+    return b;
+}
+
+static int emit_trimmed(struct streams *s, struct db_txn *txn, const struct stream_view *v, struct feed_sink *sink)
+{
+    struct buf snapshot;
+    buf_init(&snapshot, STREAM_SNAPSHOT_MAX);
+    int err = stream_snapshot_read(s, txn, v->rec, &snapshot);
+    for (int i = 0; i < (v->rec->has_snapshot ? 2 : 1) && err == 0; i++) {
+        struct bytes *json = trimmed_encode(v->rec, buf_span(&snapshot), i == 0);
+        err = json == NULL ? ERR_NOMEM : sink->emit(sink, json);
+        bytes_unref(json);
+    }
+    buf_free(&snapshot);
+    return err;
 }
 
 // Emits the bytes from *at on, up to `to` or one element, and moves *at behind them.
@@ -189,6 +265,21 @@ static uint64_t lacking_from(const struct stream_sub *sub, const struct state_at
     return b->v.rec->number == sub->number && sub->start > from ? sub->start : from;
 }
 
+// Does a range that ends at `to` tell of a trim? To those who lack what it took. Where the stream ended as of `from` may be forgotten with
+// those bytes, and then is said to be its begin: who had not all that there was before the trim is told at that place too.
+static bool lacks_trimmed(const struct state_at *a, const struct state_at *b, uint64_t from, uint64_t to, uint64_t base)
+{
+    const struct stream_record *r = b->v.rec;
+    if (r->trimmed_seq == 0 || r->trimmed_seq > to) return false;
+    if (base < r->first) return true;
+    return same_stream(a, b) && base == r->first && from < r->trimmed_changed && from < r->trimmed_seq;
+}
+
+static uint64_t kept_from(const struct state_at *b, uint64_t base)
+{
+    return base > b->v.rec->first ? base : b->v.rec->first;
+}
+
 // ---- the feed ------------------------------------------------------------------------------------------------------
 
 static int sub_snapshot_begin(struct stream_sub *sub, const struct state_at *now, struct feed_sink *sink)
@@ -210,6 +301,10 @@ static int feed_snapshot(struct feed_sub *fs, struct db_txn *txn, uint64_t at, s
     size_t sent = 0;
     int err = state_at(f->s, txn, feed_path(f), at, &now);
     if (err == 0 && now.exists) err = sub_snapshot_begin(sub, &now, sink);
+    if (err == 0 && now.exists && sub->place < now.v.rec->first) {
+        err = emit_trimmed(f->s, txn, &now.v, sink);
+        if (err == 0) sub->place = now.v.rec->first;
+    }
     while (err == 0 && now.exists && sub->place < now.offset && (sent == 0 || sent < budget))
         err = emit_element(f->s, txn, &now.v, &sub->place, now.offset, sink, &sent);
     bool last = !now.exists || sub->place >= now.offset;
@@ -228,7 +323,7 @@ static int reach_step(struct stream_sub *sub, struct db_txn *txn, const struct s
     struct state_at b;
     int err = state_at(f->s, txn, feed_path(f), *to, &b);
     if (err != 0) return err;
-    uint64_t base = b.exists ? lacking_from(sub, a, &b) : 0, seq;
+    uint64_t base = b.exists ? kept_from(&b, lacking_from(sub, a, &b)) : 0, seq;
     *fits = !b.exists || b.offset <= base || b.offset - base <= budget || *to == from + 1;
     if (*fits) return 0;
     err = stream_seq_of(f->s, txn, &b.v, base + budget, &seq);
@@ -266,7 +361,9 @@ static int feed_changes(struct feed_sub *fs, struct db_txn *txn, uint64_t from, 
     if (a.exists && !same) err = sink->emit(sink, f->s->deleted);
     if (err != 0 || !b.exists) return err;
     if (!same) err = emit_created(&b.v, sink);
-    for (uint64_t at = lacking_from(sub, &a, &b); err == 0 && at < b.offset;)
+    uint64_t base = lacking_from(sub, &a, &b);
+    if (err == 0 && lacks_trimmed(&a, &b, from, to, base)) err = emit_trimmed(f->s, txn, &b.v, sink);
+    for (uint64_t at = kept_from(&b, base); err == 0 && at < b.offset;)
         err = emit_element(f->s, txn, &b.v, &at, b.offset, sink, &sent);
     if (err == ERR_NO_SUCH_STREAM) return 0; // deleted since, and given back: that it is deleted comes in a later range
     if (err == 0 && b.closed && !(same && a.closed)) err = sink->emit(sink, f->s->closed);
@@ -338,6 +435,11 @@ static int sub_place(struct streams *s, struct db_txn *txn, struct span path, ui
     if (err != 0) return problem_set(p, err, -1, "%s", err_text(err));
     sub->number = st.exists ? st.v.rec->number : 0;
     sub->start = resume ? st.offset : offset;
+    bool boundary = true;
+    if (st.exists && st.v.rec->json && sub->start > st.v.rec->first && sub->start < st.offset)
+        err = stream_message_boundary(s, txn, &st.v, sub->start, &boundary);
+    if (err != 0) return problem_set(p, err, -1, "%s", err_text(err));
+    if (!boundary) return problem_set(p, ERR_BAD_OFFSET, -1, "the offset lies inside a message");
     if (sub->start <= st.offset) return 0;
     return problem_set(p, ERR_BAD_OFFSET, -1, "the stream ends at offset %llu", (unsigned long long)st.offset);
 }

@@ -364,12 +364,10 @@ static size_t messages_end(const struct buf *out, size_t from)
 }
 
 // Whole messages: a page that ends inside one is cut behind the one before, and the first is read on to its end.
-static int read_messages(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, size_t max, struct buf *out)
+int stream_read_messages(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, size_t max, struct buf *out)
 {
     size_t from = out->n, end = 0;
-    bool is;
-    int err = stream_message_boundary(s, txn, v, offset, &is);
-    if (err != 0 || !is) return err != 0 ? err : ERR_BAD_OFFSET;
+    int err = 0;
     while (max > 0 && offset < v->rec->offset && end == 0) {
         size_t before = out->n, left = before - from < max ? max - (before - from) : STREAM_ELEMENT_MAX;
         err = stream_read_some(s, txn, v, offset, left, out);
@@ -384,6 +382,14 @@ static int read_messages(struct streams *s, struct db_txn *txn, const struct str
     return 0;
 }
 
+static int read_page(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, size_t max, struct buf *out)
+{
+    bool is;
+    int err = stream_message_boundary(s, txn, v, offset, &is);
+    if (err != 0 || !is) return err != 0 ? err : ERR_BAD_OFFSET;
+    return stream_read_messages(s, txn, v, offset, max, out);
+}
+
 int streams_read(struct streams *s, struct db_txn *txn, struct span path, uint64_t offset, size_t max, struct buf *out)
 {
     struct stream_view v;
@@ -391,7 +397,7 @@ int streams_read(struct streams *s, struct db_txn *txn, struct span path, uint64
     if (err != 0) return err;
     if (offset > v.rec->offset) return ERR_BAD_OFFSET;
     if (offset < v.rec->first) return ERR_STREAM_TRIMMED;
-    return v.rec->json ? read_messages(s, txn, &v, offset, max, out) : stream_read_some(s, txn, &v, offset, max, out);
+    return v.rec->json ? read_page(s, txn, &v, offset, max, out) : stream_read_some(s, txn, &v, offset, max, out);
 }
 
 int streams_snapshot(struct streams *s, struct db_txn *txn, struct span path, struct buf *out)

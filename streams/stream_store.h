@@ -145,6 +145,8 @@ int stream_seq_of(struct streams *s, struct db_txn *txn, const struct stream_vie
 // Appends bytes from `offset` on, at most `max`, perhaps fewer; none only if `max` is 0 or `offset` is the tail. This and the one before:
 // ERR_NO_SUCH_STREAM where a deleted stream's bytes have been given back.
 int stream_read_some(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, size_t max, struct buf *out);
+// The same of a JSON stream, in whole messages, from the begin of one: as many as fit, or one that does not.
+int stream_read_messages(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, size_t max, struct buf *out);
 // Appends exactly [offset, offset + n), which exists.
 int stream_read_all(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, size_t n, struct buf *out);
 // Where the sealed byte at `offset` lies. ERR_CORRUPT where the index has a gap.

@@ -193,9 +193,12 @@ void streams_publish(struct streams *s, uint64_t seq);
 // ---- feed ----------------------------------------------------------------------------------------------------------
 
 // A reader of the stream at `path`, which need not exist yet. It begins at `offset`; with `resume` it begins at where the stream stood at
-// `at_seq` instead, and then needs no snapshot. ERR_BAD_OFFSET beyond the tail (0 where there is no stream). The sub's `wake` and `owner` are the caller's to fill. Values that the feed emits (PROTOCOL.md, "stream changes"):
+// `at_seq` instead, and then needs no snapshot. ERR_BAD_OFFSET beyond the tail (0 where there is no stream), or inside a message. The sub's `wake` and `owner` are the caller's to fill. Values that the feed emits (PROTOCOL.md, "stream changes"):
 //   {"offset":N,"text":"…"}    the bytes up to offset N, as text when they are valid UTF-8 without NUL …
 //   {"offset":N,"base64":"…"}  … and else in base64
+//   {"offset":N,"messages":[…]}  of a JSON stream: whole messages
+//   {"trimmed":N}              bytes before N that the reader lacks are no longer kept (may be told twice) …
+//   {"snapshot":true,"text"|"base64"|"messages":…}  … and this stands for all of them, if there is something
 //   {"closed":true}  {"deleted":true}  {"created":true,"type":"…"}
 // A snapshot of a stream that exists begins with `created`, whatever the offset, and ends with `closed` if it is; of none it is empty. In
 // changes `created` and `deleted` stand for what happened in the range; a stream that came and went within it leaves no trace, and of one

@@ -382,6 +382,128 @@ static void a_reader_may_leave_before_it_is_told(void **state)
     detach(other);
 }
 
+static void append_messages(struct rig *r, const char *path, struct span messages)
+{
+    rig_begin(r);
+    struct stream_append op = {.path = SPAN_STR(path), .data = rig_data(r, messages), .messages = true};
+    assert_int_equal(streams_decide_append(r->batch, &op, NULL, NULL), 0);
+    rig_end(r);
+}
+
+static void a_json_stream_is_told_in_whole_messages(void **state)
+{
+    struct rig *r = *state;
+    struct notes n;
+    struct feed_sub *sub;
+    static uint8_t large[STREAM_ELEMENT_MAX * 2];
+    notes_init(&n);
+    rig_begin(r);
+    assert_int_equal(rig_create(r, "j", "application/json", false), 0);
+    rig_end(r);
+    append_messages(r, "j", SPAN_LIT("{\"a\":1},\n2,\n"));
+    sub = attach(r, "j", 0);
+    changes(r, sub, 1, 2, &n);
+    expect_notes(&n, "{\"offset\":12,\"messages\":[{\"a\":1},2]} ");
+    memset(large, ' ', sizeof large);
+    large[0] = large[sizeof large - 3] = '"';
+    memcpy(large + sizeof large - 2, ",\n", 2);
+    append_messages(r, "j", SPAN(large, sizeof large));
+    append_messages(r, "j", SPAN_LIT("3,\n"));
+    rig_seal_all(r);
+    changes(r, sub, 2, 4, &n);
+    assert_true(span_starts(buf_span(&n.text), "{\"offset\":131084,\"messages\":[\" "));
+    buf_put_u8(&n.text, 0);
+    assert_non_null(strstr((char *)n.text.p, "\"]} {\"offset\":131087,\"messages\":[3]} "));
+    detach(sub);
+    assert_int_equal(streams_attach(r->s, r->txn, SPAN_LIT("j"), 11, false, 0, &sub, NULL), ERR_BAD_OFFSET);
+    notes_free(&n);
+}
+
+static void trim(struct rig *r, uint64_t before, const char *snapshot)
+{
+    rig_begin(r);
+    assert_int_equal(streams_decide_trim(r->batch, SPAN_LIT("a"), before, false, rig_data(r, SPAN_STR(snapshot)), false, false, NULL, NULL), 0);
+    rig_end(r);
+}
+
+static void who_lacks_what_was_trimmed_is_told(void **state)
+{
+    struct rig *r = *state;
+    struct notes n;
+    bool done;
+    notes_init(&n);
+    rig_create1(r, "a");
+    rig_append1(r, "a", "one ");
+    rig_append1(r, "a", "two ");
+    struct feed_sub *sub = attach(r, "a", 0), *later = attach(r, "a", 6);
+    trim(r, 4, "ONE ");
+    for (int i = 0; i < 2; i++) {
+        changes(r, sub, 1, 4, &n);
+        expect_notes(&n, "{\"trimmed\":4} {\"snapshot\":true,\"text\":\"ONE \"} {\"offset\":8,\"text\":\"two \"} ");
+        changes(r, sub, 3, 4, &n); // has it all
+        expect_notes(&n, "");
+        changes(r, later, 1, 4, &n); // began behind it
+        expect_notes(&n, "{\"offset\":8,\"text\":\"o \"} ");
+        assert_int_equal(snapshot(r, sub, 4, 1000, &n, &done), 0);
+        expect_notes(&n, "{\"created\":true,\"type\":\"text/plain\"} {\"trimmed\":4} {\"snapshot\":true,\"text\":\"ONE \"} {\"offset\":8,\"text\":\"two \"} ");
+        rig_seal_all(r);
+        rig_commit(r);
+    }
+    trim(r, 8, "");
+    changes(r, sub, 4, 5, &n);
+    expect_notes(&n, "");
+    changes(r, sub, 2, 5, &n);
+    expect_notes(&n, "{\"trimmed\":8} ");
+    detach(sub);
+    detach(later);
+    notes_free(&n);
+}
+
+static void count(void *ctx, struct span path, uint64_t number)
+{
+    (void)number;
+    buf_put_span(ctx, path);
+}
+
+static bool count_each(void *ctx, struct span path, const struct stream_info *info)
+{
+    count(ctx, path, info->number);
+    return true;
+}
+
+static void the_observer_hears_of_each_change_once(void **state)
+{
+    struct rig *r = *state;
+    struct buf heard, place;
+    buf_init(&heard, 1000);
+    buf_init(&place, 1000);
+    streams_observe(r->s, count, &heard);
+    rig_create1(r, "a");
+    rig_begin(r);
+    assert_int_equal(rig_append(r, "a", SPAN_LIT("x"), NULL), 0);
+    assert_int_equal(rig_append(r, "a", SPAN_LIT("y"), NULL), 0);
+    rig_end(r);
+    rig_create1(r, "b");
+    rig_delete1(r, "a");
+    assert_true(span_is(buf_span(&heard), "aaba"));
+    buf_clear(&heard);
+    rig_create1(r, "c");
+    buf_clear(&heard);
+    size_t looked = 0, more;
+    while ((more = streams_each(r->s, r->txn, &place, 2, count_each, &heard)) > 0)
+        looked += more;
+    assert_int_equal(looked, 3); // a, as of earlier, too
+    assert_true(span_is(buf_span(&heard), "bc"));
+    assert_false(streams_watched(r->s, SPAN_LIT("b")));
+    struct feed_sub *sub = attach(r, "b", 0);
+    assert_true(streams_watched(r->s, SPAN_LIT("b")));
+    detach(sub);
+    assert_false(streams_watched(r->s, SPAN_LIT("b")));
+    streams_observe(r->s, NULL, NULL);
+    buf_free(&heard);
+    buf_free(&place);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -397,6 +519,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(reach_stops_at_the_budget, setup, teardown),
         cmocka_unit_test_setup_teardown(a_touch_waits_until_it_is_published, setup, teardown),
         cmocka_unit_test_setup_teardown(a_reader_may_leave_before_it_is_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_json_stream_is_told_in_whole_messages, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_lacks_what_was_trimmed_is_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_observer_hears_of_each_change_once, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
