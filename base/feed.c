@@ -20,6 +20,10 @@ void feed_unlink(struct feed_sub *sub)
     else
         sub->feed->subs = sub->next;
     if (sub->next != NULL) sub->next->prev = sub->prev;
+    if (sub->feed->subs == NULL && sub->feed->shared != NULL) {
+        sub->feed->shared_free(sub->feed->shared);
+        sub->feed->shared = NULL;
+    }
     sub->next = sub->prev = NULL;
     sub->feed = NULL;
 }

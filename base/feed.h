@@ -29,7 +29,8 @@ struct feed_ops {
     int (*snapshot)(struct feed_sub *sub, struct db_txn *txn, uint64_t at, size_t budget, struct feed_sink *sink, bool *done);
     // The largest seq in (from, to] whose changes since `from` take about `budget` bytes; from + 1 if even that is more.
     int (*reach)(struct feed_sub *sub, struct db_txn *txn, uint64_t from, uint64_t to, size_t budget, uint64_t *reached);
-    // Emits what leads from the state as of `from` to the state as of `to`; nothing if nothing changed.
+    // Emits what leads from the state as of `from` to the state as of `to`; nothing if nothing changed. The same for every reader of the
+    // feed who has the state as of `from`, so that one may get what was made for another.
     // ERR_TOO_OLD: that is no longer known, the reader needs a fresh snapshot.
     int (*changes)(struct feed_sub *sub, struct db_txn *txn, uint64_t from, uint64_t to, struct feed_sink *sink);
     // The reader leaves; frees the sub.
@@ -49,6 +50,9 @@ struct feed {
     const struct feed_ops *ops;
     struct feed_sub *subs;
     void *crowd; // the service's: readers whom one sub stands for; NULL: none
+    // What the service keeps for those readers that are still to come; freed when the last sub is unlinked.
+    void *shared;
+    void (*shared_free)(void *shared);
 };
 
 // Links and unlinks a sub; for the stores' attach and detach.

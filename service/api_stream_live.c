@@ -41,8 +41,13 @@ static uint64_t cursor_of(const struct follower *f)
 
 // ---- server-sent events --------------------------------------------------------------------------------------------------
 
-static void sse_break(struct follower *f)
+// What it would be told next was trimmed: it comes again, and hears so. Anything else is a fault.
+static void sse_fail(struct follower *f, int err)
 {
+    if (err == ERR_STREAM_TRIMMED) {
+        finish(f);
+        return;
+    }
     f->over = true;
     crowd_leave(&f->reader);
     reply_break(f->r);
@@ -53,8 +58,9 @@ static bool sse_serve(struct crowd_reader *reader, const struct stream_info *inf
     struct follower *f = (struct follower *)reader;
     const struct crowd_piece *piece;
     if (f->full || (f->told && f->offset == info->offset && !info->closed)) return false;
-    if (crowd_piece(reader, info, f->offset, cursor_of(f), &piece) != 0) {
-        sse_break(f);
+    int err = crowd_piece(reader, info, f->offset, cursor_of(f), &piece);
+    if (err != 0) {
+        sse_fail(f, err);
         return false;
     }
     if (piece->next == f->offset && f->told && !info->closed) return false; // a part of a character
@@ -198,6 +204,11 @@ int stream_follow(struct request *r, enum stream_live live, uint64_t offset, con
     if (err != 0) return free(f), err;
     r->data = f;
     set_floor(f, crowd_jitter(&f->reader));
+    if (live == STREAM_SSE) { // an offset that is none is refused before the reply begins; the piece is the first one told
+        const struct crowd_piece *piece;
+        err = crowd_piece(&f->reader, info, offset, cursor_of(f), &piece);
+        if (err != 0) return crowd_leave(&f->reader), f->over = true, err;
+    }
     if (live == STREAM_SSE) sse_begin(f, info);
     else if (offset == info->offset && !info->closed) request_timer(r, server_long_poll_ms(r->server), poll_timeout);
     else poll_serve(&f->reader, info);

@@ -11,6 +11,7 @@
 #include "api.h"
 #include "err.h"
 #include "json_write.h"
+#include "message.h"
 
 struct sse {
     struct session *session;
@@ -27,23 +28,28 @@ static void heartbeat(struct request *r)
     request_timer(r, server_heartbeat_ms(r->server), heartbeat);
 }
 
-static bool sse_send(void *carrier, struct span message, const char *cursor)
+static bool frame_make(struct message *m, struct reply_frame *out)
+{
+    struct buf b;
+    buf_init(&b, m->json->n + 256);
+    if (m->cursor[0] != '\0') buf_printf(&b, "id: %s\n", m->cursor);
+    buf_put_str(&b, "data: ");
+    buf_put_span(&b, bytes_span(m->json)); // JSON text has no line breaks of its own
+    buf_put_str(&b, "\n\n");
+    bool made = b.err == 0 && reply_frame_make(out, buf_span(&b));
+    buf_free(&b);
+    return made;
+}
+
+static bool sse_send(void *carrier, struct message *m)
 {
     struct sse *sse = carrier;
-    struct buf b;
-    buf_init(&b, message.n + 256);
-    if (cursor != NULL) buf_printf(&b, "id: %s\n", cursor);
-    buf_put_str(&b, "data: ");
-    buf_put_span(&b, message); // JSON text has no line breaks of its own
-    buf_put_str(&b, "\n\n");
-    struct bytes *event = buf_take(&b);
-    buf_free(&b);
-    if (event == NULL) {
+    struct reply_frame *frame = &m->wire[MESSAGE_SSE];
+    if (frame->wire == NULL && !frame_make(m, frame)) {
         reply_break(sse->r);
         return true;
     }
-    bool room = reply_write(sse->r, event);
-    bytes_unref(event);
+    bool room = reply_write_frame(sse->r, frame);
     request_timer(sse->r, server_heartbeat_ms(sse->r->server), heartbeat);
     return room;
 }
@@ -68,7 +74,7 @@ static void sse_end(void *carrier, int err)
     reply_end(sse->r);
 }
 
-static const struct session_carrier sse_carrier = {.send = sse_send, .end = sse_end};
+static const struct session_carrier sse_carrier = {.send_shared = sse_send, .end = sse_end};
 
 // ---- the parameters ----
 

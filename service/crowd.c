@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "err.h"
+#include "file.h"
 #include "uuid.h"
 
 #define PIECES_KEPT 4 // readers who are served in turns are at a few places at a time
@@ -92,11 +93,11 @@ static bool kept_fits(const struct kept *k, const struct stream_info *info, uint
 }
 
 // The bytes, and one before them where there is one: it tells whether a line's end was cut in two.
-static int piece_read(struct crowd *c, uint64_t from, struct buf *raw, bool *before)
+static int piece_read(struct crowd *c, const struct stream_info *info, uint64_t from, struct buf *raw, bool *before)
 {
     struct span path = SPAN(c->path, c->path_n);
     int err = 0;
-    *before = c->encoding == STREAM_TEXT && from > 0;
+    *before = c->encoding == STREAM_TEXT && from > info->first;
     // One read may end where bytes lie elsewhere: even with the one before alone.
     while (err == 0 && raw->n <= *before)
         err = streams_read(app_streams(c->app), app_txn(c->app), path, from - *before + raw->n, PART_BYTES_MAX, raw);
@@ -125,7 +126,7 @@ static int piece_make(struct crowd *c, const struct stream_info *info, struct cr
     struct buf raw;
     bool before = false;
     buf_init(&raw, 2 * STREAM_APPEND_MAX);
-    int err = out->from < info->offset ? piece_read(c, out->from, &raw, &before) : 0;
+    int err = out->from < info->offset ? piece_read(c, info, out->from, &raw, &before) : 0;
     struct span bytes = before ? span_sub(buf_span(&raw), 1, raw.n) : buf_span(&raw);
     if (err == 0) err = piece_encode(c, info, bytes, before && raw.p[0] == '\r', out);
     buf_free(&raw);
@@ -170,7 +171,8 @@ static void crowd_free(struct crowd *c)
 int crowd_look(struct app *app, struct span path, uint64_t number, struct stream_info *out)
 {
     if (!streams_find(app_streams(app), app_txn(app), path, out) || out->number != number) return ERR_NO_SUCH_STREAM;
-    return 0;
+    if (out->gone) return ERR_STREAM_GONE;
+    return out->deadline_ms != 0 && clock_wall_ms() >= out->deadline_ms ? ERR_NO_SUCH_STREAM : 0;
 }
 
 static void send_away(struct crowd_reader *r, int err)
@@ -228,7 +230,7 @@ static int crowd_open(struct crowd **out, struct hub *hub, struct app *app, stru
 {
     struct crowd *c = calloc(1, sizeof *c + path.n);
     if (c == NULL) return ERR_NOMEM;
-    *c = (struct crowd){.app = app, .hub = hub, .woken = {.run = on_woken}, .sub = sub, .number = info->number, .encoding = stream_encoding_of(info->type) == STREAM_JSON ? STREAM_TEXT : stream_encoding_of(info->type), .path_n = path.n};
+    *c = (struct crowd){.app = app, .hub = hub, .woken = {.run = on_woken}, .sub = sub, .number = info->number, .encoding = stream_encoding_of(info->type), .path_n = path.n};
     memcpy(c->path, path.p, path.n);
     random_bytes(&c->jitter, sizeof c->jitter);
     ring_init(&c->waiting);

@@ -37,7 +37,7 @@ void crowd_leave(struct crowd_reader *reader); // one that is not in a crowd is 
 // To be served, in its turn.
 void crowd_ask(struct crowd_reader *reader);
 
-// The stream at `path` if it is still the one of this number. ERR_NO_SUCH_STREAM.
+// The stream at `path` if it is still the one of this number. ERR_NO_SUCH_STREAM, also past its deadline; ERR_STREAM_GONE.
 int crowd_look(struct app *app, struct span path, uint64_t number, struct stream_info *out);
 
 // What a reader at `from` is told next: data, if there is any, and where that leads.
@@ -49,7 +49,8 @@ struct crowd_piece {
     struct reply_frame frame;
 };
 
-// The piece from `from` on as of `info`, the newest; made now, or for another reader before. It lives until the next call.
+// The piece from `from` on as of `info`, the newest; made now, or for another reader before. It lives until the next call. Errors are
+// those of streams_read.
 int crowd_piece(struct crowd_reader *reader, const struct stream_info *info, uint64_t from, uint64_t cursor, const struct crowd_piece **out);
 // Says something random that is the same for all of the crowd, so that they stay alike.
 uint32_t crowd_jitter(const struct crowd_reader *reader);

@@ -99,8 +99,8 @@ struct reply_frame {
 };
 // False: no memory. The caller drops the reference to `wire`.
 bool reply_frame_make(struct reply_frame *out, struct span piece);
-// Writes a piece of a reply of unknown length. It goes to the socket at once if nothing is queued before it. False: some of it is
-// queued; wait for drain, which then comes when all is on its way. So whoever writes frames alone queues one at most.
+// Writes a piece of a reply of unknown length. It goes to the socket at once if nothing is queued before it. False: the
+// socket is full; wait for drain, which then comes when all is on its way. So a slow reader has one frame queued at most.
 bool reply_write_frame(struct request *r, const struct reply_frame *frame);
 // A write has said "full", and drain has not come yet.
 bool reply_full(const struct request *r);

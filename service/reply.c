@@ -291,11 +291,14 @@ bool reply_write_frame(struct request *r, const struct reply_frame *frame)
     size_t from = c->chunked ? 0 : frame->from, n = c->chunked ? frame->wire->n : frame->n;
     size_t sent = conn_write(c, SPAN(frame->wire->p + from, n));
     if (sent == n || dead(r)) return true;
+    // What is only queued since this turn began says nothing about the socket.
+    bool waits = c->writing || c->out.n == 0;
     queue_begin(c);
     if (!outbox_share_part(&c->out, frame->wire, from + sent, n - sent)) conn_break(c);
     conn_mark(c);
-    c->full_told = c->frames = true;
-    return false;
+    if (waits) c->full_told = c->frames = true;
+    if (c->out.n >= c->set->options.limits.outbox) c->full_told = true;
+    return !c->full_told;
 }
 
 bool reply_full(const struct request *r)

@@ -12,6 +12,7 @@
 
 static void on_reset(struct app_user *user, int err);
 static void on_woken(struct hub_item *item);
+static void send(struct session *s, struct message *m);
 
 int session_open(struct session **out, struct hub *hub, struct app *app, const struct session_carrier *ops, void *carrier)
 {
@@ -313,10 +314,32 @@ static int range_end(struct session *s, uint64_t *to)
     return 0;
 }
 
+// Whether the range after `sent` looks the same to whoever else has this one feed under this name, and is at this place.
+static bool is_like_others(const struct session *s, struct message_range *out)
+{
+    const struct subscription *sub = &s->subs[0];
+    if (s->count != 1 || sub->state != SUB_LIVE || s->ended.n > 0 || s->parts != NULL) return false;
+    *out = (struct message_range){.from = s->sent, .told = s->told, .visible = app_visible(s->app), .hash = sub->hash, .name = sub->name};
+    return true;
+}
+
+static bool take_shared(struct session *s)
+{
+    struct message_range range;
+    uint64_t to;
+    struct message *m = is_like_others(s, &range) ? message_find(s->subs[0].feed->feed, &range, &to) : NULL;
+    if (m == NULL) return false;
+    if (to == range.visible) s->subs[0].unread = false;
+    s->sent = s->told = to;
+    send(s, m);
+    return true;
+}
+
 static int take_range(struct session *s)
 {
+    struct message_range range;
     uint64_t to = app_visible(s->app);
-    bool told = false;
+    bool told = false, alike = is_like_others(s, &range);
     int err = range_end(s, &to);
     if (err != 0) return err;
     for (size_t i = 0; i < s->count; i++) {
@@ -333,6 +356,7 @@ static int take_range(struct session *s)
     if (told) s->told = to;
     buf_clear(&s->ended);
     s->sent = to;
+    if (alike && told && s->parts == s->parts_last) message_keep(s->subs[0].feed->feed, &range, s->parts->message, to);
     return 0;
 }
 
@@ -363,9 +387,15 @@ static int step(struct session *s)
     struct subscription *sub = beside(s);
     bool range = has_range(s);
     bool aside = sub != NULL && (!range || (s->beside_next && s->ended.n == 0));
-    int err = aside ? step_beside(s, sub) : range ? take_range(s) : 0;
+    int err = aside ? step_beside(s, sub) : range && !take_shared(s) ? take_range(s) : 0;
     s->beside_next = !aside;
     return err == ERR_TOO_OLD ? restart(s, "too_old") : err;
+}
+
+static void send(struct session *s, struct message *m)
+{
+    if (s->ops->send_shared != NULL) s->full = !s->ops->send_shared(s->carrier, m);
+    else s->full = !s->ops->send(s->carrier, bytes_span(m->json), m->cursor[0] != '\0' ? m->cursor : NULL);
 }
 
 static bool send_parts(struct session *s)
@@ -374,8 +404,8 @@ static bool send_parts(struct session *s)
         struct part *p = s->parts;
         s->parts = p->next;
         if (s->parts == NULL) s->parts_last = NULL;
-        s->full = !s->ops->send(s->carrier, bytes_span(p->message), p->cursor[0] != '\0' ? p->cursor : NULL);
-        bytes_unref(p->message);
+        send(s, p->message);
+        message_unref(p->message);
         free(p);
     }
     return s->parts == NULL;

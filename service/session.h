@@ -15,11 +15,14 @@
 #include "app.h"
 #include "hub.h"
 
+struct message;
 struct session;
 
 struct session_carrier {
     // Sends one message, a complete JSON object. `cursor`: the message's cursor, or NULL if it carries none. False: that was taken, but now wait for session_drain.
     bool (*send)(void *carrier, struct span message, const char *cursor);
+    // The same for a message that others may get, too: what the carrier makes of it is kept in it. NULL: the carrier has no use for that.
+    bool (*send_shared)(void *carrier, struct message *m);
     // The session is over: the app is built again or goes away, or a feed failed. Called at most once, last; the carrier then closes the session, now or later.
     void (*end)(void *carrier, int err);
 };

@@ -2,10 +2,11 @@
 #ifndef SEGUE_SESSION_IMPL_H
 #define SEGUE_SESSION_IMPL_H
 
+#include "message.h"
 #include "session.h"
 
-#define NAME_MAX_SUB 64
-#define CURSOR_MAX 128
+#define NAME_MAX_SUB MESSAGE_NAME_MAX
+#define CURSOR_MAX MESSAGE_CURSOR_MAX
 
 //   SNAPSHOT ──last piece──> BEHIND ──what came meanwhile is little──> READY ──the range that names it in `live`──> LIVE
 //                             │  ^
@@ -39,8 +40,7 @@ enum session_state { SESSION_NEW, SESSION_SNAPSHOT, SESSION_LIVE, SESSION_OVER }
 // One message waiting for the carrier.
 struct part {
     struct part *next;
-    char cursor[CURSOR_MAX];
-    struct bytes *message;
+    struct message *message;
 };
 
 struct session {

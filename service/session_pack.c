@@ -14,7 +14,7 @@ void session_drop_parts(struct session *s)
     while (s->parts != NULL) {
         struct part *p = s->parts;
         s->parts = p->next;
-        bytes_unref(p->message);
+        message_unref(p->message);
         free(p);
     }
     s->parts_last = NULL;
@@ -36,9 +36,9 @@ static int queue(struct session *s, struct buf *message, const uint64_t *cursor_
 {
     struct part *part = calloc(1, sizeof *part);
     if (part == NULL) return ERR_NOMEM;
-    part->message = buf_take(message);
+    part->message = message_new(buf_take(message));
     if (part->message == NULL) return free(part), ERR_NOMEM;
-    if (cursor_seq != NULL) put_cursor(s, *cursor_seq, part->cursor);
+    if (cursor_seq != NULL) put_cursor(s, *cursor_seq, part->message->cursor);
     if (s->parts_last != NULL) s->parts_last->next = part;
     else s->parts = part;
     s->parts_last = part;

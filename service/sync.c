@@ -4,6 +4,7 @@
 
 #include "api.h"
 #include "err.h"
+#include "message.h"
 #include "sync_impl.h"
 
 // ---- saying --------------------------------------------------------------------------------------------------------------
@@ -122,16 +123,26 @@ static void on_reset(struct app_user *user, int err)
 
 // ---- the session's carrier -----------------------------------------------------------------------------------------------
 
-static bool on_session_send(void *carrier, struct span message, const char *cursor)
+void sync_put_message(struct buf *out, const struct message *m)
+{
+    struct span json = bytes_span(m->json);
+    assert(json.n > 0 && json.p[json.n - 1] == '}');
+    buf_put_span(out, span_sub(json, 0, json.n - 1));
+    if (m->cursor[0] != '\0') buf_printf(out, ",\"cursor\":\"%s\"", m->cursor);
+    buf_put_str(out, "}");
+}
+
+static bool on_session_send(void *carrier, struct message *m)
 {
     struct sync *s = carrier;
-    say_acks(s); // what was submitted here is answered before it is told
     struct buf b;
-    assert(message.n > 0 && message.p[message.n - 1] == '}');
-    buf_init(&b, message.n + 256);
-    buf_put_span(&b, span_sub(message, 0, message.n - 1));
-    if (cursor != NULL) buf_printf(&b, ",\"cursor\":\"%s\"", cursor);
-    buf_put_str(&b, "}");
+    say_acks(s); // what was submitted here is answered before it is told
+    if (s->ops->send_shared != NULL) {
+        if (!s->over && !s->ops->send_shared(s->carrier, m)) s->full = true;
+        return !s->full;
+    }
+    buf_init(&b, m->json->n + 256);
+    sync_put_message(&b, m);
     sync_say(s, &b);
     return !s->full;
 }
@@ -141,7 +152,7 @@ static void on_session_end(void *carrier, int err)
     sync_end_with(carrier, err);
 }
 
-const struct session_carrier sync_session_carrier = {.send = on_session_send, .end = on_session_end};
+const struct session_carrier sync_session_carrier = {.send_shared = on_session_send, .end = on_session_end};
 
 // ---- submitting ----------------------------------------------------------------------------------------------------------
 

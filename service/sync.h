@@ -13,11 +13,14 @@
 #include "hub.h"
 #include "ws_frames.h"
 
+struct message;
 struct sync;
 
 struct sync_carrier {
     // Sends one message, a complete JSON text. False: that was taken, but now wait for sync_drain.
     bool (*send)(void *carrier, struct span message);
+    // The same for a message of subscriptions, which others may get, too: what the carrier makes of it is kept in it. NULL: it has no use for that.
+    bool (*send_shared)(void *carrier, struct message *m);
     // Everything was said: close with this code. Called at most once, last, perhaps from within the call that brought it about; the carrier calls sync_close later.
     void (*end)(void *carrier, enum ws_code code, const char *reason);
     // sync_busy is no longer so, or may not be: come back with sync_retry, from the loop.
@@ -44,6 +47,8 @@ bool sync_busy(const struct sync *s);
 void sync_retry(struct sync *s);
 // The carrier has room again.
 void sync_drain(struct sync *s);
+// A message of subscriptions as this protocol writes it: with its cursor inside.
+void sync_put_message(struct buf *out, const struct message *m);
 // The client has said hello.
 bool sync_begun(const struct sync *s);
 

@@ -12,6 +12,7 @@
 #include "api.h"
 #include "err.h"
 #include "file.h"
+#include "message.h"
 #include "sync.h"
 #include "ws_handshake.h"
 
@@ -59,6 +60,31 @@ static bool on_send(void *carrier, struct span message)
     return write_frame(ws, &b);
 }
 
+static bool shared_make(struct ws *ws, const struct message *m, struct reply_frame *out)
+{
+    struct buf text, b;
+    buf_init(&text, m->json->n + 256);
+    buf_init(&b, m->json->n + 300);
+    sync_put_message(&text, m);
+    if (text.err == 0) ws_frames_put_text(ws->frames, &b, buf_span(&text));
+    out->n = b.n;
+    out->wire = text.err == 0 ? buf_take(&b) : NULL;
+    buf_free(&text);
+    buf_free(&b);
+    return out->wire != NULL;
+}
+
+// A service's frames are the same for all: nothing masks them.
+static bool on_send_shared(void *carrier, struct message *m)
+{
+    struct ws *ws = carrier;
+    struct reply_frame *frame = &m->wire[MESSAGE_WS];
+    if (ws->closed) return true;
+    if (frame->wire != NULL || shared_make(ws, m, frame)) return reply_write_frame(ws->r, frame);
+    reply_break(ws->r);
+    return true;
+}
+
 static void on_end(void *carrier, enum ws_code code, const char *reason)
 {
     struct ws *ws = carrier;
@@ -78,7 +104,7 @@ static void on_resume(void *carrier)
     request_resume(ws->r);
 }
 
-static const struct sync_carrier ws_carrier = {.send = on_send, .end = on_end, .resume = on_resume};
+static const struct sync_carrier ws_carrier = {.send = on_send, .send_shared = on_send_shared, .end = on_end, .resume = on_resume};
 
 // ---- in ------------------------------------------------------------------------------------------------------------------
 
