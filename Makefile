@@ -18,7 +18,7 @@ BASE_SRC := base64 buf bug bytes checksum compress cur db digest err feed file h
 ROWS_SRC := apply arena row_batch decide decide_end effects history instant query query_run record row_keys rows scan schema schema_build schema_codec schema_text show sort_keys sql sql_const sql_scan sql_schema sql_select sql_tree value value_convert view view_diff view_feed view_ring
 STREAMS_SRC := stream_apply stream_decide stream_effects stream_expiry stream_feed stream_fork stream_groups stream_hash stream_keys stream_observe stream_read stream_reclaim stream_record stream_seal stream_segment stream_segments stream_table stream_tail stream_trim stream_writers streams
 BLOBS_SRC := blobs blob_apply blob_keys blob_read blob_upload chunk_table chunker gear pack upload_feed upload_keys uploads
-SERVICE_SRC := api_admin api_batch api_blob api_blob_put api_llm api_query api_schema api_stream_live api_stream_read api_stream_write api_subscribe api_upload api_upload_patch app app_decide app_short app_turn auth batch batch_json call conn conns crowd entry fates holds http_parse http_scan hub jobs llm llm_parse llm_parse_chat llm_parse_messages llm_parse_responses llm_sse llm_ui llm_ui_request llm_writer main message metrics options outbox percent reach reply request routes server session session_pack stream_frame stream_headers sync sync_messages tus wheel ws ws_frames ws_handshake ws_records
+SERVICE_SRC := api_admin api_batch api_blob api_blob_put api_llm api_query api_schema api_stream api_stream_live api_stream_read api_stream_write api_subscribe api_upload api_upload_patch app app_decide app_short app_turn auth batch batch_json call conn conns crowd entry fates holds http_parse http_scan hub jobs llm llm_parse llm_parse_chat llm_parse_messages llm_parse_responses llm_sse llm_ui llm_ui_request llm_writer main message metrics options outbox percent reach reply request routes server session session_pack stream_care stream_frame stream_headers sync sync_messages tus wheel ws ws_frames ws_handshake ws_records
 LIBSEGUE_SRC := calls client get http put source sse stream subscribe upload
 CLI_SRC := cli cmd_ask cmd_batch cmd_blob cmd_query cmd_schema cmd_stream cmd_sub main options progress sub_print table
 
@@ -27,7 +27,7 @@ UNIT_base := base64 buf bug bytes checksum compress cur db digest disk err feed 
 UNIT_rows := merge query record rows schema sql view
 UNIT_streams := stream_apply stream_decide stream_feed stream_fork stream_model stream_reclaim stream_seal stream_segment stream_tail stream_writers streams
 UNIT_blobs := chunker blob_keys pack blob_upload blob_read blob_apply blobs uploads
-UNIT_service := call reach batch entry fates app app_disk session redecide hub auth conn http_parse http_scan options outbox request wheel jobs llm_sse llm_parse llm_ui llm_ui_request tus app_upload sync ws_frames ws_handshake stream_headers ws_records stream_frame
+UNIT_service := call reach batch entry fates app app_disk session redecide hub auth conn http_parse http_scan options outbox request wheel jobs llm_sse llm_parse llm_ui llm_ui_request tus app_upload sync ws_frames ws_handshake stream_headers ws_records stream_frame stream_care
 UNIT_clients := sse
 
 # Fuzz targets: tests/fuzz/fuzz_<name>.c with a corpus in tests/fuzz/corpus/<name>/
@@ -229,6 +229,18 @@ web-if-npm:
 	@if [ -n "$(CI)" ] || $(MAKE) --no-print-directory VARIANT=$(VARIANT) $(WEB_MODULES) >/dev/null 2>&1; then $(MAKE) --no-print-directory VARIANT=$(VARIANT) web; \
 	else echo "web: NOT RUN, npm cannot bring playwright-core here (make web says why)"; fi
 
+# The Durable Streams protocol's public suite, which comes from npm by the lock file: on a fresh folder, and on one that a kill -9 left.
+# make conformance ONLY="Fork" runs what is called so, once.
+CONFORMANCE_MODULES := tests/conformance/node_modules/.package-lock.json
+$(CONFORMANCE_MODULES): tests/conformance/package-lock.json
+	$(Q)cd tests/conformance && npm ci --fetch-retries=1 --no-audit --no-fund --ignore-scripts --silent && touch node_modules/.package-lock.json
+.PHONY: conformance conformance-if-npm
+conformance: $(B)/segued $(CONFORMANCE_MODULES)
+	$(Q)SEGUED=$(B)/segued ONLY="$(ONLY)" node tests/conformance/conformance.mjs
+conformance-if-npm:
+	@if [ -n "$(CI)" ] || $(MAKE) --no-print-directory VARIANT=$(VARIANT) $(CONFORMANCE_MODULES) >/dev/null 2>&1; then $(MAKE) --no-print-directory VARIANT=$(VARIANT) conformance; \
+	else echo "conformance: NOT RUN, npm cannot bring the suite here (make conformance says why)"; fi
+
 RUNS ?= 200
 crash: $(B)/segued $(B)/tests/provider/provider
 	$(Q)$(E2E) RUNS=$(RUNS) $(if $(SEED),SEED=$(SEED)) node tests/crash/crash.mjs
@@ -291,6 +303,7 @@ help:
 	@echo "make run             see the service at work"
 	@echo "make test            all quick tests;  make asan | ubsan | tsan  the same under a sanitizer"
 	@echo "make unit T=journal  one unit test;    make e2e   the daemon from outside;  make web  pages in a browser"
+	@echo "make conformance     the Durable Streams protocol's own suite, twice, with a kill -9 between"
 	@echo "make crash RUNS=200  kill -9 campaign; make powercut POINTS=5000 [BUG=name]  simulated power cuts"
 	@echo "make bench [ONLY=append] figures beside peers and the machine's floor; make bench-deps gets the peers"
 	@echo "make fuzz F=sql S=60 search for inputs that break a parser"

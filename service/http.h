@@ -114,6 +114,8 @@ void reply_break(struct request *r);
 // Problems of reading that leave the position in the stream of requests unknown close the connection after the reply.
 void reply_problem(struct request *r, const struct problem *p);
 void reply_error(struct request *r, int err);
+// The same with another status than the table's, and fields that `fields` adds (it may be NULL).
+void reply_problem_with(struct request *r, const struct problem *p, int status, void (*fields)(struct request *r, const struct problem *p, void *ctx), void *ctx);
 // The members of a problem without its braces, for those who add their own.
 void problem_members(struct buf *out, const struct problem *p);
 // A complete JSON text as reply.

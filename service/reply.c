@@ -338,9 +338,9 @@ void reply_body(struct request *r, const char *type, struct span body)
 
 // ---- problems and JSON ------------------------------------------------------------------------------------------------
 
-void problem_members(struct buf *out, const struct problem *p)
+static void members(struct buf *out, const struct problem *p, int status)
 {
-    buf_printf(out, "\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"code\":\"%s\"", err_text(p->err), err_status(p->err),
+    buf_printf(out, "\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"code\":\"%s\"", err_text(p->err), status,
                err_wire(p->err));
     if (p->text[0] != '\0') {
         buf_put_str(out, ",\"detail\":");
@@ -351,7 +351,17 @@ void problem_members(struct buf *out, const struct problem *p)
     if (p->position >= 0) buf_printf(out, ",\"position\":%lld", (long long)p->position);
 }
 
+void problem_members(struct buf *out, const struct problem *p)
+{
+    members(out, p, err_status(p->err));
+}
+
 void reply_problem(struct request *r, const struct problem *p)
+{
+    reply_problem_with(r, p, err_status(p->err), NULL, NULL);
+}
+
+void reply_problem_with(struct request *r, const struct problem *p, int status, void (*fields)(struct request *r, const struct problem *p, void *ctx), void *ctx)
 {
     assert(p->err < 0);
     if (dead(r)) return;
@@ -362,9 +372,10 @@ void reply_problem(struct request *r, const struct problem *p)
     struct buf json;
     buf_init(&json, 4 * KIB);
     buf_put_u8(&json, '{');
-    problem_members(&json, p);
+    members(&json, p, status);
     buf_put_u8(&json, '}');
-    reply_start(r, err_status(p->err));
+    reply_start(r, status);
+    if (fields != NULL) fields(r, p, ctx);
     if (p->err == ERR_UNAUTHENTICATED) reply_header(r, "WWW-Authenticate", "Bearer");
     if (p->err == ERR_BUSY || p->err == ERR_TOO_MANY || p->err == ERR_SHUTTING_DOWN) reply_header(r, "Retry-After", "1");
     reply_header(r, "Cache-Control", "no-store");

@@ -9,7 +9,7 @@
 #include "percent.h"
 #include "server.h"
 
-#define ROUTE_METHODS 4
+#define ROUTE_METHODS 6
 #define UPLOADS "/apps/*/uploads" // what is below it speaks tus
 
 struct route {
@@ -41,7 +41,9 @@ static const struct route routes[] = {
      {{METHOD_PUT, MAY_WRITE_BATCH, &api_stream_put},
       {METHOD_POST, MAY_WRITE_BATCH, &api_stream_post},
       {METHOD_GET, MAY_READ_STREAM, &api_stream_get},
-      {METHOD_HEAD, MAY_READ_STREAM, &api_stream_head}}},
+      {METHOD_HEAD, MAY_READ_STREAM, &api_stream_head},
+      {METHOD_DELETE, MAY_WRITE_BATCH, &api_stream_delete},
+      {METHOD_PATCH, MAY_WRITE_BATCH, &api_stream_patch}}},
     {UPLOADS, false, {{METHOD_POST, MAY_UPLOAD, &api_upload_post}}},
     {UPLOADS "/*",
      false,
@@ -107,7 +109,9 @@ static void reply_options(struct request *r, const struct route *route)
     }
     // The star does not cover Authorization, and older browsers do not know it.
     reply_header(r, "Access-Control-Allow-Headers",
-                 "Authorization, Content-Type, If-None-Match, If-Match, Last-Event-ID, Range, Idempotency-Key, Stream-Closed, Accept, "
+                 "Authorization, Content-Type, If-None-Match, If-Match, Last-Event-ID, Range, Idempotency-Key, Accept, "
+                 "Stream-Closed, Stream-Seq, Stream-TTL, Stream-Expires-At, Stream-Forked-From, Stream-Fork-Offset, Stream-Fork-Sub-Offset, "
+                 "Stream-Trim-Before, Producer-Id, Producer-Epoch, Producer-Seq, "
                  "Tus-Resumable, Upload-Length, Upload-Offset, Upload-Metadata, Segue-Link, X-HTTP-Method-Override, *");
     if (is_tus(route)) upload_options(r);
     reply_header(r, "Access-Control-Max-Age", "86400");

@@ -34,6 +34,7 @@ struct server_app {
     struct app *app;
     struct hub hub;
     struct holds holds;
+    struct stream_care care;
     uv_work_t seal_work;
     struct streams_seal *seal; // on the pool
     int seal_err;
@@ -145,6 +146,15 @@ struct holds *server_holds(struct server *s, struct app *app)
     return NULL;
 }
 
+struct stream_care *server_care(struct server *s, struct app *app)
+{
+    for (size_t i = 0; i < s->app_count; i++) {
+        if (s->apps[i]->app == app) return &s->apps[i]->care;
+    }
+    assert(!"an app of another server");
+    return NULL;
+}
+
 // ---- apps ---------------------------------------------------------------------------------------------------------
 
 static void on_visible(void *host, struct app *app)
@@ -187,6 +197,7 @@ static int app_add(struct server *s, const char *name, struct problem *p)
         free(sa);
         return problem_set(p, err, -1, "the app %s cannot be opened: %s", name, err_text(err));
     }
+    stream_care_init(&sa->care, sa->app);
     s->apps[s->app_count++] = sa;
     log_info("server", "app opened", LF_STR("app", name), LF_UINT("seq", app_visible(sa->app)));
     return 0;
@@ -263,6 +274,7 @@ static void on_tick(uv_timer_t *timer)
     struct server *s = timer->data;
     for (size_t i = 0; i < s->app_count; i++) {
         app_tick(s->apps[i]->app);
+        if (!s->stopping) stream_care_tick(&s->apps[i]->care, clock_wall_ms());
         seal_begin(s->apps[i]);
     }
     calls_tick(s->calls);

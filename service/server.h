@@ -10,6 +10,7 @@
 #include "holds.h"
 #include "hub.h"
 #include "options.h"
+#include "stream_care.h"
 
 struct calls;
 struct llm;
@@ -38,6 +39,9 @@ struct app *server_app(struct server *s, struct span name);
 struct app *server_app_at(struct server *s, size_t i);
 // Where readers of this app wait to be run.
 struct hub *server_hub(struct server *s, struct app *app);
+
+// Who looks after this app's expiring streams.
+struct stream_care *server_care(struct server *s, struct app *app);
 
 // Who works on which upload of this app.
 struct holds *server_holds(struct server *s, struct app *app);

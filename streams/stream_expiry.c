@@ -54,7 +54,8 @@ int streams_decide_touch(struct streams_batch *b, uint64_t number, uint64_t acce
     int err = decided_number(b, number, &d);
     if (err != 0) return err == ERR_NO_SUCH_STREAM ? 0 : err;
     struct stream_record r = d->rec;
-    if (!decided_lives(b, d)) return 0;
+    // What counts is when it was read, not when that arrives here: its time may be over by now and was not then.
+    if (!d->exists || r.gone_seq != 0 || stream_record_expired(&r, access_ms)) return 0;
     stream_record_slide(&r, access_ms);
     if (r.deadline_ms == d->rec.deadline_ms) return 0;
     struct effect e = {.kind = EFFECT_TOUCH, .number = number, .deadline_ms = r.deadline_ms};

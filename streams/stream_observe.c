@@ -73,3 +73,9 @@ size_t streams_each(struct streams *s, struct db_txn *txn, struct buf *resume, s
     db_iter_end(&it);
     return looked;
 }
+
+bool streams_watched_number(struct streams *s, struct db_txn *txn, uint64_t number)
+{
+    struct stream_view v;
+    return stream_view_number(s, txn, number, &v) == 0 && streams_watched(s, stream_path(v.rec));
+}

@@ -94,6 +94,7 @@ size_t streams_each(struct streams *s, struct db_txn *txn, struct buf *resume, s
 
 // Somebody follows the stream at `path`, whether there is one or not.
 bool streams_watched(struct streams *s, struct span path);
+bool streams_watched_number(struct streams *s, struct db_txn *txn, uint64_t number);
 // From now on `changed` is called by streams_publish, once for each stream that the published commits created, appended to, trimmed, closed or deleted.
 // It must not come back into the store's publishing. NULL: nobody asks.
 void streams_observe(struct streams *s, void (*changed)(void *ctx, struct span path, uint64_t number), void *ctx);

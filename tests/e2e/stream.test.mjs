@@ -55,7 +55,7 @@ test('what does not fit is refused, and nothing of it stays', async (t) => {
     assert.equal((await app.request('HEAD', path)).status, 404)
     await app.request('PUT', path, { headers: text, body: 'x' })
     assertProblem(await app.request('POST', path, { headers: { 'content-type': 'text/html' }, body: 'x' }), 409, 'content_type_mismatch')
-    assertProblem(await app.request('POST', path, { headers: text }), 400, 'bad_request')
+    assertProblem(await app.request('POST', path, { headers: text }), 400, 'empty_append')
     for (const offset of ['-2', 'x', '99999999999999999999999', '0000000000000000000100', '0000000000000001_0000000000000000', '1&offset=1'])
         assertProblem(await app.request('GET', `${path}?offset=${offset}`), 400, 'bad_offset')
     assertProblem(await app.request('GET', `${path}?offset=100`), 400, 'bad_offset')
