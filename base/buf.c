@@ -136,7 +136,7 @@ void buf_put_u64_be(struct buf *b, uint64_t v)
     buf_put(b, &v, sizeof v);
 }
 
-void buf_put_varint(struct buf *b, uint64_t v)
+void buf_put_long_varint(struct buf *b, uint64_t v)
 {
     uint8_t text[10];
     size_t n = 0;

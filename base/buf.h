@@ -73,7 +73,12 @@ void buf_put_u32_be(struct buf *b, uint32_t v);
 void buf_put_u64_be(struct buf *b, uint64_t v);
 
 // LEB128, at most 10 bytes. The signed form is zigzag.
-void buf_put_varint(struct buf *b, uint64_t v);
+void buf_put_long_varint(struct buf *b, uint64_t v); // the slow half of buf_put_varint; call that one
+static inline void buf_put_varint(struct buf *b, uint64_t v)
+{
+    if (v < 0x80) buf_put_u8(b, (uint8_t)v);
+    else buf_put_long_varint(b, v);
+}
 void buf_put_svarint(struct buf *b, int64_t v);
 
 // A varint length and the bytes: what cur_blob reads.

@@ -66,7 +66,7 @@ static bool is_token(uint8_t c)
 
 static bool is_text(uint8_t c)
 {
-    return c == '\t' || (c >= 0x20 && c != 0x7f);
+    return (c >= 0x20 && c != 0x7f) || c == '\t';
 }
 
 static uint8_t lower(uint8_t c)
@@ -413,25 +413,31 @@ static int section_count(struct http_scan *s, struct problem *p)
     return 0;
 }
 
-// Bytes at the front of `in` that only have to be of the right kind: most of a target, a name, a value that is not understood. Taken
+// Bytes at the front of `in` that only have to be of the right kind: most of a target, a name, a value. Taken
 // together, up to the byte that ends them, is wrong, or would meet a limit: that one is a step's.
 static size_t run(struct http_scan *s, struct span in)
 {
+    if (s->state != TARGET && s->state != NAME && s->state != VALUE) return 0;
     size_t n = 0, room = s->state == TARGET ? HTTP_TARGET_MAX - s->line_n : section_max(s) - s->section_n;
     if (in.n < room) room = in.n;
     if (s->state == TARGET) {
         while (n < room && is_target(in.p[n]))
             n++;
         s->line_n += (uint32_t)n;
-    } else if (s->state == NAME) {
+        return n;
+    }
+    if (s->state == NAME) {
         for (; n < room && is_token(in.p[n]); n++)
             if (s->name_n < SCAN_NAME_MAX) s->name[s->name_n++] = (char)lower(in.p[n]);
-        s->section_n += (uint32_t)n;
-    } else if (s->state == VALUE && s->field == FIELD_OTHER) {
+    } else {
         while (n < room && is_text(in.p[n]))
             n++;
-        s->section_n += (uint32_t)n;
+        size_t kept = s->field == FIELD_OTHER ? 0 : (size_t)SCAN_VALUE_MAX - s->value_n;
+        if (kept > n) kept = n;
+        memcpy(s->value + s->value_n, in.p, kept);
+        s->value_n += (uint16_t)kept;
     }
+    s->section_n += (uint32_t)n;
     return n;
 }
 

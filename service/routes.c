@@ -22,7 +22,16 @@ struct route {
     } methods[ROUTE_METHODS];
 };
 
+// Looked through in this order: what is asked for most comes first.
 static const struct route routes[] = {
+    {"/apps/*/v1/stream/*",
+     false,
+     {{METHOD_PUT, MAY_WRITE_BATCH, &api_stream_put},
+      {METHOD_POST, MAY_WRITE_BATCH, &api_stream_post},
+      {METHOD_GET, MAY_READ_STREAM, &api_stream_get},
+      {METHOD_HEAD, MAY_READ_STREAM, &api_stream_head},
+      {METHOD_DELETE, MAY_WRITE_BATCH, &api_stream_delete},
+      {METHOD_PATCH, MAY_WRITE_BATCH, &api_stream_patch}}},
     {"/healthz", true, {{METHOD_GET, MAY_READ_APP, &api_healthz_get}, {METHOD_HEAD, MAY_READ_APP, &api_healthz_get}}},
     {"/metrics", false, {{METHOD_GET, MAY_READ_METRICS, &api_metrics_get}, {METHOD_HEAD, MAY_READ_METRICS, &api_metrics_get}}},
     {"/apps/*/schema",
@@ -36,14 +45,6 @@ static const struct route routes[] = {
     {"/apps/*/sync", false, {{METHOD_GET, MAY_SUBSCRIBE, &api_sync_get}}},
     {"/apps/*/llm/jobs", false, {{METHOD_POST, MAY_CALL_LLM, &api_llm_post}}},
     {"/apps/*/llm/jobs/*", false, {{METHOD_GET, MAY_CALL_LLM, &api_llm_get}, {METHOD_DELETE, MAY_CALL_LLM, &api_llm_delete}}},
-    {"/apps/*/v1/stream/*",
-     false,
-     {{METHOD_PUT, MAY_WRITE_BATCH, &api_stream_put},
-      {METHOD_POST, MAY_WRITE_BATCH, &api_stream_post},
-      {METHOD_GET, MAY_READ_STREAM, &api_stream_get},
-      {METHOD_HEAD, MAY_READ_STREAM, &api_stream_head},
-      {METHOD_DELETE, MAY_WRITE_BATCH, &api_stream_delete},
-      {METHOD_PATCH, MAY_WRITE_BATCH, &api_stream_patch}}},
     {UPLOADS, false, {{METHOD_POST, MAY_UPLOAD, &api_upload_post}}},
     {UPLOADS "/*",
      false,
