@@ -5,6 +5,7 @@
 #include "base64.h"
 #include "batch.h"
 #include "err.h"
+#include "json_lines.h"
 #include "json_read.h"
 
 #define SCRATCH_MAX (2 * BATCH_BYTES_MAX)
@@ -21,6 +22,7 @@ struct reading {
 static const char *const op_names[] = {
     [BATCH_INSERT] = "insert", [BATCH_UPDATE] = "update", [BATCH_DELETE] = "delete", [BATCH_CREATE] = "create",
     [BATCH_APPEND] = "append", [BATCH_CLOSE] = "close",   [BATCH_DROP] = "drop",
+    [BATCH_TRIM] = "trim",
 };
 
 static int bad(struct reading *r, const char *what)
@@ -125,50 +127,168 @@ static int stream_place(struct reading *r, const struct jr *op, struct batch_str
     return 0;
 }
 
-static int stream_data(struct reading *r, const struct jr *op, struct batch_stream *s)
+static int too_much(struct reading *r)
 {
-    const struct jr *text = jr_get(op, "text");
-    const struct jr *base64 = jr_get(op, "base64");
-    if ((text == NULL) == (base64 == NULL)) return bad(r, "one of \"text\" and \"base64\" is needed");
-    if (jr_type(text != NULL ? text : base64) != JR_STRING) return bad(r, "the data is not a string");
-    s->data = jr_str(text);
-    if (base64 != NULL) {
-        if (base64_decode(&r->scratch, jr_str(base64)) != 0) return bad(r, "\"base64\" is not base64");
-        s->data = buf_span(&r->scratch);
+    return problem_set(r->p, ERR_TOO_LARGE, r->op, "operation %lld: an append may have %u bytes", (long long)r->op, STREAM_APPEND_MAX);
+}
+
+// Each element becomes a message of its own: canonical text, with what stands behind a message in a JSON stream.
+static int stream_messages(struct reading *r, const struct jr *list, struct batch_stream *s)
+{
+    size_t from = r->scratch.n;
+    if (jr_type(list) != JR_ARRAY) return bad(r, "\"messages\" is not an array");
+    for (size_t i = 0; i < jr_count(list); i++) {
+        int err = jr_canonical(jr_at(list, i), &r->scratch);
+        if (err != 0) return problem_set(r->p, err, r->op, "operation %lld: a message is too large", (long long)r->op);
+        buf_put_str(&r->scratch, JSON_LINE_END);
     }
-    if (s->data.n > STREAM_APPEND_MAX) return problem_set(r->p, ERR_TOO_LARGE, r->op, "operation %lld: an append may have %u bytes", (long long)r->op, STREAM_APPEND_MAX);
+    if (r->scratch.err != 0) return too_much(r);
+    s->messages = true;
+    s->data = SPAN(r->scratch.p + from, r->scratch.n - from);
     return 0;
 }
 
-static int stream_type(struct reading *r, const struct jr *op, struct batch_op *out)
+static int stream_bytes(struct reading *r, const struct jr *text, const struct jr *base64, struct batch_stream *s)
+{
+    if (jr_type(text != NULL ? text : base64) != JR_STRING) return bad(r, "the data is not a string");
+    s->data = jr_str(text);
+    if (base64 == NULL) return 0;
+    size_t from = r->scratch.n;
+    if (base64_decode(&r->scratch, jr_str(base64)) != 0) return bad(r, "\"base64\" is not base64");
+    s->data = SPAN(r->scratch.p + from, r->scratch.n - from);
+    return 0;
+}
+
+// The data, if any.
+static int stream_data(struct reading *r, const struct jr *op, struct batch_stream *s, bool *given)
+{
+    const struct jr *text = jr_get(op, "text"), *base64 = jr_get(op, "base64"), *messages = jr_get(op, "messages");
+    int forms = (text != NULL) + (base64 != NULL) + (messages != NULL);
+    *given = forms > 0;
+    if (forms > 1) return bad(r, "the data is given twice: \"text\", \"base64\" or \"messages\"");
+    if (forms == 0) return 0;
+    int err = messages != NULL ? stream_messages(r, messages, s) : stream_bytes(r, text, base64, s);
+    return err == 0 && s->data.n > STREAM_APPEND_MAX ? too_much(r) : err;
+}
+
+static int stream_type(struct reading *r, const struct jr *op, struct batch_stream *s)
 {
     const struct jr *type = jr_get(op, "type");
     if (type == NULL) return 0;
-    out->stream.type = jr_str(type);
-    bool takes = out->kind == BATCH_CREATE || out->kind == BATCH_APPEND;
-    if (!takes || out->stream.type.n == 0 || out->stream.type.n > STREAM_TYPE_MAX) return bad(r, "\"type\" is not a content type, or out of place");
+    s->type = jr_str(type);
+    return s->type.n == 0 || s->type.n > STREAM_TYPE_MAX ? bad(r, "\"type\" is not a content type") : 0;
+}
+
+// A number from 0 on, where it is given.
+static int stream_number(struct reading *r, const struct jr *of, const char *key, bool *has, uint64_t *out)
+{
+    const struct jr *n = jr_get(of, key);
+    if (has != NULL) *has = n != NULL;
+    if (n == NULL) return 0;
+    if (jr_type(n) != JR_INT || jr_int(n, -1) < 0)
+        return problem_set(r->p, ERR_BAD_BATCH, r->op, "operation %lld: \"%s\" is not a number from 0", (long long)r->op, key);
+    *out = (uint64_t)jr_int(n, 0);
     return 0;
 }
 
-static int stream_expect(struct reading *r, const struct jr *op, struct batch_op *out)
+static int stream_flag(struct reading *r, const struct jr *op, const char *key, bool *out)
 {
-    const struct jr *expect = jr_get(op, "expect");
-    if (expect == NULL) return 0;
-    if (out->kind != BATCH_APPEND || jr_type(expect) != JR_INT || jr_int(expect, -1) < 0) return bad(r, "\"expect\" is not an offset, or out of place");
-    out->stream.has_expect = true;
-    out->stream.expect = (uint64_t)jr_int(expect, 0);
+    const struct jr *flag = jr_get(op, key);
+    if (flag != NULL && jr_type(flag) != JR_BOOL)
+        return problem_set(r->p, ERR_BAD_BATCH, r->op, "operation %lld: \"%s\" is true or false", (long long)r->op, key);
+    *out = jr_bool(flag, false);
     return 0;
+}
+
+// Objects inside an operation have these members and no others.
+struct members {
+    struct reading *r;
+    const char *const *known;
+};
+
+static int check_inner(void *ctx, struct span key, const struct jr *value)
+{
+    (void)value;
+    struct members *m = ctx;
+    for (const char *const *known = m->known; *known != NULL; known++)
+        if (span_is(key, *known)) return 0;
+    return problem_set(m->r->p, ERR_BAD_BATCH, m->r->op, "operation %lld: there is no member \"%.*s\" here", (long long)m->r->op, SPAN_FMT(span_sub(key, 0, 60)));
+}
+
+static int stream_producer(struct reading *r, const struct jr *op, struct batch_stream *s)
+{
+    static const char *const known[] = {"id", "epoch", "seq", NULL};
+    const struct jr *producer = jr_get(op, "producer");
+    bool epoch = false, seq = false;
+    if (producer == NULL) return 0;
+    if (jr_type(producer) != JR_OBJECT) return bad(r, "\"producer\" is not an object");
+    int err = jr_each(producer, check_inner, &(struct members){r, known});
+    s->producer = jr_str(jr_get(producer, "id"));
+    if (err == 0 && (s->producer.n == 0 || s->producer.n > STREAM_PRODUCER_ID_MAX)) err = bad(r, "a producer's \"id\" has 1 to 200 bytes");
+    if (err == 0) err = stream_number(r, producer, "epoch", &epoch, &s->epoch);
+    if (err == 0) err = stream_number(r, producer, "seq", &seq, &s->pseq);
+    return err == 0 && !(epoch && seq) ? bad(r, "a producer has an \"id\", an \"epoch\" and a \"seq\"") : err;
+}
+
+static int stream_fork(struct reading *r, const struct jr *op, struct batch_stream *s)
+{
+    static const char *const known[] = {"from", "offset", "sub", NULL};
+    const struct jr *fork = jr_get(op, "fork");
+    if (fork == NULL) return 0;
+    if (jr_type(fork) != JR_OBJECT) return bad(r, "\"fork\" is not an object");
+    int err = jr_each(fork, check_inner, &(struct members){r, known});
+    s->fork_of = jr_str(jr_get(fork, "from"));
+    if (err == 0 && (s->fork_of.n == 0 || s->fork_of.n > STREAM_PATH_MAX)) err = bad(r, "\"from\" is not a path of 1 to 400 bytes");
+    if (err == 0) err = stream_number(r, fork, "offset", &s->has_fork_offset, &s->fork_offset);
+    if (err == 0) err = stream_number(r, fork, "sub", NULL, &s->fork_sub);
+    return err == 0 && s->fork_sub > 0 && !s->has_fork_offset ? bad(r, "\"sub\" needs an \"offset\"") : err;
+}
+
+static int stream_create(struct reading *r, const struct jr *op, struct batch_stream *s)
+{
+    bool given, expires;
+    int err = stream_data(r, op, s, &given);
+    if (err == 0) err = stream_flag(r, op, "closed", &s->close);
+    if (err == 0) err = stream_number(r, op, "ttl", &s->has_ttl, &s->ttl_s);
+    if (err == 0) err = stream_number(r, op, "expires", &expires, &s->expires_ms);
+    if (err == 0 && expires && s->expires_ms == 0) err = bad(r, "\"expires\" is in milliseconds since 1970");
+    return err == 0 ? stream_fork(r, op, s) : err;
+}
+
+static int stream_append(struct reading *r, const struct jr *op, const struct span *data, struct batch_stream *s)
+{
+    const struct jr *seq = jr_get(op, "seq");
+    bool given;
+    int err = stream_data(r, op, s, &given);
+    if (err == 0 && data != NULL && given) err = bad(r, "the data is given twice");
+    if (err == 0) err = stream_flag(r, op, "close", &s->close);
+    if (err == 0 && data == NULL && !given && !s->close) err = bad(r, "one of \"text\", \"base64\" and \"messages\" is needed, or \"close\"");
+    if (err == 0) err = stream_number(r, op, "expect", &s->has_expect, &s->expect);
+    if (err == 0) err = stream_producer(r, op, s);
+    s->seq = jr_str(seq);
+    if (err == 0 && seq != NULL && (s->seq.n == 0 || s->seq.n > STREAM_SEQ_MAX)) err = bad(r, "\"seq\" is a string of 1 to 256 bytes");
+    if (data != NULL) s->data = *data;
+    return err;
+}
+
+static int stream_trim(struct reading *r, const struct jr *op, struct batch_stream *s)
+{
+    bool given;
+    int err = stream_data(r, op, s, &given);
+    if (err == 0) err = stream_number(r, op, "before", &s->has_expect, &s->expect);
+    if (err == 0) err = stream_flag(r, op, "tail", &s->to_tail);
+    if (err == 0) err = stream_flag(r, op, "close", &s->close);
+    return err == 0 && s->has_expect == s->to_tail ? bad(r, "a trim goes to \"before\" or to the \"tail\"") : err;
 }
 
 static int stream_op(struct reading *r, const struct jr *op, struct batch_op *out)
 {
     struct batch_stream *s = &out->stream;
     int err = stream_place(r, op, s);
-    if (err != 0) return err;
-    err = stream_type(r, op, out);
-    if (err == 0 && out->kind == BATCH_APPEND) err = stream_data(r, op, s);
-    else if (err == 0 && (jr_get(op, "text") != NULL || jr_get(op, "base64") != NULL)) err = bad(r, "only an append takes data");
-    if (err == 0) err = stream_expect(r, op, out);
+    if (err == 0) err = stream_type(r, op, s);
+    if (err == 0 && out->kind == BATCH_CREATE) err = stream_create(r, op, s);
+    if (err == 0 && out->kind == BATCH_APPEND) err = stream_append(r, op, NULL, s);
+    if (err == 0 && out->kind == BATCH_TRIM) err = stream_trim(r, op, s);
     if (err == 0) batch_put_op(r->out, out);
     return err;
 }
@@ -180,14 +300,21 @@ struct op_check {
     enum batch_op_kind kind;
 };
 
+#define WHERE "op", "stream", "table", "id", "column"
+#define APPEND "text", "base64", "messages", "expect", "close", "seq", "producer"
+
 // A misspelt member would silently mean less than its writer meant.
 static int check_op_member(void *ctx, struct span key, const struct jr *value)
 {
     (void)value;
     static const char *const rows[] = {"op", "table", "id", "values", NULL};
-    static const char *const streams[] = {"op", "stream", "table", "id", "column", "type", "text", "base64", "expect", NULL};
+    static const char *const create[] = {WHERE, "type", "text", "base64", "messages", "closed", "ttl", "expires", "fork", NULL};
+    static const char *const append[] = {WHERE, "type", APPEND, NULL};
+    static const char *const trim[] = {WHERE, "before", "tail", "text", "base64", "messages", "close", NULL};
+    static const char *const place[] = {WHERE, NULL};
     struct op_check *c = ctx;
-    for (const char *const *known = c->kind <= BATCH_DELETE ? rows : streams; *known != NULL; known++)
+    const char *const *known = c->kind <= BATCH_DELETE ? rows : c->kind == BATCH_CREATE ? create : c->kind == BATCH_APPEND ? append : c->kind == BATCH_TRIM ? trim : place;
+    for (; *known != NULL; known++)
         if (span_is(key, *known)) return 0;
     return problem_set(c->r->p, ERR_BAD_BATCH, c->r->op, "operation %lld: it has no member \"%.*s\"", (long long)c->r->op, SPAN_FMT(span_sub(key, 0, 60)));
 }
@@ -197,10 +324,10 @@ static int get_op(struct reading *r, const struct jr *op)
     if (jr_type(op) != JR_OBJECT) return bad(r, "not an object");
     struct span name = jr_str(jr_get(op, "op"));
     struct batch_op out = {0};
-    for (int k = BATCH_INSERT; k <= BATCH_DROP; k++)
-        if (span_is(name, op_names[k])) out.kind = (enum batch_op_kind)k;
+    for (int k = BATCH_INSERT; k <= BATCH_TRIM; k++)
+        if (op_names[k] != NULL && span_is(name, op_names[k])) out.kind = (enum batch_op_kind)k;
     buf_clear(&r->scratch);
-    if (out.kind == 0) return bad(r, "\"op\" is none of insert, update, delete, create, append, close, drop");
+    if (out.kind == 0) return bad(r, "\"op\" is none of insert, update, delete, create, append, close, drop, trim");
     r->inserts |= out.kind == BATCH_INSERT;
     int err = jr_each(op, check_op_member, &(struct op_check){r, out.kind});
     if (err == 0) err = out.kind <= BATCH_DELETE ? row_op(r, op, &out) : stream_op(r, op, &out);
@@ -313,7 +440,7 @@ int batch_from_message(const struct jr *message, size_t text_bytes, struct batch
 static int check_append_member(void *ctx, struct span key, const struct jr *value)
 {
     (void)value;
-    static const char *const known[] = {"type", "stream", "table", "id", "column", "text", "base64", "expect"};
+    static const char *const known[] = {"type", "stream", "table", "id", "column", APPEND};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (span_is(key, known[i])) return 0;
     return problem_set(ctx, ERR_BAD_BATCH, -1, "an append has no member \"%.*s\"", SPAN_FMT(span_sub(key, 0, 60)));
@@ -326,10 +453,7 @@ int batch_append_from_message(const struct jr *message, const struct span *data,
     buf_init(&r.scratch, STREAM_APPEND_MAX + 4);
     int err = jr_each(message, check_append_member, p);
     if (err == 0) err = stream_place(&r, message, &op.stream);
-    if (err == 0 && data == NULL) err = stream_data(&r, message, &op.stream);
-    if (err == 0 && data != NULL && (jr_get(message, "text") != NULL || jr_get(message, "base64") != NULL)) err = bad(&r, "the data is given twice");
-    if (err == 0 && data != NULL) op.stream.data = *data;
-    if (err == 0) err = stream_expect(&r, message, &op);
+    if (err == 0) err = stream_append(&r, message, data, &op.stream);
     if (err == 0) batch_put_op(out, &op);
     buf_free(&r.scratch);
     return err != 0 ? err : out->err;

@@ -158,6 +158,69 @@ static void streams_are_named_by_path_or_by_row(void **state)
     buf_free(&out);
 }
 
+static void a_stream_comes_with_all_that_it_is(void **state)
+{
+    (void)state;
+    struct buf out;
+    struct batch_reader r;
+    struct batch_op op;
+    read_one("{'ops':[{'op':'create','stream':'f','type':'application/json','messages':[{'b':1, 'a':[ ]},2],'closed':true,'ttl':60,"
+             "'fork':{'from':'a','offset':7,'sub':2}}]}", &out, &r, &op);
+    assert_int_equal(op.kind, BATCH_CREATE);
+    assert_true(op.stream.messages && op.stream.close && op.stream.has_ttl && op.stream.has_fork_offset);
+    assert_span(op.stream.data, "{\"a\":[],\"b\":1},\n2,\n");
+    assert_span(op.stream.fork_of, "a");
+    assert_true(op.stream.ttl_s == 60 && op.stream.fork_offset == 7 && op.stream.fork_sub == 2);
+    batch_reader_free(&r);
+    buf_free(&out);
+    read_one("{'ops':[{'op':'create','stream':'f','expires':5}]}", &out, &r, &op);
+    assert_true(op.stream.expires_ms == 5 && !op.stream.has_ttl);
+    batch_reader_free(&r);
+    buf_free(&out);
+}
+
+static void an_append_names_its_writer(void **state)
+{
+    (void)state;
+    struct buf out;
+    struct batch_reader r;
+    struct batch_op op;
+    read_one("{'ops':[{'op':'append','stream':'f','text':'x','close':true,'seq':'9','producer':{'id':'p','epoch':1,'seq':0}}]}", &out, &r, &op);
+    assert_true(op.stream.close && !op.stream.messages && op.stream.epoch == 1 && op.stream.pseq == 0);
+    assert_span(op.stream.producer, "p");
+    assert_span(op.stream.seq, "9");
+    batch_reader_free(&r);
+    buf_free(&out);
+    read_one("{'ops':[{'op':'trim','stream':'f','tail':true,'text':'all','close':true}]}", &out, &r, &op);
+    assert_int_equal(op.kind, BATCH_TRIM);
+    assert_true(op.stream.to_tail && op.stream.close);
+    assert_span(op.stream.data, "all");
+    batch_reader_free(&r);
+    buf_free(&out);
+}
+
+static void the_services_own_steps_go_round(void **state)
+{
+    (void)state;
+    struct buf out;
+    struct batch_reader r;
+    struct batch_op op;
+    buf_init(&out, KIB);
+    batch_put_op(&out, &(struct batch_op){.kind = BATCH_TOUCH, .care = {.number = 7, .access_ms = 1000}});
+    batch_put_op(&out, &(struct batch_op){.kind = BATCH_EXPIRE, .care = {.number = 8}});
+    batch_put_op(&out, &(struct batch_op){.kind = BATCH_SUBSCRIPTION, .subscription = SPAN_LIT("words")});
+    batch_reader_init(&r, buf_span(&out));
+    assert_int_equal(batch_read(&r, &op), 1);
+    assert_true(op.kind == BATCH_TOUCH && op.care.number == 7 && op.care.access_ms == 1000);
+    assert_int_equal(batch_read(&r, &op), 1);
+    assert_true(op.kind == BATCH_EXPIRE && op.care.number == 8);
+    assert_int_equal(batch_read(&r, &op), 1);
+    assert_span(op.subscription, "words");
+    assert_int_equal(batch_read(&r, &op), 0);
+    batch_reader_free(&r);
+    buf_free(&out);
+}
+
 // Canonical text outgrows what came: the values before it must stay where they are.
 static void a_large_value_leaves_the_ones_before_it_whole(void **state)
 {
@@ -235,7 +298,21 @@ static void what_is_malformed_is_refused_where_it_is(void **state)
         {"{'ops':[{'op':'create','stream':''}]}", ERR_BAD_BATCH, 0},
         {"{'ops':[{'op':'create','stream':1}]}", ERR_BAD_BATCH, 0},
         {"{'ops':[{'op':'create','stream':'a','type':1}]}", ERR_BAD_BATCH, 0},
-        {"{'ops':[{'op':'create','stream':'a','text':'a'}]}", ERR_BAD_BATCH, 0},
+        {"{'ops':[{'op':'close','stream':'a','text':'a'}]}", ERR_BAD_BATCH, 0},
+        {"{'ops':[{'op':'create','stream':'a','text':'a','messages':[1]}]}", ERR_BAD_BATCH, 0},
+        {"{'ops':[{'op':'create','stream':'a','messages':1}]}", ERR_BAD_BATCH, 0},
+        {"{'ops':[{'op':'create','stream':'a','closed':1}]}", ERR_BAD_BATCH, 0},
+        {"{'ops':[{'op':'create','stream':'a','ttl':-1}]}", ERR_BAD_BATCH, 0},
+        {"{'ops':[{'op':'create','stream':'a','fork':'b'}]}", ERR_BAD_BATCH, 0},
+        {"{'ops':[{'op':'create','stream':'a','fork':{'offset':1}}]}", ERR_BAD_BATCH, 0},
+        {"{'ops':[{'op':'create','stream':'a','fork':{'from':'b','sub':1}}]}", ERR_BAD_BATCH, 0},
+        {"{'ops':[{'op':'create','stream':'a','fork':{'from':'b','of':1}}]}", ERR_BAD_BATCH, 0},
+        {"{'ops':[{'op':'append','stream':'a'}]}", ERR_BAD_BATCH, 0},
+        {"{'ops':[{'op':'append','stream':'a','text':'x','seq':1}]}", ERR_BAD_BATCH, 0},
+        {"{'ops':[{'op':'append','stream':'a','text':'x','producer':{'id':'p','epoch':1}}]}", ERR_BAD_BATCH, 0},
+        {"{'ops':[{'op':'append','stream':'a','text':'x','producer':{'id':'','epoch':1,'seq':0}}]}", ERR_BAD_BATCH, 0},
+        {"{'ops':[{'op':'trim','stream':'a'}]}", ERR_BAD_BATCH, 0},
+        {"{'ops':[{'op':'trim','stream':'a','before':1,'tail':true}]}", ERR_BAD_BATCH, 0},
         {"{'ops':[{'op':'create','stream':'a','table':'t'}]}", ERR_BAD_BATCH, 0},
         {"{'ops':[{'op':'append','table':'t','id':'" ID "','text':''}]}", ERR_BAD_BATCH, 0},
         {"{'ops':[{'op':'append','stream':'a'}]}", ERR_BAD_BATCH, 0},
@@ -400,6 +477,9 @@ int main(void)
         cmocka_unit_test(values_of_every_kind_are_read),
         cmocka_unit_test(rows_without_id_or_values_are_read),
         cmocka_unit_test(streams_are_named_by_path_or_by_row),
+        cmocka_unit_test(a_stream_comes_with_all_that_it_is),
+        cmocka_unit_test(an_append_names_its_writer),
+        cmocka_unit_test(the_services_own_steps_go_round),
         cmocka_unit_test(a_large_value_leaves_the_ones_before_it_whole),
         cmocka_unit_test(what_is_malformed_is_refused_where_it_is),
         cmocka_unit_test(a_batch_past_a_limit_is_refused),
