@@ -65,7 +65,7 @@
 #define STREAM_PATH_MAX 400            // bytes, decoded
 #define STREAM_TYPE_MAX 120            // bytes of a content type
 #define STREAM_APPEND_MAX (4 * MIB)    // bytes of one append
-#define STREAM_READ_MAX (1 * MIB)      // bytes of one catch-up answer
+#define STREAM_READ_MAX (64 * MIB)     // bytes of one catch-up answer
 #define STREAM_TAIL_MAX (1 * MIB)      // unsealed bytes of a stream before it is sealed
 #define STREAM_QUIET_MS 2000           // a stream without appends this long is sealed
 #define STREAM_SEGMENT_BYTES (64 * MIB) // a segment file before the next one is begun

@@ -7,6 +7,7 @@
 #include "err.h"
 #include "file.h"
 #include "json_lines.h"
+#include "stream_pipe.h"
 
 #define PAGE_MAX (2 * STREAM_APPEND_MAX + 2) // one message may be larger than a page, and a text a little larger as a message
 
@@ -53,25 +54,12 @@ static const char *cache_control(const struct stream_info *info, bool at_tail)
     return changes ? "private, no-cache" : "private, max-age=60, stale-while-revalidate=300";
 }
 
-// The bytes from `offset` on until the page is full or the stream ends. The store gives what lies together: the rest is behind it.
-static int fill(struct request *r, uint64_t offset, const struct stream_info *info, struct buf *b)
-{
-    size_t from = b->n;
-    int err = 0;
-    while (err == 0 && b->err == 0) {
-        size_t n = b->n - from;
-        if (n >= STREAM_READ_MAX || offset + n >= info->offset) break;
-        err = streams_read(app_streams(r->app), app_txn(r->app), r->path, offset + n, STREAM_READ_MAX - n, b);
-        if (b->n - from == n) break;
-    }
-    return err != 0 ? err : b->err;
-}
-
 struct page {
     char etag[112];
     uint64_t next;
     bool snapshot;
     const char *cursor;
+    const struct stream_range *range; // the body; NULL: it is given
 };
 
 static void reply_page(struct request *r, const struct stream_info *info, struct page *page, struct span body)
@@ -86,26 +74,24 @@ static void reply_page(struct request *r, const struct stream_info *info, struct
     if (page->snapshot) reply_header(r, "Stream-Snapshot", "true");
     if (info->first > 0) stream_offset_header(r, "Stream-Earliest-Offset", info->first);
     stream_headers(r, page->next, at_tail, closed);
+    if (page->range != NULL) reply_header(r, "Vary", "Accept-Encoding");
     if (same) reply_body(r, NULL, SPAN_NONE);
+    else if (page->range != NULL) stream_pipe_begin(r, page->range, info->type);
     else reply_body(r, info->type, body);
 }
 
 int stream_reply_read(struct request *r, uint64_t offset, const struct stream_info *info, const char *cursor)
 {
-    struct buf b;
-    struct page page = {.cursor = cursor};
-    buf_init(&b, PAGE_MAX);
-    array_begin(info, &b);
-    size_t from = b.n;
-    int err = fill(r, offset, info, &b);
-    page.next = offset + b.n - from;
-    array_end(info, &b);
-    if (err == 0) err = b.err;
+    struct stream_range range;
+    struct page page = {.cursor = cursor, .range = &range};
+    int err = stream_pipe_plan(r, info, offset, &range);
+    if (err != 0) return err;
+    page.next = range.to;
     bool end = page.next == info->offset && info->closed;
-    snprintf(page.etag, sizeof page.etag, "\"%llu:%llu:%llu%s\"", (unsigned long long)info->number, (unsigned long long)offset, (unsigned long long)page.next, end ? ":c" : "");
-    if (err == 0) reply_page(r, info, &page, buf_span(&b));
-    buf_free(&b);
-    return err;
+    snprintf(page.etag, sizeof page.etag, "\"%llu:%llu:%llu%s%s\"", (unsigned long long)info->number, (unsigned long long)offset, (unsigned long long)page.next, end ? ":c" : "",
+             range.coded ? ":z" : "");
+    reply_page(r, info, &page, SPAN_NONE);
+    return 0;
 }
 
 // What stands for the bytes that were trimmed.

@@ -2,14 +2,17 @@
 #include "conn.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <sys/sendfile.h>
 
 #include "err.h"
 #include "log.h"
 
 #define GATHER_MAX 64     // pieces of one write
 #define WRITES_PER_TURN 8 // of one connection, so that a fast reader leaves room for others
+#define FILE_STEP (64 * KIB) // of a file that is read, where the socket is full
 #define MEMORY_KEPT 4096  // in a buffer of a connection that has nothing in it
 #define KEEPALIVE_S 60    // TCP's own probes find peers whose machine is gone
 
@@ -405,23 +408,42 @@ size_t conn_write(struct conn *c, struct span s)
     return (size_t)n;
 }
 
+// True: go on. What the socket does not take waits for libuv to say that there is room: it says so by having written something.
+static bool send_file(struct conn *c, const struct outbox_piece *piece)
+{
+    uv_os_fd_t fd;
+    off_t at = (off_t)piece->from;
+    if (uv_fileno((uv_handle_t *)&c->tcp, &fd) < 0) return c->broken = true, false;
+    ssize_t n = sendfile(fd, piece->fd, &at, piece->n);
+    if (n > 0) sent(c, (size_t)n);
+    if (n > 0) return true;
+    if (n == 0 || (errno != EAGAIN && errno != EINVAL && errno != EINTR) || !outbox_load(&c->out, FILE_STEP)) return c->broken = true, false;
+    write_later(c);
+    return false;
+}
+
+static bool send_pieces(struct conn *c)
+{
+    struct iovec iov[GATHER_MAX];
+    int count = outbox_gather(&c->out, iov, GATHER_MAX);
+    size_t all = 0;
+    for (int k = 0; k < count; k++)
+        all += iov[k].iov_len;
+    int n = uv_try_write((uv_stream_t *)&c->tcp, (uv_buf_t *)iov, (unsigned)count);
+    if (n < 0 && n != UV_EAGAIN) return c->broken = true, false;
+    sent(c, n < 0 ? 0 : (size_t)n);
+    if (n >= 0 && (size_t)n == all) return true;
+    write_later(c);
+    return false;
+}
+
 static void conn_flush(struct conn *c)
 {
     for (int i = 0; i < WRITES_PER_TURN && c->out.n > 0 && !c->writing; i++) {
-        struct iovec iov[GATHER_MAX];
-        int count = outbox_gather(&c->out, iov, GATHER_MAX);
-        size_t all = 0;
-        for (int k = 0; k < count; k++)
-            all += iov[k].iov_len;
-        int n = uv_try_write((uv_stream_t *)&c->tcp, (uv_buf_t *)iov, (unsigned)count);
-        if (n < 0 && n != UV_EAGAIN) {
-            c->broken = true;
-            return;
-        }
-        sent(c, n < 0 ? 0 : (size_t)n);
-        if (n < 0 || (size_t)n < all) write_later(c);
+        const struct outbox_piece *file = outbox_first_file(&c->out);
+        if (!(file != NULL ? send_file(c, file) : send_pieces(c))) break;
     }
-    if (c->out.n > 0 && !c->writing) conn_mark(c);
+    if (c->out.n > 0 && !c->writing && !c->broken) conn_mark(c);
 }
 
 // There is room again for whoever was told that there was none.

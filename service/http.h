@@ -102,6 +102,9 @@ bool reply_frame_make(struct reply_frame *out, struct span piece);
 // Writes a piece of a reply of unknown length. It goes to the socket at once if nothing is queued before it. False: the
 // socket is full; wait for drain, which then comes when all is on its way. So a slow reader has one frame queued at most.
 bool reply_write_frame(struct request *r, const struct reply_frame *frame);
+// A part of a piece; and a piece of a file, of which `fd` is taken over: it goes to the socket without coming through this process.
+bool reply_write_part(struct request *r, struct bytes *piece, size_t from, size_t n);
+bool reply_write_file(struct request *r, int fd, uint64_t position, size_t n);
 // A write has said "full", and drain has not come yet.
 bool reply_full(const struct request *r);
 // Bytes queued and not yet taken by the socket.

@@ -3,6 +3,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "file.h"
+
 #define PAGE_BYTES 1000 // of a page for small copies: with its head, what malloc still serves from its quick lists
 #define SHARE_MIN 512   // smaller shared pieces are cheaper copied than gathered
 
@@ -16,10 +18,16 @@ static struct outbox_piece *last(const struct outbox *o)
     return piece_at(o, o->count - 1);
 }
 
+static void piece_free(struct outbox_piece *p)
+{
+    bytes_unref(p->bytes);
+    file_close(p->fd);
+}
+
 void outbox_free(struct outbox *o)
 {
     for (uint32_t i = 0; i < o->count; i++)
-        bytes_unref(piece_at(o, i)->bytes);
+        piece_free(piece_at(o, i));
     free(o->pieces);
     *o = (struct outbox){0};
 }
@@ -44,7 +52,7 @@ static bool piece_add(struct outbox *o, struct bytes *b, size_t from, size_t n)
 {
     if (!ring_grow(o)) return false;
     o->count++;
-    *last(o) = (struct outbox_piece){.bytes = b, .from = from, .n = n};
+    *last(o) = (struct outbox_piece){.bytes = b, .fd = -1, .from = from, .n = n};
     o->n += n;
     return true;
 }
@@ -63,6 +71,46 @@ bool outbox_share(struct outbox *o, struct bytes *b)
 {
     if (b->n < SHARE_MIN) return outbox_copy(o, bytes_span(b));
     return outbox_share_part(o, b, 0, b->n);
+}
+
+bool outbox_file(struct outbox *o, int fd, uint64_t position, size_t n)
+{
+    assert(fd >= 0 && n > 0);
+    if (!piece_add(o, NULL, position, n)) {
+        file_close(fd);
+        return false;
+    }
+    last(o)->fd = fd;
+    o->page = false;
+    return true;
+}
+
+const struct outbox_piece *outbox_first_file(const struct outbox *o)
+{
+    return o->count > 0 && piece_at(o, 0)->bytes == NULL ? piece_at(o, 0) : NULL;
+}
+
+bool outbox_load(struct outbox *o, size_t max)
+{
+    assert(outbox_first_file(o) != NULL);
+    struct outbox_piece *p = piece_at(o, 0);
+    size_t n = p->n < max ? p->n : max;
+    struct bytes *b = bytes_alloc(n);
+    if (b == NULL || file_read(p->fd, b->p, n, p->from) != 0 || !ring_grow(o)) {
+        bytes_unref(b);
+        return false;
+    }
+    p = piece_at(o, 0); // which may have moved
+    p->from += n;
+    p->n -= n;
+    if (p->n == 0) {
+        piece_free(p);
+    } else {
+        o->first = (o->first + o->cap - 1) % o->cap;
+        o->count++;
+    }
+    *piece_at(o, 0) = (struct outbox_piece){.bytes = b, .fd = -1, .n = n};
+    return true;
 }
 
 // Fills the page at the end; bytes that a write in flight looks at lie before it and do not move.
@@ -98,6 +146,7 @@ int outbox_gather(const struct outbox *o, struct iovec *iov, int max)
     int n = 0;
     for (; n < max && (uint32_t)n < o->count; n++) {
         struct outbox_piece *p = piece_at(o, (uint32_t)n);
+        if (p->bytes == NULL) break;
         iov[n] = (struct iovec){.iov_base = p->bytes->p + p->from, .iov_len = p->n};
     }
     return n;
@@ -109,7 +158,7 @@ void outbox_consume(struct outbox *o, size_t n)
     o->n -= n;
     while (o->count > 0 && n >= piece_at(o, 0)->n) {
         n -= piece_at(o, 0)->n;
-        bytes_unref(piece_at(o, 0)->bytes);
+        piece_free(piece_at(o, 0));
         o->first = (o->first + 1) % o->cap;
         o->count--;
     }

@@ -301,6 +301,27 @@ bool reply_write_frame(struct request *r, const struct reply_frame *frame)
     return !c->full_told;
 }
 
+bool reply_write_part(struct request *r, struct bytes *piece, size_t from, size_t n)
+{
+    struct conn *c = r->conn;
+    if (dead(r)) return true;
+    if (!piece_begin(c, n)) return !c->full_told;
+    if (!outbox_share_part(&c->out, piece, from, n)) conn_break(c);
+    return piece_end(c);
+}
+
+bool reply_write_file(struct request *r, int fd, uint64_t position, size_t n)
+{
+    struct conn *c = r->conn;
+    bool send = !dead(r) && piece_begin(c, n);
+    if (!send) {
+        file_close(fd);
+        return dead(r) || !c->full_told;
+    }
+    if (!outbox_file(&c->out, fd, position, n)) conn_break(c);
+    return piece_end(c);
+}
+
 bool reply_full(const struct request *r)
 {
     return r->conn->full_told;

@@ -139,8 +139,7 @@ static bool is_whole(struct streams *s, struct db_txn *txn, const struct stream_
     return whole;
 }
 
-// Where the sealed byte at `offset` lies. ERR_NO_SUCH_STREAM where it has been given back.
-static int view_index(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, struct stream_index *out)
+int stream_sealed_at(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, struct stream_index *out)
 {
     if (stream_is_dead(v->rec) && !is_whole(s, txn, v)) return ERR_NO_SUCH_STREAM;
     return stream_index_find(s, txn, v->rec->number, offset, out);
@@ -225,7 +224,7 @@ int stream_seq_of(struct streams *s, struct db_txn *txn, const struct stream_vie
     struct stream_index ix;
     const struct segment_record *r;
     struct segment_bounds b;
-    int err = view_index(s, txn, v, offset, &ix);
+    int err = stream_sealed_at(s, txn, v, offset, &ix);
     if (err == 0) err = stream_segments_bounds(&s->segments, v->rec->number, &ix, &r);
     if (err != 0) return err;
     stream_segment_bounds_init(&b, r);
@@ -237,8 +236,7 @@ int stream_seq_of(struct streams *s, struct db_txn *txn, const struct stream_vie
 
 // ---- bytes -----------------------------------------------------------------------------------------------------------
 
-// The view of the stream that holds the byte at `offset`, up the chain of forks; *limit is where its share ends. `up` is room for it.
-static int view_holder(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, struct stream_view *up,
+int stream_view_holder(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, struct stream_view *up,
                        const struct stream_view **out, uint64_t *limit)
 {
     *limit = v->rec->offset;
@@ -260,7 +258,7 @@ static int read_own(struct streams *s, struct db_txn *txn, const struct stream_v
     if (offset < v->sealed) {
         struct stream_index ix;
         const struct segment_record *r;
-        int err = view_index(s, txn, v, offset, &ix);
+        int err = stream_sealed_at(s, txn, v, offset, &ix);
         if (err == 0) err = stream_segments_read(&s->segments, v->rec->number, &ix, &r);
         if (err != 0) return err;
         buf_put_span(out, span_sub(r->payload, offset - r->first, max));
@@ -280,7 +278,7 @@ int stream_read_some(struct streams *s, struct db_txn *txn, const struct stream_
     assert(offset <= v->rec->offset);
     if (max == 0 || offset == v->rec->offset) return 0;
     if (offset >= v->rec->base) return read_own(s, txn, v, offset, max, out);
-    int err = view_holder(s, txn, v, offset, &up, &holder, &limit);
+    int err = stream_view_holder(s, txn, v, offset, &up, &holder, &limit);
     if (err != 0) return err;
     return read_own(s, txn, holder, offset, max < limit - offset ? max : (size_t)(limit - offset), out);
 }
@@ -329,7 +327,7 @@ int stream_append_end(struct streams *s, struct db_txn *txn, const struct stream
     const struct stream_view *holder;
     uint64_t limit;
     assert(offset < v->rec->offset);
-    int err = view_holder(s, txn, v, offset, &up, &holder, &limit);
+    int err = stream_view_holder(s, txn, v, offset, &up, &holder, &limit);
     if (err == 0) err = sealed_append_end(s, txn, holder, offset, end);
     if (err == 0 && *end > limit) *end = limit;
     return err;

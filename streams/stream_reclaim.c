@@ -121,11 +121,13 @@ static bool purge(struct streams *s, struct db_txn *txn, uint64_t number, unsign
     return false;
 }
 
+// What was not sealed yet need not be.
 static void drop_tail(struct streams *s, uint64_t number)
 {
     struct stream *st = stream_hot_number(s, number);
-    if (st == NULL || !stream_is_dead(&st->rec)) return;
-    stream_tail_forget(s, st, st->tail.end);
+    if (st == NULL) return;
+    uint64_t keep = stream_is_dead(&st->rec) ? st->tail.end : stream_start(&st->rec);
+    stream_tail_forget(s, st, keep < st->tail.end ? keep : st->tail.end);
     stream_settle(s, st);
 }
 

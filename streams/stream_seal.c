@@ -131,14 +131,14 @@ static void seal_merge(struct streams *s, struct db_txn *txn, const struct strea
     uint32_t n = 0;
     struct stream_bytes key;
     struct db_iter it;
-    if (e->first == stream_start(&st->rec) || e->raw >= SEGMENT_SHARED_RAW) return;
+    if (e->first <= stream_start(&st->rec) || e->raw >= SEGMENT_SHARED_RAW) return;
     stream_key_index(&key, e->number, e->first);
     db_iter_init(&it, txn, s->table_index);
     for (bool more = db_iter_seek_before(&it, stream_bytes_span(&key)); more && n < SEAL_OLDS_MAX; more = db_iter_prev(&it)) {
         struct stream_index *ix = &olds[n];
         uint64_t of;
         if (!stream_key_index_parse(it.key, &of, &ix->first) || of != e->number || stream_index_decode(it.value, ix) != 0) break;
-        if (ix->first + ix->raw != e->first || ix->raw > 2 * e->raw || e->raw + ix->raw > SEGMENT_SHARED_RAW) break;
+        if (ix->first < stream_start(&st->rec) || ix->first + ix->raw != e->first || ix->raw > 2 * e->raw || e->raw + ix->raw > SEGMENT_SHARED_RAW) break;
         e->first = ix->first;
         e->raw += ix->raw;
         n++;

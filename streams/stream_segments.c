@@ -105,6 +105,7 @@ void stream_segments_close(struct segments *g)
         buf_free(&g->kept[i].directory_room);
         buf_free(&g->kept[i].payload_room);
     }
+    free(g->seen);
     free(g->folder);
     *g = (struct segments){0};
 }
@@ -141,6 +142,8 @@ void stream_segments_forget(struct segments *g, uint32_t file)
     }
     for (int i = 0; i < SEGMENT_RECORDS; i++)
         if (g->kept[i].file == file) g->kept[i].set = false;
+    for (size_t i = 0; g->seen != NULL && i < SEGMENT_SEEN; i++)
+        if (g->seen[i].file == file) g->seen[i].set = false;
 }
 
 // ---- records -------------------------------------------------------------------------------------------------------
@@ -230,4 +233,28 @@ int stream_segments_read(struct segments *g, uint64_t number, const struct strea
 int stream_segments_bounds(struct segments *g, uint64_t number, const struct stream_index *ix, const struct segment_record **out)
 {
     return segments_find(g, number, ix, false, out);
+}
+
+static struct segment_seen *seen_at(struct segments *g, const struct stream_index *ix)
+{
+    if (g->seen == NULL) g->seen = calloc(SEGMENT_SEEN, sizeof *g->seen);
+    uint64_t hash = (ix->position / 8 + ((uint64_t)ix->file << 32)) * 0x9e3779b97f4a7c15u;
+    return g->seen == NULL ? NULL : &g->seen[(hash >> 40) % SEGMENT_SEEN];
+}
+
+bool stream_segments_alone(struct segments *g, uint64_t number, const struct stream_index *ix, struct segment_seen *out)
+{
+    struct segment_seen *seen = seen_at(g, ix);
+    const struct segment_record *r;
+    struct segment_kept *k;
+    if (seen == NULL || ix->raw < SEGMENT_SHARED_RAW) return false; // smaller ones share records
+    if (!seen->set || seen->file != ix->file || seen->position != ix->position) {
+        if (stream_segments_bounds(g, number, ix, &r) != 0 || segments_kept(g, ix->file, ix->position, ix->total, &k) != 0) return false;
+        if (k->block.parts != 1) return false;
+        *seen = (struct segment_seen){.set = true, .codec = k->block.codec, .file = ix->file, .position = ix->position};
+        seen->payload_at = (uint32_t)(k->block.payload.p - k->bytes.p);
+        seen->payload = (uint32_t)k->block.payload.n;
+    }
+    *out = *seen;
+    return true;
 }

@@ -149,7 +149,12 @@ int stream_read_some(struct streams *s, struct db_txn *txn, const struct stream_
 int stream_read_messages(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, size_t max, struct buf *out);
 // Appends exactly [offset, offset + n), which exists.
 int stream_read_all(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, size_t n, struct buf *out);
-// Where the sealed byte at `offset` lies. ERR_CORRUPT where the index has a gap.
+// The view of the stream that holds the byte at `offset`, up the chain of forks; *limit is where its share ends. `up` is room for it.
+int stream_view_holder(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, struct stream_view *up,
+                       const struct stream_view **out, uint64_t *limit);
+// Where the sealed byte at `offset` lies, of the stream itself. ERR_NO_SUCH_STREAM where it has been given back.
+int stream_sealed_at(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, struct stream_index *out);
+// The same, and ERR_CORRUPT where the index has a gap.
 int stream_index_find(struct streams *s, struct db_txn *txn, uint64_t number, uint64_t offset, struct stream_index *out);
 
 // The end of the append that holds the byte at `offset`, which is below the tail; not beyond what the stream has of it.

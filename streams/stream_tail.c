@@ -115,6 +115,14 @@ size_t stream_tail_pieces(const struct tail *t, uint64_t from, uint64_t to, stru
     return count;
 }
 
+struct tail_piece stream_tail_piece(const struct tail *t, uint64_t offset)
+{
+    assert(offset >= t->start && offset < t->end);
+    const struct tail_chunk *c = &t->chunks[tail_chunk_at(t, offset)];
+    size_t at = offset - c->start;
+    return (struct tail_piece){.bytes = bytes_ref(c->bytes), .at = at, .n = c->n - at};
+}
+
 void stream_tail_drop(struct tail *t, uint64_t offset)
 {
     assert(offset >= t->start && offset <= t->end);

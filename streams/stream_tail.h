@@ -49,6 +49,9 @@ void stream_tail_read(const struct tail *t, uint64_t offset, size_t max, struct 
 // Fills `out` (room for chunk_count) with the pieces that make up [from, to), and returns how many. The caller unrefs each.
 size_t stream_tail_pieces(const struct tail *t, uint64_t from, uint64_t to, struct tail_piece *out);
 
+// The piece that begins at `offset` (start <= offset < end), as long as it goes.
+struct tail_piece stream_tail_piece(const struct tail *t, uint64_t offset);
+
 // Forgets everything before `offset`, and the appends that end there or before.
 void stream_tail_drop(struct tail *t, uint64_t offset);
 

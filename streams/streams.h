@@ -99,6 +99,27 @@ bool streams_watched_number(struct streams *s, struct db_txn *txn, uint64_t numb
 // It must not come back into the store's publishing. NULL: nobody asks.
 void streams_observe(struct streams *s, void (*changed)(void *ctx, struct span path, uint64_t number), void *ctx);
 
+// A piece of a stream as it lies: for those who send much of it. Stands for `n` bytes of the stream.
+struct stream_slice {
+    uint64_t n;
+    struct bytes *bytes; // a reference of the caller's: the piece is [at, at + length) of it; or NULL, and then …
+    size_t at;
+    int fd;              // … it is [position, position + length) of this file, which the caller closes; verified
+    uint64_t position;
+    size_t length;
+    bool packed;         // the piece is a zstd frame of exactly these `n` bytes
+};
+
+#define STREAM_SLICE_MAX (1 * MIB)
+
+// The slice from `offset` on, at most up to `to`; offset < to <= the tail. `packed`: frames of packed records are wanted, where they are
+// not unpacked for it. ERR_NO_SUCH_STREAM where the stream or its bytes are gone since.
+int streams_slice(struct streams *s, struct db_txn *txn, uint64_t number, uint64_t offset, uint64_t to, bool packed, struct stream_slice *out);
+void streams_slice_free(struct stream_slice *slice); // what the caller has not taken over
+// Where an answer that begins at `from` ends: at most `max` bytes on (more than STREAM_APPEND_MAX), and in a stream of messages behind
+// one. The errors of streams_read.
+int streams_page(struct streams *s, struct db_txn *txn, uint64_t number, uint64_t from, uint64_t max, uint64_t *to);
+
 // ---- deciding ------------------------------------------------------------------------------------------------------
 
 // The stream part of one batch being decided: sees the state and the batch's own earlier operations, changes neither.

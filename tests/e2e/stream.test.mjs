@@ -1,5 +1,6 @@
 // The durable streams surface: PROTOCOL.md, section 8.
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import http from 'node:http'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { test } from 'node:test'
@@ -107,14 +108,61 @@ test('any bytes come back as they went in, over sealing and restarts', async (t)
 
 test('a stream larger than one answer is read in several', async (t) => {
     const app = await streams(t)
-    const piece = 'm'.repeat(3 << 20)
-    await app.request('PUT', app.stream('big'), { headers: text, body: piece })
+    const piece = Buffer.alloc(4 << 20, 'm')
+    for (let i = 0; i < 17; i++) await app.request(i === 0 ? 'PUT' : 'POST', app.stream('big'), { headers: text, body: piece })
     const first = await app.request('GET', `${app.stream('big')}?offset=-1`)
     assert.equal(first.headers['stream-up-to-date'], undefined)
-    assert.ok(first.body.length > 0 && first.body.length < piece.length)
-    assert.equal((await app.readStream('big')).bytes.toString(), piece)
+    assert.equal(first.body.length, 64 << 20)
+    assert.equal((await app.readStream('big')).bytes.length, 17 * piece.length)
     const limit = await app.request('POST', app.stream('big'), { headers: text, body: 'x'.repeat((4 << 20) + 1) })
     assertProblem(limit, 413, 'too_large')
+})
+
+test('sealed bytes come as they lie: raw by length, packed as frames for those who take them', async (t) => {
+    const app = await streams(t, { args: ['--seal-quiet-ms', '1'] })
+    const path = app.stream('long')
+    const prose = Buffer.from('the quick brown fox jumps over the lazy dog, and nobody minds. '.repeat(60000))
+    const whole = Buffer.concat([prose, randomBytes(3 << 20), prose, Buffer.from('the end')])
+    await app.request('PUT', path, { headers: text })
+    for (let at = 0; at < whole.length; at += 1 << 20) await app.request('POST', path, { headers: text, body: whole.subarray(at, at + (1 << 20)) })
+    for (const wait of [0, 1500]) { // out of memory, and then out of the files
+        await late(wait)
+        const plain = await app.request('GET', `${path}?offset=-1`)
+        assert.deepEqual([plain.headers['content-length'], plain.headers.vary, plain.headers['content-encoding']], [String(whole.length), 'Accept-Encoding', undefined])
+        assert.ok(plain.body.equals(whole))
+        const coded = await app.request('GET', `${path}?offset=-1`, { headers: { 'accept-encoding': 'gzip, zstd' } })
+        assert.deepEqual([coded.headers['content-encoding'], coded.headers['stream-next-offset']], ['zstd', plain.headers['stream-next-offset']])
+        assert.notEqual(coded.headers.etag, plain.headers.etag)
+        assert.ok(coded.body.length < whole.length * 3 / 4)
+        const unpacked = spawnSync('zstd', ['-dc'], { input: coded.body, maxBuffer: 1 << 28 })
+        if (!unpacked.error) assert.ok(unpacked.stdout.equals(whole))
+        const refused = await app.request('GET', `${path}?offset=-1`, { headers: { 'accept-encoding': 'zstd;q=0' } })
+        assert.equal(refused.headers['content-encoding'], undefined)
+        const same = await app.request('GET', `${path}?offset=-1`, { headers: { 'accept-encoding': 'zstd', 'if-none-match': coded.headers.etag } })
+        assert.deepEqual([same.status, same.body.length], [304, 0])
+    }
+    const some = await app.request('GET', `${path}?offset=${prose.length + 12345}`)
+    assert.ok(some.body.equals(whole.subarray(prose.length + 12345)))
+})
+
+test('a reader that stops in the middle of much, and goes on, gets all of it', async (t) => {
+    const app = await streams(t, { args: ['--seal-quiet-ms', '1'] })
+    const whole = randomBytes(12 << 20)
+    await app.request('PUT', app.stream('s'), { headers: text })
+    for (let at = 0; at < whole.length; at += 3 << 20) await app.request('POST', app.stream('s'), { headers: text, body: whole.subarray(at, at + (3 << 20)) })
+    await late(1500)
+    const raw = new Raw(app.s)
+    raw.send(`GET ${app.base}${app.stream('s')} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`)
+    await raw.bytes(1000)
+    raw.socket.pause()
+    await late(300)
+    const pieces = []
+    raw.socket.removeAllListeners('data')
+    raw.socket.on('data', (b) => pieces.push(b))
+    raw.socket.resume()
+    await within(new Promise((go) => raw.socket.on('end', go)), 'the end of the stream')
+    assert.ok(Buffer.concat(pieces).subarray(-(10 << 20)).equals(whole.subarray(-(10 << 20))))
+    raw.destroy()
 })
 
 test('an answer that is still true is a 304', async (t) => {

@@ -5,6 +5,9 @@
 // cmocka.h needs the four above.
 #include <cmocka.h>
 
+#include <unistd.h>
+
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "buf.h"
@@ -94,12 +97,47 @@ static void what_was_gathered_stays_in_place_while_more_comes(void **state)
     outbox_free(&o);
 }
 
+static void a_piece_of_a_file_waits_between_others(void **state)
+{
+    (void)state;
+    struct outbox o = {0};
+    struct iovec iov[4];
+    FILE *f = tmpfile();
+    fputs("0123456789", f);
+    fflush(f);
+    assert_true(outbox_copy(&o, SPAN_LIT("before")));
+    assert_true(outbox_file(&o, dup(fileno(f)), 2, 7));
+    assert_true(outbox_copy(&o, SPAN_LIT("behind")));
+    assert_int_equal(o.n, 19);
+    assert_null(outbox_first_file(&o));
+    assert_int_equal(outbox_gather(&o, iov, 4), 1);
+    outbox_consume(&o, 6);
+    assert_int_equal(outbox_first_file(&o)->from, 2);
+    outbox_consume(&o, 1); // sent
+    assert_int_equal(outbox_first_file(&o)->from, 3);
+    assert_true(outbox_load(&o, 2));
+    assert_int_equal(outbox_gather(&o, iov, 4), 1);
+    assert_memory_equal(iov[0].iov_base, "34", 2);
+    outbox_consume(&o, 2);
+    assert_true(outbox_load(&o, 100));
+    assert_int_equal(outbox_gather(&o, iov, 4), 2);
+    assert_memory_equal(iov[0].iov_base, "5678", 4);
+    assert_memory_equal(iov[1].iov_base, "behind", 6);
+    outbox_consume(&o, 10);
+    assert_int_equal(o.n, 0);
+    assert_true(outbox_file(&o, dup(fileno(f)), 9, 5)); // more than there is
+    assert_false(outbox_load(&o, 5));
+    outbox_free(&o);
+    fclose(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_come_out_as_they_went_in),
         cmocka_unit_test(large_pieces_are_shared_and_let_go),
         cmocka_unit_test(what_was_gathered_stays_in_place_while_more_comes),
+        cmocka_unit_test(a_piece_of_a_file_waits_between_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
