@@ -9,7 +9,7 @@
 #include "json_lines.h"
 #include "stream_pipe.h"
 
-#define PAGE_MAX (2 * STREAM_APPEND_MAX + 2) // one message may be larger than a page, and a text a little larger as a message
+#define PAGE_MAX (STREAM_SNAPSHOT_MAX + 2) // a snapshot, in brackets
 
 static void head_begin(struct request *r)
 {
