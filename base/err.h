@@ -114,7 +114,14 @@
     X(VERSION, 121, "unknown_format", 500, "the data was written by another version") \
     X(EXISTS, 122, "exists", 409, "it exists already") \
     X(USAGE, 123, "usage", 400, "wrong usage") \
-    X(UNREACHABLE, 124, "unreachable", 503, "the peer cannot be reached")
+    X(UNREACHABLE, 124, "unreachable", 503, "the peer cannot be reached") \
+    /* subscriptions of workers */ \
+    X(NO_SUCH_SUBSCRIPTION, 130, "no_such_subscription", 404, "no subscription has this id") \
+    X(SUBSCRIPTION_EXISTS, 131, "subscription_exists", 409, "a subscription with this id and another configuration exists") \
+    X(FENCED, 132, "fenced", 409, "another wake of the subscription is the current one") \
+    X(ALREADY_CLAIMED, 133, "already_claimed", 409, "another worker holds the subscription's lease") \
+    X(NOTHING_PENDING, 134, "nothing_pending", 409, "there is nothing new for this subscription") \
+    X(WEBHOOK_URL_REJECTED, 135, "webhook_url_rejected", 400, "this address is not called")
 
 enum err {
     ERR_OK = 0,

@@ -103,6 +103,25 @@
 #define COMMIT_BYTES_MAX (1 * MIB)     // aimed-at size of a range of several commits
 #define HEARTBEAT_MS 15000             // silence on a subscription before a comment or ping
 
+// Subscriptions of workers
+#define SUBS_MAX 1000                  // of an app
+#define SUB_ID_MAX 128                 // bytes
+#define SUB_PATTERN_MAX 400            // bytes
+#define SUB_LINKS_MAX 1000             // streams that one names
+#define SUB_URL_MAX 2000               // bytes of a webhook's address
+#define SUB_TEXT_MAX 1000              // bytes of a description
+#define SUB_HOLDER_MAX 128             // bytes of a worker's name
+#define SUB_LEASE_MS 30000             // of a lease that is not said
+#define SUB_LEASE_MS_MIN 1000
+#define SUB_LEASE_MS_MAX 600000        // ten minutes
+#define SUB_BODY_MAX (1 * MIB)         // bytes of a request about one
+#define SUB_WAKE_STREAMS_MAX 1000      // streams that one wake tells of; the next wake tells of more
+#define SUB_PENDING_MAX 10000          // changed streams of one that are kept in memory; beyond, they are looked for again
+#define WEBHOOKS_MAX 512               // deliveries under way; more wait
+#define WEBHOOK_MS_MAX 30000           // for the whole of one; never longer than the lease
+#define WEBHOOK_CONNECT_MS 5000
+#define WEBHOOK_ANSWER_MAX (16 * KIB)  // bytes of an answer that are looked at
+
 // WebSocket
 #define WS_MESSAGE_MAX (4160 * KIB)    // bytes of one message that comes in: a batch or an append and what is around it
 #define WS_FRAGMENTS_MAX 4096          // frames of one message

@@ -18,6 +18,7 @@ extern const struct handler api_upload_post, api_upload_head, api_upload_patch, 
 extern const char upload_fields[];        // of every reply under /uploads
 void upload_options(struct request *r);   // further fields of the reply to OPTIONS there
 extern const struct handler api_llm_post, api_llm_get, api_llm_delete;
+extern const struct handler api_ds; // asks itself who may
 extern const struct handler api_healthz_get, api_metrics_get;
 
 // The JSON of an accepted batch's fate, and its members for those who add their own.

@@ -16,7 +16,7 @@
 #define PROBE_BYTES (4 * MIB) // room that must be there before writes are taken again
 #define RETRY_MS 1000 // between two looks for it
 
-static const char *const table_names[] = {"meta", FATES_TABLES, ROWS_TABLES, STREAMS_TABLES, BLOBS_TABLES, JOBS_TABLES};
+static const char *const table_names[] = {"meta", FATES_TABLES, ROWS_TABLES, STREAMS_TABLES, BLOBS_TABLES, JOBS_TABLES, SUBS_TABLES};
 _Static_assert(sizeof table_names / sizeof *table_names == TABLE_COUNT, "the enum and the names belong together");
 
 // ---- what a row needs to know to be shown ----
@@ -442,6 +442,41 @@ int app_job(struct app *a, struct uuid id, struct job *out)
 size_t app_jobs_live(struct app *a, struct uuid *out, size_t max)
 {
     return app_txn(a) == NULL ? 0 : jobs_live(a->txn, TABLE_JOBS, out, max);
+}
+
+// ---- subscriptions, as of what is shown ----
+
+static bool shown_find(void *ctx, struct span path, struct stream_info *out)
+{
+    struct app *a = ctx;
+    return streams_find(a->streams, a->txn, path, out);
+}
+
+static bool shown_find_at(void *ctx, struct span path, uint64_t seq, struct stream_info *out)
+{
+    struct app *a = ctx;
+    return streams_find_at(a->streams, a->txn, path, seq, out);
+}
+
+int app_sub(struct app *a, struct span id, struct sub *out)
+{
+    return app_txn(a) == NULL ? ERR_BUSY : subs_find(a->txn, TABLE_SUBS, id, out);
+}
+
+int app_subs_each(struct app *a, bool (*fn)(void *ctx, const struct sub *s), void *ctx)
+{
+    return app_txn(a) == NULL ? ERR_BUSY : subs_each(a->txn, TABLE_SUBS, fn, ctx);
+}
+
+int app_sub_cursor(struct app *a, const struct sub *s, struct span path, struct sub_cursor *out)
+{
+    struct subs_host host = {.ctx = a, .find = shown_find, .find_at = shown_find_at};
+    return app_txn(a) == NULL ? ERR_BUSY : subs_cursor(a->txn, TABLE_SUBS, &host, s, path, out);
+}
+
+int app_sub_links(struct app *a, const struct sub *s, struct span after, bool (*fn)(void *ctx, struct span path), void *ctx)
+{
+    return app_txn(a) == NULL ? ERR_BUSY : subs_links(a->txn, TABLE_SUBS, s, after, fn, ctx);
 }
 
 struct app_counts app_counts(const struct app *a)

@@ -27,6 +27,7 @@
 #include "jobs.h"
 #include "rows.h"
 #include "streams.h"
+#include "subs.h"
 
 struct app;
 struct db_txn;
@@ -95,6 +96,14 @@ bool app_busy(const struct app *a); // a database commit is due soon, or recover
 int app_job(struct app *a, struct uuid id, struct job *out);
 // Ids of jobs that have not ended, at most `max`; 0 while recovering.
 size_t app_jobs_live(struct app *a, struct uuid *out, size_t max);
+
+// ---- subscriptions of workers --------------------------------------------------------------------------------------
+
+// As of app_visible, with the results of subs.h; ERR_BUSY while recovering. What *out and the callbacks get lives until the next app_turn or app_tick.
+int app_sub(struct app *a, struct span id, struct sub *out);
+int app_subs_each(struct app *a, bool (*fn)(void *ctx, const struct sub *s), void *ctx);
+int app_sub_cursor(struct app *a, const struct sub *s, struct span path, struct sub_cursor *out);
+int app_sub_links(struct app *a, const struct sub *s, struct span after, bool (*fn)(void *ctx, struct span path), void *ctx);
 
 // ---- users ---------------------------------------------------------------------------------------------------------
 

@@ -39,6 +39,7 @@ void decision_init(struct decision *d, struct app *a)
     buf_init(&d->stream_effects, ENTRY_BYTES_MAX);
     buf_init(&d->blob_effects, ENTRY_BYTES_MAX);
     buf_init(&d->job_effects, ENTRY_BYTES_MAX);
+    buf_init(&d->sub_effects, ENTRY_BYTES_MAX);
 }
 
 static void decision_end(struct decision *d)
@@ -59,6 +60,7 @@ void decision_free(struct decision *d)
     buf_free(&d->stream_effects);
     buf_free(&d->blob_effects);
     buf_free(&d->job_effects);
+    buf_free(&d->sub_effects);
 }
 
 static int decision_begin(struct decision *d, const struct commit *c)
@@ -75,6 +77,7 @@ static int decision_begin(struct decision *d, const struct commit *c)
     buf_clear(&d->stream_effects);
     buf_clear(&d->blob_effects);
     buf_clear(&d->job_effects);
+    buf_clear(&d->sub_effects);
     d->rows = rows_decide(a->rows, a->txn, c, &d->host);
     d->streams = streams_decide(a->streams, a->txn, c);
     d->blobs = blobs_decide(a->blobs, a->txn, c);
@@ -174,6 +177,7 @@ static int decide_stream(struct decision *d, const struct batch_op *op, uint32_t
         path = buf_span(&made);
     }
     int err = 0;
+    if (span_is(path, "__ds") || span_starts(path, "__ds/")) return problem_set(&d->problem, ERR_RESERVED_PATH, index, "streams under __ds/ are the protocol's own");
     if (reserved(path)) {
         if (op->kind == BATCH_CREATE || op->kind == BATCH_DROP) return problem_set(&d->problem, ERR_RESERVED_PATH, index, "streams under rows/ come and go with their rows");
         err = rows_decide_stream(d->rows, path, op->kind == BATCH_CLOSE || s->close, &d->problem);
@@ -205,6 +209,31 @@ static int decide_job(struct decision *d, const struct batch_job *op, const stru
     return jobs_decide(d->app->txn, TABLE_JOBS, op, &e->identity, &e->commit, &d->job_effects, &d->problem);
 }
 
+static bool batch_find(void *ctx, struct span path, struct stream_info *out)
+{
+    struct decision *d = ctx;
+    return streams_decide_find(d->streams, path, out);
+}
+
+static bool state_find_at(void *ctx, struct span path, uint64_t seq, struct stream_info *out)
+{
+    struct decision *d = ctx;
+    return streams_find_at(d->app->streams, d->app->txn, path, seq, out);
+}
+
+static int batch_append(void *ctx, struct span path, struct span message, struct problem *p)
+{
+    struct decision *d = ctx;
+    return streams_decide_append(d->streams, &(struct stream_append){.path = path, .data = message, .messages = true}, NULL, p);
+}
+
+static int decide_subscription(struct decision *d, struct span op, const struct entry *e)
+{
+    struct subs_host host = {.ctx = d, .find = batch_find, .find_at = state_find_at, .append = batch_append};
+    if (d->sub_effects.n > 0) return problem_set(&d->problem, ERR_BAD_BATCH, -1, "a batch has one step of a subscription");
+    return subs_decide(d->app->txn, TABLE_SUBS, &host, op, &e->commit, &d->sub_effects, &d->problem);
+}
+
 static int decide_op(struct decision *d, const struct batch_op *op, const struct entry *e, uint32_t index)
 {
     int err;
@@ -218,7 +247,7 @@ static int decide_op(struct decision *d, const struct batch_op *op, const struct
     case BATCH_JOB: err = decide_job(d, &op->job, e); break;
     case BATCH_TOUCH: err = streams_decide_touch(d->streams, op->care.number, op->care.access_ms); break;
     case BATCH_EXPIRE: err = streams_decide_expire(d->streams, op->care.number); break;
-    case BATCH_SUBSCRIPTION: err = problem_set(&d->problem, ERR_BAD_BATCH, index, "this service has no subscriptions to streams"); break;
+    case BATCH_SUBSCRIPTION: err = decide_subscription(d, op->subscription, e); break;
     default: err = decide_stream(d, op, index); break;
     }
     // The operation's place is the position, unless something more exact is known (a place in the SQL text).
@@ -258,7 +287,7 @@ static int collect_effects(struct decision *d, struct span request)
     rows_decide_effects(d->rows, &d->row_effects);
     streams_decide_effects(d->streams, &d->stream_effects);
     blobs_decide_effects(d->blobs, &d->blob_effects);
-    const struct buf *all[] = {&d->results, &d->row_effects, &d->stream_effects, &d->blob_effects, &d->job_effects};
+    const struct buf *all[] = {&d->results, &d->row_effects, &d->stream_effects, &d->blob_effects, &d->job_effects, &d->sub_effects};
     size_t n = request.n + 1024;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         if (all[i]->err == ERR_NOMEM) return ERR_NOMEM;
@@ -286,7 +315,7 @@ int app_decide(struct app *a, struct entry *e)
     if (db_txn_err(a->txn) != 0) return db_txn_err(a->txn);
     if (is_fault(err)) return err;
     e->fate = (struct fate){.err = err, .journaled = true, .problem = PROBLEM_NONE};
-    e->rows = e->streams = e->blobs = e->jobs = SPAN_NONE;
+    e->rows = e->streams = e->blobs = e->jobs = e->subs = SPAN_NONE;
     if (err != 0) {
         problem_set(&d->problem, err, -1, "%s", err_text(err));
         e->fate.problem = d->problem;
@@ -300,6 +329,7 @@ int app_decide(struct app *a, struct entry *e)
     e->streams = buf_span(&d->stream_effects);
     e->blobs = buf_span(&d->blob_effects);
     e->jobs = buf_span(&d->job_effects);
+    e->subs = buf_span(&d->sub_effects);
     return 0;
 }
 
@@ -315,6 +345,7 @@ static int apply_effects(struct app *a, const struct entry *e)
     if (err == 0 && e->streams.n > 0) err = streams_apply(a->streams, a->txn, c, e->streams);
     if (err == 0 && e->rows.n > 0) err = rows_apply(a->rows, a->txn, c, e->rows);
     if (err == 0 && e->jobs.n > 0) err = jobs_apply(a->txn, TABLE_JOBS, c, e->jobs);
+    if (err == 0 && e->subs.n > 0) err = subs_apply(a->txn, TABLE_SUBS, e->subs);
     if (err != 0) return err;
     a->applied_seq = c->seq;
     a->commit_ms = c->arrival_ms;
@@ -382,6 +413,7 @@ int app_state_hash(struct app *a, struct sha256 *out)
     if (err == 0) err = blobs_hash(a->blobs, a->txn, d);
     if (err == 0) err = fates_hash(a->txn, TABLE_FATES, d);
     if (err == 0) err = jobs_hash(a->txn, TABLE_JOBS, d);
+    if (err == 0) err = subs_hash(a->txn, TABLE_SUBS, d);
     if (err == 0) *out = digest_final(d);
     digest_free(d);
     return err;

@@ -8,9 +8,10 @@
 #include "hlc.h"
 #include "jobs.h"
 #include "journal.h"
+#include "subs.h"
 
 // The tables of an app's database. Their order is on disk only as names.
-enum { TABLE_META, TABLE_FATES, TABLE_ROWS, TABLE_STREAMS = TABLE_ROWS + ROWS_TABLE_COUNT, TABLE_BLOBS = TABLE_STREAMS + STREAMS_TABLE_COUNT, TABLE_JOBS = TABLE_BLOBS + BLOBS_TABLE_COUNT, TABLE_COUNT = TABLE_JOBS + JOBS_TABLE_COUNT };
+enum { TABLE_META, TABLE_FATES, TABLE_ROWS, TABLE_STREAMS = TABLE_ROWS + ROWS_TABLE_COUNT, TABLE_BLOBS = TABLE_STREAMS + STREAMS_TABLE_COUNT, TABLE_JOBS = TABLE_BLOBS + BLOBS_TABLE_COUNT, TABLE_SUBS = TABLE_JOBS + JOBS_TABLE_COUNT, TABLE_COUNT = TABLE_SUBS + SUBS_TABLE_COUNT };
 
 // What deciding one batch works with; kept from batch to batch for its memory.
 struct decision {
@@ -21,7 +22,7 @@ struct decision {
     struct blobs_batch *blobs;
     struct problem problem; // of a rejection
     struct buf results;
-    struct buf row_effects, stream_effects, blob_effects, job_effects;
+    struct buf row_effects, stream_effects, blob_effects, job_effects, sub_effects;
 };
 
 // A commit of the database: what the journal may forget once a later commit has made this one durable.

@@ -22,7 +22,7 @@ enum batch_op_kind {
     BATCH_TRIM = 12,   // a stream's begin
     BATCH_TOUCH = 13,  // the service's own: a stream was read
     BATCH_EXPIRE = 14, // the service's own: a stream's time is over
-    BATCH_SUBSCRIPTION = 15, // the service's own: a step of a subscription to streams, in its own words
+    BATCH_SUBSCRIPTION = 15, // the service's own: a step of a subscription, in the words of subs.h, one in a batch
 };
 
 // What is done to a stream, found by its path or as the column of a row. Members not said are zero, and take no room.

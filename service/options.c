@@ -13,7 +13,7 @@
 
 #define CONFIG_BYTES_MAX (64 * KIB)
 
-enum kind { FLAG, TEXT, NUMBER, LISTEN, LEVEL, PROVIDER };
+enum kind { FLAG, TEXT, URL, NUMBER, LISTEN, LEVEL, PROVIDER };
 
 struct option {
     const char *name;
@@ -33,6 +33,8 @@ static const struct option table[] = {
     {"dev", FLAG, NULL, 0, 0, AT(dev), false, NULL, "everybody may do everything; on a loopback address only"},
     {"allow-origin", TEXT, NULL, 0, 0, AT(allow_origin), false, "ORIGIN,…",
      "pages of these origins may open a WebSocket, beside the service's own; with --dev, all of this machine may"},
+    {"public-url", URL, NULL, 0, 0, AT(public_url), false, "URL",
+     "the address under which clients and webhooks see the service, up to the host and port; else what a client calls it"},
     {"config", TEXT, NULL, 0, 0, AT(config), true, "FILE", "lines of `name = value` with the names of this list; # begins a comment"},
     {"log-level", LEVEL, "info", 0, 0, AT(log_level), false, "LEVEL", "error, warn, info or debug"},
     {"db-map-bytes", NUMBER, "68719476736", MIB, UINT64_C(1) << 46, AT(db_map_bytes), false, "N",
@@ -78,6 +80,17 @@ static int set_text(char *to, size_t cap, struct span value)
     memcpy(to, value.p, value.n);
     to[value.n] = '\0';
     return 0;
+}
+
+// Scheme and authority; a slash at the end is not kept.
+static int set_url(char *to, struct span value)
+{
+    if (!span_starts(value, "http://") && !span_starts(value, "https://")) return ERR_USAGE;
+    while (value.n > 0 && value.p[value.n - 1] == '/')
+        value.n--;
+    for (size_t i = 0; i < value.n; i++)
+        if (value.p[i] <= ' ' || value.p[i] > '~' || value.p[i] == '"' || value.p[i] == '\\') return ERR_USAGE;
+    return value.n < 10 ? ERR_USAGE : set_text(to, sizeof((struct options *)0)->public_url, value);
 }
 
 static int set_number(uint64_t *to, struct span value, uint64_t min, uint64_t max)
@@ -164,6 +177,7 @@ static int set(struct options *o, const struct option *option, struct span value
     switch (option->kind) {
     case FLAG: err = set_flag(to, value); break;
     case TEXT: err = set_text(to, OPTION_PATH_MAX, value); break;
+    case URL: err = set_url(to, value); break;
     case NUMBER: err = set_number(to, value, option->min, option->max); break;
     case LISTEN: err = set_listen(o, value); break;
     case LEVEL: err = set_level(to, value); break;

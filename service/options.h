@@ -27,6 +27,7 @@ struct options {
     char host[64]; // numeric
     uint16_t port; // 0: a free one
     bool dev;
+    char public_url[256]; // empty: not said
     char allow_origin[OPTION_PATH_MAX]; // a list with commas; empty: none
     enum log_level log_level;
     uint64_t db_map_bytes;

@@ -20,10 +20,18 @@ struct route {
         enum verb verb;
         const struct handler *handler;
     } methods[ROUTE_METHODS];
+    bool own; // its handler asks: a wake's token speaks for itself
 };
 
 // Looked through in this order: what is asked for most comes first.
 static const struct route routes[] = {
+    {"/apps/*/v1/stream/__ds/*",
+     false,
+     {{METHOD_PUT, MAY_CONTROL_SUBSCRIPTIONS, &api_ds},
+      {METHOD_POST, MAY_CONTROL_SUBSCRIPTIONS, &api_ds},
+      {METHOD_GET, MAY_CONTROL_SUBSCRIPTIONS, &api_ds},
+      {METHOD_DELETE, MAY_CONTROL_SUBSCRIPTIONS, &api_ds}},
+     true},
     {"/apps/*/v1/stream/*",
      false,
      {{METHOD_PUT, MAY_WRITE_BATCH, &api_stream_put},
@@ -191,7 +199,8 @@ void routes_dispatch(struct request *r)
     }
     bool tailed = route->pattern[strlen(route->pattern) - 1] == '*';
     int err = tailed ? tail_decode(r, tail) : 0;
-    if (err == 0) err = admit(r, route, route->methods[i].verb, app);
+    bool own = route->own && server_app(r->server, app) != NULL;
+    if (err == 0 && !own) err = admit(r, route, route->methods[i].verb, app);
     // Whether an app exists is told only to those who may ask.
     if (err == 0 && app.p != NULL) r->app = server_app(r->server, app);
     if (err == 0 && app.p != NULL && r->app == NULL) err = ERR_NO_SUCH_APP;

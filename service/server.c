@@ -23,6 +23,7 @@
 #include "llm.h"
 #include "log.h"
 #include "routes.h"
+#include "subs_run.h"
 
 #define TICK_BUSY_MS 10 // between two looks at an app that has work due
 #define TICK_QUIET_MS 500
@@ -50,6 +51,7 @@ struct server {
     struct auth *auth;
     struct calls *calls;
     struct llm *llm;
+    struct subs_run *subs;
     struct server_app **apps;
     size_t app_count;
     int lock_fd;
@@ -85,9 +87,19 @@ struct llm *server_llm(struct server *s)
     return s->llm;
 }
 
+struct subs_run *server_subs(struct server *s)
+{
+    return s->subs;
+}
+
 bool server_dev(const struct server *s)
 {
     return s->options->dev;
+}
+
+const char *server_public_url(const struct server *s)
+{
+    return s->options->public_url;
 }
 
 const char *server_allow_origin(const struct server *s)
@@ -160,7 +172,7 @@ struct stream_care *server_care(struct server *s, struct app *app)
 static void on_visible(void *host, struct app *app)
 {
     struct server_app *sa = host;
-    (void)app;
+    subs_run_visible(sa->server->subs, app);
     // The planted bugs that speak too early have to be heard early.
     if (!bug("publish_before_barrier") && !bug("ack_before_journal")) return;
     hub_run(&sa->hub);
@@ -279,6 +291,7 @@ static void on_tick(uv_timer_t *timer)
     }
     calls_tick(s->calls);
     llm_tick(s->llm);
+    subs_run_tick(s->subs);
 }
 
 static uint64_t quiet_ms(const struct server *s)
@@ -318,6 +331,7 @@ static void stop_end(struct server *s)
     }
     conns_close(s->conns);
     llm_close(s->llm);
+    subs_run_close(s->subs);
     calls_close(s->calls);
     uv_close((uv_handle_t *)&s->prepare, NULL);
     uv_close((uv_handle_t *)&s->tick, NULL);
@@ -341,6 +355,7 @@ static void on_signal(uv_signal_t *handle, int signal)
     log_info("server", "stopping", LF_INT("signal", signal), LF_UINT("connections", conns_count(s->conns)));
     conns_stop(s->conns);
     llm_stop(s->llm);
+    subs_run_stop(s->subs);
     for (size_t i = 0; i < s->app_count; i++)
         app_dismiss(s->apps[i]->app);
     uv_timer_start(&s->stop, on_stop_late, STOP_MS_MAX, 0);
@@ -392,6 +407,8 @@ static int server_open(struct server *s, struct problem *p)
     if (err < 0) return problem_set(p, err, -1, "calls cannot be made");
     err = llm_open(&s->llm, s, s->options, p);
     if (err < 0) return err;
+    err = subs_run_open(&s->subs, s, s->options, p);
+    if (err < 0) return err;
     struct conns_options conns = {
         .loop = &s->loop, .server = s, .limits = CONN_LIMITS, .dispatch = routes_dispatch, .turn = turn, .ctx = s};
     err = conns_open(&s->conns, &conns);
@@ -405,6 +422,7 @@ static void server_abandon(struct server *s)
 {
     if (s->conns != NULL) conns_close(s->conns);
     llm_close(s->llm);
+    subs_run_close(s->subs);
     calls_close(s->calls);
     uv_run(&s->loop, UV_RUN_DEFAULT);
 }

@@ -15,6 +15,7 @@
 struct calls;
 struct llm;
 struct server;
+struct subs_run;
 
 // Opens the data folder, says "listening on http://HOST:PORT" on standard output, serves until SIGTERM or SIGINT, and leaves everything synced. 0: stopped in
 // order; ERR_EXISTS: another daemon has the folder or the port; else what kept it from starting, with its sentence in `p`.
@@ -26,7 +27,10 @@ struct conns *server_conns(struct server *s);
 // Where calls outwards are made.
 struct calls *server_calls(struct server *s);
 struct llm *server_llm(struct server *s);
+struct subs_run *server_subs(struct server *s);
 bool server_dev(const struct server *s);
+// The address under which clients see the service, without a slash at its end; empty: what they say themselves.
+const char *server_public_url(const struct server *s);
 const char *server_allow_origin(const struct server *s);
 int64_t server_long_poll_ms(const struct server *s);
 uint64_t server_sse_ms(const struct server *s);

@@ -34,7 +34,7 @@ static struct entry rejected(void)
     struct entry e = accepted();
     e.commit.seq = e.fate.seq = 0;
     e.fate.err = ERR_NOT_NULL;
-    e.fate.results = e.rows = e.streams = e.blobs = e.jobs = SPAN_NONE;
+    e.fate.results = e.rows = e.streams = e.blobs = e.jobs = e.subs = SPAN_NONE;
     problem_set(&e.fate.problem, ERR_NOT_NULL, 3, "the column title must not be null");
     return e;
 }
@@ -65,6 +65,7 @@ static void assert_same(const struct entry *a, const struct entry *b)
     assert_true(span_equal(a->streams, b->streams));
     assert_true(span_equal(a->blobs, b->blobs));
     assert_true(span_equal(a->jobs, b->jobs));
+    assert_true(span_equal(a->subs, b->subs));
 }
 
 // An entry alone in its group.
@@ -109,6 +110,7 @@ static void every_flag_goes_round(void **state)
         if (flags & 16) e.stamp_said = e.commit.stamp;
         if (flags & 32) e.rows = e.streams = e.blobs = SPAN_NONE;
         if ((flags & (64 | 128)) == 128) e.jobs = SPAN_LIT("a step");
+        if ((flags & (2 | 64 | 128)) == (2 | 128)) e.subs = SPAN_LIT("another step");
         assert_goes_round(&e);
     }
 }
