@@ -239,11 +239,11 @@ static int close_effect(struct streams_batch *b, struct decided *d, struct probl
     return err;
 }
 
-// What stands in a new stream's way goes, if its time is over.
+// What stands in a new stream's way goes, if its time is over and no fork reads it.
 static int make_room(struct streams_batch *b, struct decided *d, struct problem *p)
 {
     bool expired = d->exists && d->rec.gone_seq == 0 && stream_record_expired(&d->rec, b->c->arrival_ms);
-    return expired ? decided_delete(b, d, p) : 0;
+    return expired && d->rec.refs == 0 ? decided_delete(b, d, p) : 0;
 }
 
 int streams_decide_create(struct streams_batch *b, const struct stream_create *op, bool *created, uint64_t *offset, struct problem *p)

@@ -149,7 +149,7 @@ struct stream_create {
 // neither producers nor the last Stream-Seq.
 // ERR_BAD_VALUE, ERR_BAD_UTF8 for a path or type that cannot be; ERR_CONTENT_TYPE_MISMATCH for data of the wrong kind, or a type not the source's;
 // ERR_STREAM_NOT_FOUND no source; ERR_FORK_SOURCE_GONE; ERR_BAD_FORK an offset beyond the source's, inside a message, too far into the next append, or too
-// many forks of forks; ERR_TOO_LARGE. Refused operations leave the batch as it was.
+// many forks of forks; ERR_TOO_LARGE. Refused operations leave the batch as it was, but for what was past its deadline.
 int streams_decide_create(struct streams_batch *b, const struct stream_create *op, bool *created, uint64_t *offset, struct problem *p);
 
 struct stream_append {

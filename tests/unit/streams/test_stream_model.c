@@ -24,9 +24,20 @@ static const char *const paths[PATHS] = {"a", "ab", "rows/messages/1/body", "\xc
 
 // What is true of a path as of a seq.
 struct truth {
-    int stream; // index below; -1: none
+    int stream; // index below; -1: none that a reader sees
     uint64_t offset;
     bool closed;
+};
+
+// What is true of a path now, beside that.
+struct more {
+    int gone;      // the stream that still holds the path, for its forks; -1: none
+    int source;    // of the stream there (gone or not): index; -1: none
+    uint64_t ttl_ms, deadline_ms; // 0: none
+    uint64_t first;
+    uint64_t epoch, seq; // of the one producer
+    bool produced;
+    char order; // the last Stream-Seq; 0: none
 };
 
 struct reader {
@@ -43,11 +54,16 @@ struct model {
     uint64_t random;
     struct truth truth[SEQS][PATHS];
     struct truth next[PATHS]; // the batch being made
+    struct more more[PATHS];
     struct buf bytes[STREAMS];
+    int refs[STREAMS]; // forks of each
+    int place[STREAMS]; // the path of each
+    int above[STREAMS]; // and its source; -1: none
     int streams;
     struct reader readers[READERS];
     struct reader *reading; // the one that the sink feeds
     struct streams_seal *job;
+    bool trims; // readers of trimmed streams lack bytes: those runs have no readers
 };
 
 static uint32_t roll(struct model *m, uint32_t n)
@@ -58,52 +74,219 @@ static uint32_t roll(struct model *m, uint32_t n)
 
 // ---- writing -------------------------------------------------------------------------------------------------------
 
+// The clock of a batch is that of its begin.
+static bool lives(const struct model *m, int path)
+{
+    const struct more *x = &m->more[path];
+    return m->next[path].stream >= 0 && (x->deadline_ms == 0 || m->r.c.arrival_ms < x->deadline_ms);
+}
+
+static void slide(struct model *m, int path)
+{
+    struct more *x = &m->more[path];
+    if (x->ttl_ms != 0 && m->r.c.arrival_ms + x->ttl_ms > x->deadline_ms) x->deadline_ms = m->r.c.arrival_ms + x->ttl_ms;
+}
+
+// A stream goes; what nothing reads any more goes with it.
+static void truth_delete(struct model *m, int path)
+{
+    int stream = m->next[path].stream >= 0 ? m->next[path].stream : m->more[path].gone;
+    m->next[path] = (struct truth){.stream = -1};
+    m->more[path] = (struct more){.gone = m->refs[stream] > 0 ? stream : -1, .source = m->above[stream]};
+    if (m->refs[stream] > 0 || m->above[stream] < 0) return;
+    int source = m->above[stream];
+    m->refs[source]--;
+    if (m->refs[source] == 0 && m->more[m->place[source]].gone == source) truth_delete(m, m->place[source]);
+}
+
+static void truth_create(struct model *m, int path, int source, uint64_t base)
+{
+    int stream = m->streams++;
+    buf_init(&m->bytes[stream], 64 * MIB);
+    m->place[stream] = path;
+    m->above[stream] = source;
+    if (source >= 0) {
+        buf_put(&m->bytes[stream], m->bytes[source].p, base);
+        m->refs[source]++;
+    }
+    m->next[path] = (struct truth){.stream = stream, .offset = base};
+    m->more[path] = (struct more){.gone = -1, .source = source, .first = source >= 0 ? m->more[m->place[source]].first : 0};
+}
+
+// The error of creating at a path that is taken or not, `same` if what is there is what is asked for.
+static int create_error(struct model *m, int path, bool same)
+{
+    bool there = lives(m, path);
+    if (!there && m->next[path].stream >= 0 && m->refs[m->next[path].stream] > 0) return ERR_STREAM_EXISTS;
+    if (!there && m->next[path].stream >= 0) truth_delete(m, path); // its time was over, and it made room
+    if (m->more[path].gone >= 0) return ERR_STREAM_EXISTS;
+    return there && !same ? ERR_STREAM_EXISTS : 0;
+}
+
 static void do_create(struct model *m, int path)
 {
+    struct stream_create op = {.path = SPAN_STR(paths[path]), .type = SPAN_LIT("text/plain"), .has_ttl = roll(m, 4) == 0};
+    struct more *x = &m->more[path];
+    bool created = false;
+    if (op.has_ttl) op.ttl_s = 1 + roll(m, 20);
+    bool same = x->source < 0 && !m->next[path].closed && x->ttl_ms == op.ttl_s * 1000;
+    if (op.has_ttl && x->ttl_ms == 0) same = false;
+    int err = streams_decide_create(m->r.batch, &op, &created, NULL, NULL);
+    assert_int_equal(err, create_error(m, path, same));
+    assert_int_equal(created, err == 0 && !lives(m, path));
+    if (!created) return;
+    truth_create(m, path, -1, 0);
+    x->ttl_ms = op.ttl_s * 1000;
+    slide(m, path);
+}
+
+static void do_fork(struct model *m, int path, int of)
+{
+    const struct truth *t = &m->next[of];
+    struct stream_create op = {.path = SPAN_STR(paths[path]), .fork_of = SPAN_STR(paths[of]), .has_fork_offset = true};
+    bool created = false;
+    if (path == of || lives(m, path) || !lives(m, of)) return; // the unit tests have those
+    op.fork_offset = m->more[of].first + roll(m, (uint32_t)(t->offset - m->more[of].first) + 1);
+    struct stream_info info;
+    bool stored = rig_find(&m->r, paths[of], &info) && info.number == (uint64_t)t->stream + 1 && op.fork_offset <= info.offset;
+    if (!stored) op.fork_offset = t->offset; // bytes of this very batch are forked at their end
+    int want = create_error(m, path, false), source = m->next[of].stream;
+    if (source < 0) return; // the room that was made was the source's
+    int err = streams_decide_create(m->r.batch, &op, &created, NULL, NULL);
+    if (err == ERR_BAD_FORK) return; // too deep
+    assert_int_equal(err, want);
+    if (err != 0) return;
+    assert_true(created);
+    uint64_t ttl_ms = m->more[of].ttl_ms;
+    truth_create(m, path, source, op.fork_offset);
+    m->more[path].ttl_ms = ttl_ms;
+    slide(m, path);
+}
+
+// The producer, or the sequence, that an append is given, and what must come of it.
+static int write_error(struct model *m, int path, struct stream_append *op)
+{
+    struct more *x = &m->more[path];
+    if (roll(m, 4) == 0) {
+        op->producer = SPAN_LIT("p");
+        op->epoch = x->epoch + (roll(m, 8) == 0);
+        op->pseq = op->epoch > x->epoch ? roll(m, 10) / 9 : x->produced ? x->seq + roll(m, 3) : roll(m, 2);
+        if (!x->produced) return op->pseq == 0 ? 0 : ERR_PRODUCER_GAP;
+        if (op->epoch > x->epoch) return op->pseq == 0 ? 0 : ERR_PRODUCER_EPOCH;
+        return op->pseq > x->seq + 1 ? ERR_PRODUCER_GAP : op->pseq <= x->seq ? 1 : 0; // 1: had it
+    }
+    if (roll(m, 8) > 0) return 0;
+    static const char letters[] = "abcdefgh";
+    size_t at = roll(m, 8);
+    op->seq = SPAN(letters + at, 1);
+    return letters[at] > x->order ? 0 : ERR_STREAM_SEQ;
+}
+
+static void write_done(struct model *m, int path, const struct stream_append *op)
+{
     struct truth *t = &m->next[path];
-    int err = rig_create(&m->r, paths[path], "text/plain", false);
-    assert_int_equal(err, t->stream >= 0 && t->closed ? ERR_STREAM_EXISTS : 0); // it would be an open one
-    if (t->stream >= 0 || m->streams == STREAMS) return;
-    *t = (struct truth){.stream = m->streams++};
-    buf_init(&m->bytes[t->stream], 64 * MIB);
+    struct more *x = &m->more[path];
+    buf_put_span(&m->bytes[t->stream], op->data);
+    t->offset += op->data.n;
+    t->closed = op->close;
+    if (op->producer.n > 0) {
+        x->produced = true;
+        x->epoch = op->epoch;
+        x->seq = op->pseq;
+    }
+    if (op->seq.n > 0) x->order = (char)op->seq.p[0];
+    if (op->data.n + op->producer.n + op->seq.n > 0 || op->close) slide(m, path);
+}
+
+static int missing(const struct model *m, int path)
+{
+    return m->more[path].gone >= 0 ? ERR_STREAM_GONE : lives(m, path) ? 0 : ERR_STREAM_NOT_FOUND;
 }
 
 static void do_append(struct model *m, int path)
 {
     static const char *const tokens[] = {"token ", "\xf0\x9f\x98\x80", "\xf0\x9f", "\x98\x80", "\xff", "\n\"quoted\"", ""};
     static char large[200000];
-    struct truth *t = &m->next[path];
-    const char *token = tokens[roll(m, 7)];
-    struct span data = SPAN_STR(token);
+    struct stream_append op = {.path = SPAN_STR(paths[path]), .close = roll(m, 40) == 0};
+    struct stream_appended done = {0};
+    struct span data = SPAN_STR(tokens[roll(m, 7)]);
     if (roll(m, 10) == 0) {
         memset(large, 'a' + (int)roll(m, 26), sizeof large);
         data = SPAN(large, roll(m, sizeof large));
     }
-    int err = rig_append(&m->r, paths[path], data, NULL);
-    assert_int_equal(err, t->stream < 0 ? ERR_STREAM_NOT_FOUND : t->closed ? ERR_STREAM_CLOSED : 0);
+    op.data = rig_data(&m->r, data);
+    int want = write_error(m, path, &op);
+    if (m->next[path].closed) want = op.close && op.data.n == 0 && op.producer.n == 0 ? 1 : ERR_STREAM_CLOSED;
+    if (missing(m, path) != 0) want = missing(m, path);
+    int err = streams_decide_append(m->r.batch, &op, &done, NULL);
+    if (want == ERR_STREAM_CLOSED && err == 0) { // what closed it, again
+        assert_true(done.duplicate && op.epoch == m->more[path].epoch && op.pseq == m->more[path].seq);
+        return;
+    }
+    if (want == ERR_STREAM_CLOSED && err == ERR_PRODUCER_FENCED) return;
+    assert_int_equal(err, want == 1 ? 0 : want);
     if (err != 0) return;
-    buf_put_span(&m->bytes[t->stream], data);
-    t->offset += data.n;
+    assert_int_equal(done.duplicate, want == 1 && op.producer.n > 0);
+    if (want == 0) write_done(m, path, &op);
+}
+
+static void do_delete(struct model *m, int path)
+{
+    int want = missing(m, path);
+    assert_int_equal(rig_delete(&m->r, paths[path]), want);
+    if (want == 0) truth_delete(m, path);
+}
+
+// What the service does on its own: streams that were read, and those whose time is over.
+static void do_care(struct model *m, int path)
+{
+    struct stream_info info;
+    if (!rig_find(&m->r, paths[path], &info)) return;
+    bool known = m->next[path].stream >= 0 && info.number == (uint64_t)m->next[path].stream + 1, alive = lives(m, path);
+    if (roll(m, 2) == 0) {
+        assert_int_equal(streams_decide_touch(m->r.batch, info.number, m->r.c.arrival_ms), 0);
+        if (known && alive) slide(m, path);
+    } else {
+        assert_int_equal(streams_decide_expire(m->r.batch, info.number), 0);
+        if (known && !alive) truth_delete(m, path);
+    }
+}
+
+static void do_trim(struct model *m, int path)
+{
+    struct truth *t = &m->next[path];
+    struct more *x = &m->more[path];
+    int want = missing(m, path);
+    uint64_t before = want == 0 ? x->first + roll(m, (uint32_t)(t->offset - x->first) + 1) : 0;
+    if (want == 0 && m->refs[t->stream] > 0) want = ERR_STILL_REFERENCED;
+    assert_int_equal(streams_decide_trim(m->r.batch, SPAN_STR(paths[path]), before, false, rig_data(&m->r, SPAN_LIT("before")), false, false, NULL, NULL), want);
+    if (want != 0) return;
+    x->first = before;
+    slide(m, path);
+}
+
+static void do_one(struct model *m)
+{
+    int path = (int)roll(m, PATHS), kind = (int)roll(m, 40);
+    if (kind < 5 && m->streams < STREAMS)
+        do_create(m, path);
+    else if (kind < 8 && m->streams < STREAMS)
+        do_fork(m, path, (int)roll(m, PATHS));
+    else if (kind < 34)
+        do_append(m, path);
+    else if (kind < 36)
+        do_delete(m, path);
+    else if (kind < 39)
+        do_care(m, path);
+    else if (m->trims)
+        do_trim(m, path);
 }
 
 static void do_batch(struct model *m)
 {
     rig_begin(&m->r);
-    for (uint32_t i = roll(m, 4); i < 4; i++) {
-        int path = (int)roll(m, PATHS), kind = (int)roll(m, 20);
-        struct truth *t = &m->next[path];
-        if (kind < 3) {
-            if (m->streams < STREAMS) do_create(m, path);
-        } else if (kind < 18) {
-            do_append(m, path);
-        } else if (kind < 19) {
-            assert_int_equal(rig_shut(&m->r, paths[path]), t->stream < 0 ? ERR_STREAM_NOT_FOUND : 0);
-            t->closed = t->stream >= 0;
-        } else {
-            assert_int_equal(rig_delete(&m->r, paths[path]), t->stream < 0 ? ERR_STREAM_NOT_FOUND : 0);
-            *t = (struct truth){.stream = -1};
-        }
-    }
+    for (uint32_t i = roll(m, 4); i < 4; i++)
+        do_one(m);
     rig_end(&m->r);
     memcpy(m->truth[m->r.seq], m->next, sizeof m->next);
 }
@@ -172,7 +355,7 @@ static void reader_attach(struct model *m, struct reader *rd)
     struct stream_info info;
     rd->path = (int)roll(m, PATHS);
     uint64_t offset = 0;
-    bool part = roll(m, 3) == 0 && rig_find(&m->r, paths[rd->path], &info);
+    bool part = roll(m, 3) == 0 && rig_find(&m->r, paths[rd->path], &info) && !info.gone;
     if (part) offset = roll(m, (uint32_t)info.offset + 1);
     int err = streams_attach(m->r.s, m->r.txn, SPAN_STR(paths[rd->path]), offset, false, 0, &rd->sub, NULL);
     assert_int_equal(err, 0);
@@ -256,16 +439,29 @@ static void do_crash(struct model *m)
     assert_string_equal(before, after);
 }
 
+static void check_producer(struct model *m, int path)
+{
+    struct stream_producer p;
+    const struct more *x = &m->more[path];
+    assert_int_equal(streams_producer(m->r.s, m->r.txn, SPAN_STR(paths[path]), SPAN_LIT("p"), &p), x->produced);
+    if (x->produced) assert_true(p.epoch == x->epoch && p.seq == x->seq);
+}
+
 static void check_path(struct model *m, int path)
 {
     struct stream_info info;
     const struct truth *t = &m->truth[m->r.seq][path];
     struct buf b;
     bool found = rig_find(&m->r, paths[path], &info);
-    assert_int_equal(found, t->stream >= 0);
+    assert_int_equal(found, t->stream >= 0 || m->more[path].gone >= 0);
     if (!found) return;
+    assert_int_equal(info.gone, t->stream < 0);
+    if (info.gone) return;
+    assert_int_equal(info.deadline_ms, m->more[path].deadline_ms);
+    assert_int_equal(info.first, m->more[path].first);
+    check_producer(m, path);
     buf_init(&b, 64 * MIB);
-    uint64_t from = roll(m, (uint32_t)t->offset + 1);
+    uint64_t from = info.first + roll(m, (uint32_t)(t->offset - info.first) + 1);
     assert_int_equal(rig_read(&m->r, paths[path], from, 1 + roll(m, 200000), &b), 0);
     assert_int_equal(from + b.n, t->offset);
     if (b.n > 0) assert_memory_equal(b.p, m->bytes[t->stream].p + from, b.n);
@@ -275,6 +471,7 @@ static void check_path(struct model *m, int path)
         assert_int_equal(rig_find_at(&m->r, paths[path], seq, &info), t->stream >= 0);
         if (t->stream < 0) continue;
         assert_int_equal(info.number, t->stream + 1);
+        if (m->trims) continue; // what an offset was may be forgotten with the bytes
         assert_int_equal(info.offset, t->offset);
         assert_int_equal(info.closed, t->closed);
     }
@@ -287,7 +484,7 @@ static void model_step(struct model *m)
     if (what < 40 && m->r.seq < STEPS)
         do_batch(m);
     else if (what < 80)
-        do_reader(m);
+        m->trims ? (void)streams_reclaim(m->r.s, m->r.txn) : do_reader(m);
     else if (what < 88)
         do_seal(m);
     else if (what < 92)
@@ -303,8 +500,9 @@ static void model_run(uint64_t seed)
     struct model *m = current = calloc(1, sizeof *m);
     rig_open(&m->r);
     m->random = seed;
+    m->trims = seed % 3 == 0;
     for (int i = 0; i < PATHS; i++)
-        m->truth[0][i].stream = m->next[i].stream = -1;
+        m->truth[0][i].stream = m->next[i].stream = m->more[i].gone = m->more[i].source = -1;
     for (int i = 0; i < 2 * STEPS; i++)
         model_step(m);
     for (int i = 0; i < READERS; i++) // all readers arrive
