@@ -123,6 +123,7 @@ static int apply_append(struct streams *s, struct db_txn *txn, const struct comm
     if (err == 0) err = hot_need(s, txn, e, &st);
     if (err != 0) return err;
     if (st->rec.closed_seq != 0 || e->offset != st->rec.offset) return ERR_CORRUPT;
+    if (st->rec.json && data.p[data.n - 1] != '\n') return ERR_CORRUPT; // no messages
     err = hot_take(s, st, c, data);
     if (err != 0) return err;
     st->rec.offset += data.n;

@@ -209,7 +209,8 @@ static void do_append(struct model *m, int path)
     static char large[200000];
     struct stream_append op = {.path = SPAN_STR(paths[path]), .close = roll(m, 40) == 0};
     struct stream_appended done = {0};
-    struct span data = SPAN_STR(tokens[roll(m, 7)]);
+    const char *token = tokens[roll(m, 7)];
+    struct span data = SPAN_STR(token);
     if (roll(m, 10) == 0) {
         memset(large, 'a' + (int)roll(m, 26), sizeof large);
         data = SPAN(large, roll(m, sizeof large));
@@ -477,6 +478,23 @@ static void check_path(struct model *m, int path)
     }
 }
 
+// With everything flushed the index of deadlines knows each stream whose time is over, and no other.
+static void do_commit(struct model *m)
+{
+    uint64_t numbers[PATHS + 1];
+    size_t want = 0;
+    rig_commit(&m->r);
+    for (int i = 0; i < PATHS; i++)
+        want += m->next[i].stream >= 0 && m->more[i].deadline_ms != 0 && m->r.now_ms >= m->more[i].deadline_ms;
+    assert_int_equal(streams_expired(m->r.s, m->r.txn, m->r.now_ms, numbers, PATHS + 1), want);
+    for (size_t i = 0; i < want; i++) {
+        bool known = false;
+        for (int k = 0; k < PATHS; k++)
+            known |= m->next[k].stream >= 0 && (uint64_t)m->next[k].stream + 1 == numbers[i];
+        assert_true(known);
+    }
+}
+
 static void model_step(struct model *m)
 {
     uint32_t what = roll(m, 100);
@@ -488,7 +506,7 @@ static void model_step(struct model *m)
     else if (what < 88)
         do_seal(m);
     else if (what < 92)
-        rig_commit(&m->r);
+        do_commit(m);
     else if (what < 93)
         do_crash(m);
     else
