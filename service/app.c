@@ -131,7 +131,7 @@ static int open_stores(struct app *a)
     if (asprintf(&streams_path, "%s/streams", a->path) < 0) return ERR_NOMEM;
     if (asprintf(&packs_path, "%s/packs", a->path) < 0) return free(streams_path), ERR_NOMEM;
     int err = rows_open(&a->rows, &(struct rows_options){.first_table = TABLE_ROWS, .host = &a->host}, a->txn);
-    if (err == 0) err = streams_open(&a->streams, &(struct streams_options){.first_table = TABLE_STREAMS, .path = streams_path, .quiet_ms = a->options.seal_quiet_ms}, a->txn);
+    if (err == 0) err = streams_open(&a->streams, &(struct streams_options){.first_table = TABLE_STREAMS, .path = streams_path, .quiet_ms = a->options.seal_quiet_ms, .segment_bytes = a->options.stream_segment_bytes}, a->txn);
     if (err == 0) err = blobs_open(&a->blobs, &(struct blobs_options){.first_table = TABLE_BLOBS, .path = packs_path}, a->txn);
     free(streams_path);
     free(packs_path);

@@ -40,6 +40,7 @@ struct app_options {
     uint64_t db_map_bytes;          // 0: DB_MAP_BYTES
     uint64_t journal_segment_bytes; // 0: JOURNAL_SEGMENT_BYTES
     bool journal_keep_all;          // never recycle
+    uint64_t stream_segment_bytes;  // 0: STREAM_SEGMENT_BYTES
     uint64_t seal_quiet_ms;         // 0: STREAM_QUIET_MS
     uint64_t retry_ms;              // between two looks for room on the disk; 0: 1000
     void *host;                     // for the callbacks, which may be NULL

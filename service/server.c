@@ -202,6 +202,7 @@ static int app_add(struct server *s, const char *name, struct problem *p)
                                   .journal_segment_bytes = s->options->journal_segment_bytes,
                                   .journal_keep_all = s->options->journal_keep_all,
                                   .seal_quiet_ms = s->options->seal_quiet_ms,
+                                  .stream_segment_bytes = s->options->stream_segment_bytes,
                                   .host = sa,
                                   .visible = on_visible};
     int err = app_open(&sa->app, &options, p);

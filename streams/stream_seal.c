@@ -384,7 +384,7 @@ static void seal_index(struct streams *s, struct db_txn *txn, const struct strea
 static struct stream_alloc alloc_behind(const struct streams *s, const struct streams_seal *job)
 {
     struct stream_alloc a = {.next_number = s->alloc.next_number, .file = job->file, .position = job->end};
-    if (a.position < STREAM_SEGMENT_BYTES) return a;
+    if (a.position < s->segment_bytes) return a;
     a.file++;
     a.position = 0;
     return a;

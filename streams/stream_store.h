@@ -95,6 +95,7 @@ struct stream_rewrite {
 struct streams {
     int table, table_index;
     uint64_t seed; // of the hash tables: nobody chooses what collides
+    uint64_t segment_bytes; // of a file before the next one is begun
     uint64_t quiet_ms; // without appends for this long, a stream is sealed
     struct stream_alloc alloc;
     bool alloc_dirty;

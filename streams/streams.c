@@ -27,6 +27,7 @@ static int streams_init(struct streams *s, const struct streams_options *options
 {
     s->table = options->first_table;
     s->table_index = options->first_table + 1;
+    s->segment_bytes = options->segment_bytes != 0 ? options->segment_bytes : STREAM_SEGMENT_BYTES;
     s->quiet_ms = options->quiet_ms != 0 ? options->quiet_ms : STREAM_QUIET_MS;
     random_bytes(&s->seed, sizeof s->seed);
     buf_init(&s->scratch, STREAM_ELEMENT_MAX);

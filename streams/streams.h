@@ -32,6 +32,7 @@ struct streams_options {
     int first_table;  // the index of the first of STREAMS_TABLES
     const char *path;  // folder of the segment files; made where it is missing
     uint64_t quiet_ms; // 0: STREAM_QUIET_MS
+    uint64_t segment_bytes; // 0: STREAM_SEGMENT_BYTES
 };
 
 // Loads nothing but the allocation state: cost does not grow with the number of streams. Bytes of segment files behind

@@ -33,7 +33,7 @@ create table messages (chat uuid references chats, body stream, note text defaul
 // One writer: batches of every kind, one after the other, as fast as they are answered.
 async function writer(app, over) {
     const replica = randomUUID()
-    const rows = []
+    const rows = [], free = []
     let counter = 0
     const send = async (ops, named = true) => {
         const reply = await app.send(named ? { replica, counter: ++counter, ops } : { key: randomUUID(), ops })
@@ -62,6 +62,11 @@ async function writer(app, over) {
         } else if (pick === 17) {
             const name = `free/${replica}/${i}`
             await send([create(name, 'text/plain'), append(name, text(random(2000))), close(name)])
+            if (random(2) === 0) free.push(name)
+            // Some are trimmed, some deleted: what they have on disk is given back, and files that are emptied go.
+            const one = free[random(free.length || 1)]
+            if (one && random(3) === 0) await send([{ op: 'trim', stream: one, tail: true, text: 'what it was' }], false)
+            else if (one && random(2) === 0 && await send([{ op: 'drop', stream: one }], false)) free.splice(free.indexOf(one), 1)
         } else if (pick === 18) {
             await sleep(random(60)) // lets the database commit, the streams go quiet
         } else if (random(2) === 0) {
@@ -96,7 +101,7 @@ async function ask(app) {
 }
 
 async function record(data, log, first) {
-    const s = new Service({ data, args: ['--journal-segment-bytes', '262144', '--seal-quiet-ms', '150', '--log-level', 'error', '--llm-provider', `stand-in ${provider.url}/v1 MADE_UP_KEY`] })
+    const s = new Service({ data, args: ['--journal-segment-bytes', '262144', '--seal-quiet-ms', '150', '--stream-segment-bytes', '65536', '--log-level', 'error', '--llm-provider', `stand-in ${provider.url}/v1 MADE_UP_KEY`] })
     await s.start({ LD_PRELOAD: preload(DISK), SEGUE_DISK_RECORD: log, SEGUE_DISK_ROOT: data, MADE_UP_KEY: 'made-up-key', ...(process.env.BUG ? { SEGUE_BUG: process.env.BUG } : {}) })
     const app = new App(s)
     if (first) await app.schema(SCHEMA)

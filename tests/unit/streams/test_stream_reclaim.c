@@ -243,6 +243,61 @@ static void giving_back_does_not_change_the_state(void **state)
     assert_string_equal(before, after);
 }
 
+static void a_trimmed_beginning_is_given_back(void **state)
+{
+    struct rig *r = *state;
+    struct stream_info info;
+    struct buf b;
+    uint64_t end;
+    fill(r, "a", 66 * MIB, 1);
+    rig_append1(r, "a", "unsealed ");
+    rig_append1(r, "a", "the end");
+    commit(r);
+    rig_begin(r);
+    assert_int_equal(streams_decide_trim(r->batch, SPAN_LIT("a"), 66 * MIB + 9, false, SPAN_NONE, false, false, &end, NULL), 0);
+    rig_end(r);
+    settle(r);
+    assert_int_equal(index_entries(r), 0);
+    assert_int_equal(streams_unsealed_bytes(r->s), 7);
+    assert_int_equal(file_bytes(r, 0), 0);
+    buf_init(&b, 100);
+    for (int turn = 0; turn < 3; turn++) {
+        buf_clear(&b);
+        assert_true(rig_find(r, "a", &info));
+        assert_int_equal(info.first, 66 * MIB + 9);
+        assert_int_equal(streams_read(r->s, r->txn, SPAN_LIT("a"), 5, 100, &b), ERR_STREAM_TRIMMED);
+        assert_int_equal(rig_read(r, "a", info.first, 100, &b), 0);
+        assert_true(span_is(buf_span(&b), "the end"));
+        if (turn == 0) rig_crash(r);
+        if (turn == 1) rig_seal_all(r);
+    }
+    assert_true(rig_find_at(r, "a", 5, &info)); // before all that is kept
+    buf_free(&b);
+}
+
+static void what_a_fork_reads_is_kept_until_the_fork_goes(void **state)
+{
+    struct rig *r = *state;
+    bool created;
+    struct buf b;
+    fill(r, "source", 65 * MIB, 1);
+    rig_begin(r);
+    struct stream_create op = {.path = SPAN_LIT("fork"), .fork_of = SPAN_LIT("source"), .has_fork_offset = true, .fork_offset = 1 * MIB};
+    assert_int_equal(streams_decide_create(r->batch, &op, &created, NULL, NULL), 0);
+    rig_end(r);
+    rig_delete1(r, "source");
+    settle(r);
+    assert_true(file_bytes(r, 0) > 0);
+    buf_init(&b, 2 * MIB);
+    assert_int_equal(rig_read(r, "fork", 0, 1 * MIB, &b), 0);
+    assert_int_equal(b.n, 1 * MIB);
+    buf_free(&b);
+    rig_delete1(r, "fork");
+    settle(r);
+    assert_int_equal(index_entries(r), 0);
+    assert_int_equal(file_bytes(r, 0), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -253,6 +308,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_file_that_is_mostly_dead_is_emptied, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_deleted_unsealed_is_never_written, setup, teardown),
         cmocka_unit_test_setup_teardown(giving_back_does_not_change_the_state, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_trimmed_beginning_is_given_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_a_fork_reads_is_kept_until_the_fork_goes, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

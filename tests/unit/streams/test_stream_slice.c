@@ -177,6 +177,35 @@ static void a_file_that_is_given_back_is_still_readable_by_who_has_a_slice(void 
     assert_int_equal(streams_slice(r->s, r->txn, info.number, 0, info.offset, false, &slice), ERR_NO_SUCH_STREAM);
 }
 
+static void a_page_of_messages_ends_behind_one(void **state)
+{
+    struct rig *r = *state;
+    struct stream_info info;
+    uint64_t to;
+    rig_begin(r);
+    assert_int_equal(rig_create(r, "j", "application/json", false), 0);
+    rig_end(r);
+    for (int i = 0; i < 3; i++) {
+        struct stream_append op = {.path = SPAN_LIT("j"), .messages = true};
+        struct stream_appended done;
+        rig_begin(r);
+        op.data = rig_data(r, SPAN_LIT("{\"a\":1},\n[2],\n"));
+        assert_int_equal(streams_decide_append(r->batch, &op, &done, NULL), 0);
+        rig_end(r);
+        if (i == 0) rig_seal_all(r);
+    }
+    assert_true(rig_find(r, "j", &info));
+    assert_int_equal(info.offset, 42);
+    assert_int_equal(streams_page(r->s, r->txn, info.number, 0, 1000, &to), 0);
+    assert_int_equal(to, 42);
+    assert_int_equal(streams_page(r->s, r->txn, info.number, 0, 27, &to), 0);
+    assert_int_equal(to, 23);
+    assert_int_equal(streams_page(r->s, r->txn, info.number, 9, 12, &to), 0);
+    assert_int_equal(to, 14);
+    assert_int_equal(streams_page(r->s, r->txn, info.number, 10, 12, &to), ERR_BAD_OFFSET);
+    assert_int_equal(streams_page(r->s, r->txn, info.number, 43, 12, &to), ERR_BAD_OFFSET);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -184,6 +213,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(small_streams_that_share_a_record_are_copied, setup, teardown),
         cmocka_unit_test_setup_teardown(what_does_not_verify_is_not_sent, setup, teardown),
         cmocka_unit_test_setup_teardown(a_file_that_is_given_back_is_still_readable_by_who_has_a_slice, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_page_of_messages_ends_behind_one, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
