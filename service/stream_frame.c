@@ -34,17 +34,24 @@ static size_t line_length(struct span s)
     return cr == NULL ? n : (size_t)(cr - s.p);
 }
 
-// Each of CR, LF and CRLF ends a line of an event: none of the content's may end one of ours. Readers take one space off the front of
-// each line, so one of ours goes there.
+// Begins a line of an event. Readers take one space off its front: where the content has one of its own, another goes before it. Elsewhere none
+// does, as there are readers that look for "data:" and the content right behind it.
+static void begin_line(struct buf *out, struct span content)
+{
+    buf_put_str(out, content.n > 0 && content.p[0] == ' ' ? "data: " : "data:");
+}
+
+// Each of CR, LF and CRLF ends a line of an event: none of the content's may end one of ours.
 static void put_text(struct buf *out, struct span s, bool after_cr)
 {
     if (after_cr && s.p[0] == '\n') s = span_sub(s, 1, s.n);
     for (;;) {
         size_t n = line_length(s);
+        begin_line(out, s);
         buf_put(out, s.p, n);
         if (n == s.n) return;
         bool both = s.p[n] == '\r' && n + 1 < s.n && s.p[n + 1] == '\n';
-        buf_put_str(out, "\ndata: ");
+        buf_put_str(out, "\n");
         s = span_sub(s, n + (both ? 2 : 1), s.n);
     }
 }
@@ -53,13 +60,13 @@ static void put_text(struct buf *out, struct span s, bool after_cr)
 static void put_array(struct buf *out, struct span s)
 {
     assert(s.n > 2 && s.p[s.n - 2] == ',' && s.p[s.n - 1] == '\n');
-    buf_put_str(out, "[");
+    buf_put_str(out, "data:[");
     s.n -= 2;
     for (;;) {
         size_t n = line_length(s);
         buf_put(out, s.p, n);
         if (n == s.n) break;
-        buf_put_str(out, "\ndata: ");
+        buf_put_str(out, "\ndata:");
         s = span_sub(s, n + 1, s.n);
     }
     buf_put_str(out, "]");
@@ -68,10 +75,13 @@ static void put_array(struct buf *out, struct span s)
 void stream_frame_data(struct buf *out, enum stream_encoding e, struct span piece, bool after_cr)
 {
     assert(piece.n > 0);
-    buf_put_str(out, "event: data\ndata: ");
+    buf_put_str(out, "event: data\n");
     if (e == STREAM_JSON) put_array(out, piece);
     else if (e == STREAM_TEXT) put_text(out, piece, after_cr);
-    else base64_encode(out, piece);
+    else {
+        buf_put_str(out, "data:");
+        base64_encode(out, piece);
+    }
     buf_put_str(out, "\n\n");
 }
 
@@ -79,7 +89,7 @@ void stream_frame_control(struct buf *out, const struct stream_control *c)
 {
     char offset[STREAM_OFFSET_TEXT];
     stream_offset_text(c->next, offset);
-    buf_printf(out, "event: control\ndata: {\"streamNextOffset\":\"%s\"", offset);
+    buf_printf(out, "event: control\ndata:{\"streamNextOffset\":\"%s\"", offset);
     if (!c->closed) buf_printf(out, ",\"streamCursor\":\"%llu\"", (unsigned long long)c->cursor);
     if (c->up_to_date) buf_put_str(out, ",\"upToDate\":true");
     if (c->closed) buf_put_str(out, ",\"streamClosed\":true");

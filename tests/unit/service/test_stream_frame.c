@@ -50,36 +50,38 @@ static void each_kind_of_line_end_ends_a_line(void **state)
 {
     (void)state;
     stream_frame_data(&out, STREAM_TEXT, SPAN_LIT("a\nb\rc\r\nd"), false);
-    assert_made("event: data\ndata: a\ndata: b\ndata: c\ndata: d\n\n");
+    assert_made("event: data\ndata:a\ndata:b\ndata:c\ndata:d\n\n");
+    stream_frame_data(&out, STREAM_TEXT, SPAN_LIT(" a\n  b"), false);
+    assert_made("event: data\ndata:  a\ndata:   b\n\n"); // readers take one space
     stream_frame_data(&out, STREAM_TEXT, SPAN_LIT("\n\revent: control\r\rdata: {}\n"), false);
-    assert_made("event: data\ndata: \ndata: \ndata: event: control\ndata: \ndata: data: {}\ndata: \n\n");
+    assert_made("event: data\ndata:\ndata:\ndata:event: control\ndata:\ndata:data: {}\ndata:\n\n");
 }
 
 static void a_line_end_cut_in_two_is_one(void **state)
 {
     (void)state;
     stream_frame_data(&out, STREAM_TEXT, SPAN_LIT("a\r"), false);
-    assert_made("event: data\ndata: a\ndata: \n\n");
+    assert_made("event: data\ndata:a\ndata:\n\n");
     stream_frame_data(&out, STREAM_TEXT, SPAN_LIT("\nb"), true);
-    assert_made("event: data\ndata: b\n\n");
+    assert_made("event: data\ndata:b\n\n");
     stream_frame_data(&out, STREAM_TEXT, SPAN_LIT("b"), true);
-    assert_made("event: data\ndata: b\n\n");
+    assert_made("event: data\ndata:b\n\n");
 }
 
 static void messages_are_one_array(void **state)
 {
     (void)state;
     stream_frame_data(&out, STREAM_JSON, SPAN_LIT("{\"k\":\"v\"},\n"), false);
-    assert_made("event: data\ndata: [{\"k\":\"v\"}]\n\n");
+    assert_made("event: data\ndata:[{\"k\":\"v\"}]\n\n");
     stream_frame_data(&out, STREAM_JSON, SPAN_LIT("1,\n[2,3],\n\"\\n\",\n"), false);
-    assert_made("event: data\ndata: [1,\ndata: [2,3],\ndata: \"\\n\"]\n\n");
+    assert_made("event: data\ndata:[1,\ndata:[2,3],\ndata:\"\\n\"]\n\n");
 }
 
 static void other_bytes_are_base64(void **state)
 {
     (void)state;
     stream_frame_data(&out, STREAM_BASE64, SPAN_LIT("Hello"), false);
-    assert_made("event: data\ndata: SGVsbG8=\n\n");
+    assert_made("event: data\ndata:SGVsbG8=\n\n");
 }
 
 static void a_broken_character_waits(void **state)
@@ -97,11 +99,11 @@ static void control_tells_what_is_true(void **state)
 {
     (void)state;
     stream_frame_control(&out, &(struct stream_control){.next = 12, .cursor = 7});
-    assert_made("event: control\ndata: {\"streamNextOffset\":\"0000000000000000_0000000000000012\",\"streamCursor\":\"7\"}\n\n");
+    assert_made("event: control\ndata:{\"streamNextOffset\":\"0000000000000000_0000000000000012\",\"streamCursor\":\"7\"}\n\n");
     stream_frame_control(&out, &(struct stream_control){.next = 12, .cursor = 7, .up_to_date = true});
-    assert_made("event: control\ndata: {\"streamNextOffset\":\"0000000000000000_0000000000000012\",\"streamCursor\":\"7\",\"upToDate\":true}\n\n");
+    assert_made("event: control\ndata:{\"streamNextOffset\":\"0000000000000000_0000000000000012\",\"streamCursor\":\"7\",\"upToDate\":true}\n\n");
     stream_frame_control(&out, &(struct stream_control){.next = 0, .cursor = 7, .up_to_date = true, .closed = true});
-    assert_made("event: control\ndata: {\"streamNextOffset\":\"0000000000000000_0000000000000000\",\"upToDate\":true,\"streamClosed\":true}\n\n");
+    assert_made("event: control\ndata:{\"streamNextOffset\":\"0000000000000000_0000000000000000\",\"upToDate\":true,\"streamClosed\":true}\n\n");
 }
 
 static void cursors_never_go_back(void **state)
