@@ -291,6 +291,7 @@ static int trim(struct write *w, struct batch_stream *s, struct problem *p)
     if (err != 0) return err;
     if (!request_header(r, "stream-trim-before", &before)) return problem_set(p, ERR_BAD_REQUEST, -1, "a change of a stream needs Stream-Trim-Before");
     s->to_tail = span_is(before, "tail");
+    s->has_expect = !s->to_tail;
     if (!s->to_tail && stream_offset_parse(before, &s->expect) != 0) return problem_set(p, ERR_BAD_OFFSET, -1, "Stream-Trim-Before is an offset or \"tail\"");
     if (type.n > 0 && r->body.n > 0 && stream_type_is_json(type) != info.json)
         return problem_set(p, ERR_CONTENT_TYPE_MISMATCH, -1, "a snapshot has the stream's type, %s", info.type);
