@@ -436,13 +436,19 @@ int lab_workload(struct app_lab *l, unsigned i)
     case 3: return lab_run(l, "{'ops':[{'op':'append','table':'messages','id':'%s','column':'body','text':', token %u'},{'op':'append','stream':'logs/%u','base64':'AP8K'}]}", old, i, i / 12 * 12 + 1);
     case 4: return lab_run(l, "{'ops':[{'op':'append','stream':'logs/%u','text':'half'},{'op':'insert','table':'messages','values':{'status':'no chat'}}]}", i / 12 * 12 + 1);
     case 5: return lab_run(l, "{'key':'no-%u','ops':[{'op':'insert','table':'nowhere','values':{}}]}", i);
-    case 6: return lab_run(l, "{'ops':[{'op':'insert','table':'messages','values':{'chat':'%s','status':'made here'}},{'op':'create','stream':'free/%u'}]}", chat, i);
+    case 6:
+        return lab_run(l, "{'ops':[{'op':'insert','table':'messages','values':{'chat':'%s','status':'made here'}},{'op':'create','stream':'free/%u'},"
+                          "{'op':'create','stream':'events/%u','type':'application/json','messages':[{'n':%u},2],'ttl':3600},"
+                          "{'op':'append','stream':'events/%u','messages':[3],'seq':'a','producer':{'id':'p','epoch':0,'seq':0}},"
+                          "{'op':'append','stream':'events/%u','messages':[3],'seq':'a','producer':{'id':'p','epoch':0,'seq':0}},"
+                          "{'op':'create','stream':'fork/%u','fork':{'from':'logs/%u','offset':3,'sub':1},'text':'its own'}]}", chat, i, i, i, i, i, i, i / 12 * 12 + 1);
     case 7: return workload_blob(l, i);
-    case 8: return lab_run(l, "{'base':1,'stamp':'115000000000000%03u','ops':[{'op':'update','table':'messages','id':'%s','values':{'tokens':%u,'status':'old'}}]}", i % 1000, old, i);
+    case 8: return lab_run(l, "{'base':1,'stamp':'115000000000000%03u','ops':[{'op':'update','table':'messages','id':'%s','values':{'tokens':%u,'status':'old'}},"
+                          "{'op':'trim','stream':'events/%u','tail':true,'messages':[{'all':%u}]}]}", i % 1000, old, i, i / 12 * 12 + 6, i);
     case 9:
         return lab_run(l, "{'ops':[{'op':'update','table':'messages','id':'%s','values':{'status':'done','done':true,'tokens':%u}},{'op':'close','table':'messages','id':'%s','column':'body'},"
                           "{'op':'close','stream':'logs/%u'}]}", old, i, old, i / 12 * 12 + 1);
-    case 10: return i % 24 == 10 ? lab_run(l, "{'ops':[{'op':'drop','stream':'free/%u'}]}", i / 12 * 12 + 6) : lab_run(l, "{'ops':[{'op':'append','stream':'free/%u','text':'x'}]}", i / 12 * 12 + 6);
+    case 10: return i % 24 == 10 ? lab_run(l, "{'ops':[{'op':'drop','stream':'free/%u'},{'op':'drop','stream':'logs/%u'}]}", i / 12 * 12 + 6, i / 12 * 12 + 1) : lab_run(l, "{'ops':[{'op':'append','stream':'free/%u','text':'x'}]}", i / 12 * 12 + 6);
     default: return i % 36 == 35 ? lab_run(l, "{'ops':[{'op':'delete','table':'messages','id':'%s'}]}", old) : lab_run(l, "{'ops':[{'op':'append','table':'messages','id':'%s','column':'body','text':'too late'}]}", old);
     }
 }
