@@ -40,14 +40,16 @@ TESTLIB_SRC := tmp blob_lab disk disk_fault disk_record disk_log stream_rig app_
 # The power-cut simulator: tests/powercut/<name>.c
 POWERCUT_SRC := image
 # The load generator: tests/bench/<name>.c
-BENCH_SRC := bare closed pipeline histogram link load readers usage wire
+BENCH_SRC := bare catchup closed histogram link load pipeline readers text usage wire
 
 # ---- packages --------------------------------------------------------------------------------------------------
 
 PACKAGES_BUILD := gcc libc6-dev pkg-config libuv1-dev liblmdb-dev libxxhash-dev libzstd-dev zlib1g-dev libcurl4-openssl-dev \
 	libhttp-parser-dev libwslay-dev libjansson-dev libssl-dev libpg-query-dev
 PACKAGES_TEST := libcmocka-dev curl nodejs npm chromium
-PACKAGES_BENCH := redis-server nginx
+PACKAGES_BENCH := redis-server nginx libsqlite3-dev
+# A peer of the append cell; its place is below build/.
+NPM_BENCH := @durable-streams/server@0.3.6
 
 # ---- compilers -------------------------------------------------------------------------------------------------
 
@@ -261,12 +263,18 @@ $(B)/tests/provider/provider: $(B)/tests/provider/provider.o $(B)/libbase.a
 $(B)/tests/bench/load: $(call obj,tests/bench,$(BENCH_SRC)) $(B)/libbase.a
 	@echo "  LINK $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_base)
+# Where SQLite's header is missing its figures are.
+$(B)/tests/bench/plain: $(B)/tests/bench/plain.o
+	@echo "  LINK $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(if $(wildcard /usr/include/sqlite3.h),-lsqlite3)
 .PHONY: bench bench-deps
-bench: $(B)/segued $(B)/tests/bench/load
+bench: $(B)/segued $(B)/tests/bench/load $(B)/tests/bench/plain
 	$(Q)B=$(B) ONLY=$(ONLY) $(if $(ROUNDS),ROUNDS=$(ROUNDS)) node tests/bench/bench.mjs
 # The peers. `make test` never needs them, and `make bench` starts its own, whatever the packages start.
 bench-deps: deps
 	@.ci/deps $(PACKAGES_BENCH)
+	@mkdir -p build/bench-npm
+	$(Q)npm install --prefix build/bench-npm --fetch-retries=1 --no-audit --no-fund --ignore-scripts --silent $(NPM_BENCH)
 
 .PHONY: lint
 lint:

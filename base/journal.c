@@ -64,6 +64,7 @@ struct journal {
     int fd;            // of the last segment; -1 when read only
     uint64_t next;     // number of the next group
     uint64_t previous; // checksum of the last group
+    uint64_t written;  // bytes of the groups appended here
 
     bool spare[SPARES_MAX];   // "<i>.spare" has segment_bytes, written all over, and is no part of the journal
     struct segment_fill fill; // of FILL_NAME
@@ -670,6 +671,7 @@ int journal_append(struct journal *j, struct span payload, bool *fate_unknown)
     if (err == 0 && !bug("nosync")) err = file_sync(j->fd);
     if (err != 0) return fail(j, err, fate_unknown);
     s->end += need;
+    j->written += need;
     j->next++;
     j->previous = h.checksum;
     return 0;
@@ -732,6 +734,11 @@ uint64_t journal_live_bytes(const struct journal *j)
     for (size_t i = 0; i < j->count; i++)
         bytes += j->segments[i].end - SECTOR_BYTES;
     return bytes;
+}
+
+uint64_t journal_written_bytes(const struct journal *j)
+{
+    return j->written;
 }
 
 uint64_t journal_disk_bytes(const struct journal *j)

@@ -54,5 +54,7 @@ void journal_recycle(struct journal *j, uint64_t group);
 // Bytes in groups that are still retained, and on disk in all.
 uint64_t journal_live_bytes(const struct journal *j);
 uint64_t journal_disk_bytes(const struct journal *j);
+// Bytes that the groups appended since it was opened have taken.
+uint64_t journal_written_bytes(const struct journal *j);
 
 #endif

@@ -199,12 +199,13 @@ static void mark_dirty(struct app *a)
 
 static int journal(struct app *a, const struct group *g, bool *unknown)
 {
+    uint64_t before = journal_written_bytes(a->journal);
     int err = journal_append(a->journal, buf_span(&a->group), unknown);
     if (err != 0) return err;
     a->applied_group++;
     assert(a->applied_group + 1 == journal_next_group(a->journal));
     a->counts.groups++;
-    a->counts.group_bytes += a->group.n;
+    a->counts.group_bytes += journal_written_bytes(a->journal) - before;
     a->counts.commits += g->accepted;
     a->counts.rejections += g->entries - g->accepted;
     mark_dirty(a);

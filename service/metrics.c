@@ -37,7 +37,7 @@ static const struct metric of_app[] = {
     {"segue_rejections_total", "counter", "batches rejected since the start", APP(rejections)},
     {"segue_retries_total", "counter", "batches that had their fate already", APP(retries)},
     {"segue_groups_total", "counter", "journal groups: barriers", APP(groups)},
-    {"segue_group_bytes_total", "counter", "bytes of journal groups", APP(group_bytes)},
+    {"segue_group_bytes_total", "counter", "bytes that journal groups took", APP(group_bytes)},
     {"segue_db_commits_total", "counter", "commits of the database", APP(db_commits)},
     {"segue_seals_total", "counter", "sealings of stream bytes", APP(seals)},
     {"segue_recoveries_total", "counter", "times that the app was built again from its journal", APP(recoveries)},

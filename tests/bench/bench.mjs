@@ -21,6 +21,7 @@ const KIB = 1024, MIB = 1024 * 1024
 
 // On the disk that holds the project: a temporary folder may be memory, where nothing has to be synced.
 const folder = fs.mkdtempSync(path.join(build, 'bench-data-'))
+const text = path.join(root, 'service/PROTOCOL.md') // words for content that has to compress as text does
 const note = (text) => console.error(`# ${text}`)
 
 // ---- processes: each is known by its id, and ended by it ----------------------------------------------------------
@@ -86,8 +87,9 @@ let folders = 0
 const fresh = (name) => path.join(folder, `${name}-${folders++}`)
 
 async function segued() {
-    const child = start(path.join(build, 'segued'), ['--dev', '--data', fresh('segue'), '--listen', '127.0.0.1:0', '--log-level', 'error'])
-    return { child, url: `http://${await listening('segued', child)}`, pid: child.pid }
+    const data = fresh('segue')
+    const child = start(path.join(build, 'segued'), ['--dev', '--data', data, '--listen', '127.0.0.1:0', '--log-level', 'error'])
+    return { child, data, url: `http://${await listening('segued', child)}`, pid: child.pid }
 }
 
 async function bare(readers = 0) {
@@ -101,6 +103,19 @@ async function redis(command) {
     const child = start(command, ['--port', String(port), '--bind', '127.0.0.1', '--dir', dir, '--appendonly', 'yes', '--appendfsync', 'always', '--save', ''])
     await eventually('redis', child, () => answers(port))
     return { child, url: `http://127.0.0.1:${port}`, pid: child.pid }
+}
+
+// The reference implementation, with files. Its package is installed by make bench-deps.
+async function npmServer(modules) {
+    const port = await freePort()
+    const child = start(process.execPath, [path.join(root, 'tests/bench/npm_server.mjs'), modules, fresh('npm'), String(port)])
+    await listening('the npm server', child)
+    return { child, url: `http://127.0.0.1:${port}`, pid: child.pid }
+}
+
+async function sendfile(bytes) {
+    const child = start(path.join(build, 'tests/bench/load'), ['sendfile', '--bytes', String(bytes), '--text', text])
+    return { child, url: `http://${await listening('the plain server', child)}`, pid: child.pid }
 }
 
 async function nginx(command) {
@@ -152,6 +167,29 @@ function diskRate(bytes, step = bytes) {
     return done / took
 }
 
+// Tokens into a plain file or SQLite, in a process of their own: key=value lines.
+async function plain(kind, streams, rate, bytes) {
+    const dir = fresh(kind)
+    fs.mkdirSync(dir)
+    const child = start(path.join(build, 'tests/bench/plain'), [kind, dir, streams, rate, seconds, bytes].map(String))
+    if (await child.ended !== 0) throw new Error(`plain ${kind}: ${child.errors}`)
+    fs.rmSync(dir, { recursive: true })
+    return Object.fromEntries(child.text.trim().split('\n').map((line) => line.split('=')))
+}
+
+async function metric(server, name) {
+    const body = await (await fetch(`${server.url}/metrics`)).text()
+    return Number(new RegExp(`^${name}\\{[^}]*\\} (\\S+)`, 'm').exec(body)?.[1] ?? NaN)
+}
+
+// Bytes that a folder takes on the disk.
+function diskBytes(dir) {
+    return fs.readdirSync(dir, { withFileTypes: true }).reduce((sum, e) => {
+        const name = path.join(dir, e.name)
+        return sum + (e.isDirectory() ? diskBytes(name) : fs.statSync(name).blocks * 512)
+    }, 0)
+}
+
 // ---- figures: collected over the rounds -----------------------------------------------------------------------------
 
 let figures
@@ -187,11 +225,65 @@ async function append() {
     figure('rate_64/floor', ours64.rate, floor64.rate, '/s')
     figure('rate_64/rate_1', ours64.rate, ours1.rate, '/s')
     figure('floor_64/floor_1', floor64.rate, floor1.rate, '/s')
+    const modules = path.join(root, 'build/bench-npm/node_modules')
+    if (fs.existsSync(path.join(modules, '@durable-streams/server'))) {
+        const npm64 = await once(() => npmServer(modules), (s) => load('append', s, many))
+        figure('rate_64/npm', ours64.rate, npm64.rate, '/s')
+    } else {
+        note('@durable-streams/server is missing (make bench-deps installs it)')
+    }
     if (!peer) return
     const [peer1, peer64] = await once(() => redis(peer), async (s) => [await load('append', s, { kind: 'redis' }), await load('append', s, { kind: 'redis', ...many })])
     figure('p50_1/redis', ours1.p50_us, peer1.p50_us, 'us')
     figure('rate_64/redis', ours64.rate, peer64.rate, '/s')
     figure('cpu_64/redis', ours64.cpu_us, peer64.cpu_us, 'us')
+}
+
+// One connection that does not wait. The limit is what we ask of ourselves.
+async function append_pipelined() {
+    const peer = installed('redis-server')
+    const flow = { kind: 'ws', rate: 0, text }
+    const ours = await once(segued, (s) => load('pipeline', s, flow))
+    figure('rate/limit', ours.rate, 250000, '/s')
+    if (!peer) return
+    const theirs = await once(() => redis(peer), (s) => load('pipeline', s, { ...flow, kind: 'redis' }))
+    figure('rate/redis', ours.rate, theirs.rate, '/s')
+    figure('cpu/redis', ours.cpu_us, theirs.cpu_us, 'us')
+}
+
+const SETTLE_MS = 6000 // until quiet streams are sealed, the database is written and the journal has let go
+
+// One token of 4 bytes an append, 100 a second into each stream: what it takes of the disk, and what else would.
+async function tokens() {
+    for (const streams of [1, 100, 10000]) {
+        const ours = await once(segued, async (s) => {
+            const app = path.join(s.data, 'apps/default')
+            const kept = () => diskBytes(path.join(app, 'streams')) + diskBytes(path.join(app, 'db'))
+            const empty = kept()
+            const run = await load('pipeline', s, { kind: 'ws', bytes: 4, streams, rate: 100, text, seconds: Number(seconds) * 3 })
+            const commits = await metric(s, 'segue_commits_total'), journal = await metric(s, 'segue_group_bytes_total')
+            await sleep(SETTLE_MS)
+            return { rate: run.rate, journal: journal / commits, sealed: (kept() - empty) / commits, live: await metric(s, 'segue_journal_live_bytes') }
+        })
+        figure(`journal_${streams}/limit`, ours.journal, 48, 'B')
+        figure(`journal_kept_${streams}/segment`, ours.live / MIB, 32, 'MiB')
+        figure(`sealed_${streams}/limit`, ours.sealed, 2.5, 'B')
+        figure(`rate_${streams}/wanted`, ours.rate, streams * 100, '/s')
+        for (const kind of ['log', 'sqlite']) {
+            const theirs = await plain(kind, streams, 100, 4)
+            if (theirs.skip) continue
+            figure(`journal_${streams}/${kind}`, ours.journal, Number(theirs.written), 'B')
+            figure(`rate_${streams}/${kind}`, ours.rate, Number(theirs.rate), '/s')
+        }
+    }
+}
+
+async function catchup() {
+    for (const [name, bytes] of [['10MiB', 10 * MIB], ['100MB', 100e6]]) {
+        const ours = await once(segued, (s) => load('catchup', s, { bytes, text }))
+        const floor = await once(() => sendfile(bytes), (s) => load('catchup', s, { kind: 'sendfile', bytes }))
+        figure(`${name}/sendfile`, ours.rate, floor.rate, 'MB/s')
+    }
 }
 
 async function fanout() {
@@ -244,7 +336,8 @@ async function idle() {
 
 // ---- running ----------------------------------------------------------------------------------------------------------
 
-const cells = { append, fanout, batch, upload, idle }
+const cells = { append, append_pipelined, tokens, catchup, fanout, batch, upload, idle }
+const ONCE = ['idle', 'tokens'] // long, and of bytes more than of time
 
 function wanted() {
     const only = process.env.ONLY
@@ -262,7 +355,7 @@ function keep(cell, made) {
 async function run() {
     for (const cell of wanted()) {
         figures = new Map()
-        for (let i = 0; i < (cell === 'idle' ? 1 : rounds); i++) await cells[cell]()
+        for (let i = 0; i < (ONCE.includes(cell) ? 1 : rounds); i++) await cells[cell]()
         const made = lines(cell)
         for (const line of made) console.log(line.replaceAll('\t', ' '))
         keep(cell, made)

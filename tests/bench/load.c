@@ -12,6 +12,8 @@ static const char usage_text[] =
     "load append --url U --kind segue|redis|bare   appends of --bytes in a closed loop\n"
     "load batch  --url U                           batches of --ops rows of --bytes\n"
     "load pipeline --url U --kind ws|redis         appends of --bytes to --streams, --window of them on their way; --rate a second of each\n"
+    "load catchup --url U --kind segue|sendfile    a stream of --bytes, read from its beginning\n"
+    "load sendfile --bytes N                       a server of a file of so many bytes\n"
     "load upload --url U --kind segue|put          uploads of --bytes\n"
     "load fanout --url U --kind sse|ds|ws|bare     --readers of one stream, appended to --rate times a second\n"
     "load idle   --url U --kind sse|ws             memory of --readers, each of a stream of its own; needs --pid\n"
@@ -66,6 +68,8 @@ static void option(struct load *load, const char *name, const char *value)
         load->rate = strtod(value, NULL);
     else if (strcmp(name, "--pid") == 0)
         load->pid = (int)strtol(value, NULL, 10);
+    else if (strcmp(name, "--text") == 0)
+        load->text = value;
     else if (strcmp(name, "--dir") == 0)
         load->dir = value;
     else
@@ -83,7 +87,7 @@ static void descriptors_raise(void)
 
 int main(int argc, char **argv)
 {
-    struct load load = {.kind = "segue", .connections = 1, .ops = 1, .streams = 1, .window = 4096, .bytes = 100, .seconds = 2, .rate = 50, .dir = "."};
+    struct load load = {.kind = "segue", .connections = 1, .ops = 1, .streams = 1, .window = 4096, .bytes = 100, .seconds = 2, .rate = 50, .dir = ".", .text = "README.md"};
     if (argc < 2 || argc % 2 != 0) die("%s", usage_text);
     load.command = argv[1];
     for (int i = 2; i + 1 < argc; i += 2)
@@ -93,10 +97,14 @@ int main(int argc, char **argv)
     load.epoll = epoll_create1(EPOLL_CLOEXEC);
     if (strcmp(load.command, "bare") == 0)
         bare_serve(&load);
+    else if (strcmp(load.command, "sendfile") == 0)
+        sendfile_serve(&load);
     else if (load.port == 0)
         die("--url is missing\n%s", usage_text);
     else if (strcmp(load.command, "fanout") == 0)
         load_fanout(&load);
+    else if (strcmp(load.command, "catchup") == 0)
+        load_catchup(&load);
     else if (strcmp(load.command, "pipeline") == 0)
         load_pipeline(&load);
     else if (strcmp(load.command, "idle") == 0)

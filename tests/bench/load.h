@@ -14,6 +14,7 @@ struct load {
     uint64_t bytes; // of one append, row or upload
     double seconds, rate;
     int pid;         // of the service, for its memory and processor time; 0: not asked
+    const char *text; // a file whose words content is made of
     const char *dir; // for the bare server's file
     int epoll;
 };
@@ -27,6 +28,10 @@ void load_fanout(struct load *load);
 void load_idle(struct load *load);
 // bare.c: the least that a durable server has to do, as a server; ends when its writer leaves.
 void bare_serve(const struct load *load);
+
+// catchup.c: one reader of a whole stream of --bytes; a server that does the same with sendfile.
+void load_catchup(struct load *load);
+void sendfile_serve(const struct load *load);
 
 // usage.c: of a process: processor time in microseconds, resident bytes.
 struct usage {

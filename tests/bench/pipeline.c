@@ -5,10 +5,12 @@
 #include <stdlib.h>
 
 #include "load.h"
+#include "text.h"
 #include "wire.h"
 
 #define MESSAGE_BYTES (32u << 10) // of records put into one message
 #define TICK_NS 1000000u          // how often tokens that are due are looked for
+#define CONTENT_BYTES (4u << 20)
 #define STALL_NS 10000000000u
 
 struct pipeline {
@@ -21,6 +23,7 @@ struct pipeline {
     struct histogram latency;
     struct buf message;
     uint8_t *content;
+    uint32_t *at; // of each stream: what comes next
 };
 
 static void stream_name(uint32_t stream, char name[32])
@@ -30,6 +33,14 @@ static void stream_name(uint32_t stream, char name[32])
 
 // ---- what goes out ----
 
+// Each stream is a text of its own.
+static struct span next_content(struct pipeline *p, uint32_t stream)
+{
+    uint32_t at = p->at[stream];
+    p->at[stream] = (at + (uint32_t)p->load->bytes) % CONTENT_BYTES;
+    return SPAN(p->content + at, p->load->bytes);
+}
+
 static void put_record(struct pipeline *p, uint32_t stream)
 {
     char name[32];
@@ -37,7 +48,7 @@ static void put_record(struct pipeline *p, uint32_t stream)
     buf_put_u16(&p->message, (uint16_t)strlen(name));
     buf_put_str(&p->message, name);
     buf_put_u32(&p->message, (uint32_t)p->load->bytes);
-    buf_put(&p->message, p->content + p->sent % 256, p->load->bytes);
+    buf_put_span(&p->message, next_content(p, stream));
 }
 
 static void put_xadd(struct pipeline *p, uint32_t stream)
@@ -45,7 +56,7 @@ static void put_xadd(struct pipeline *p, uint32_t stream)
     char name[32];
     stream_name(stream, name);
     buf_printf(&p->link.out, "*5\r\n$4\r\nXADD\r\n$%zu\r\n%s\r\n$1\r\n*\r\n$1\r\nd\r\n$%zu\r\n", strlen(name), name, (size_t)p->load->bytes);
-    buf_put(&p->link.out, p->content + p->sent % 256, p->load->bytes);
+    buf_put_span(&p->link.out, next_content(p, stream));
     buf_put_str(&p->link.out, "\r\n");
 }
 
@@ -176,10 +187,11 @@ void load_pipeline(struct load *load)
     static struct pipeline p;
     p = (struct pipeline){.load = load, .redis = strcmp(load->kind, "redis") == 0};
     p.sent_ns = calloc(load->window, sizeof *p.sent_ns);
-    p.content = malloc(load->bytes + 256);
-    if (p.sent_ns == NULL || p.content == NULL) die("no memory");
-    for (size_t i = 0; i < load->bytes + 256; i++)
-        p.content[i] = (uint8_t)(i % 5 == 0 ? ' ' : 'a' + i * 7 % 26);
+    p.content = text_make(load->text, CONTENT_BYTES + load->bytes);
+    p.at = calloc(load->streams, sizeof *p.at);
+    if (p.sent_ns == NULL || p.at == NULL) die("no memory");
+    for (uint32_t i = 0; i < load->streams; i++)
+        p.at[i] = i * 7919u % CONTENT_BYTES;
     buf_init(&p.message, 8u << 20);
     link_open(&p.link, load->epoll, load->host, load->port, 0);
     begin(&p);
@@ -195,4 +207,5 @@ void load_pipeline(struct load *load)
     buf_free(&p.message);
     free(p.sent_ns);
     free(p.content);
+    free(p.at);
 }
