@@ -266,3 +266,32 @@ test('a thousand batches at once get a thousand places in one order', async (t) 
     const { bytes } = await app.readStream('log')
     fates.forEach((f, i) => assert.ok(bytes.subarray(0, f.offsets[0]).toString().endsWith(`${i};`)))
 })
+
+test('a batch makes streams in full: content, forks, producers, ends and trims', async (t) => {
+    const { app } = await chatService(t)
+    const producer = (seq) => ({ producer: { id: 'p', epoch: 0, seq } })
+    const made = await app.batch([
+        { op: 'create', stream: 'log', type: 'text/plain', text: 'one two' },
+        { op: 'append', stream: 'log', text: ' three', ...producer(0), expect: 7 },
+        { op: 'create', stream: 'events', type: 'application/json', messages: [{ b: 1, a: [] }, 'two'], ttl: 3600 },
+        { op: 'append', stream: 'events', messages: [[3]], seq: 'a' },
+    ])
+    assert.deepEqual(made.offsets, [7, 13, 23, 28])
+    const forked = await app.batch([
+        { op: 'create', stream: 'fork', fork: { from: 'log', offset: 0, sub: 3 }, text: '!', closed: true },
+        { op: 'append', stream: 'log', text: ' three', ...producer(0) }, // sent before
+    ])
+    assert.deepEqual(forked.offsets, [4, 13])
+    assert.equal((await app.readStream('fork')).bytes.toString(), 'one!')
+    assert.equal((await app.readStream('log')).bytes.toString(), 'one two three')
+    assert.deepEqual(JSON.parse((await app.readStream('events')).bytes), [{ a: [], b: 1 }, 'two', [3]])
+    await app.rejected([{ op: 'append', stream: 'log', text: 'x', ...producer(2) }], 409, 'producer_gap', {}, { position: 0 })
+    await app.rejected([{ op: 'append', stream: 'events', messages: [4], seq: 'a' }], 409, 'stream_seq', {}, { position: 0 })
+    await app.rejected([{ op: 'append', stream: 'events', text: 'x' }], 409, 'content_type_mismatch', {}, { position: 0 })
+    await app.rejected([{ op: 'trim', stream: 'log', tail: true }], 409, 'still_referenced', {}, { position: 0 })
+    await app.batch([{ op: 'trim', stream: 'events', tail: true, messages: ['all'], close: true }, drop('log')])
+    assert.equal((await app.readStream('fork')).bytes.toString(), 'one!')
+    assert.equal((await app.request('GET', `${app.stream('log')}?offset=-1`)).status, 410)
+    await app.batch([drop('fork')])
+    assert.equal((await app.request('HEAD', app.stream('log'))).status, 404)
+})
