@@ -18,7 +18,7 @@ BASE_SRC := base64 buf bug bytes checksum compress cur db digest err feed file h
 ROWS_SRC := apply arena row_batch decide decide_end effects history instant query query_run record row_keys rows scan schema schema_build schema_codec schema_text show sort_keys sql sql_const sql_scan sql_schema sql_select sql_tree value value_convert view view_diff view_feed view_ring
 STREAMS_SRC := stream_apply stream_decide stream_effects stream_expiry stream_feed stream_fork stream_groups stream_hash stream_keys stream_observe stream_read stream_reclaim stream_record stream_seal stream_segment stream_segments stream_slice stream_table stream_tail stream_trim stream_writers streams
 BLOBS_SRC := blobs blob_apply blob_keys blob_read blob_upload chunk_table chunker gear pack upload_feed upload_keys uploads
-SERVICE_SRC := api_admin api_batch api_blob api_blob_put api_llm api_query api_schema api_stream api_stream_live api_stream_read api_stream_write api_subscribe api_upload api_upload_patch app app_decide app_short app_turn auth batch batch_json call conn conns crowd entry fates holds http_parse http_scan hub jobs llm llm_parse llm_parse_chat llm_parse_messages llm_parse_responses llm_sse llm_ui llm_ui_request llm_writer main message metrics options outbox percent reach reply request routes server session session_pack stream_care stream_frame stream_headers stream_pipe sync sync_messages tus wheel ws ws_frames ws_handshake ws_records
+SERVICE_SRC := api_admin api_batch api_blob api_blob_put api_llm api_query api_schema api_stream api_stream_live api_stream_read api_stream_write api_subscribe api_upload api_upload_patch app app_decide app_short app_turn auth batch batch_json call conn conns crowd entry fates holds http_parse http_scan hub jobs llm llm_job llm_parse llm_parse_chat llm_parse_messages llm_parse_responses llm_provider llm_queue llm_reply llm_sweep llm_ui llm_ui_request llm_writer llm_writer_ui main message metrics options outbox percent reach reply request routes server session session_pack stream_care stream_frame stream_headers stream_pipe sync sync_messages tus wheel ws ws_frames ws_handshake ws_records
 LIBSEGUE_SRC := calls client get http put source sse stream subscribe upload
 CLI_SRC := cli cmd_ask cmd_batch cmd_blob cmd_query cmd_schema cmd_stream cmd_sub main options progress sub_print table
 
@@ -29,12 +29,12 @@ UNIT_base := base64 buf bug bytes checksum compress cur db digest disk err feed 
 UNIT_rows := merge query record rows schema sql view
 UNIT_streams := stream_apply stream_decide stream_feed stream_fork stream_model stream_reclaim stream_seal stream_segment stream_slice stream_tail stream_writers streams
 UNIT_blobs := chunker blob_keys pack blob_upload blob_read blob_apply blobs uploads
-UNIT_service := call reach batch entry fates app app_disk session redecide hub auth conn http_parse http_scan options outbox request wheel jobs llm_sse llm_parse llm_ui llm_ui_request tus app_upload sync ws_frames ws_handshake stream_headers ws_records stream_frame stream_care
+UNIT_service := call reach batch entry fates app app_disk session redecide hub auth conn http_parse http_scan options outbox request wheel jobs llm_parse llm_ui llm_ui_request tus app_upload sync ws_frames ws_handshake stream_headers ws_records stream_frame stream_care
 UNIT_service += subs subs_app subs_glob webhook
 UNIT_clients := sse
 
 # Fuzz targets: tests/fuzz/fuzz_<name>.c with a corpus in tests/fuzz/corpus/<name>/
-FUZZ := json json_lines sql manifest stream_effects journal http row_effects batch llm_sse llm_events upload_headers ws ws_records stream_headers
+FUZZ := json json_lines sql manifest stream_effects journal http row_effects batch llm_events upload_headers ws ws_records stream_headers
 
 TESTLIB_SRC := tmp blob_lab disk disk_fault disk_record disk_log stream_rig app_lab session_peer http_peer toy_http journal_rig rows_rig
 # The power-cut simulator: tests/powercut/<name>.c

@@ -140,7 +140,8 @@
 
 // LLM jobs
 #define LLM_PROVIDERS_MAX 16           // configured
-#define LLM_JOBS_MAX 256               // calls under way; one more is refused
+#define LLM_JOBS_MAX 256               // calls under way; further jobs are queued
+#define LLM_QUEUE_MAX 1024             // jobs of one app that wait; one more is refused
 #define LLM_REQUEST_MAX (4 * MIB)      // a job's JSON body
 #define LLM_EVENT_MAX (256 * KIB)      // a line or an event of a provider's stream
 #define LLM_PARTS_MAX 512              // parts of one reply

@@ -34,7 +34,8 @@ static void post_free(struct post *post)
 static int check_member(void *ctx, struct span key, const struct jr *value)
 {
     (void)value;
-    static const char *const known[] = {"job", "provider", "request", "target", "status", "usage", "insert"};
+    static const char *const known[] = {"job", "provider", "request", "target", "status",
+                                        "usage", "insert", "api", "form", "background", "on_restart"};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (span_is(key, known[i])) return 0;
     return problem_set(ctx, ERR_BAD_REQUEST, -1, "a job has no member \"%.*s\"", SPAN_FMT(span_sub(key, 0, 60)));
@@ -61,34 +62,80 @@ static int get_uuid(const struct jr *object, const char *key, bool needed, struc
     return uuid_parse(out, jr_str(value)) == 0 ? 0 : problem_set(p, ERR_BAD_REQUEST, -1, "\"%s\" is not a UUID", key);
 }
 
-static int get_record(const struct jr *root, struct job *j, struct problem *p)
+// A row's column, or a stream of the job's own.
+static int get_target(const struct jr *root, struct job *j, struct problem *p)
 {
     const struct jr *target = jr_get(root, "target");
+    if (jr_type(target) != JR_OBJECT) return problem_set(p, ERR_BAD_REQUEST, -1, "\"target\" is not an object");
+    if (jr_get(target, "stream") == NULL) {
+        int err = get_name(target, "table", true, &j->table, p);
+        if (err == 0) err = get_uuid(target, "id", jr_get(root, "insert") == NULL, &j->row, p);
+        if (err == 0) err = get_name(target, "column", true, &j->column, p);
+        return err;
+    }
+    j->path = jr_str(jr_get(target, "stream"));
+    if (j->path.n == 0 || j->path.n > STREAM_PATH_MAX) return problem_set(p, ERR_BAD_REQUEST, -1, "\"stream\" is not the path of a stream");
+    if (jr_count(target) > 1 || jr_get(root, "insert") != NULL || jr_get(root, "status") != NULL || jr_get(root, "usage") != NULL)
+        return problem_set(p, ERR_BAD_REQUEST, -1, "a stream has no row and no columns");
+    return 0;
+}
+
+// How the provider is spoken to, and what becomes of its reply.
+static int get_manner(const struct jr *root, struct job *j, struct problem *p)
+{
+    const struct jr *api = jr_get(root, "api"), *form = jr_get(root, "form"), *background = jr_get(root, "background");
+    const struct jr *restart = jr_get(root, "on_restart");
+    enum llm_api a = 0;
+    enum llm_form f = LLM_FORM_TEXT;
+    if (api != NULL && !llm_api_parse(&a, jr_str(api))) return problem_set(p, ERR_BAD_REQUEST, -1, "\"api\" is chat, responses or messages");
+    if (form != NULL && !llm_form_parse(&f, jr_str(form)))
+        return problem_set(p, ERR_BAD_REQUEST, -1, "\"form\" is text, messages, raw or ui");
+    if (background != NULL && jr_type(background) != JR_BOOL) return problem_set(p, ERR_BAD_REQUEST, -1, "\"background\" is true or false");
+    if (restart != NULL && !span_is(jr_str(restart), "fork") && !span_is(jr_str(restart), "interrupt"))
+        return problem_set(p, ERR_BAD_REQUEST, -1, "\"on_restart\" is interrupt or fork");
+    j->api = (uint8_t)a;
+    j->form = (uint8_t)f;
+    j->background = jr_bool(background, false);
+    j->fork = span_is(jr_str(restart), "fork");
+    if (j->path.n == 0 && f != LLM_FORM_TEXT) return problem_set(p, ERR_BAD_REQUEST, -1, "the column of a row takes the form \"text\" alone");
+    if (j->path.n == 0 && j->fork) return problem_set(p, ERR_BAD_REQUEST, -1, "a row's column has no forks");
+    return 0;
+}
+
+static int get_record(const struct jr *root, struct job *j, struct problem *p)
+{
     if (jr_type(root) != JR_OBJECT) return problem_set(p, ERR_BAD_REQUEST, -1, "a job is a JSON object");
     int err = jr_each(root, check_member, p);
-    if (err == 0 && jr_type(target) != JR_OBJECT) err = problem_set(p, ERR_BAD_REQUEST, -1, "\"target\" is not an object");
     if (err == 0) err = get_uuid(root, "job", false, &j->id, p);
     if (err == 0) err = get_name(root, "provider", false, &j->provider, p);
-    if (err == 0) err = get_name(target, "table", true, &j->table, p);
-    if (err == 0) err = get_uuid(target, "id", jr_get(root, "insert") == NULL, &j->row, p);
-    if (err == 0) err = get_name(target, "column", true, &j->column, p);
+    if (err == 0) err = get_target(root, j, p);
+    if (err == 0) err = get_manner(root, j, p);
     if (err == 0) err = get_name(root, "status", false, &j->status_column, p);
     if (err == 0) err = get_name(root, "usage", false, &j->usage_column, p);
     if (err == 0 && j->status_column.n > 0 && span_equal(j->status_column, j->usage_column))
         err = problem_set(p, ERR_BAD_REQUEST, -1, "\"status\" and \"usage\" are one column");
-    j->state = JOB_CONNECTING;
     return err;
 }
 
-// What the service sets itself, and what would make an answer that is more than one text: refused, because it would be lost.
-static int check_request(void *ctx, struct span key, const struct jr *value)
+// What the service sets itself.
+static int check_own(void *ctx, struct span key, const struct jr *value)
 {
-    static const char *const refused[] = {"stream",    "stream_options", "tools",      "tool_choice",
-                                          "functions", "function_call",  "modalities", "audio"};
+    static const char *const refused[] = {"stream", "stream_options", "background"};
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
         if (span_is(key, refused[i]))
             return problem_set(ctx, ERR_BAD_REQUEST, -1, "the request must not have the member \"%s\"", refused[i]);
     if (span_is(key, "n") && jr_int(value, 0) != 1) return problem_set(ctx, ERR_BAD_REQUEST, -1, "the request must ask for one choice");
+    return 0;
+}
+
+// What would make an answer that is more than text: refused where only that is kept, because the rest would be lost.
+static int check_text(void *ctx, struct span key, const struct jr *value)
+{
+    static const char *const refused[] = {"tools", "tool_choice", "functions", "function_call", "modalities", "audio"};
+    (void)value;
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
+        if (span_is(key, refused[i]))
+            return problem_set(ctx, ERR_BAD_REQUEST, -1, "a reply as text must not have the member \"%s\": ask for the form \"messages\"", refused[i]);
     return 0;
 }
 
@@ -127,15 +174,20 @@ static void put_json(struct jw *w, const struct jr *value)
 
 static int make_body(struct post *post, const struct jr *request, struct problem *p)
 {
+    const struct job *j = &post->record;
     struct jw w;
     if (jr_type(request) != JR_OBJECT) return problem_set(p, ERR_BAD_REQUEST, -1, "\"request\" is not an object");
-    int err = jr_each(request, check_request, p);
+    int err = jr_each(request, check_own, p);
+    if (err == 0 && j->form == LLM_FORM_TEXT) err = jr_each(request, check_text, p);
+    if (err == 0 && j->background && j->api != LLM_RESPONSES)
+        err = problem_set(p, ERR_BAD_REQUEST, -1, "only \"responses\" can go on in the background");
     if (err != 0) return err;
     jw_init(&w, &post->body);
     jw_object(&w);
     jr_each(request, put_member, &w);
     jw_key(&w, "stream"), jw_bool(&w, true);
-    jw_key(&w, "stream_options"), jw_raw(&w, SPAN_LIT("{\"include_usage\":true}"));
+    if (j->api == LLM_CHAT) jw_key(&w, "stream_options"), jw_raw(&w, SPAN_LIT("{\"include_usage\":true}"));
+    if (j->background) jw_key(&w, "background"), jw_bool(&w, true);
     jw_end(&w);
     return post->body.err;
 }
@@ -186,28 +238,13 @@ static void put_columns(struct post *post)
     size_t n = 0;
     if (j->status_column.n > 0)
         list[n++] =
-            (struct row_column){.name = j->status_column, .value = {.kind = ROW_TEXT, .s = SPAN_STR(job_state_name(JOB_CONNECTING))}};
+            (struct row_column){.name = j->status_column, .value = {.kind = ROW_TEXT, .s = SPAN_STR(job_state_name(llm_job_state(post->job)))}};
     if (j->usage_column.n > 0) list[n++] = (struct row_column){.name = j->usage_column, .value = {.kind = ROW_NULL}};
     if (n == 0) return;
     batch_put_op(&post->encoded,
                  &(struct batch_op){
                      .kind = BATCH_UPDATE,
                      .row = {.kind = ROW_UPDATE, .table = j->table, .has_id = true, .id = j->row, .columns = list, .column_count = n}});
-}
-
-static void put_job(struct post *post)
-{
-    const struct job *j = &post->record;
-    batch_put_op(&post->encoded, &(struct batch_op){.kind = BATCH_JOB,
-                                                    .job = {.id = j->id,
-                                                            .state = JOB_CONNECTING,
-                                                            .provider = j->provider,
-                                                            .table = j->table,
-                                                            .row = j->row,
-                                                            .column = j->column,
-                                                            .status_column = j->status_column,
-                                                            .usage_column = j->usage_column,
-                                                            .request = j->request}});
 }
 
 // ---- POST -----------------------------------------------------------------------------------------------------------
@@ -223,7 +260,7 @@ static void put_stream(struct jw *w, const struct job *j)
 {
     uint8_t room[STREAM_PATH_MAX];
     struct buf path = {.p = room, .cap = sizeof room, .max = sizeof room};
-    job_path(&path, j->table, j->row, j->column);
+    job_path(&path, j);
     jw_key(w, "stream"), jw_str(w, buf_span(&path));
 }
 
@@ -237,7 +274,7 @@ static void reply_made(struct request *r, const struct job *j, uint64_t seq)
     jw_init(&w, &b);
     jw_object(&w);
     put_uuid(&w, "job", j->id);
-    put_uuid(&w, "id", j->row);
+    if (j->path.n == 0) put_uuid(&w, "id", j->row);
     put_stream(&w, j);
     if (seq != 0)
         jw_key(&w, "seq"), jw_uint(&w, seq);
@@ -296,18 +333,19 @@ static int make(struct request *r, struct post *post, struct problem *p)
         reply_made(r, &found, 0);
         return 0;
     }
-    const char *provider = llm_provider(server_llm(r->server), j->provider);
+    enum llm_api api = LLM_CHAT;
+    const char *provider = llm_provider(server_llm(r->server), j->provider, &api);
     if (provider == NULL) return problem_set(p, ERR_NO_SUCH_PROVIDER, -1, "no provider is called \"%.*s\"", SPAN_FMT(j->provider));
     j->provider = SPAN_STR(provider);
+    if (j->api == 0) j->api = (uint8_t)api;
     err = make_body(post, jr_get(root, "request"), p);
     if (err == 0 && jr_get(root, "insert") != NULL) err = put_insert(post, jr_get(root, "insert"), r->body.n, p);
-    if (err != 0) return err;
-    put_columns(post);
-    put_job(post);
-    if (post->encoded.err != 0) return post->encoded.err;
-    err = llm_job_new(&post->job, server_llm(r->server), r->app, j, buf_span(&post->body), p);
+    if (err == 0) err = llm_job_new(&post->job, server_llm(r->server), r->app, j, buf_span(&post->body), p);
     buf_free(&post->body);
     if (err != 0) return err;
+    put_columns(post);
+    llm_job_batch(post->job, &post->encoded);
+    if (post->encoded.err != 0) return post->encoded.err;
     post->submission = (struct submission){.identity = r->identity, .request = buf_span(&post->encoded), .inserts = true, .done = on_fate};
     err = app_submit(r->app, &post->submission);
     post->submitted = err == 0;
@@ -324,7 +362,7 @@ static void jobs_post(struct request *r)
     }
     r->data = post;
     post->r = r;
-    buf_init(&post->encoded, 2 * BATCH_BYTES_MAX);
+    buf_init(&post->encoded, 2 * BATCH_BYTES_MAX + 8 * LLM_REQUEST_MAX);
     // An escape of six bytes may come out as six bytes again, numbers as up to 24.
     buf_init(&post->body, 8 * LLM_REQUEST_MAX);
     int err = make(r, post, &p);
@@ -346,6 +384,11 @@ static void jobs_post_done(struct request *r)
 static void put_target(struct jw *w, const struct job *j)
 {
     jw_key(w, "target"), jw_object(w);
+    if (j->path.n > 0) {
+        jw_key(w, "stream"), jw_str(w, j->path);
+        jw_end(w);
+        return;
+    }
     jw_key(w, "table"), jw_str(w, j->table);
     put_uuid(w, "id", j->row);
     jw_key(w, "column"), jw_str(w, j->column);
@@ -359,6 +402,7 @@ static void put_end(struct jw *w, const struct job *j)
         jw_key(w, "error"), jw_object(w);
         jw_key(w, "code"), jw_cstr(w, err_wire(j->err));
         jw_key(w, "detail"), jw_str(w, j->text);
+        if (j->status != 0) jw_key(w, "status"), jw_uint(w, j->status);
         jw_end(w);
     }
     jw_key(w, "finish_reason");
@@ -385,7 +429,12 @@ static void reply_job(struct request *r, const struct job *j)
     jw_key(&w, "provider"), jw_str(&w, j->provider);
     put_target(&w, j);
     put_stream(&w, j);
+    jw_key(&w, "api"), jw_cstr(&w, llm_api_name((enum llm_api)j->api));
+    jw_key(&w, "form"), jw_cstr(&w, llm_form_name((enum llm_form)j->form));
     jw_key(&w, "created"), jw_time_ms(&w, (int64_t)j->created_ms);
+    if (j->begun_ms != 0) jw_key(&w, "begun"), jw_time_ms(&w, (int64_t)j->begun_ms);
+    if (j->first_ms != 0) jw_key(&w, "first_token"), jw_time_ms(&w, (int64_t)j->first_ms);
+    if (j->successor.n > 0) jw_key(&w, "continued_in"), jw_str(&w, j->successor);
     if (!job_is_live(j->state)) put_end(&w, j);
     jw_end(&w);
     if (b.err != 0)

@@ -489,3 +489,13 @@ struct app_counts app_counts(const struct app *a)
     c.pack_bytes = blobs_pack_bytes(a->blobs);
     return c;
 }
+
+uint64_t app_jobs_tokens(struct app *a, uint64_t now_ms)
+{
+    return app_txn(a) == NULL ? 0 : jobs_tokens(a->txn, TABLE_JOBS, now_ms);
+}
+
+bool app_jobs_ask(struct app *a, struct uuid id, struct buf *out)
+{
+    return app_txn(a) != NULL && jobs_ask(a->txn, TABLE_JOBS, id, out);
+}

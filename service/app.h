@@ -95,6 +95,9 @@ bool app_busy(const struct app *a); // a database commit is due soon, or recover
 
 // As of app_visible. 1: *out is the job, until the next app_turn or app_tick; 0: there is none; ERR_BUSY while recovering; ERR_CORRUPT.
 int app_job(struct app *a, struct uuid id, struct job *out);
+// Tokens that jobs ending on the day of `now_ms` have used; and the request of a live job that is to be asked again (false: none).
+uint64_t app_jobs_tokens(struct app *a, uint64_t now_ms);
+bool app_jobs_ask(struct app *a, struct uuid id, struct buf *out);
 // Ids of jobs that have not ended, at most `max`; 0 while recovering.
 size_t app_jobs_live(struct app *a, struct uuid *out, size_t max);
 

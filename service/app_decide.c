@@ -78,6 +78,7 @@ static int decision_begin(struct decision *d, const struct commit *c)
     buf_clear(&d->blob_effects);
     buf_clear(&d->job_effects);
     buf_clear(&d->sub_effects);
+    d->job_steps = 0;
     d->rows = rows_decide(a->rows, a->txn, c, &d->host);
     d->streams = streams_decide(a->streams, a->txn, c);
     d->blobs = blobs_decide(a->blobs, a->txn, c);
@@ -198,12 +199,18 @@ static int decide_job(struct decision *d, const struct batch_job *op, const stru
     uint8_t room[STREAM_PATH_MAX];
     struct buf path = {.p = room, .cap = sizeof room, .max = sizeof room};
     struct stream_info info;
-    if (d->job_effects.n > 0) return problem_set(&d->problem, ERR_BAD_BATCH, -1, "a batch has one step of a job");
-    if (op->state == JOB_CONNECTING) {
-        job_path(&path, op->table, op->row, op->column);
-        int err = path.err != 0 ? ERR_BAD_VALUE : rows_decide_stream(d->rows, buf_span(&path), false, &d->problem);
+    // One that ends and one that takes its place may come together; of each one there is one step, for they are decided on the same state.
+    if (d->job_steps == 2 || (d->job_steps == 1 && uuid_equal(d->job, op->id)))
+        return problem_set(&d->problem, ERR_BAD_BATCH, -1, "a batch has one step of a job");
+    d->job_steps++;
+    d->job = op->id;
+    if (op->make) {
+        struct job target = {.path = op->path, .table = op->table, .row = op->row, .column = op->column};
+        job_path(&path, &target);
+        int err = path.err != 0 ? ERR_BAD_VALUE : 0;
+        if (err == 0 && op->path.n == 0) err = rows_decide_stream(d->rows, buf_span(&path), false, &d->problem);
         if (err != 0) return err;
-        if (!streams_decide_find(d->streams, buf_span(&path), &info)) return problem_set(&d->problem, ERR_STREAM_NOT_FOUND, -1, "the row has no such stream");
+        if (!streams_decide_find(d->streams, buf_span(&path), &info)) return problem_set(&d->problem, ERR_STREAM_NOT_FOUND, -1, "there is no such stream");
         if (info.closed) return problem_set(&d->problem, ERR_STREAM_CLOSED, -1, "the stream is closed at offset %llu", (unsigned long long)info.offset);
     }
     return jobs_decide(d->app->txn, TABLE_JOBS, op, &e->identity, &e->commit, &d->job_effects, &d->problem);

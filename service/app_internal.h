@@ -23,6 +23,8 @@ struct decision {
     struct problem problem; // of a rejection
     struct buf results;
     struct buf row_effects, stream_effects, blob_effects, job_effects, sub_effects;
+    size_t job_steps; // of LLM jobs, at most two
+    struct uuid job;  // of the first
 };
 
 // A commit of the database: what the journal may forget once a later commit has made this one durable.

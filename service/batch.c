@@ -7,6 +7,7 @@
 
 #include "cur.h"
 #include "err.h"
+#include "llm_event.h"
 
 // ---- encoding ----
 
@@ -120,20 +121,30 @@ static void put_append_at(struct buf *out, const struct batch_stream *s)
 static void put_job(struct buf *out, const struct batch_job *j)
 {
     buf_put(out, j->id.b, sizeof j->id.b);
-    buf_put_u8(out, (uint8_t)j->state);
-    if (j->state == JOB_CONNECTING) {
+    buf_put_u8(out, (uint8_t)((unsigned)j->state | (unsigned)j->make << 4 | (unsigned)j->background << 5 | (unsigned)j->fork << 6));
+    if (j->make) {
+        buf_put_u8(out, j->api);
+        buf_put_u8(out, j->form);
         buf_put_blob(out, j->provider);
+        buf_put_blob(out, j->path);
         buf_put_blob(out, j->table);
         buf_put(out, j->row.b, sizeof j->row.b);
         buf_put_blob(out, j->column);
         buf_put_blob(out, j->status_column);
         buf_put_blob(out, j->usage_column);
         buf_put(out, j->request.b, SHA256_BYTES);
-    } else if (j->state != JOB_STREAMING) {
+        buf_put_blob(out, j->ask);
+        buf_put_varint(out, j->start);
+    } else if (j->state <= JOB_STREAMING) {
+        buf_put_blob(out, j->progress);
+    } else {
         buf_put_varint(out, (uint64_t)-j->err);
         buf_put_blob(out, j->text);
         buf_put_blob(out, j->usage);
         buf_put_blob(out, j->finish);
+        buf_put_varint(out, j->tokens);
+        buf_put_varint(out, j->status);
+        buf_put_blob(out, j->successor);
     }
 }
 
@@ -286,28 +297,52 @@ static void get_digest(struct cur *c, struct sha256 *digest)
     if (s.n == SHA256_BYTES) memcpy(digest->b, s.p, SHA256_BYTES);
 }
 
+static void get_job_made(struct cur *c, struct batch_job *j)
+{
+    j->api = cur_u8(c);
+    j->form = cur_u8(c);
+    j->provider = cur_blob(c);
+    j->path = cur_blob(c);
+    j->table = cur_blob(c);
+    j->row = get_uuid(c);
+    j->column = cur_blob(c);
+    j->status_column = cur_blob(c);
+    j->usage_column = cur_blob(c);
+    get_digest(c, &j->request);
+    j->ask = cur_blob(c);
+    j->start = cur_varint(c);
+    if (j->api < LLM_CHAT || j->api > LLM_MESSAGES || j->form < LLM_FORM_TEXT || j->form > LLM_FORM_UI) cur_fail(c);
+}
+
+static void get_job_ended(struct cur *c, struct batch_job *j)
+{
+    uint64_t err = cur_varint(c);
+    j->text = cur_blob(c);
+    j->usage = cur_blob(c);
+    j->finish = cur_blob(c);
+    j->tokens = cur_varint(c);
+    uint64_t status = cur_varint(c);
+    j->successor = cur_blob(c);
+    if (err > 1000 || status > 999) return cur_fail(c);
+    j->err = -(int)err;
+    j->status = (uint32_t)status;
+}
+
 static void get_job(struct cur *c, struct batch_job *j)
 {
     j->id = get_uuid(c);
-    uint8_t state = cur_u8(c);
-    if (state < JOB_CONNECTING || state > JOB_INTERRUPTED) return cur_fail(c);
+    uint8_t bits = cur_u8(c), state = bits & 15;
     j->state = (enum job_state)state;
-    if (state == JOB_CONNECTING) {
-        j->provider = cur_blob(c);
-        j->table = cur_blob(c);
-        j->row = get_uuid(c);
-        j->column = cur_blob(c);
-        j->status_column = cur_blob(c);
-        j->usage_column = cur_blob(c);
-        get_digest(c, &j->request);
-    } else if (state != JOB_STREAMING) {
-        uint64_t err = cur_varint(c);
-        if (err > 1000) return cur_fail(c);
-        j->err = -(int)err;
-        j->text = cur_blob(c);
-        j->usage = cur_blob(c);
-        j->finish = cur_blob(c);
-    }
+    j->make = bits >> 4 & 1;
+    j->background = bits >> 5 & 1;
+    j->fork = bits >> 6 & 1;
+    if (state < JOB_QUEUED || state > JOB_INTERRUPTED || bits >> 7 || (j->make && state > JOB_CONNECTING)) return cur_fail(c);
+    if (j->make)
+        get_job_made(c, j);
+    else if (state <= JOB_STREAMING)
+        j->progress = cur_blob(c);
+    else
+        get_job_ended(c, j);
 }
 
 void batch_reader_init(struct batch_reader *r, struct span request)

@@ -62,21 +62,33 @@ struct batch_blob {
     struct span manifest;
 };
 
-// States of an LLM job, by their number in the journal. The first two are alive, the others its end.
-enum job_state { JOB_CONNECTING = 1, JOB_STREAMING, JOB_DONE, JOB_FAILED, JOB_CANCELLED, JOB_INTERRUPTED };
+// States of an LLM job, by their number in the journal. The first three are alive, the others its end.
+enum job_state { JOB_QUEUED = 1, JOB_CONNECTING, JOB_STREAMING, JOB_DONE, JOB_FAILED, JOB_CANCELLED, JOB_INTERRUPTED };
 
 struct batch_job {
     struct uuid id;
-    enum job_state state; // what it becomes; JOB_CONNECTING makes it
-    // With JOB_CONNECTING:
+    enum job_state state; // what it becomes, or stays: then it keeps what `progress` says
+    bool make;            // it is new; the state is one of the first two
+    // With `make`:
+    uint8_t api, form;         // enum llm_api, enum llm_form
+    bool background;           // the provider goes on without us, and can be asked for the rest
+    bool fork;                 // after a restart it is asked again, into a fork of its stream
     struct span provider;
-    struct span table, column; // of the stream that it writes
+    struct span path;          // of the stream that it writes; empty: the column of a row
+    struct span table, column;
     struct uuid row;
     struct span status_column, usage_column; // empty: none
     struct sha256 request;                   // binds the id to what was asked
+    struct span ask;                         // with `fork`: the request itself
+    uint64_t start;                          // offset at which the stream began
+    // With another live state:
+    struct span progress; // what a resumption needs; empty: as before
     // With an end:
     int err; // why; 0 with JOB_DONE
     struct span text, usage, finish;
+    uint64_t tokens; // used, as far as known
+    uint32_t status; // of the provider's last answer; 0: none came
+    struct span successor; // path of the fork in which it is asked again; empty: it is not
 };
 
 struct batch_op {

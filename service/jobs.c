@@ -1,6 +1,8 @@
 // Keys of the one table, by their first byte:
 //   'j' id               -> format, state, …: the record
 //   'l' path of a stream -> id of the live job that writes it
+//   'r' id               -> the request of a live job that is asked again after a restart
+//   't'                  -> day since 1970, tokens used on it
 //   'x' end (BE), id     -> nothing: the order in which ended jobs have had their time
 #include "jobs.h"
 
@@ -10,21 +12,27 @@
 #include "db.h"
 #include "digest.h"
 #include "err.h"
+#include "llm_event.h"
 
-#define JOBS_FORMAT 1
-#define RECORD_MAX (8 * KIB) // names, a sentence, a usage: all of them bounded where they are made
+#define JOBS_FORMAT 2
+#define DAY_MS 86400000
+#define RECORD_MAX (32 * KIB) // names, a sentence, a usage: all of them bounded where they are made
 
 const char *job_state_name(enum job_state state)
 {
-    static const char *const names[] = {[JOB_CONNECTING] = "connecting", [JOB_STREAMING] = "streaming", [JOB_DONE] = "done",
-                                        [JOB_FAILED] = "failed",         [JOB_CANCELLED] = "cancelled", [JOB_INTERRUPTED] = "interrupted"};
-    assert(state >= JOB_CONNECTING && state <= JOB_INTERRUPTED);
+    static const char *const names[] = {[JOB_QUEUED] = "queued",       [JOB_CONNECTING] = "connecting",   [JOB_STREAMING] = "streaming",
+                                        [JOB_DONE] = "done",           [JOB_FAILED] = "failed",           [JOB_CANCELLED] = "cancelled",
+                                        [JOB_INTERRUPTED] = "interrupted"};
+    assert(state >= JOB_QUEUED && state <= JOB_INTERRUPTED);
     return names[state];
 }
 
-void job_path(struct buf *out, struct span table, struct uuid row, struct span column)
+void job_path(struct buf *out, const struct job *j)
 {
-    rows_stream_path(out, table, row, column);
+    if (j->path.n > 0)
+        buf_put_span(out, j->path);
+    else
+        rows_stream_path(out, j->table, j->row, j->column);
 }
 
 // ---- keys ----
@@ -46,13 +54,19 @@ static struct key record_key(struct uuid id)
     return k;
 }
 
-static struct key live_key(struct span table, struct uuid row, struct span column)
+static struct key ask_key(struct uuid id)
+{
+    struct key k = record_key(id);
+    k.b[0] = 'r';
+    return k;
+}
+
+static struct key live_key(const struct job *j)
 {
     struct key k = {.b = {'l'}, .n = 1};
     struct buf path = {.p = k.b + 1, .cap = STREAM_PATH_MAX, .max = STREAM_PATH_MAX};
-    assert(table.n <= NAME_MAX_BYTES && column.n <= NAME_MAX_BYTES);
-    job_path(&path, table, row, column);
-    assert(path.err == 0);
+    job_path(&path, j);
+    assert(path.err == 0); // names and path were checked
     k.n += path.n;
     return k;
 }
@@ -74,19 +88,30 @@ void job_encode(struct buf *out, const struct job *j)
     buf_put_u8(out, JOBS_FORMAT);
     buf_put_u8(out, (uint8_t)j->state);
     buf_put_u8(out, (uint8_t)j->identity.kind);
+    buf_put_u8(out, (uint8_t)((unsigned)j->background | (unsigned)j->fork << 1));
+    buf_put_u8(out, j->api);
+    buf_put_u8(out, j->form);
     buf_put_varint(out, j->created_ms);
+    buf_put_varint(out, j->begun_ms);
+    buf_put_varint(out, j->first_ms);
     buf_put_varint(out, j->ended_ms);
     buf_put_blob(out, j->provider);
+    buf_put_blob(out, j->path);
     buf_put_blob(out, j->table);
     buf_put(out, j->row.b, sizeof j->row.b);
     buf_put_blob(out, j->column);
     buf_put_blob(out, j->status_column);
     buf_put_blob(out, j->usage_column);
     buf_put(out, j->request.b, SHA256_BYTES);
+    buf_put_varint(out, j->start);
+    buf_put_blob(out, j->progress);
     buf_put_varint(out, (uint64_t)-j->err);
     buf_put_blob(out, j->text);
     buf_put_blob(out, j->usage);
     buf_put_blob(out, j->finish);
+    buf_put_varint(out, j->tokens);
+    buf_put_varint(out, j->status);
+    buf_put_blob(out, j->successor);
 }
 
 static void get_bytes(struct cur *c, void *to, size_t n)
@@ -95,32 +120,50 @@ static void get_bytes(struct cur *c, void *to, size_t n)
     if (s.n == n) memcpy(to, s.p, n);
 }
 
+static void decode_head(struct cur *c, struct job *j)
+{
+    uint8_t format = cur_u8(c), state = cur_u8(c), kind = cur_u8(c), bits = cur_u8(c);
+    if (format != JOBS_FORMAT || state < JOB_QUEUED || state > JOB_INTERRUPTED || kind > IDENTITY_ADMIN || bits > 3) cur_fail(c);
+    j->state = (enum job_state)state;
+    if (c->err == 0) j->identity = identity_of((enum identity_kind)kind);
+    j->background = bits & 1;
+    j->fork = bits >> 1;
+    j->api = cur_u8(c);
+    j->form = cur_u8(c);
+    if (j->api < LLM_CHAT || j->api > LLM_MESSAGES || j->form < LLM_FORM_TEXT || j->form > LLM_FORM_UI) cur_fail(c);
+}
+
 int job_decode(struct span record, struct uuid id, struct job *out)
 {
     struct cur c;
     struct job j = {.id = id};
     cur_init(&c, record);
-    uint8_t format = cur_u8(&c), state = cur_u8(&c), kind = cur_u8(&c);
-    if (format != JOBS_FORMAT || state < JOB_CONNECTING || state > JOB_INTERRUPTED || kind > IDENTITY_ADMIN) cur_fail(&c);
-    j.state = (enum job_state)state;
-    if (c.err == 0) j.identity = identity_of((enum identity_kind)kind);
+    decode_head(&c, &j);
     j.created_ms = cur_varint(&c);
+    j.begun_ms = cur_varint(&c);
+    j.first_ms = cur_varint(&c);
     j.ended_ms = cur_varint(&c);
     j.provider = cur_blob(&c);
+    j.path = cur_blob(&c);
     j.table = cur_blob(&c);
     get_bytes(&c, j.row.b, sizeof j.row.b);
     j.column = cur_blob(&c);
     j.status_column = cur_blob(&c);
     j.usage_column = cur_blob(&c);
     get_bytes(&c, j.request.b, SHA256_BYTES);
+    j.start = cur_varint(&c);
+    j.progress = cur_blob(&c);
     uint64_t err = cur_varint(&c);
-    if (err > 1000) cur_fail(&c);
-    j.err = -(int)err;
+    j.err = err > 1000 ? 0 : -(int)err;
     j.text = cur_blob(&c);
     j.usage = cur_blob(&c);
     j.finish = cur_blob(&c);
+    j.tokens = cur_varint(&c);
+    uint64_t status = cur_varint(&c);
+    j.status = (uint32_t)status;
+    j.successor = cur_blob(&c);
     // Names that are too long would make keys that are.
-    if (j.table.n > NAME_MAX_BYTES || j.column.n > NAME_MAX_BYTES) cur_fail(&c);
+    if (err > 1000 || status > 999 || j.table.n > NAME_MAX_BYTES || j.column.n > NAME_MAX_BYTES || j.path.n > STREAM_PATH_MAX) cur_fail(&c);
     if (cur_end(&c) != 0) return ERR_CORRUPT;
     *out = j;
     return 0;
@@ -149,6 +192,33 @@ size_t jobs_live(struct db_txn *txn, int table, struct uuid *out, size_t max)
     return n;
 }
 
+static uint64_t get_tokens(struct db_txn *txn, int table, uint64_t *day)
+{
+    struct span value;
+    struct cur c;
+    *day = 0;
+    if (!db_get(txn, table, SPAN_LIT("t"), &value)) return 0;
+    cur_init(&c, value);
+    *day = cur_varint(&c);
+    uint64_t tokens = cur_varint(&c);
+    return cur_end(&c) == 0 ? tokens : 0;
+}
+
+uint64_t jobs_tokens(struct db_txn *txn, int table, uint64_t now_ms)
+{
+    uint64_t day, tokens = get_tokens(txn, table, &day);
+    return day == now_ms / DAY_MS ? tokens : 0;
+}
+
+bool jobs_ask(struct db_txn *txn, int table, struct uuid id, struct buf *out)
+{
+    struct key k = ask_key(id);
+    struct span ask;
+    if (!db_get(txn, table, key_span(&k), &ask)) return false;
+    buf_put_span(out, ask);
+    return true;
+}
+
 // ---- deciding ----
 
 static int decide_new(struct db_txn *txn, int table, const struct batch_job *op, const struct identity *who, const struct commit *c,
@@ -157,19 +227,26 @@ static int decide_new(struct db_txn *txn, int table, const struct batch_job *op,
     struct span value;
     struct key k = record_key(op->id);
     if (db_get(txn, table, key_span(&k), &value)) return problem_set(p, ERR_JOB_EXISTS, -1, "a job with this id exists");
-    k = live_key(op->table, op->row, op->column);
-    if (db_get(txn, table, key_span(&k), &value)) return problem_set(p, ERR_JOB_EXISTS, -1, "another job writes to this stream");
     *out = (struct job){.id = op->id,
-                        .state = JOB_CONNECTING,
+                        .state = op->state,
                         .identity = *who,
                         .created_ms = c->arrival_ms,
+                        .begun_ms = op->state == JOB_CONNECTING ? c->arrival_ms : 0,
+                        .api = op->api,
+                        .form = op->form,
+                        .background = op->background,
+                        .fork = op->fork,
                         .provider = op->provider,
+                        .path = op->path,
                         .table = op->table,
                         .row = op->row,
                         .column = op->column,
                         .status_column = op->status_column,
                         .usage_column = op->usage_column,
-                        .request = op->request};
+                        .request = op->request,
+                        .start = op->start};
+    k = live_key(out);
+    if (db_get(txn, table, key_span(&k), &value)) return problem_set(p, ERR_JOB_EXISTS, -1, "another job writes to this stream");
     return 0;
 }
 
@@ -179,15 +256,22 @@ static int decide_step(struct db_txn *txn, int table, const struct batch_job *op
     int found = jobs_find(txn, table, op->id, out);
     if (found == 0) return problem_set(p, ERR_NO_SUCH_JOB, -1, "no job has this id");
     if (found < 0) return found;
-    if (!job_is_live(out->state) || out->state == op->state)
+    if (!job_is_live(out->state) || op->state < out->state || (op->state == out->state && op->progress.n == 0))
         return problem_set(p, ERR_JOB_ENDED, -1, "the job is %s", job_state_name(out->state));
+    if (op->state >= JOB_CONNECTING && out->begun_ms == 0 && job_is_live(op->state)) out->begun_ms = c->arrival_ms;
+    if (op->state == JOB_STREAMING && out->first_ms == 0) out->first_ms = c->arrival_ms;
     out->state = op->state;
+    if (op->progress.n > 0) out->progress = op->progress;
     if (job_is_live(op->state)) return 0;
     out->ended_ms = c->arrival_ms;
+    out->progress = SPAN_NONE; // it has had its use
     out->err = op->err;
     out->text = op->text;
     out->usage = op->usage;
     out->finish = op->finish;
+    out->tokens = op->tokens;
+    out->status = op->status;
+    out->successor = op->successor;
     return 0;
 }
 
@@ -196,14 +280,15 @@ int jobs_decide(struct db_txn *txn, int table, const struct batch_job *op, const
 {
     struct job j;
     struct buf record;
-    if (op->table.n > NAME_MAX_BYTES || op->column.n > NAME_MAX_BYTES) return problem_set(p, ERR_BAD_BATCH, -1, "a name is too long");
-    int err = op->state == JOB_CONNECTING ? decide_new(txn, table, op, who, c, &j, p) : decide_step(txn, table, op, c, &j, p);
+    if (op->table.n > NAME_MAX_BYTES || op->column.n > NAME_MAX_BYTES || op->path.n > STREAM_PATH_MAX) return problem_set(p, ERR_BAD_BATCH, -1, "a name is too long");
+    int err = op->make ? decide_new(txn, table, op, who, c, &j, p) : decide_step(txn, table, op, c, &j, p);
     if (err != 0) return err;
     buf_init(&record, RECORD_MAX);
     job_encode(&record, &j);
     err = record.err;
     buf_put(effects, j.id.b, sizeof j.id.b);
     buf_put_blob(effects, buf_span(&record));
+    buf_put_blob(effects, op->make ? op->ask : SPAN_NONE);
     buf_free(&record);
     return err != 0 ? err : effects->err;
 }
@@ -235,26 +320,48 @@ static void drop_old(struct db_txn *txn, int table, uint64_t arrival_ms)
     }
 }
 
-int jobs_apply(struct db_txn *txn, int table, const struct commit *c, struct span effects)
+static void add_tokens(struct db_txn *txn, int table, uint64_t arrival_ms, uint64_t n)
 {
-    struct cur cur;
+    uint8_t room[20];
+    struct buf value = {.p = room, .cap = sizeof room, .max = sizeof room};
+    uint64_t day, sum = get_tokens(txn, table, &day);
+    if (day != arrival_ms / DAY_MS) sum = 0;
+    buf_put_varint(&value, arrival_ms / DAY_MS);
+    buf_put_varint(&value, n <= UINT64_MAX - sum ? sum + n : UINT64_MAX);
+    db_put(txn, table, SPAN_LIT("t"), buf_span(&value));
+}
+
+static int apply_one(struct db_txn *txn, int table, const struct commit *c, struct cur *cur)
+{
     struct uuid id = {{0}};
     struct job j;
-    cur_init(&cur, effects);
-    get_bytes(&cur, id.b, sizeof id.b);
-    struct span record = cur_blob(&cur);
-    if (cur_end(&cur) != 0 || job_decode(record, id, &j) != 0) return ERR_CORRUPT;
-    struct key k = record_key(id), live = live_key(j.table, j.row, j.column);
+    get_bytes(cur, id.b, sizeof id.b);
+    struct span record = cur_blob(cur), ask = cur_blob(cur);
+    if (cur->err != 0 || job_decode(record, id, &j) != 0) return ERR_CORRUPT;
+    struct key k = record_key(id), live = live_key(&j), asked = ask_key(id);
     db_put(txn, table, key_span(&k), record);
+    if (ask.n > 0) db_put(txn, table, key_span(&asked), ask);
     if (job_is_live(j.state)) {
         db_put(txn, table, key_span(&live), SPAN(id.b, sizeof id.b));
         return 0;
     }
     struct key ended = ended_key(j.ended_ms, id);
     db_del(txn, table, key_span(&live));
+    if (j.fork) db_del(txn, table, key_span(&asked));
     db_put(txn, table, key_span(&ended), SPAN_LIT(""));
+    if (j.tokens > 0) add_tokens(txn, table, c->arrival_ms, j.tokens);
     drop_old(txn, table, c->arrival_ms);
     return 0;
+}
+
+int jobs_apply(struct db_txn *txn, int table, const struct commit *c, struct span effects)
+{
+    struct cur cur;
+    int err = 0;
+    cur_init(&cur, effects);
+    while (err == 0 && cur_left(&cur) > 0)
+        err = apply_one(txn, table, c, &cur);
+    return err;
 }
 
 int jobs_hash(struct db_txn *txn, int table, struct digest *d)

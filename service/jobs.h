@@ -2,10 +2,13 @@
 // service's own batches (BATCH_JOB), so that a job and its row are never told apart: the commit that ends the job closes the stream
 // and sets the row's columns.
 //
-//      CONNECTING ──> STREAMING ──> DONE | FAILED | CANCELLED | INTERRUPTED
-//           └──────────────────────────^
+//      QUEUED ──> CONNECTING ──> STREAMING ──> DONE | FAILED | CANCELLED | INTERRUPTED
+//         └────────────┴──────────────────────────^
 //
-// The record never has a key of a provider in it, nor the prompt: only what a restart needs to end the job.
+// The record never has a key of a provider in it, nor the prompt: only what a restart needs to end the job, or to resume it. A job that
+// is to be asked again after a restart is the exception: its request is kept beside it until it ends.
+//
+// Tokens that jobs have used are counted by the day of their end (UTC), as state: a restart forgets nothing.
 #ifndef SEGUE_JOBS_H
 #define SEGUE_JOBS_H
 
@@ -22,23 +25,33 @@ struct digest;
 struct job {
     struct uuid id;
     enum job_state state;
-    struct identity identity;      // who asked
-    uint64_t created_ms, ended_ms; // arrival of the batches; 0: not ended
-    struct span provider, table, column, status_column, usage_column;
+    struct identity identity; // who asked
+    // Arrival of the batches: made, its call begun, its first token, its end; 0: not yet.
+    uint64_t created_ms, begun_ms, first_ms, ended_ms;
+    uint8_t api, form; // enum llm_api, enum llm_form
+    bool background, fork;
+    struct span provider;
+    struct span path; // empty: the column of a row
+    struct span table, column, status_column, usage_column;
     struct uuid row;
     struct sha256 request;
+    uint64_t start; // offset at which its stream began
+    struct span progress;
     int err; // of an end other than JOB_DONE
     struct span text, usage, finish;
+    uint64_t tokens;
+    uint32_t status;
+    struct span successor;
 };
 
-// "connecting", "streaming", "done", …: what a row's status column is given, too.
+// "queued", "connecting", "streaming", "done", …: what a row's status column is given, too.
 const char *job_state_name(enum job_state state);
 static inline bool job_is_live(enum job_state state)
 {
-    return state == JOB_CONNECTING || state == JOB_STREAMING;
+    return state <= JOB_STREAMING;
 }
 // Appends the path of the stream that the job writes.
-void job_path(struct buf *out, struct span table, struct uuid row, struct span column);
+void job_path(struct buf *out, const struct job *j);
 
 // The record as it is stored, and back: spans then point into `record`. ERR_CORRUPT.
 void job_encode(struct buf *out, const struct job *j);
@@ -55,6 +68,11 @@ int jobs_decide(struct db_txn *txn, int table, const struct batch_job *op, const
                 struct buf *effects, struct problem *p);
 // Takes effects into the database, and drops ended jobs that have had their time. ERR_CORRUPT, ERR_NOMEM.
 int jobs_apply(struct db_txn *txn, int table, const struct commit *c, struct span effects);
+
+// Tokens of the jobs that ended on the day of `now_ms`.
+uint64_t jobs_tokens(struct db_txn *txn, int table, uint64_t now_ms);
+// Appends the request of a live job that is to be asked again. False: it has none.
+bool jobs_ask(struct db_txn *txn, int table, struct uuid id, struct buf *out);
 
 int jobs_hash(struct db_txn *txn, int table, struct digest *d);
 

@@ -13,6 +13,7 @@
 #include "buf.h"
 #include "limits.h"
 #include "problem.h"
+#include "uuid.h"
 
 #define LLM_WORD_MAX 128 // bytes of a name, an id or a reason that are kept, terminator included
 
@@ -119,18 +120,33 @@ bool llm_error_message(struct span json, char out[PROBLEM_TEXT_MAX]);
 
 // ---- writing ---------------------------------------------------------------------------------------------------------
 
-// A form in which a job's reply is stored. The state is the form's own; it is all zero at first, and is kept with a job that may be
-// resumed, so that bytes after a restart go on where those before it ended.
+// Forms in which a job's reply is stored. Numbers are on the disk.
+enum llm_form {
+    LLM_FORM_TEXT = 1, // deltas of text and refusals alone
+    LLM_FORM_MESSAGES, // every event as a JSON message (PROTOCOL.md, "LLM jobs")
+    LLM_FORM_RAW,      // the provider's own bytes, in whole events; of a refusal its body
+    LLM_FORM_UI,       // the UI message stream of the Vercel AI SDK
+};
+const char *llm_form_name(enum llm_form form); // "text", "messages", "raw", "ui"
+bool llm_form_parse(enum llm_form *out, struct span name);
+
+// One that writes. `state` is the form's own: all zero at first, and kept with a job that may be resumed, so that bytes after a restart
+// go on where those before it ended. A fresh one that is told LLM_END writes the end of a reply whose beginning it has not seen.
 struct llm_writer {
     void (*event)(struct llm_writer *w, const struct llm_event *e, struct buf *out); // appends; may append nothing
-    bool json;         // what it appends are messages of a JSON stream: compact JSON and ",\n" each
-    const char *type;  // content type of a stream that a job makes for it
+    void (*free)(struct llm_writer *w); // NULL: nothing to free
+    void *own;                          // what `free` frees
+    bool json;                          // what it appends are messages of a JSON stream: compact JSON and ",\n" each
+    const char *type;                   // content type of a stream that a job makes for it
     uint8_t state[64];
 };
 
-// Deltas of text and refusals alone.
+// `id`: of the job; a form may name the message by it. ERR_NOMEM.
+int llm_writer_init(struct llm_writer *w, enum llm_form form, struct uuid id);
+void llm_writer_free(struct llm_writer *w); // one that is all zero is fine
+
 void llm_writer_text(struct llm_writer *w);
-// Every event as a message (PROTOCOL.md, "LLM jobs").
 void llm_writer_messages(struct llm_writer *w);
+int llm_writer_ui(struct llm_writer *w, struct uuid id);
 
 #endif

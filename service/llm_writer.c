@@ -1,4 +1,6 @@
 // The forms in which a reply is stored that are made here: plain text, and typed messages.
+#include <assert.h>
+
 #include "err.h"
 #include "json_write.h"
 #include "llm_event.h"
@@ -100,4 +102,46 @@ static void message_event(struct llm_writer *writer, const struct llm_event *e, 
 void llm_writer_messages(struct llm_writer *w)
 {
     *w = (struct llm_writer){.event = message_event, .json = true, .type = "application/json"};
+}
+
+// ---- forms ----------------------------------------------------------------------------------------------------------
+
+static const char *const form_names[] = {
+    [LLM_FORM_TEXT] = "text", [LLM_FORM_MESSAGES] = "messages", [LLM_FORM_RAW] = "raw", [LLM_FORM_UI] = "ui"};
+
+const char *llm_form_name(enum llm_form form)
+{
+    assert(form >= LLM_FORM_TEXT && form <= LLM_FORM_UI);
+    return form_names[form];
+}
+
+bool llm_form_parse(enum llm_form *out, struct span name)
+{
+    for (int form = LLM_FORM_TEXT; form <= LLM_FORM_UI; form++) {
+        if (!span_is(name, form_names[form])) continue;
+        *out = (enum llm_form)form;
+        return true;
+    }
+    return false;
+}
+
+// The bytes come past it.
+static void no_event(struct llm_writer *w, const struct llm_event *e, struct buf *out)
+{
+    (void)w, (void)e, (void)out;
+}
+
+int llm_writer_init(struct llm_writer *w, enum llm_form form, struct uuid id)
+{
+    *w = (struct llm_writer){.event = no_event, .type = "text/event-stream"};
+    if (form == LLM_FORM_UI) return llm_writer_ui(w, id);
+    if (form == LLM_FORM_TEXT) llm_writer_text(w);
+    if (form == LLM_FORM_MESSAGES) llm_writer_messages(w);
+    return 0;
+}
+
+void llm_writer_free(struct llm_writer *w)
+{
+    if (w->free != NULL) w->free(w);
+    *w = (struct llm_writer){.event = no_event};
 }

@@ -24,6 +24,9 @@ static const struct metric of_conns[] = {
 #define LLM(member) offsetof(struct llm_counts, member)
 static const struct metric of_llm[] = {
     {"segue_llm_calls", "gauge", "calls to LLM providers under way", LLM(calls)},
+    {"segue_llm_jobs_queued", "gauge", "LLM jobs that wait for a place", LLM(queued)},
+    {"segue_llm_retries_total", "counter", "calls to LLM providers that were made again", LLM(retries)},
+    {"segue_llm_jobs_resumed_total", "counter", "LLM jobs that went on after a restart", LLM(resumed)},
     {"segue_llm_jobs_begun_total", "counter", "LLM jobs whose call was made", LLM(begun)},
     {"segue_llm_jobs_done_total", "counter", "LLM jobs that ended with a complete reply", LLM(done)},
     {"segue_llm_jobs_failed_total", "counter", "LLM jobs that failed", LLM(failed)},

@@ -47,12 +47,18 @@ static const struct option table[] = {
     {"seal-quiet-ms", NUMBER, "2000", 1, 3600000, AT(seal_quiet_ms), false, "N", "a stream without appends this long is sealed"},
     {"sse-ms", NUMBER, "60000", 0, 86400000, AT(sse_ms), false, "N", "how long a reader follows a stream before it has to connect again; 0: for ever"},
     {"heartbeat-ms", NUMBER, "15000", 10, 600000, AT(heartbeat_ms), false, "N", "silence on a subscription before a sign of life"},
-    {"llm-provider", PROVIDER, NULL, 0, 0, AT(providers), false, "\"NAME URL [KEY]\"",
-     "a provider of LLM completions: its base URL, and the environment variable that has its key; for each one again"},
+    {"llm-provider", PROVIDER, NULL, 0, 0, AT(providers), false, "\"NAME URL [KEY] [KIND]\"",
+     "a provider of LLM replies: its base URL, the environment variable or the file (with a slash in its name) that has its key, and "
+     "chat, responses or messages; for each one again"},
     {"llm-connect-ms", NUMBER, "10000", 10, 600000, AT(llm_connect_ms), false, "N", "how long a provider may take to be reached"},
     {"llm-first-ms", NUMBER, "120000", 10, 3600000, AT(llm_first_ms), false, "N", "from the request to the first byte of its answer"},
     {"llm-idle-ms", NUMBER, "60000", 10, 3600000, AT(llm_idle_ms), false, "N", "between two bytes of its answer"},
     {"llm-total-ms", NUMBER, "3600000", 10, 86400000, AT(llm_total_ms), false, "N", "for the whole of it"},
+    {"llm-retries", NUMBER, "2", 0, 10, AT(llm_retries), false, "N", "how often a call is made again that failed before its first token"},
+    {"llm-retry-ms", NUMBER, "500", 1, 30000, AT(llm_retry_ms), false, "N", "the pause before the first of them; each further one is twice as long"},
+    {"llm-jobs", NUMBER, "64", 1, LLM_JOBS_MAX, AT(llm_jobs), false, "N", "calls of one app at once; further jobs are queued"},
+    {"llm-tokens-day", NUMBER, "0", 0, UINT64_C(1) << 50, AT(llm_tokens_day), false, "N",
+     "tokens that the jobs of one app may use on a day (UTC); 0: as many as they like"},
     {"help", FLAG, NULL, 0, 0, AT(help), true, NULL, "shows this text"},
     {"version", FLAG, NULL, 0, 0, AT(version), true, NULL, "shows the version"},
 };
@@ -153,11 +159,16 @@ static bool is_provider_name(struct span name)
     return name.n > 0;
 }
 
-// NAME URL [KEY]. One of the same name takes the place of an earlier one, so that the command line wins over the file.
+// NAME URL [KEY] [KIND]. One of the same name takes the place of an earlier one, so that the command line wins over the file.
 static int set_provider(struct options *o, struct span value)
 {
     struct option_provider new = {0};
-    struct span name = take_word(&value), url = take_word(&value), key = take_word(&value);
+    struct span name = take_word(&value), url = take_word(&value), key = take_word(&value), kind = take_word(&value);
+    new.api = LLM_CHAT;
+    if (kind.n > 0 ? !llm_api_parse(&new.api, kind) : llm_api_parse(&new.api, key)) {
+        if (kind.n > 0) return ERR_USAGE;
+        key = SPAN_NONE; // it was the kind
+    }
     if (take_word(&value).n > 0 || !is_provider_name(name) || set_text(new.name, sizeof new.name, name) < 0) return ERR_USAGE;
     if (!span_starts(url, "http://") && !span_starts(url, "https://")) return ERR_USAGE;
     if (set_text(new.url, sizeof new.url, url) < 0) return ERR_USAGE;

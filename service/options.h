@@ -8,6 +8,7 @@
 
 #include "buf.h"
 #include "limits.h"
+#include "llm_event.h"
 #include "log.h"
 #include "problem.h"
 
@@ -17,8 +18,9 @@
 // A provider of LLM completions, as `llm-provider` names it.
 struct option_provider {
     char name[NAME_MAX_BYTES + 1];
-    char url[512];     // its base: what /chat/completions follows
-    char key_env[128]; // the environment variable that has its key; empty: none is sent
+    char url[512];     // its base: what /chat/completions, /responses or /messages follows
+    char key_env[256]; // the environment variable that has its key, or with a slash in it a file; empty: none is sent
+    enum llm_api api;  // how it is spoken to
 };
 
 struct options {
@@ -37,6 +39,7 @@ struct options {
     struct option_provider providers[LLM_PROVIDERS_MAX];
     size_t provider_count;
     uint64_t llm_connect_ms, llm_first_ms, llm_idle_ms, llm_total_ms;
+    uint64_t llm_retries, llm_retry_ms, llm_jobs, llm_tokens_day;
     bool help, version;
 };
 

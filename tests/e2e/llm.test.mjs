@@ -7,7 +7,7 @@ import net from 'node:net'
 import path from 'node:path'
 import { test } from 'node:test'
 import { App, assertProblem, close, remove } from './lib/http.mjs'
-import { ask, ended, job, jobOf, llmSchema, llmService, post, rowOf, textOf } from './lib/provider.mjs'
+import { ask, ended, job, jobOf, llmSchema, llmService, post, rowOf, textOf, used } from './lib/provider.mjs'
 import { Child, eventually, preload, root, SEGUE, segue, SEGUED, service, tempFolder } from './lib/service.mjs'
 import { subscribe } from './lib/sse.mjs'
 
@@ -17,7 +17,7 @@ const sanitized = /__(asan|tsan|ubsan)_/.test(fs.readFileSync(SEGUED, 'latin1'))
 
 const TIDE = 'The tide follows the moon, and the sun a little.'
 const USAGE = { completion_tokens: 12, finish_reason: 'stop', model: 'made-up-1', prompt_tokens: 9, total_tokens: 21 }
-const QUICK = ['--llm-first-ms', '400', '--llm-idle-ms', '400', '--llm-total-ms', '3000']
+const QUICK = ['--llm-retries', '0', '--llm-first-ms', '400', '--llm-idle-ms', '400', '--llm-total-ms', '3000']
 
 test('a reply goes into its row, and ends with its stream, status and usage', async (t) => {
     const { app, provider } = await llmService(t)
@@ -27,11 +27,11 @@ test('a reply goes into its row, and ends with its stream, status and usage', as
     assert.equal(j.state, 'done')
     assert.equal(j.error, undefined)
     assert.equal(j.finish_reason, 'stop')
-    assert.deepEqual(j.usage, USAGE)
+    assert.deepEqual(used(j.usage), USAGE)
     assert.deepEqual(j.target, { table: 'messages', id: made.id, column: 'body' })
     const row = await rowOf(app, made.id)
     assert.equal(row.status, 'done')
-    assert.deepEqual(row.usage, USAGE)
+    assert.deepEqual(used(row.usage), USAGE)
     assert.deepEqual(row.body, { stream: made.stream, offset: TIDE.length, closed: true })
     assert.equal(await textOf(app, made.stream), TIDE)
     const [asked] = provider.requests('happy')
@@ -87,10 +87,10 @@ test('whatever a provider sends, a job ends in a state of its own and loses no t
             assert.equal(j.state, state)
             assert.equal(j.error?.code, code)
             if (code) assert.ok(j.error.detail.length > 0)
-            assert.deepEqual(j.usage, usage)
+            assert.deepEqual(used(j.usage), usage)
             const row = await rowOf(app, made[i].id)
             assert.equal(row.status, state)
-            assert.deepEqual(row.usage, usage)
+            assert.deepEqual(used(row.usage), usage)
             assert.equal(row.body.closed, true)
             assert.equal(await textOf(app, made[i].stream), text)
         })
@@ -129,7 +129,7 @@ test('two readers see the same tokens, and the end in one commit', async (t) => 
         await r.until('the end', (f) => f.views.all.rows()[0]?.status === 'done')
         assert.equal(r.fold.views.reply.text, TIDE)
         assert.equal(r.fold.views.reply.closed, true)
-        assert.deepEqual(r.fold.views.all.rows()[0].usage, USAGE)
+        assert.deepEqual(used(r.fold.views.all.rows()[0].usage), USAGE)
         const states = r.messages.flatMap((m) => m.changes?.all || []).map((c) => (c.added || c.changed).status)
         assert.deepEqual([...new Set(states)], ['connecting', 'streaming', 'done'])
         // Never one without the other, and tokens as they came, not all at once.
@@ -326,21 +326,33 @@ test('a request that is sent again under its id asks once', async (t) => {
     assertProblem(await post(app, body.replace('happy', 'other')), 409, 'job_exists')
 })
 
-test('more calls at once than the limit are refused, and all of them end with the service', async (t) => {
-    const { s, app, provider } = await llmService(t)
-    const agent = new http.Agent({ keepAlive: true, maxSockets: 8 })
-    t.after(() => agent.destroy())
-    const busy = new App(s, { agent })
-    const made = await Promise.all(Array.from({ length: 256 }, () => ask(busy, 'silent')))
-    assertProblem(await post(app, jobOf('silent')), 429, 'too_many')
-    await eventually('the requests', () => provider.requests('silent').length === 256)
-    assert.equal((await app.request('DELETE', `/llm/jobs/${made[0].job}`)).status, 200)
-    assert.equal((await ended(app, (await ask(app, 'happy')).job)).state, 'done')
-    agent.destroy()
+test('more calls at once than the limit wait in order, can be cancelled there, and end with the service', async (t) => {
+    const { s, app, provider } = await llmService(t, { args: ['--llm-jobs', '2'] })
+    const first = [await ask(app, 'silent'), await ask(app, 'silent')]
+    const waiting = await Promise.all(Array.from({ length: 20 }, () => ask(app, 'happy')))
+    for (const { job: id, id: row } of waiting) {
+        assert.equal((await job(app, id)).state, 'queued')
+        assert.equal((await rowOf(app, row)).status, 'queued')
+    }
+    assert.equal(provider.requests('happy').length, 0)
+    assert.match(await app.metrics(), /^segue_llm_jobs_queued 20$/m)
+    const cancelled = await app.request('DELETE', `/llm/jobs/${waiting[0].job}`)
+    assert.equal(cancelled.json.state, 'cancelled')
+    assert.equal((await rowOf(app, waiting[0].id)).body.closed, true)
+    assert.equal((await app.request('DELETE', `/llm/jobs/${first[0].job}`)).status, 200)
+    for (const { job: id, id: row } of waiting.slice(1)) {
+        const j = await ended(app, id)
+        assert.equal(j.state, 'done')
+        assert.equal(typeof j.usage.timings.queued_ms, 'number')
+        assert.equal((await rowOf(app, row)).status, 'done')
+    }
+    assert.equal(provider.requests('happy').length, 19)
+    await ask(app, 'silent')
+    const last = await ask(app, 'happy')
     assert.equal(await s.stop(), 0)
     await s.start()
-    const rows = await app.rows('select status from messages where status = $1', ['interrupted'])
-    assert.equal(rows.length, 255)
+    assert.equal((await job(app, last.job)).state, 'interrupted')
+    assert.equal(provider.requests('happy').length, 19)
 })
 
 test('a provider that is not there is a failed job', async (t) => {
@@ -381,7 +393,7 @@ test('segue ask writes the reply as it comes, and ends with 0', async (t) => {
     assert.equal(code, 0)
     assert.equal(stdout, `${TIDE}\n`)
     const [row] = await app.rows('select * from messages')
-    assert.deepEqual([row.status, row.note, row.usage], ['done', 'from the shell', USAGE])
+    assert.deepEqual([row.status, row.note, used(row.usage)], ['done', 'from the shell', USAGE])
     const json = await segue(s, ['ask', '--json', '--provider', 'stand-in', '--model', 'happy', '-'], 'Why?')
     assert.equal(JSON.parse(json.stdout).state, 'done')
 })

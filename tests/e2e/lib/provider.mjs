@@ -79,3 +79,11 @@ export const ended = (app, id) => eventually(`the end of job ${id}`, async () =>
 
 export const rowOf = async (app, id) => (await app.rows('select * from messages where id = $1', [id]))[0]
 export const textOf = async (app, stream) => (await app.readStream(stream)).bytes.toString('utf8')
+
+// What of a usage does not change from run to run; null where it is unknown.
+export function used(usage) {
+    assert.equal(typeof usage?.known, 'boolean')
+    if (!usage.known) return null
+    const { completion_tokens, finish_reason, model, prompt_tokens, total_tokens } = usage
+    return { completion_tokens, finish_reason, model, prompt_tokens, total_tokens }
+}

@@ -10,6 +10,7 @@
 #include "entry.h" // and with it the batch.h of its folder
 #include "err.h"
 #include "json_read.h"
+#include "llm_event.h"
 
 #define ID "01890a5d-ac96-774b-bcce-b302099a8057"
 
@@ -399,7 +400,7 @@ static void encode_everything(struct buf *out)
     memset(blob.blob.digest.b, 7, SHA256_BYTES);
     batch_put_op(out, &blob);
     batch_put_op(out, &(struct batch_op){.kind = BATCH_SCHEMA, .schema = SPAN_LIT("create table t (a text)")});
-    struct batch_op begin = {.kind = BATCH_JOB, .job = {.state = JOB_CONNECTING, .provider = SPAN_LIT("local"), .table = SPAN_LIT("t"), .column = SPAN_LIT("c"), .status_column = SPAN_LIT("s")}};
+    struct batch_op begin = {.kind = BATCH_JOB, .job = {.make = true, .state = JOB_CONNECTING, .api = LLM_CHAT, .form = LLM_FORM_TEXT, .provider = SPAN_LIT("local"), .table = SPAN_LIT("t"), .column = SPAN_LIT("c"), .status_column = SPAN_LIT("s")}};
     memset(begin.job.request.b, 9, SHA256_BYTES);
     batch_put_op(out, &begin);
     batch_put_op(out, &(struct batch_op){.kind = BATCH_JOB, .job = {.state = JOB_STREAMING}});

@@ -1,0 +1,151 @@
+// Providers as they are configured, and calls to them.
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "err.h"
+#include "file.h"
+#include "llm_impl.h"
+
+#define KEY_MAX (4 * KIB)
+#define FAREWELL_MS 10000
+
+// ---- keys -----------------------------------------------------------------------------------------------------------
+
+static int check_key(const struct option_provider *o, struct span key, struct problem *p)
+{
+    for (size_t i = 0; i < key.n; i++)
+        if (key.p[i] <= ' ' || key.p[i] > '~') return problem_set(p, ERR_USAGE, -1, "the provider %s: %s is not a key", o->name, o->key_env);
+    return key.n > 0 ? 0 : problem_set(p, ERR_USAGE, -1, "the provider %s: the key in %s is empty", o->name, o->key_env);
+}
+
+// A name with a slash is a file, whose white space at the end is not the key's.
+static int load_key(struct llm_provider *provider, const struct option_provider *o, struct problem *p)
+{
+    struct buf file;
+    const char *value = NULL;
+    int err = 0;
+    buf_init(&file, KEY_MAX);
+    if (strchr(o->key_env, '/') != NULL) {
+        err = file_slurp(&file, o->key_env);
+        while (file.n > 0 && file.p[file.n - 1] <= ' ')
+            file.n--;
+        buf_put_u8(&file, 0);
+        if (err != 0 || file.err != 0)
+            err = problem_set(p, ERR_USAGE, -1, "the provider %s needs its key: the file %s cannot be read", o->name, o->key_env);
+        else
+            value = (const char *)file.p;
+    } else if (o->key_env[0] != '\0') {
+        value = getenv(o->key_env);
+        if (value == NULL) err = problem_set(p, ERR_USAGE, -1, "the provider %s needs its key in the environment: %s is not set", o->name, o->key_env);
+    }
+    if (err == 0 && value != NULL) err = check_key(o, SPAN_STR(value), p);
+    if (err == 0 && value != NULL && (provider->key = strdup(value)) == NULL) err = problem_set(p, ERR_NOMEM, -1, "no memory");
+    if (file.p != NULL) explicit_bzero(file.p, file.cap);
+    buf_free(&file);
+    return err;
+}
+
+int llm_provider_add(struct llm *l, const struct option_provider *o, struct problem *p)
+{
+    struct llm_provider *provider = &l->providers[l->provider_count];
+    size_t n = strlen(o->url);
+    while (n > 0 && o->url[n - 1] == '/')
+        n--;
+    l->provider_count++;
+    provider->base = strndup(o->url, n);
+    if (provider->base == NULL) return problem_set(p, ERR_NOMEM, -1, "no memory");
+    memcpy(provider->name, o->name, strlen(o->name) + 1);
+    provider->api = o->api;
+    return load_key(provider, o, p);
+}
+
+void llm_providers_free(struct llm *l)
+{
+    for (size_t i = 0; i < l->provider_count; i++) {
+        if (l->providers[i].key != NULL) explicit_bzero(l->providers[i].key, strlen(l->providers[i].key));
+        free(l->providers[i].key);
+        free(l->providers[i].base);
+    }
+}
+
+const struct llm_provider *llm_provider_find(const struct llm *l, struct span name)
+{
+    for (size_t i = 0; i < l->provider_count; i++)
+        if (name.n == 0 || span_is(name, l->providers[i].name)) return &l->providers[i];
+    return NULL;
+}
+
+const char *llm_provider(const struct llm *l, struct span name, enum llm_api *api)
+{
+    const struct llm_provider *provider = llm_provider_find(l, name);
+    if (provider != NULL && api != NULL) *api = provider->api;
+    return provider != NULL ? provider->name : NULL;
+}
+
+// ---- calls ----------------------------------------------------------------------------------------------------------
+
+int llm_provider_call(struct call **out, struct llm *l, const struct llm_provider *provider, const char *path, enum llm_api api,
+                      struct call_options *options)
+{
+    struct buf key;
+    char url[1024];
+    const char *headers[5] = {"Accept: text/event-stream", "User-Agent: segued"};
+    size_t n = 2;
+    snprintf(url, sizeof url, "%s%s", provider->base, path);
+    buf_init(&key, 2 * KEY_MAX);
+    if (options->body.n > 0) headers[n++] = "Content-Type: application/json";
+    if (api == LLM_MESSAGES) headers[n++] = "anthropic-version: 2023-06-01";
+    if (provider->key != NULL) {
+        buf_printf(&key, api == LLM_MESSAGES ? "x-api-key: %s" : "Authorization: Bearer %s", provider->key);
+        buf_put_u8(&key, 0);
+        headers[n++] = (const char *)key.p;
+    }
+    options->url = url;
+    options->headers = headers;
+    options->header_count = n;
+    int err = key.err == 0 ? call_new(out, server_calls(l->server), options) : key.err;
+    if (key.p != NULL) explicit_bzero(key.p, key.n);
+    buf_free(&key);
+    return err;
+}
+
+static void farewell_free(struct llm_farewell *f)
+{
+    struct llm_farewell **place = &f->llm->farewells;
+    while (*place != f)
+        place = &(*place)->next;
+    *place = f->next;
+    call_free(f->call);
+    free(f);
+}
+
+static void farewell_ended(void *ctx, const struct call_end *end)
+{
+    (void)end;
+    farewell_free(ctx);
+}
+
+void llm_farewell(struct llm_job *j)
+{
+    const char *id = llm_parser_reply(j->parser)->id;
+    struct llm_farewell *f = calloc(1, sizeof *f);
+    char path[LLM_WORD_MAX + 40];
+    if (f == NULL) return;
+    snprintf(path, sizeof path, "/responses/%s/cancel", id);
+    f->llm = j->llm;
+    f->next = j->llm->farewells;
+    j->llm->farewells = f;
+    struct call_options options = {.method = "POST",
+                                   .times = {j->llm->times.connect_ms, FAREWELL_MS, FAREWELL_MS, 2 * FAREWELL_MS},
+                                   .ctx = f,
+                                   .ended = farewell_ended};
+    if (llm_provider_call(&f->call, j->llm, j->provider, path, LLM_RESPONSES, &options) != 0 || call_start(f->call) != 0) farewell_free(f);
+}
+
+void llm_farewells_free(struct llm *l)
+{
+    while (l->farewells != NULL)
+        farewell_free(l->farewells);
+}
