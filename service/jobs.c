@@ -263,6 +263,7 @@ static int decide_step(struct db_txn *txn, int table, const struct batch_job *op
     out->state = op->state;
     if (op->progress.n > 0) out->progress = op->progress;
     if (job_is_live(op->state)) return 0;
+    if (op->state == JOB_DONE && out->first_ms == 0) out->first_ms = c->arrival_ms; // all of it came at once
     out->ended_ms = c->arrival_ms;
     out->progress = SPAN_NONE; // it has had its use
     out->err = op->err;

@@ -31,7 +31,7 @@ int llm_job_alloc(struct llm_job **out, struct llm *l, struct app *app, const st
     buf_init(&j->kept, 64 * KIB);
     buf_init(&j->body, 8 * LLM_REQUEST_MAX);
     buf_init(&j->out, OUT_MAX);
-    buf_init(&j->batch, OUT_MAX + 64 * KIB);
+    buf_init(&j->batch, OUT_MAX + 64 * KIB + 8 * LLM_REQUEST_MAX);
     job_encode(&j->kept, record);
     int err = j->kept.err;
     if (err == 0) err = job_decode(buf_span(&j->kept), record->id, &j->record);
@@ -152,14 +152,13 @@ static void put_stream_op(struct llm_job *j, enum batch_op_kind kind, struct spa
 {
     struct batch_op op = {.kind = kind, .stream = stream_of(&j->record)};
     op.stream.data = data;
+    op.stream.messages = kind == BATCH_APPEND && j->writer.json;
     batch_put_op(&j->batch, &op);
 }
 
-void llm_job_batch(const struct llm_job *j, struct buf *batch)
+static void put_make(const struct llm_job *j, struct buf *batch)
 {
     const struct job *r = &j->record;
-    if (r->path.n > 0)
-        batch_put_op(batch, &(struct batch_op){.kind = BATCH_CREATE, .stream = {.path = r->path, .type = SPAN_STR(j->writer.type)}});
     batch_put_op(batch, &(struct batch_op){.kind = BATCH_JOB,
                                            .job = {.id = r->id,
                                                    .make = true,
@@ -178,6 +177,23 @@ void llm_job_batch(const struct llm_job *j, struct buf *batch)
                                                    .request = r->request,
                                                    .ask = r->fork ? buf_span(&j->body) : SPAN_NONE,
                                                    .start = r->start}});
+}
+
+void llm_job_batch(const struct llm_job *j, struct buf *batch)
+{
+    const struct job *r = &j->record;
+    if (r->path.n > 0)
+        batch_put_op(batch, &(struct batch_op){.kind = BATCH_CREATE, .stream = {.path = r->path, .type = SPAN_STR(j->writer.type)}});
+    put_make(j, batch);
+}
+
+// The stream that the heir writes begins where this one's did.
+static void put_heir(struct llm_job *j)
+{
+    const struct job *r = &j->heir->record;
+    struct batch_stream fork = {.path = r->path, .fork_of = j->record.path, .has_fork_offset = true, .fork_offset = r->start};
+    batch_put_op(&j->batch, &(struct batch_op){.kind = BATCH_CREATE, .stream = fork});
+    put_make(j->heir, &j->batch);
 }
 
 static void put_columns(struct llm_job *j, enum job_state state, bool with_usage, struct span usage)
@@ -294,7 +310,7 @@ static void make_end(struct llm_job *j)
         put_columns(j, j->ending, true, buf_span(&usage));
     }
     if (j->heir != NULL) {
-        llm_job_batch(j->heir, &j->batch);
+        put_heir(j);
         step.successor = j->heir->record.path;
     }
     step.text = j->why.err != 0 ? SPAN_STR(problem_text(&j->why)) : SPAN_NONE;
@@ -350,8 +366,12 @@ static void bytes_rejected(struct llm_job *j, const struct fate *f)
 // Less is asked for, down to the job alone, which can always end. A reply that did not get whole into its target is not done.
 static void end_rejected(struct llm_job *j, const struct fate *f)
 {
-    llm_job_free(j->heir); // it would go the same way
-    j->heir = NULL;
+    if (j->heir != NULL) { // it may be what was refused
+        llm_job_free(j->heir);
+        j->heir = NULL;
+        llm_job_tick(j);
+        return;
+    }
     if (j->end_level == END_JOB_ALONE) {
         if (f->err != ERR_JOB_ENDED) log_error("llm", "the end of a job was rejected", LF_ERR(f->err));
         job_over(j);

@@ -46,6 +46,44 @@ static bool resume(struct llm_job *j)
     return true;
 }
 
+#define SUFFIX 9 // "~" and eight digits
+
+// The path of a fork: the job's own, and behind it which job's. A fork of a fork takes the other's place there.
+static bool fork_path(struct buf *out, const struct job *r, struct uuid heir)
+{
+    char id[UUID_TEXT];
+    struct span path = r->path;
+    uuid_format(heir, id);
+    if (path.n > SUFFIX && path.p[path.n - SUFFIX] == '~') path.n -= SUFFIX;
+    buf_put_span(out, path);
+    buf_put_u8(out, '~');
+    buf_put(out, id + UUID_TEXT - 8, 8);
+    return out->err == 0;
+}
+
+// Its request was kept, so that it can be asked again: into a fork of its stream, by a job that comes with this one's end.
+static void leave_heir(struct llm_job *j)
+{
+    uint8_t room[STREAM_PATH_MAX];
+    struct buf path = {.p = room, .cap = sizeof room, .max = sizeof room};
+    struct job record = j->record;
+    struct llm_job *heir;
+    if (!record.fork || record.path.n == 0 || j->provider == NULL || j->llm->stopping) return;
+    record.id = uuid_new();
+    if (!fork_path(&path, &j->record, record.id)) return;
+    record.path = buf_span(&path);
+    record.state = JOB_QUEUED;
+    record.created_ms = record.begun_ms = record.first_ms = 0;
+    record.progress = SPAN_NONE;
+    if (llm_job_alloc(&heir, j->llm, j->app, &record, NULL) != 0) return;
+    if (!app_jobs_ask(j->app, j->record.id, &heir->body) || heir->body.err != 0) {
+        llm_job_free(heir);
+        return;
+    }
+    if (llm_slot_take(heir)) heir->record.state = JOB_CONNECTING;
+    j->heir = heir;
+}
+
 // Ends or resumes the live jobs of an app that nobody works on: their number.
 static size_t sweep(struct llm *l, struct app *app)
 {
@@ -55,7 +93,9 @@ static size_t sweep(struct llm *l, struct app *app)
         struct llm_job *j = llm_job_find(l, app, ids[i]);
         if (j != NULL) continue;
         orphans++;
-        if (llm_job_adopt(l, app, ids[i], &j) == 0 && !resume(j)) llm_job_interrupt(j, ERR_RESTARTED);
+        if (llm_job_adopt(l, app, ids[i], &j) != 0 || resume(j)) continue;
+        leave_heir(j);
+        llm_job_interrupt(j, ERR_RESTARTED);
     }
     return orphans;
 }

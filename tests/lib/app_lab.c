@@ -10,6 +10,7 @@
 
 #include "app_internal.h" // to let time pass
 #include "err.h"
+#include "llm_event.h"
 #include "tmp.h"
 
 void app_lab_init(struct app_lab *l)
@@ -406,7 +407,7 @@ static int workload_blob(struct app_lab *l, unsigned i)
 // A step of a job that writes a message's body.
 static int workload_job(struct app_lab *l, unsigned i, const char *message, enum job_state state)
 {
-    struct batch_op op = {.kind = BATCH_JOB, .job = {.state = state, .provider = SPAN_LIT("local"), .table = SPAN_LIT("messages"), .column = SPAN_LIT("body")}};
+    struct batch_op op = {.kind = BATCH_JOB, .job = {.make = state == JOB_CONNECTING, .state = state, .api = LLM_CHAT, .form = LLM_FORM_TEXT, .provider = SPAN_LIT("local"), .table = SPAN_LIT("messages"), .column = SPAN_LIT("body")}};
     op.job.status_column = SPAN_LIT("status");
     if (state == JOB_DONE) op.job.usage = SPAN_LIT("{\"output_tokens\":2}"), op.job.finish = SPAN_LIT("stop");
     memset(op.job.id.b, (int)(i / 12 + 1), sizeof op.job.id.b);

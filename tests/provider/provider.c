@@ -1,5 +1,5 @@
-// A stand-in for an LLM provider: answers POST <anything>/chat/completions on loopback by replaying a transcript, the one that the
-// request's model names.
+// A stand-in for an LLM provider: answers POST <anything> on loopback by replaying a transcript, the one that the request's model names.
+// GET …/responses/<id>?starting_after=N replays <id>.http behind its event of that number; POST …/responses/<id>/cancel is noted.
 //
 //      provider [--port N] [--folder tests/fixtures/provider]
 //
@@ -12,10 +12,11 @@
 //      ~mark         where ~again goes on
 //      ~again        goes back to the mark, without end
 //      ~hang         sends nothing more, and keeps the connection
+//      ~first N NAME the first N requests for this transcript get that one instead; in the first line alone
 //      ~cut          closes the connection here, without the end that chunked content should have
 //
 // Where the fields name chunked content, each piece is a chunk. On standard output, a line for each thing that happens: `listening on URL`,
-// `request MODEL AUTHORIZATION BODY`, `sent MODEL`, and `gone MODEL` when the peer left before the end.
+// `request MODEL AUTHORIZATION BODY`, `resume ID N AUTHORIZATION`, `cancel ID AUTHORIZATION`, `sent MODEL`, and `gone MODEL` when the peer left before the end.
 #include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
@@ -95,18 +96,79 @@ static void find_model(struct conn *c, struct span body)
     c->model[n] = '\0';
 }
 
+static bool slurp(struct buf *out, const char *name)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s.http", folder, name);
+    buf_clear(out);
+    return file_slurp(out, path) == 0;
+}
+
+// How often a transcript was asked for, for ~first.
+static unsigned asked(const char *model)
+{
+    static struct {
+        char model[MODEL_MAX];
+        unsigned count;
+    } table[64];
+    for (size_t i = 0; i < 64; i++) {
+        if (table[i].model[0] != '\0' && strcmp(table[i].model, model) != 0) continue;
+        memcpy(table[i].model, model, strlen(model) + 1);
+        return ++table[i].count;
+    }
+    return 0;
+}
+
 static void load_script(struct conn *c)
 {
     static const char missing[] =
         "HTTP/1.1 404 Not Found\nContent-Type: application/json\n\n"
         "{\"error\":{\"message\":\"The model does not exist\",\"type\":\"invalid_request_error\",\"code\":\"model_not_found\"}}\n";
-    char path[4096];
-    snprintf(path, sizeof path, "%s/%s.http", folder, c->model);
-    if (file_slurp(&c->script, path) != 0) {
+    char first[100] = "", other[MODEL_MAX];
+    unsigned times;
+    if (!slurp(&c->script, c->model)) {
         buf_clear(&c->script);
         buf_put_str(&c->script, missing);
     }
+    snprintf(first, sizeof first, "%.*s", SPAN_FMT(span_sub(buf_span(&c->script), 0, sizeof first - 1)));
+    if (sscanf(first, "~first %u %63[a-z0-9_-]", &times, other) == 2 && asked(c->model) <= times) slurp(&c->script, other);
     c->answering = c->in_head = true;
+}
+
+// What stands behind the event of that number: head and all before it are kept, the events up to it go.
+static void skip_events(struct conn *c, unsigned long long number)
+{
+    char key[60];
+    snprintf(key, sizeof key, "\"sequence_number\":%llu,", number);
+    const uint8_t *head = memmem(c->script.p, c->script.n, "\n\n", 2), *at = memmem(c->script.p, c->script.n, key, strlen(key));
+    const uint8_t *end = at != NULL ? memmem(at, (size_t)(c->script.p + c->script.n - at), "\n\n", 2) : NULL;
+    if (head == NULL || end == NULL) return;
+    size_t from = (size_t)(head + 2 - c->script.p), to = (size_t)(end + 2 - c->script.p);
+    memmove(c->script.p + from, c->script.p + to, c->script.n - to);
+    c->script.n -= to - from;
+}
+
+// A response that goes on in the background is asked for again, or called off. True: it was one of these.
+static bool take_background(struct conn *c, struct span head, struct span key)
+{
+    char line[500], id[MODEL_MAX];
+    unsigned long long number;
+    snprintf(line, sizeof line, "%.*s", SPAN_FMT(span_sub(head, 0, sizeof line - 1)));
+    const char *path = strstr(line, "/responses/");
+    if (path == NULL) return false;
+    if (strncmp(line, "GET ", 4) == 0 && sscanf(path, "/responses/%63[A-Za-z0-9_-]?stream=true&starting_after=%llu", id, &number) == 2) {
+        printf("resume %s %llu %.*s\n", id, number, SPAN_FMT(key));
+        memcpy(c->model, id, sizeof id);
+        load_script(c);
+        skip_events(c, number);
+        return true;
+    }
+    if (sscanf(path, "/responses/%63[A-Za-z0-9_-]/cancel", id) != 1 || strstr(path, "/cancel ") == NULL) return false;
+    printf("cancel %s %.*s\n", id, SPAN_FMT(key));
+    memcpy(c->model, id, sizeof id);
+    buf_put_str(&c->script, "HTTP/1.1 200 OK\nContent-Type: application/json\n\n{}\n");
+    c->answering = c->in_head = true;
+    return true;
 }
 
 static void take_request(struct conn *c)
@@ -121,8 +183,10 @@ static void take_request(struct conn *c)
         body = 10 * body + (length.p[i] - '0');
     if (in.n - head.n - 2 < body) return;
     struct span content = SPAN(end + 4, body), authorization = field(head, "authorization:");
-    find_model(c, content);
+    if (authorization.n == 0) authorization = field(head, "x-api-key:");
     if (authorization.n == 0) authorization = SPAN_LIT("-");
+    if (take_background(c, head, authorization)) return;
+    find_model(c, content);
     printf("request %s %.*s %.*s\n", c->model, SPAN_FMT(authorization), SPAN_FMT(content));
     load_script(c);
 }

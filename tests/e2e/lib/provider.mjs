@@ -19,7 +19,7 @@ export class Provider {
 
     // What was asked of it for a model: {authorization, body} each.
     requests(model) {
-        return this.lines.map((line) => /^request (\S+) (Bearer \S+|-) (.*)$/.exec(line)).filter((hit) => hit && hit[1] === model)
+        return this.lines.map((line) => /^request (\S+) (Bearer \S+|\S+) (.*)$/.exec(line)).filter((hit) => hit && hit[1] === model)
             .map(([, , authorization, body]) => ({ authorization, body: JSON.parse(body) }))
     }
 
@@ -41,7 +41,8 @@ export async function llmService(t, { args = [], url, ...options } = {}) {
     const s = await service(t, {
         ...options,
         env: { MADE_UP_KEY: 'made-up-key', ...options.env },
-        args: ['--llm-provider', `stand-in ${url || `${provider.url}/v1/`} MADE_UP_KEY`, ...args],
+        args: ['--llm-provider', `stand-in ${url || `${provider.url}/v1/`} MADE_UP_KEY`, '--llm-retry-ms', '10',
+            '--llm-provider', `anthropic ${url || `${provider.url}/v1`} MADE_UP_KEY messages`, ...args],
     })
     const app = new App(s, { key: options.key })
     await app.schema(llmSchema)
