@@ -327,6 +327,7 @@ static void stop_end(struct server *s)
     if (s->closed) return;
     s->closed = true;
     for (size_t i = 0; i < s->app_count; i++) {
+        stream_care_flush(&s->apps[i]->care); // a stop in order loses no read
         while (app_pending(s->apps[i]->app) && app_state(s->apps[i]->app) == APP_READY)
             app_turn(s->apps[i]->app);
     }
