@@ -143,12 +143,6 @@ void decided_reset(struct decided *d)
 
 // ---- creating ------------------------------------------------------------------------------------------------------
 
-static bool in_request(const struct streams_batch *b, struct span data)
-{
-    struct span request = b->c->request;
-    return data.n == 0 || (data.p >= request.p && data.n <= request.n && (size_t)(data.p - request.p) <= request.n - data.n);
-}
-
 static int check_names(struct span path, struct span type, struct problem *p)
 {
     if (path.n == 0 || path.n > STREAM_PATH_MAX)
@@ -250,7 +244,7 @@ int streams_decide_create(struct streams_batch *b, const struct stream_create *o
 {
     struct decided *d;
     struct stream_create full = *op;
-    assert(in_request(b, op->data));
+    assert(stream_in_request(b->c, op->data));
     if (full.type.n == 0 && full.fork_of.n == 0) full.type = SPAN_LIT(TYPE_DEFAULT);
     int err = check_names(full.path, full.type, p);
     if (err == 0) err = check_expiry(&full, p);
@@ -375,7 +369,7 @@ int streams_decide_append(struct streams_batch *b, const struct stream_append *o
 {
     struct decided *d;
     struct judged j = {0};
-    assert(in_request(b, op->data));
+    assert(stream_in_request(b->c, op->data));
     if (op->producer.n > STREAM_PRODUCER_ID_MAX || op->seq.n > STREAM_SEQ_MAX)
         return problem_set(p, ERR_BAD_VALUE, -1, "a producer's id has at most %d bytes, a sequence %d", STREAM_PRODUCER_ID_MAX, STREAM_SEQ_MAX);
     int err = decided_need(b, op->path, &d, p);

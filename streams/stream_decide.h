@@ -32,6 +32,12 @@ struct streams_batch {
     struct buf effects;
 };
 
+// What an effect says of bytes is where they lie in the request.
+static inline bool stream_in_request(const struct commit *c, struct span data)
+{
+    return data.n == 0 || (data.p >= c->request.p && data.n <= c->request.n && (size_t)(data.p - c->request.p) <= c->request.n - data.n);
+}
+
 // ---- the overlay (stream_decide.c) ---------------------------------------------------------------------------------
 
 // What is at `path`; a fault of the store is an error.

@@ -93,7 +93,7 @@ int decided_same_fork(struct streams_batch *b, const struct decided *d, const st
     struct decided *source;
     *same = (r->source != 0) == (op->fork_of.n > 0);
     if (!*same || r->source == 0) return 0;
-    *same = r->has_fork_offset == op->has_fork_offset && (!r->has_fork_offset || r->fork_offset == op->fork_offset) && r->fork_sub == op->fork_sub;
+    *same = op->fork_of.n <= STREAM_PATH_MAX && r->has_fork_offset == op->has_fork_offset && (!r->has_fork_offset || r->fork_offset == op->fork_offset) && r->fork_sub == op->fork_sub;
     if (!*same) return 0;
     int err = decided_get(b, op->fork_of, &source); // a source cannot leave its path while it has forks
     *same = err == 0 && source->exists && source->rec.number == r->source;

@@ -38,6 +38,7 @@ int streams_decide_trim(struct streams_batch *b, struct span path, uint64_t befo
                         uint64_t *offset, struct problem *p)
 {
     struct decided *d;
+    assert(stream_in_request(b->c, snapshot));
     int err = decided_need(b, path, &d, p);
     if (err == 0 && to_tail) before = d->rec.offset;
     if (err == 0) err = check_trim(b, d, before, snapshot, messages, p);

@@ -211,6 +211,12 @@ static void the_same_fork_again_is_no_change(void **state)
     assert_int_equal(make(r, op, NULL), ERR_STREAM_EXISTS);
     op = (struct stream_create){.path = SPAN_LIT("f"), .type = SPAN_LIT("text/plain")};
     assert_int_equal(make(r, op, NULL), ERR_STREAM_EXISTS);
+    char path[STREAM_PATH_MAX + 2] = {0};
+    memset(path, 'p', STREAM_PATH_MAX + 1);
+    op = (struct stream_create){.path = SPAN_LIT("f"), .fork_of = SPAN_STR(path), .has_fork_offset = true, .fork_offset = 4};
+    assert_int_equal(make(r, op, NULL), ERR_STREAM_EXISTS);
+    op.path = SPAN_LIT("new");
+    assert_int_equal(make(r, op, NULL), ERR_STREAM_NOT_FOUND);
     op = (struct stream_create){.path = SPAN_LIT("g"), .type = SPAN_LIT("text/html"), .fork_of = SPAN_LIT("a")};
     assert_int_equal(make(r, op, NULL), ERR_CONTENT_TYPE_MISMATCH);
     op = (struct stream_create){.path = SPAN_LIT("g"), .fork_of = SPAN_LIT("none")};
