@@ -200,7 +200,7 @@ $(B)/libfuzz.a: $(LIBS) $(TESTLIB_OBJ)
 	$(Q)rm -f $@ && ar rcs $@ $(TESTLIB_OBJ)
 
 # What a power cut may leave is built and opened at POINTS points of recorded runs. BUG=ack_before_journal (or publish_before_barrier,
-# skip_pack_sync, recycle_early, nosync) plants that mistake, which has to be found: then this target fails.
+# skip_pack_sync, recycle_early, nosync, stream_seal_unsynced, stream_file_removed_early) plants that mistake, which has to be found: then this target fails.
 POINTS ?= 5000
 POWERCUT_CHECK = $(B)/tests/powercut/check
 POWERCUT_OBJ = $(call obj,tests/powercut,check truth image) $(call obj,tests/lib,tmp disk disk_fault disk_record disk_log)

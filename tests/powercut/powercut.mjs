@@ -101,7 +101,7 @@ async function ask(app) {
 }
 
 async function record(data, log, first) {
-    const s = new Service({ data, args: ['--journal-segment-bytes', '262144', '--seal-quiet-ms', '150', '--stream-segment-bytes', '65536', '--log-level', 'error', '--llm-provider', `stand-in ${provider.url}/v1 MADE_UP_KEY`] })
+    const s = new Service({ data, args: ['--journal-segment-bytes', '262144', '--seal-quiet-ms', '150', '--stream-segment-bytes', '8192', '--log-level', 'error', '--llm-provider', `stand-in ${provider.url}/v1 MADE_UP_KEY`] })
     await s.start({ LD_PRELOAD: preload(DISK), SEGUE_DISK_RECORD: log, SEGUE_DISK_ROOT: data, MADE_UP_KEY: 'made-up-key', ...(process.env.BUG ? { SEGUE_BUG: process.env.BUG } : {}) })
     const app = new App(s)
     if (first) await app.schema(SCHEMA)
