@@ -148,5 +148,7 @@ void llm_writer_free(struct llm_writer *w); // one that is all zero is fine
 void llm_writer_text(struct llm_writer *w);
 void llm_writer_messages(struct llm_writer *w);
 int llm_writer_ui(struct llm_writer *w, struct uuid id);
+// The message's id instead of the job's: that of the one it goes on with. Before the first event; empty or too long: nothing.
+void llm_writer_ui_name(struct llm_writer *w, struct span message);
 
 #endif

@@ -73,7 +73,7 @@ void llm_ui_begin(struct llm_ui *u, struct span message)
 
 // ---- text and reasoning ---------------------------------------------------------------------------------------------
 
-static void part_end(struct llm_ui *u)
+void llm_ui_part_end(struct llm_ui *u)
 {
     if (u->open == LLM_UI_NOTHING) return;
     put_part(u, u->open == LLM_UI_TEXT ? "text-end" : "reasoning-end", NULL);
@@ -85,7 +85,7 @@ void llm_ui_text(struct llm_ui *u, struct span delta)
     if (delta.n == 0) return;
     assert(u->begun && !u->over);
     if (u->open != LLM_UI_TEXT) {
-        part_end(u);
+        llm_ui_part_end(u);
         u->parts++;
         u->open = LLM_UI_TEXT;
         put_part(u, "text-start", NULL);
@@ -98,7 +98,7 @@ void llm_ui_reasoning(struct llm_ui *u, struct span delta)
     if (delta.n == 0) return;
     assert(u->begun && !u->over);
     if (u->open != LLM_UI_REASONING) {
-        part_end(u);
+        llm_ui_part_end(u);
         u->parts++;
         u->open = LLM_UI_REASONING;
         put_part(u, "reasoning-start", NULL);
@@ -158,7 +158,7 @@ void llm_ui_call(struct llm_ui *u, uint64_t index, struct span id, struct span n
         u->err = ERR_TOO_LARGE;
         return;
     }
-    part_end(u);
+    llm_ui_part_end(u);
     put_call(c, &w, u->out, "tool-input-start");
     chunk_end(&w);
 }
@@ -215,27 +215,15 @@ static void put_done(struct buf *out)
 }
 
 // The word of the SDK for why a model stopped.
-static const char *finish_word(struct span reason)
+static const char *finish_word(enum llm_finish finish)
 {
-    static const char *const words[][2] = {
-        {"stop", "stop"},
-        {"end_turn", "stop"},
-        {"stop_sequence", "stop"},
-        {"completed", "stop"},
-        {"pause_turn", "stop"},
-        {"length", "length"},
-        {"max_tokens", "length"},
-        {"max_output_tokens", "length"},
-        {"model_context_window_exceeded", "length"},
-        {"tool_calls", "tool-calls"},
-        {"tool_use", "tool-calls"},
-        {"function_call", "tool-calls"},
-        {"content_filter", "content-filter"},
-        {"refusal", "content-filter"},
-    };
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (span_is(reason, words[i][0])) return words[i][1];
-    return "other";
+    static const char *const words[] = {[LLM_FINISH_STOP] = "stop",
+                                        [LLM_FINISH_LENGTH] = "length",
+                                        [LLM_FINISH_TOOL] = "tool-calls",
+                                        [LLM_FINISH_REFUSAL] = "content-filter",
+                                        [LLM_FINISH_PAUSE] = "stop"};
+    const char *word = (size_t)finish < sizeof words / sizeof *words ? words[finish] : NULL;
+    return word != NULL ? word : "other";
 }
 
 // `cut`: the inputs of calls that run are not known to be whole, and are left as they are.
@@ -243,19 +231,20 @@ static void close_parts(struct llm_ui *u, bool cut)
 {
     assert(u->begun && !u->over);
     u->over = true;
-    part_end(u);
+    llm_ui_part_end(u);
     for (size_t i = 0; !cut && i < u->call_count; i++)
         call_end(u, &u->calls[i]);
 }
 
-void llm_ui_finish(struct llm_ui *u, struct span reason, struct span metadata)
+void llm_ui_finish(struct llm_ui *u, enum llm_finish finish, struct span metadata)
 {
     struct jw w;
     close_parts(u, false);
     put_chunk(u->out, "finish-step", NULL, SPAN_NONE);
     chunk_begin(&w, u->out, "finish");
     // Some providers of calls say "stop" all the same; a client that goes on by itself looks at this word.
-    jw_key(&w, "finishReason"), jw_cstr(&w, u->call_count > 0 && span_is(reason, "stop") ? "tool-calls" : finish_word(reason));
+    if (finish == LLM_FINISH_STOP && u->call_count > 0) finish = LLM_FINISH_TOOL;
+    jw_key(&w, "finishReason"), jw_cstr(&w, finish_word(finish));
     if (metadata.n > 0) jw_key(&w, "messageMetadata"), jw_raw(&w, metadata);
     chunk_end(&w);
     put_done(u->out);

@@ -10,12 +10,14 @@
 // Text and reasoning are parts one after the other; calls of tools may run beside each other. An end closes what is open, so that whoever
 // reads the stream from its beginning never stands inside a part. Only whole events are written: a stream that was cut by a restart is
 // ended with llm_ui_close alone.
+// llm_writer_ui.c feeds it with the events of a job; a job that a restart has cut ends with llm_ui_close.
 // What cannot be written (no memory, a limit) is the sticky error of `out`, or of the writer itself: llm_ui_err.
 #ifndef SEGUE_LLM_UI_H
 #define SEGUE_LLM_UI_H
 
 #include "buf.h"
 #include "limits.h"
+#include "llm_event.h"
 
 #define LLM_UI_WORD_MAX 256 // bytes of a call's id or a tool's name
 
@@ -47,6 +49,8 @@ void llm_ui_begin(struct llm_ui *u, struct span message);
 // Empty deltas are nothing.
 void llm_ui_text(struct llm_ui *u, struct span delta);
 void llm_ui_reasoning(struct llm_ui *u, struct span delta);
+// The part is over: more of it would be another one. None is open: nothing.
+void llm_ui_part_end(struct llm_ui *u);
 
 // A call of a tool; `index` names it below. Begun twice, or without a name: nothing.
 void llm_ui_call(struct llm_ui *u, uint64_t index, struct span id, struct span name);
@@ -54,8 +58,8 @@ void llm_ui_call_delta(struct llm_ui *u, uint64_t index, struct span json);
 // The input is complete: told as JSON, or as an error where it is none. Ended already, or unknown: nothing.
 void llm_ui_call_end(struct llm_ui *u, uint64_t index);
 
-// The ends, one of them, last. `reason`: the provider's word for it ("stop", "end_turn", …); `metadata`: JSON of the message, may be empty.
-void llm_ui_finish(struct llm_ui *u, struct span reason, struct span metadata);
+// The ends, one of them, last. `metadata`: JSON of the message, may be empty.
+void llm_ui_finish(struct llm_ui *u, enum llm_finish finish, struct span metadata);
 void llm_ui_error(struct llm_ui *u, struct span text);
 void llm_ui_abort(struct llm_ui *u, struct span reason);
 // The end of a stream that broke off, written by one who has not seen its beginning.

@@ -9,7 +9,7 @@
 // One message being written.
 struct writer {
     struct jw w;
-    enum llm_ui_format format;
+    enum llm_api api;
     struct span role;
     struct problem *p;
 };
@@ -177,11 +177,11 @@ static int put_file(struct writer *x, const struct jr *part)
     if (!is_image(part) && !is_pdf(part)) return refuse(x, "a file part is neither an image nor a PDF");
     if (url.n == 0) return refuse(x, "a file part has no url");
     if (span_starts(url, "data:") && data_of(url).n == 0) return refuse(x, "a file part's data URL is not in base64");
-    if (!span_starts(url, "data:") && !is_image(part) && x->format == LLM_UI_CHAT)
+    if (!span_starts(url, "data:") && !is_image(part) && x->api == LLM_CHAT)
         return refuse(x, "a PDF has to be a data URL for this provider");
-    if (x->format == LLM_UI_CHAT)
+    if (x->api == LLM_CHAT)
         put_chat_file(&x->w, part);
-    else if (x->format == LLM_UI_RESPONSES)
+    else if (x->api == LLM_RESPONSES)
         put_responses_file(&x->w, part);
     else
         put_messages_file(&x->w, part);
@@ -192,7 +192,7 @@ static int put_file(struct writer *x, const struct jr *part)
 
 static const char *text_type(const struct writer *x)
 {
-    return x->format != LLM_UI_RESPONSES ? "text" : span_is(x->role, "assistant") ? "output_text" : "input_text";
+    return x->api != LLM_RESPONSES ? "text" : span_is(x->role, "assistant") ? "output_text" : "input_text";
 }
 
 static void put_text_block(struct writer *x, const struct jr *part)
@@ -239,7 +239,7 @@ static int put_plain(struct writer *x, const struct jr *parts, size_t from, size
 static int put_content(struct writer *x, const struct jr *parts, size_t from, size_t to)
 {
     jw_key(&x->w, "content");
-    if (count_parts(parts, from, to, is_file) == 0 && x->format == LLM_UI_CHAT) return put_plain(x, parts, from, to);
+    if (count_parts(parts, from, to, is_file) == 0 && x->api == LLM_CHAT) return put_plain(x, parts, from, to);
     jw_array(&x->w);
     int err = put_blocks(x, parts, from, to);
     jw_end(&x->w);
@@ -375,8 +375,8 @@ static int put_messages_step(struct writer *x, const struct jr *parts, size_t fr
 static int put_step(struct writer *x, const struct jr *parts, size_t from, size_t to)
 {
     if (count_parts(parts, from, to, is_call) == 0) return put_message(x, parts, from, to);
-    return x->format == LLM_UI_CHAT        ? put_chat_step(x, parts, from, to)
-           : x->format == LLM_UI_RESPONSES ? put_responses_step(x, parts, from, to)
+    return x->api == LLM_CHAT        ? put_chat_step(x, parts, from, to)
+           : x->api == LLM_RESPONSES ? put_responses_step(x, parts, from, to)
                                            : put_messages_step(x, parts, from, to);
 }
 
@@ -404,7 +404,7 @@ static int put_ui_message(struct writer *x, const struct jr *message)
     if (err != 0) return err;
     const struct jr *parts = jr_get(message, "parts");
     size_t n = jr_count(parts), from = 0;
-    if (span_is(x->role, "system") && x->format == LLM_UI_MESSAGES) return 0; // told apart from messages
+    if (span_is(x->role, "system") && x->api == LLM_MESSAGES) return 0; // told apart from messages
     for (size_t i = 0; err == 0 && i <= n; i++) {
         if (i < n && !is_step(jr_at(parts, i))) continue;
         err = put_step(x, parts, from, i);
@@ -440,31 +440,31 @@ static int put_member(void *ctx, struct span key, const struct jr *value)
     static const char *const ours[] = {"id", "messages", "trigger", "messageId", "stream", "stream_options", "input"};
     for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
         if (span_is(key, ours[i])) return 0;
-    if (x->format == LLM_UI_MESSAGES && span_is(key, "system")) return 0;
+    if (x->api == LLM_MESSAGES && span_is(key, "system")) return 0;
     jw_key_span(&x->w, key);
     jr_write(value, &x->w);
     return 0;
 }
 
-int llm_ui_request(struct buf *out, enum llm_ui_format format, const struct jr *body, struct problem *p)
+int llm_ui_request(struct buf *out, enum llm_api api, const struct jr *body, struct problem *p)
 {
-    struct writer x = {.format = format, .p = p};
+    struct writer x = {.api = api, .p = p};
     const struct jr *messages = jr_get(body, "messages");
     if (jr_type(messages) != JR_ARRAY || jr_count(messages) == 0) return refuse(&x, "\"messages\" is not an array of UI messages");
     if (jr_str(jr_get(body, "model")).n == 0) return refuse(&x, "\"model\" is missing: the transport's body has to name it");
     jw_init(&x.w, out);
     jw_object(&x.w);
     jr_each(body, put_member, &x);
-    if (format == LLM_UI_MESSAGES && jr_get(body, "max_tokens") == NULL) jw_key(&x.w, "max_tokens"), jw_int(&x.w, MAX_TOKENS);
-    if (format == LLM_UI_MESSAGES) put_system(&x, body, messages);
-    jw_key(&x.w, format == LLM_UI_RESPONSES ? "input" : "messages"), jw_array(&x.w);
+    if (api == LLM_MESSAGES && jr_get(body, "max_tokens") == NULL) jw_key(&x.w, "max_tokens"), jw_int(&x.w, MAX_TOKENS);
+    if (api == LLM_MESSAGES) put_system(&x, body, messages);
+    jw_key(&x.w, api == LLM_RESPONSES ? "input" : "messages"), jw_array(&x.w);
     int err = 0;
     for (size_t i = 0; err == 0 && i < jr_count(messages); i++)
         err = put_ui_message(&x, jr_at(messages, i));
     if (err != 0) return err; // what was written so far is nobody's
     jw_end(&x.w);
     jw_key(&x.w, "stream"), jw_bool(&x.w, true);
-    if (format == LLM_UI_CHAT) jw_key(&x.w, "stream_options"), jw_raw(&x.w, SPAN_LIT("{\"include_usage\":true}"));
+    if (api == LLM_CHAT) jw_key(&x.w, "stream_options"), jw_raw(&x.w, SPAN_LIT("{\"include_usage\":true}"));
     jw_end(&x.w);
     return out->err;
 }

@@ -10,14 +10,13 @@
 #define SEGUE_LLM_UI_REQUEST_H
 
 #include "buf.h"
+#include "llm_event.h"
 #include "problem.h"
 
 struct jr;
 
-enum llm_ui_format { LLM_UI_CHAT, LLM_UI_RESPONSES, LLM_UI_MESSAGES };
-
 // Appends the request, for a streamed answer. ERR_BAD_REQUEST with its sentence: what is no UI message, or cannot be said in this format.
-int llm_ui_request(struct buf *out, enum llm_ui_format format, const struct jr *body, struct problem *p);
+int llm_ui_request(struct buf *out, enum llm_api api, const struct jr *body, struct problem *p);
 
 // The id of the message that the answer goes on with: the last one, where it is the assistant's. Else empty.
 struct span llm_ui_continued(const struct jr *body);

@@ -52,7 +52,7 @@ static void a_reply_is_one_message_with_its_text_in_a_part(void **state)
     llm_ui_text(&ui, SPAN_LIT(""));
     llm_ui_text(&ui, SPAN_LIT("Hel"));
     llm_ui_text(&ui, SPAN_LIT("lo\n\"you\""));
-    llm_ui_finish(&ui, SPAN_LIT("stop"), SPAN_LIT("{\"model\":\"x\"}"));
+    llm_ui_finish(&ui, LLM_FINISH_STOP, SPAN_LIT("{\"model\":\"x\"}"));
     assert_out(CHUNK("\"start\",\"messageId\":\"m1\"") CHUNK("\"start-step\"") CHUNK("\"text-start\",\"id\":\"1\"")
                    CHUNK("\"text-delta\",\"id\":\"1\",\"delta\":\"Hel\"") CHUNK("\"text-delta\",\"id\":\"1\",\"delta\":\"lo\\n\\\"you\\\"\"")
                        CHUNK("\"text-end\",\"id\":\"1\"") CHUNK("\"finish-step\"")
@@ -66,7 +66,7 @@ static void reasoning_and_text_are_parts_one_after_the_other(void **state)
     llm_ui_reasoning(&ui, SPAN_LIT("a"));
     llm_ui_text(&ui, SPAN_LIT("b"));
     llm_ui_reasoning(&ui, SPAN_LIT("c"));
-    llm_ui_finish(&ui, SPAN_LIT("end_turn"), SPAN_NONE);
+    llm_ui_finish(&ui, LLM_FINISH_STOP, SPAN_NONE);
     assert_out(CHUNK("\"reasoning-start\",\"id\":\"1\"") CHUNK("\"reasoning-delta\",\"id\":\"1\",\"delta\":\"a\"")
                    CHUNK("\"reasoning-end\",\"id\":\"1\"") CHUNK("\"text-start\",\"id\":\"2\"")
                        CHUNK("\"text-delta\",\"id\":\"2\",\"delta\":\"b\"") CHUNK("\"text-end\",\"id\":\"2\"")
@@ -87,7 +87,7 @@ static void calls_run_beside_each_other_and_end_with_their_input(void **state)
     llm_ui_call_delta(&ui, 0, SPAN_LIT("1}"));
     llm_ui_call_end(&ui, 0);
     llm_ui_call_end(&ui, 0);
-    llm_ui_finish(&ui, SPAN_LIT("stop"), SPAN_NONE);
+    llm_ui_finish(&ui, LLM_FINISH_STOP, SPAN_NONE);
     assert_out(CHUNK("\"tool-input-delta\",\"toolCallId\":\"c0\",\"inputTextDelta\":\"{\\\"at\\\":\\n\"")
                    CHUNK("\"tool-input-delta\",\"toolCallId\":\"c0\",\"inputTextDelta\":\"1}\"")
                        CHUNK("\"tool-input-available\",\"toolCallId\":\"c0\",\"toolName\":\"tide\",\"input\":{\"at\": 1}")
@@ -132,14 +132,17 @@ static void a_stop_is_an_abort(void **state)
 static void every_providers_word_for_the_end_has_one_of_the_sdk(void **state)
 {
     (void)state;
-    static const char *const words[][2] = {{"length", "length"},         {"max_tokens", "length"},  {"content_filter", "content-filter"},
-                                           {"refusal", "content-filter"}, {"tool_use", "tool-calls"}, {"martian", "other"}};
+    static const struct {
+        enum llm_finish finish;
+        const char *word;
+    } words[] = {{LLM_FINISH_NONE, "other"}, {LLM_FINISH_LENGTH, "length"}, {LLM_FINISH_REFUSAL, "content-filter"},
+                 {LLM_FINISH_TOOL, "tool-calls"}, {LLM_FINISH_PAUSE, "stop"}, {LLM_FINISH_OTHER, "other"}};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         llm_ui_init(&ui, &out);
         begin();
-        llm_ui_finish(&ui, SPAN_STR(words[i][0]), SPAN_NONE);
+        llm_ui_finish(&ui, words[i].finish, SPAN_NONE);
         buf_put_u8(&out, 0);
-        assert_non_null(strstr((const char *)out.p, words[i][1]));
+        assert_non_null(strstr((const char *)out.p, words[i].word));
         buf_clear(&out);
     }
 }
@@ -162,6 +165,74 @@ static void too_many_calls_and_too_long_words_are_errors(void **state)
     assert_int_equal(llm_ui_err(&ui), ERR_TOO_LARGE);
 }
 
+// ---- a job's events ----
+
+static struct llm_writer writer;
+
+static int setup_writer(void **state)
+{
+    (void)state;
+    buf_init(&out, 4 * MIB);
+    int err = llm_writer_ui(&writer, uuid_new());
+    if (err == 0) llm_writer_ui_name(&writer, SPAN_LIT("m1"));
+    return err;
+}
+
+static int teardown_writer(void **state)
+{
+    (void)state;
+    llm_writer_free(&writer);
+    buf_free(&out);
+    return 0;
+}
+
+static void tell(struct llm_event e)
+{
+    writer.event(&writer, &e, &out);
+}
+
+static void a_jobs_events_are_a_message(void **state)
+{
+    (void)state;
+    tell((struct llm_event){.kind = LLM_START, .model = SPAN_LIT("made-up-1")});
+    tell((struct llm_event){.kind = LLM_PART_BEGIN, .part = LLM_TEXT});
+    tell((struct llm_event){.kind = LLM_PART_DELTA, .part = LLM_TEXT, .data = SPAN_LIT("a")});
+    tell((struct llm_event){.kind = LLM_PART_END, .part = LLM_TEXT});
+    tell((struct llm_event){.kind = LLM_PART_BEGIN, .index = 1, .part = LLM_TOOL, .tool_name = SPAN_LIT("tide")});
+    tell((struct llm_event){.kind = LLM_PART_DELTA, .index = 1, .part = LLM_TOOL, .data = SPAN_LIT("[]")});
+    tell((struct llm_event){.kind = LLM_PART_END, .index = 1, .part = LLM_TOOL});
+    tell((struct llm_event){.kind = LLM_USAGE, .usage = {.input = 9, .output = 2, .total = 11, .cached = -1, .reasoning = -1}});
+    tell((struct llm_event){.kind = LLM_FINISH, .finish = LLM_FINISH_TOOL});
+    tell((struct llm_event){.kind = LLM_END, .state = "done"});
+    buf_put_u8(&out, 0);
+    assert_string_equal((const char *)out.p,
+                        CHUNK("\"start\",\"messageId\":\"m1\"") CHUNK("\"start-step\"") CHUNK("\"text-start\",\"id\":\"1\"")
+                            CHUNK("\"text-delta\",\"id\":\"1\",\"delta\":\"a\"") CHUNK("\"text-end\",\"id\":\"1\"")
+                                CHUNK("\"tool-input-start\",\"toolCallId\":\"call_1\",\"toolName\":\"tide\"")
+                                    CHUNK("\"tool-input-delta\",\"toolCallId\":\"call_1\",\"inputTextDelta\":\"[]\"")
+                                        CHUNK("\"tool-input-available\",\"toolCallId\":\"call_1\",\"toolName\":\"tide\",\"input\":[]")
+                                            CHUNK("\"finish-step\"") CHUNK("\"finish\",\"finishReason\":\"tool-calls\",\"messageMetadata\":{"
+                                                                           "\"model\":\"made-up-1\",\"usage\":{\"inputTokens\":9,"
+                                                                           "\"outputTokens\":2,\"totalTokens\":11}}") DONE);
+}
+
+static void a_job_that_fails_before_its_first_event_is_a_message_all_the_same(void **state)
+{
+    (void)state;
+    tell((struct llm_event){.kind = LLM_END, .state = "failed", .message = SPAN_LIT("status 500")});
+    buf_put_u8(&out, 0);
+    assert_string_equal((const char *)out.p, CHUNK("\"start\",\"messageId\":\"m1\"") CHUNK("\"start-step\"")
+                                                 CHUNK("\"error\",\"errorText\":\"status 500\"") DONE);
+}
+
+static void behind_a_restart_a_message_is_ended_and_nothing_else(void **state)
+{
+    (void)state;
+    tell((struct llm_event){.kind = LLM_END, .state = "interrupted", .message = SPAN_LIT("restarted")});
+    buf_put_u8(&out, 0);
+    assert_string_equal((const char *)out.p, CHUNK("\"error\",\"errorText\":\"restarted\"") DONE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -173,6 +244,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_stop_is_an_abort, setup, teardown),
         cmocka_unit_test_setup_teardown(every_providers_word_for_the_end_has_one_of_the_sdk, setup, teardown),
         cmocka_unit_test_setup_teardown(too_many_calls_and_too_long_words_are_errors, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_jobs_events_are_a_message, setup_writer, teardown_writer),
+        cmocka_unit_test_setup_teardown(a_job_that_fails_before_its_first_event_is_a_message_all_the_same, setup_writer, teardown_writer),
+        cmocka_unit_test_setup_teardown(behind_a_restart_a_message_is_ended_and_nothing_else, setup_writer, teardown_writer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -21,7 +21,7 @@ static void unquote(char *text)
         if (*text == '\'') *text = '"';
 }
 
-static int convert(struct buf *out, enum llm_ui_format format, const char *json)
+static int convert(struct buf *out, enum llm_api api, const char *json)
 {
     char text[8192];
     struct jr_tree *tree;
@@ -31,27 +31,27 @@ static int convert(struct buf *out, enum llm_ui_format format, const char *json)
     problem = PROBLEM_NONE;
     assert_int_equal(jr_parse(&tree, SPAN_STR(text), NULL), 0);
     buf_init(out, MIB);
-    int err = llm_ui_request(out, format, jr_root(tree), &problem);
+    int err = llm_ui_request(out, api, jr_root(tree), &problem);
     jr_free(tree);
     return err;
 }
 
-static void assert_request(enum llm_ui_format format, const char *json, const char *expected)
+static void assert_request(enum llm_api api, const char *json, const char *expected)
 {
     char text[8192];
     struct buf out;
     strcpy(text, expected);
     unquote(text);
-    assert_int_equal(convert(&out, format, json), 0);
+    assert_int_equal(convert(&out, api, json), 0);
     buf_put_u8(&out, 0);
     assert_string_equal((const char *)out.p, text);
     buf_free(&out);
 }
 
-static void assert_refused(enum llm_ui_format format, const char *json, const char *why)
+static void assert_refused(enum llm_api api, const char *json, const char *why)
 {
     struct buf out;
-    assert_int_equal(convert(&out, format, json), ERR_BAD_REQUEST);
+    assert_int_equal(convert(&out, api, json), ERR_BAD_REQUEST);
     assert_non_null(strstr(problem_text(&problem), why));
     buf_free(&out);
 }
@@ -74,12 +74,12 @@ static void assert_refused(enum llm_ui_format format, const char *json, const ch
 static void text_is_a_message_of_each_format(void **state)
 {
     (void)state;
-    assert_request(LLM_UI_CHAT, BODY(SYSTEM "," HELLO),
+    assert_request(LLM_CHAT, BODY(SYSTEM "," HELLO),
                    HEAD "'messages':[{'role':'system','content':'Be brief.'},{'role':'user','content':'Hello'}]" CHAT_TAIL);
-    assert_request(LLM_UI_RESPONSES, BODY(SYSTEM "," HELLO),
+    assert_request(LLM_RESPONSES, BODY(SYSTEM "," HELLO),
                    HEAD "'input':[{'role':'system','content':[{'type':'input_text','text':'Be brief.'}]},"
                         "{'role':'user','content':[{'type':'input_text','text':'Hel'},{'type':'input_text','text':'lo'}]}]" TAIL);
-    assert_request(LLM_UI_MESSAGES, BODY(SYSTEM "," HELLO),
+    assert_request(LLM_MESSAGES, BODY(SYSTEM "," HELLO),
                    HEAD "'max_tokens':4096,'system':[{'type':'text','text':'Be brief.'}],"
                         "'messages':[{'role':'user','content':[{'type':'text','text':'Hel'},{'type':'text','text':'lo'}]}]" TAIL);
 }
@@ -87,21 +87,21 @@ static void text_is_a_message_of_each_format(void **state)
 static void a_step_with_calls_is_followed_by_their_results(void **state)
 {
     (void)state;
-    assert_request(LLM_UI_CHAT, BODY(CALLS),
+    assert_request(LLM_CHAT, BODY(CALLS),
                    HEAD "'messages':[{'role':'assistant','content':'Wait.','tool_calls':["
                         "{'id':'c1','type':'function','function':{'name':'tide','arguments':'{\\'z\\':1,\\'a\\':2}'}},"
                         "{'id':'c2','type':'function','function':{'name':'moon','arguments':'{}'}}]},"
                         "{'role':'tool','tool_call_id':'c1','content':'{\\'high\\':true}'},"
                         "{'role':'tool','tool_call_id':'c2','content':'no moon'},"
                         "{'role':'assistant','content':'High.'}]" CHAT_TAIL);
-    assert_request(LLM_UI_RESPONSES, BODY(CALLS),
+    assert_request(LLM_RESPONSES, BODY(CALLS),
                    HEAD "'input':[{'role':'assistant','content':[{'type':'output_text','text':'Wait.'}]},"
                         "{'type':'function_call','call_id':'c1','name':'tide','arguments':'{\\'z\\':1,\\'a\\':2}'},"
                         "{'type':'function_call_output','call_id':'c1','output':'{\\'high\\':true}'},"
                         "{'type':'function_call','call_id':'c2','name':'moon','arguments':'{}'},"
                         "{'type':'function_call_output','call_id':'c2','output':'no moon'},"
                         "{'role':'assistant','content':[{'type':'output_text','text':'High.'}]}]" TAIL);
-    assert_request(LLM_UI_MESSAGES, BODY(CALLS),
+    assert_request(LLM_MESSAGES, BODY(CALLS),
                    HEAD "'max_tokens':4096,'messages':[{'role':'assistant','content':[{'type':'text','text':'Wait.'},"
                         "{'type':'tool_use','id':'c1','name':'tide','input':{'z':1,'a':2}},"
                         "{'type':'tool_use','id':'c2','name':'moon','input':{}}]},"
@@ -113,16 +113,16 @@ static void a_step_with_calls_is_followed_by_their_results(void **state)
 static void images_and_documents_are_said_in_each_formats_words(void **state)
 {
     (void)state;
-    assert_request(LLM_UI_CHAT, BODY(IMAGE),
+    assert_request(LLM_CHAT, BODY(IMAGE),
                    HEAD "'messages':[{'role':'user','content':[{'type':'image_url','image_url':{'url':'data:image/png;base64,AAAA'}},"
                         "{'type':'text','text':'What?'}]}]" CHAT_TAIL);
-    assert_request(LLM_UI_CHAT, BODY(PDF),
+    assert_request(LLM_CHAT, BODY(PDF),
                    HEAD "'messages':[{'role':'user','content':[{'type':'file','file':{'filename':'a.pdf','file_data':'data:application/"
                         "pdf;base64,BBBB'}}]}]" CHAT_TAIL);
-    assert_request(LLM_UI_RESPONSES, BODY(PDF),
+    assert_request(LLM_RESPONSES, BODY(PDF),
                    HEAD "'input':[{'role':'user','content':[{'type':'input_file','filename':'a.pdf','file_data':'data:application/"
                         "pdf;base64,BBBB'}]}]" TAIL);
-    assert_request(LLM_UI_MESSAGES, BODY(IMAGE),
+    assert_request(LLM_MESSAGES, BODY(IMAGE),
                    HEAD "'max_tokens':4096,'messages':[{'role':'user','content':[{'type':'image','source':{'type':'base64','media_type':"
                         "'image/png','data':'AAAA'}},{'type':'text','text':'What?'}]}]" TAIL);
 }
@@ -130,7 +130,7 @@ static void images_and_documents_are_said_in_each_formats_words(void **state)
 static void what_is_not_ours_goes_along_and_what_is_ours_does_not(void **state)
 {
     (void)state;
-    assert_request(LLM_UI_MESSAGES,
+    assert_request(LLM_MESSAGES,
                    "{'model':'m','max_tokens':9,'stream':false,'system':'mine','tools':[{'name':'tide','input_schema':{'z':1,'a':2}}],"
                    "'messages':[" HELLO "]}",
                    "{'model':'m','max_tokens':9,'tools':[{'name':'tide','input_schema':{'z':1,'a':2}}],'system':'mine','messages':[{'role':"
@@ -140,18 +140,18 @@ static void what_is_not_ours_goes_along_and_what_is_ours_does_not(void **state)
 static void what_is_no_ui_message_is_refused(void **state)
 {
     (void)state;
-    assert_refused(LLM_UI_CHAT, "{'model':'m'}", "UI messages");
-    assert_refused(LLM_UI_CHAT, "{'model':'m','messages':[]}", "UI messages");
-    assert_refused(LLM_UI_CHAT, "{'messages':[" HELLO "]}", "model");
-    assert_refused(LLM_UI_CHAT, BODY("7"), "not an object");
-    assert_refused(LLM_UI_CHAT, BODY("{'role':'robot','parts':[]}"), "role");
-    assert_refused(LLM_UI_CHAT, BODY("{'role':'user','content':'x'}"), "parts");
-    assert_refused(LLM_UI_CHAT, BODY("{'role':'user','parts':[7]}"), "type");
-    assert_refused(LLM_UI_CHAT, BODY("{'role':'assistant','parts':[{'type':'tool-','toolCallId':'c','state':'output-available'}]}"), "name");
-    assert_refused(LLM_UI_CHAT, BODY("{'role':'user','parts':[{'type':'file','mediaType':'video/mp4','url':'x'}]}"), "neither");
-    assert_refused(LLM_UI_CHAT, BODY("{'role':'user','parts':[{'type':'file','mediaType':'image/png'}]}"), "url");
-    assert_refused(LLM_UI_CHAT, BODY("{'role':'user','parts':[{'type':'file','mediaType':'image/png','url':'data:,x'}]}"), "base64");
-    assert_refused(LLM_UI_CHAT, BODY("{'role':'user','parts':[{'type':'file','mediaType':'application/pdf','url':'http://x'}]}"), "data URL");
+    assert_refused(LLM_CHAT, "{'model':'m'}", "UI messages");
+    assert_refused(LLM_CHAT, "{'model':'m','messages':[]}", "UI messages");
+    assert_refused(LLM_CHAT, "{'messages':[" HELLO "]}", "model");
+    assert_refused(LLM_CHAT, BODY("7"), "not an object");
+    assert_refused(LLM_CHAT, BODY("{'role':'robot','parts':[]}"), "role");
+    assert_refused(LLM_CHAT, BODY("{'role':'user','content':'x'}"), "parts");
+    assert_refused(LLM_CHAT, BODY("{'role':'user','parts':[7]}"), "type");
+    assert_refused(LLM_CHAT, BODY("{'role':'assistant','parts':[{'type':'tool-','toolCallId':'c','state':'output-available'}]}"), "name");
+    assert_refused(LLM_CHAT, BODY("{'role':'user','parts':[{'type':'file','mediaType':'video/mp4','url':'x'}]}"), "neither");
+    assert_refused(LLM_CHAT, BODY("{'role':'user','parts':[{'type':'file','mediaType':'image/png'}]}"), "url");
+    assert_refused(LLM_CHAT, BODY("{'role':'user','parts':[{'type':'file','mediaType':'image/png','url':'data:,x'}]}"), "base64");
+    assert_refused(LLM_CHAT, BODY("{'role':'user','parts':[{'type':'file','mediaType':'application/pdf','url':'http://x'}]}"), "data URL");
 }
 
 static void the_message_that_goes_on_is_the_assistants_last_one(void **state)
