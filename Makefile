@@ -18,7 +18,7 @@ BASE_SRC := base64 buf bug bytes checksum compress cur db digest err feed file h
 ROWS_SRC := apply arena row_batch decide decide_end effects history instant query query_run record row_keys rows scan schema schema_build schema_codec schema_text show sort_keys sql sql_const sql_scan sql_schema sql_select sql_tree value value_convert view view_diff view_feed view_ring
 STREAMS_SRC := stream_apply stream_decide stream_effects stream_expiry stream_feed stream_fork stream_groups stream_hash stream_keys stream_observe stream_read stream_reclaim stream_record stream_seal stream_segment stream_segments stream_slice stream_table stream_tail stream_trim stream_writers streams
 BLOBS_SRC := blobs blob_apply blob_keys blob_read blob_upload chunk_table chunker gear pack upload_feed upload_keys uploads
-SERVICE_SRC := api_admin api_batch api_blob api_blob_put api_llm api_query api_schema api_stream api_stream_live api_stream_read api_stream_write api_subscribe api_upload api_upload_patch app app_decide app_short app_turn auth batch batch_json call conn conns crowd entry fates holds http_parse http_scan hub jobs llm llm_job llm_parse llm_parse_chat llm_parse_messages llm_parse_responses llm_provider llm_queue llm_reply llm_sweep llm_ui llm_ui_request llm_writer llm_writer_ui main message metrics options outbox percent reach reply request routes server session session_pack stream_care stream_frame stream_headers stream_pipe sync sync_messages tus wheel ws ws_frames ws_handshake ws_records
+SERVICE_SRC := api_admin api_batch api_blob api_blob_put api_llm api_llm_ask api_llm_pass api_llm_proxy api_llm_ui api_query api_schema api_stream api_stream_live api_stream_read api_stream_write api_subscribe api_upload api_upload_patch app app_decide app_short app_turn auth batch batch_json call conn conns crowd entry fates holds http_parse http_scan hub jobs llm llm_job llm_parse llm_parse_chat llm_parse_messages llm_parse_responses llm_provider llm_queue llm_reply llm_sweep llm_tail llm_ui llm_ui_request llm_writer llm_writer_ui main message metrics options outbox percent reach reply request routes server session session_pack stream_care stream_frame stream_headers stream_pipe sync sync_messages tus wheel ws ws_frames ws_handshake ws_records
 LIBSEGUE_SRC := calls client get http put source sse stream subscribe upload
 CLI_SRC := cli cmd_ask cmd_batch cmd_blob cmd_query cmd_schema cmd_stream cmd_sub main options progress sub_print table
 
@@ -245,6 +245,16 @@ conformance: $(B)/segued $(CONFORMANCE_MODULES)
 conformance-if-npm:
 	@if [ -n "$(CI)" ] || $(MAKE) --no-print-directory VARIANT=$(VARIANT) $(CONFORMANCE_MODULES) >/dev/null 2>&1; then $(MAKE) --no-print-directory VARIANT=$(VARIANT) conformance; \
 	else echo "conformance: NOT RUN, npm cannot bring the suite here (make conformance says why)"; fi
+# The clients that apps use already, unmodified, by the lock file: what they need of the service, they get.
+CLIENT_MODULES := tests/clients/node_modules/.package-lock.json
+$(CLIENT_MODULES): tests/clients/package-lock.json
+	$(Q)cd tests/clients && npm ci --fetch-retries=1 --no-audit --no-fund --ignore-scripts --silent && touch node_modules/.package-lock.json
+.PHONY: clients clients-if-npm
+clients: $(B)/segued $(B)/tests/provider/provider $(CLIENT_MODULES)
+	$(Q)$(E2E) $(E2E_NODE) $(if $(T),tests/clients/$(T).test.mjs,$(wildcard tests/clients/*.test.mjs))
+clients-if-npm:
+	@if [ -n "$(CI)" ] || $(MAKE) --no-print-directory VARIANT=$(VARIANT) $(CLIENT_MODULES) >/dev/null 2>&1; then $(MAKE) --no-print-directory VARIANT=$(VARIANT) clients; \
+	else echo "clients: NOT RUN, npm cannot bring the clients here (make clients says why)"; fi
 
 RUNS ?= 200
 crash: $(B)/segued $(B)/tests/provider/provider
@@ -284,7 +294,7 @@ lint:
 # Everything that is quick: what each commit has to pass. The campaigns run in their short form.
 test: deps
 	@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=$(VARIANT) all $(UNIT_BIN) $(FUZZ_REPLAY) $(POWERCUT_CHECK) $(B)/tests/lib/disk.so $(B)/tests/provider/provider
-	@$(MAKE) --no-print-directory VARIANT=$(VARIANT) unit fuzz-replay e2e web-if-npm conformance-if-npm
+	@$(MAKE) --no-print-directory VARIANT=$(VARIANT) unit fuzz-replay e2e web-if-npm clients-if-npm conformance-if-npm
 	@$(MAKE) --no-print-directory VARIANT=$(VARIANT) crash RUNS=6
 	@$(MAKE) --no-print-directory VARIANT=$(VARIANT) powercut POINTS=200
 
@@ -315,6 +325,7 @@ help:
 	@echo "make test            all quick tests;  make asan | ubsan | tsan  the same under a sanitizer"
 	@echo "make unit T=journal  one unit test;    make e2e   the daemon from outside;  make web  pages in a browser"
 	@echo "make conformance     the Durable Streams protocol's own suite, twice, with a kill -9 between"
+	@echo "make clients         the npm clients that apps use, unmodified"
 	@echo "make crash RUNS=200  kill -9 campaign; make powercut POINTS=5000 [BUG=name]  simulated power cuts"
 	@echo "make bench [ONLY=append] figures beside peers and the machine's floor; make bench-deps gets the peers"
 	@echo "make fuzz F=sql S=60 search for inputs that break a parser"

@@ -439,6 +439,11 @@ int app_job(struct app *a, struct uuid id, struct job *out)
     return app_txn(a) == NULL ? ERR_BUSY : jobs_find(a->txn, TABLE_JOBS, id, out);
 }
 
+bool app_job_writing(struct app *a, struct span path, struct uuid *out)
+{
+    return app_txn(a) != NULL && jobs_writing(a->txn, TABLE_JOBS, path, out);
+}
+
 size_t app_jobs_live(struct app *a, struct uuid *out, size_t max)
 {
     return app_txn(a) == NULL ? 0 : jobs_live(a->txn, TABLE_JOBS, out, max);

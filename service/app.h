@@ -95,6 +95,8 @@ bool app_busy(const struct app *a); // a database commit is due soon, or recover
 
 // As of app_visible. 1: *out is the job, until the next app_turn or app_tick; 0: there is none; ERR_BUSY while recovering; ERR_CORRUPT.
 int app_job(struct app *a, struct uuid id, struct job *out);
+// The live job that writes the stream at this path. False: there is none, or the app is recovering.
+bool app_job_writing(struct app *a, struct span path, struct uuid *out);
 // Tokens that jobs ending on the day of `now_ms` have used; and the request of a live job that is to be asked again (false: none).
 uint64_t app_jobs_tokens(struct app *a, uint64_t now_ms);
 bool app_jobs_ask(struct app *a, struct uuid id, struct buf *out);

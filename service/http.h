@@ -110,6 +110,8 @@ bool reply_full(const struct request *r);
 // Bytes queued and not yet taken by the socket.
 size_t reply_queued(const struct request *r);
 void reply_end(struct request *r);
+// What was told is all there is, and it is not whole: what is queued goes out, then the connection ends without the end that the reply should have.
+void reply_cut(struct request *r);
 // The reply cannot be finished as announced (a chunk turned out corrupt): cuts the connection.
 void reply_break(struct request *r);
 

@@ -180,6 +180,17 @@ int jobs_find(struct db_txn *txn, int table, struct uuid id, struct job *out)
     return err == 0 ? 1 : err;
 }
 
+bool jobs_writing(struct db_txn *txn, int table, struct span path, struct uuid *out)
+{
+    struct span id;
+    const struct job target = {.path = path};
+    assert(path.n > 0 && path.n <= STREAM_PATH_MAX);
+    struct key k = live_key(&target);
+    if (!db_get(txn, table, key_span(&k), &id) || id.n != sizeof out->b) return false;
+    memcpy(out->b, id.p, id.n);
+    return true;
+}
+
 size_t jobs_live(struct db_txn *txn, int table, struct uuid *out, size_t max)
 {
     struct db_iter it;

@@ -62,6 +62,9 @@ int jobs_find(struct db_txn *txn, int table, struct uuid id, struct job *out);
 // Ids of jobs that have not ended, at most `max`: their number. They come in no particular order.
 size_t jobs_live(struct db_txn *txn, int table, struct uuid *out, size_t max);
 
+// The live job that writes the stream at this path. False: there is none.
+bool jobs_writing(struct db_txn *txn, int table, struct span path, struct uuid *out);
+
 // Decides one step: a pure function of the state, the operation, the asker and the arrival. Appends the effect. That the stream is
 // there and open is the caller's to check. ERR_JOB_EXISTS (this id, or a live job with that stream), ERR_NO_SUCH_JOB, ERR_JOB_ENDED.
 int jobs_decide(struct db_txn *txn, int table, const struct batch_job *op, const struct identity *who, const struct commit *c,

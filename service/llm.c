@@ -29,6 +29,8 @@ void llm_waiters_tell(struct llm_job *j)
     while (j->waiters != NULL) {
         struct llm_waiter *w = j->waiters;
         llm_waiter_remove(w);
+        w->has_retry_after = j->has_retry_after;
+        w->retry_after_ms = j->retry_after_ms;
         w->over(w);
     }
 }

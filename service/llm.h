@@ -43,6 +43,16 @@ const char *llm_provider(const struct llm *l, struct span name, enum llm_api *ap
 // Both are copied. ERR_TOO_MANY, ERR_TOKENS_SPENT, ERR_NO_SUCH_PROVIDER, ERR_NOMEM.
 int llm_job_new(struct llm_job **out, struct llm *l, struct app *app, const struct job *record, struct span body, struct problem *p);
 void llm_job_free(struct llm_job *j); // one that has not begun; NULL is fine
+#define LLM_MORE_HEADERS_MAX 4
+// What some callers have beside: all of it is copied. Before llm_job_batch. ERR_NOMEM.
+struct llm_job_more {
+    const char *const *headers; // for the provider, "Name: value"
+    size_t header_count;
+    bool direct;         // the caller tries again by himself what fails before its first byte
+    const char *type;    // LLM_FORM_RAW: of a stream that holds an answer which is no event stream; static. NULL: an event stream is wanted
+    struct span message; // LLM_FORM_UI: the id of the message that this one goes on with; empty: the job's
+};
+int llm_job_more(struct llm_job *j, const struct llm_job_more *more);
 // As which it will be made: JOB_CONNECTING, or JOB_QUEUED where others have to end first.
 enum job_state llm_job_state(const struct llm_job *j);
 // Appends the operations that make it: its stream, where the target is a path, and the job. What else is in the batch is the caller's.
@@ -54,6 +64,8 @@ void llm_job_begin(struct llm_job *j);
 struct llm_waiter {
     struct llm_waiter *next, **place;
     void (*over)(struct llm_waiter *w);
+    bool has_retry_after; // the provider refused it, and said when to come again
+    uint64_t retry_after_ms;
 };
 void llm_waiter_remove(struct llm_waiter *w); // not waiting: fine
 // Waits for the end of a live job. ERR_NO_SUCH_JOB: nobody works on one of this id.
@@ -61,6 +73,11 @@ int llm_wait(struct llm *l, struct app *app, struct uuid id, struct llm_waiter *
 // Ends a live job as cancelled, its connection closed at once; one that is ending already goes on to its end. `w` waits for it.
 // ERR_NO_SUCH_JOB, ERR_JOB_ENDED, ERR_BUSY, ERR_NOMEM: `w` does not wait.
 int llm_cancel(struct llm *l, struct app *app, struct uuid id, struct llm_waiter *w);
+
+// A call to a provider that is no job: its URL, key and times are the engine's, all else is in `options`. `path` follows the base URL.
+struct call;
+struct call_options;
+int llm_call(struct call **out, struct llm *l, struct span provider, const char *path, struct call_options *options);
 
 struct llm_counts {
     uint64_t begun, done, failed, cancelled, interrupted, retries, resumed;

@@ -27,6 +27,13 @@ struct llm_job {
     const struct llm_provider *provider;
     struct call *call;  // NULL: none, or over
     struct buf body;    // of the request
+    struct buf more;    // further headers, each with a NUL behind it
+    const char *type;   // of a stream for an answer that is no event stream; NULL: it has to be one
+    struct buf message; // the id of a UI message
+    bool direct;        // somebody waits who tries again by himself: we do not
+    bool plain;         // the answer is no event stream
+    bool has_retry_after;
+    uint64_t retry_after_ms;
     uint32_t attempts;  // since the last success
     uint64_t due_ms;    // when it is to be made (again); 0: not
     bool has_slot;      // counts among the app's calls
@@ -89,7 +96,7 @@ struct llm {
 int llm_provider_add(struct llm *l, const struct option_provider *o, struct problem *p);
 void llm_providers_free(struct llm *l);
 const struct llm_provider *llm_provider_find(const struct llm *l, struct span name);
-// A call to base + path, with the provider's key. `options` has the rest; headers and url are made here.
+// A call to base + path, with the provider's key. `options` has the rest, further headers among it; url and list are made here.
 int llm_provider_call(struct call **out, struct llm *l, const struct llm_provider *provider, const char *path, enum llm_api api,
                       struct call_options *options);
 // Tells the provider that nobody wants this response any more.

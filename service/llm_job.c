@@ -30,6 +30,8 @@ int llm_job_alloc(struct llm_job **out, struct llm *l, struct app *app, const st
     l->apps[place].jobs++;
     buf_init(&j->kept, 64 * KIB);
     buf_init(&j->body, 8 * LLM_REQUEST_MAX);
+    buf_init(&j->more, LLM_MORE_HEADERS_MAX * KIB);
+    buf_init(&j->message, KIB);
     buf_init(&j->out, OUT_MAX);
     buf_init(&j->batch, OUT_MAX + 64 * KIB + 8 * LLM_REQUEST_MAX);
     job_encode(&j->kept, record);
@@ -71,6 +73,8 @@ void llm_job_free(struct llm_job *j)
     llm_parser_free(j->parser);
     llm_writer_free(&j->writer);
     buf_free(&j->body);
+    buf_free(&j->more);
+    buf_free(&j->message);
     buf_free(&j->out);
     buf_free(&j->batch);
     buf_free(&j->kept);
@@ -119,6 +123,18 @@ int llm_job_new(struct llm_job **out, struct llm *l, struct app *app, const stru
     if (llm_slot_take(j)) j->record.state = JOB_CONNECTING;
     *out = j;
     return 0;
+}
+
+int llm_job_more(struct llm_job *j, const struct llm_job_more *more)
+{
+    assert(!j->begun && more->header_count <= LLM_MORE_HEADERS_MAX);
+    for (size_t i = 0; i < more->header_count; i++)
+        buf_put(&j->more, more->headers[i], strlen(more->headers[i]) + 1);
+    buf_put_span(&j->message, more->message);
+    j->direct = more->direct;
+    j->type = more->type;
+    if (j->record.form == LLM_FORM_UI) llm_writer_ui_name(&j->writer, more->message);
+    return j->more.err != 0 ? j->more.err : j->message.err;
 }
 
 enum job_state llm_job_state(const struct llm_job *j)
@@ -182,8 +198,8 @@ static void put_make(const struct llm_job *j, struct buf *batch)
 void llm_job_batch(const struct llm_job *j, struct buf *batch)
 {
     const struct job *r = &j->record;
-    if (r->path.n > 0)
-        batch_put_op(batch, &(struct batch_op){.kind = BATCH_CREATE, .stream = {.path = r->path, .type = SPAN_STR(j->writer.type)}});
+    struct span type = SPAN_STR(j->type != NULL ? j->type : j->writer.type);
+    if (r->path.n > 0) batch_put_op(batch, &(struct batch_op){.kind = BATCH_CREATE, .stream = {.path = r->path, .type = type}});
     put_make(j, batch);
 }
 

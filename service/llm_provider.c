@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "err.h"
 #include "file.h"
@@ -10,6 +11,7 @@
 
 #define KEY_MAX (4 * KIB)
 #define FAREWELL_MS 10000
+#define URL_MAX 4096
 
 // ---- keys -----------------------------------------------------------------------------------------------------------
 
@@ -86,22 +88,34 @@ const char *llm_provider(const struct llm *l, struct span name, enum llm_api *ap
 
 // ---- calls ----------------------------------------------------------------------------------------------------------
 
+// One of the caller's own stands for ours.
+static bool is_given(const struct call_options *options, const char *name)
+{
+    for (size_t i = 0; i < options->header_count; i++)
+        if (strncasecmp(options->headers[i], name, strlen(name)) == 0) return true;
+    return false;
+}
+
 int llm_provider_call(struct call **out, struct llm *l, const struct llm_provider *provider, const char *path, enum llm_api api,
                       struct call_options *options)
 {
     struct buf key;
-    char url[1024];
-    const char *headers[5] = {"Accept: text/event-stream", "User-Agent: segued"};
-    size_t n = 2;
-    snprintf(url, sizeof url, "%s%s", provider->base, path);
+    char url[URL_MAX];
+    const char *headers[5 + LLM_MORE_HEADERS_MAX] = {"User-Agent: segued"};
+    size_t n = 1;
+    assert(options->header_count <= LLM_MORE_HEADERS_MAX);
+    if (snprintf(url, sizeof url, "%s%s", provider->base, path) >= (int)sizeof url) return ERR_TOO_LARGE;
     buf_init(&key, 2 * KEY_MAX);
+    if (!is_given(options, "accept:")) headers[n++] = "Accept: text/event-stream";
     if (options->body.n > 0) headers[n++] = "Content-Type: application/json";
-    if (api == LLM_MESSAGES) headers[n++] = "anthropic-version: 2023-06-01";
+    if (api == LLM_MESSAGES && !is_given(options, "anthropic-version:")) headers[n++] = "anthropic-version: 2023-06-01";
     if (provider->key != NULL) {
         buf_printf(&key, api == LLM_MESSAGES ? "x-api-key: %s" : "Authorization: Bearer %s", provider->key);
         buf_put_u8(&key, 0);
         headers[n++] = (const char *)key.p;
     }
+    for (size_t i = 0; i < options->header_count; i++)
+        headers[n++] = options->headers[i];
     options->url = url;
     options->headers = headers;
     options->header_count = n;
@@ -109,6 +123,14 @@ int llm_provider_call(struct call **out, struct llm *l, const struct llm_provide
     if (key.p != NULL) explicit_bzero(key.p, key.n);
     buf_free(&key);
     return err;
+}
+
+int llm_call(struct call **out, struct llm *l, struct span name, const char *path, struct call_options *options)
+{
+    const struct llm_provider *provider = llm_provider_find(l, name);
+    if (provider == NULL) return ERR_NO_SUCH_PROVIDER;
+    options->times = l->times;
+    return llm_provider_call(out, l, provider, path, provider->api, options);
 }
 
 static void farewell_free(struct llm_farewell *f)

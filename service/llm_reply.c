@@ -42,9 +42,23 @@ static bool can_resume(const struct llm_job *j)
     return strspn(reply->id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == strlen(reply->id);
 }
 
+// An answer that is no event stream: it is what it is.
+static bool plain_data(struct llm_job *j, struct span piece)
+{
+    j->visible = true;
+    if (j->first_ms == 0) j->first_ms = now_ms();
+    buf_put_span(&j->out, piece);
+    j->out_bytes += piece.n;
+    if (j->out.err != 0) llm_job_end(j, JOB_FAILED, j->out.err, "the reply cannot be kept");
+    if (j->out_bytes > LLM_TEXT_MAX) llm_job_end(j, JOB_FAILED, ERR_TOO_LARGE, "the reply is longer than the limit");
+    if (j->ending == 0) llm_job_tick(j);
+    return j->ending == 0;
+}
+
 static bool on_data(void *ctx, struct span piece)
 {
     struct llm_job *j = ctx;
+    if (j->plain) return plain_data(j, piece);
     size_t before = j->out.n;
     bool was_resumable = can_resume(j);
     if (j->record.form == LLM_FORM_RAW) buf_put_span(&j->out, piece);
@@ -71,8 +85,11 @@ static bool on_head(void *ctx, const struct call_head *head)
     struct llm_job *j = ctx;
     j->status = (uint32_t)head->status;
     if (head->status < 200 || head->status >= 300) return true; // on_ended gets the reason
-    if (head->type.n >= 17 && strncasecmp((const char *)head->type.p, "text/event-stream", 17) == 0) return true;
-    llm_job_end(j, JOB_FAILED, ERR_PROVIDER_MALFORMED, "the provider's answer is not an event stream");
+    bool stream = head->type.n >= 17 && strncasecmp((const char *)head->type.p, "text/event-stream", 17) == 0;
+    bool json = head->type.n >= 16 && strncasecmp((const char *)head->type.p, "application/json", 16) == 0;
+    j->plain = j->type != NULL && json;
+    if (j->type != NULL ? json : stream) return true;
+    llm_job_end(j, JOB_FAILED, ERR_PROVIDER_MALFORMED, j->type != NULL ? "the provider's answer is not JSON" : "the provider's answer is not an event stream");
     return false;
 }
 
@@ -113,7 +130,7 @@ static void come_again(struct llm_job *j, uint64_t pause)
 // Nothing of it was shown: all of it is forgotten.
 static bool try_again(struct llm_job *j, const struct call_end *end)
 {
-    if (j->visible || j->progress_kept || j->progress_due || j->ending != 0 || j->attempts >= j->llm->retries || !is_passing(j, end)) return false;
+    if (j->direct || j->visible || j->progress_kept || j->progress_due || j->ending != 0 || j->attempts >= j->llm->retries || !is_passing(j, end)) return false;
     uint64_t pause = pause_ms(j, end);
     if (pause > PAUSE_ASKED_MAX_MS || (end->has_retry_after && end->retry_after_ms > PAUSE_ASKED_MAX_MS)) return false;
     if (llm_reply_begin(j) != 0) return false;
@@ -168,6 +185,8 @@ static void conclude(struct llm_job *j, const struct call_end *end)
     const struct problem *p = &end->problem, *said = llm_parser_problem(j->parser);
     if (p->err == 0 && (end->status < 200 || end->status >= 300))
         refused(j, end);
+    else if (j->plain && p->err == 0)
+        llm_job_end(j, JOB_DONE, 0, "");
     else if (said->err != 0)
         llm_job_end(j, JOB_FAILED, said->err, problem_text(said));
     else if (llm_parser_reply(j->parser)->complete)
@@ -181,6 +200,8 @@ static void conclude(struct llm_job *j, const struct call_end *end)
 static void on_ended(void *ctx, const struct call_end *end)
 {
     struct llm_job *j = ctx;
+    j->has_retry_after = end->has_retry_after;
+    j->retry_after_ms = end->retry_after_ms;
     if (end->problem.err == 0) llm_parser_end(j->parser);
     // A finish reason without its [DONE] is an end, too.
     if (end->problem.err != 0 && llm_parser_reply(j->parser)->complete) llm_parser_end(j->parser);
@@ -206,6 +227,7 @@ int llm_reply_begin(struct llm_job *j)
     j->out_bytes = 0;
     llm_writer_free(&j->writer);
     int err = llm_writer_init(&j->writer, (enum llm_form)j->record.form, j->record.id);
+    if (err == 0 && j->record.form == LLM_FORM_UI) llm_writer_ui_name(&j->writer, buf_span(&j->message));
     return err == 0 ? llm_parser_new(&j->parser, (enum llm_api)j->record.api, on_event, j) : err;
 }
 
@@ -222,7 +244,13 @@ static int call_make(struct llm_job *j)
         snprintf(path, sizeof path, "/responses/%s?stream=true&starting_after=%llu", reply->id, (unsigned long long)reply->sequence);
     else
         snprintf(path, sizeof path, "%s", paths[j->record.api]);
+    const char *headers[LLM_MORE_HEADERS_MAX];
+    size_t n = 0;
+    for (size_t at = 0; at < j->more.n; at += strlen((const char *)j->more.p + at) + 1)
+        headers[n++] = (const char *)j->more.p + at;
     struct call_options options = {.method = resume ? "GET" : "POST",
+                                   .headers = headers,
+                                   .header_count = n,
                                    .body = resume ? SPAN_NONE : buf_span(&j->body),
                                    .times = times,
                                    .ctx = j,

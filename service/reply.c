@@ -344,6 +344,21 @@ void reply_end(struct request *r)
     conn_mark(c);
 }
 
+void reply_cut(struct request *r)
+{
+    struct conn *c = r->conn;
+    if (dead(r)) return;
+    assert(c->reply == REPLY_PIECES);
+    if (c->left > 0) { // the length tells that it is not whole
+        conn_break(c);
+        return;
+    }
+    c->last = true;
+    c->reply = REPLY_ENDED;
+    c->full_told = false;
+    conn_mark(c);
+}
+
 void reply_break(struct request *r)
 {
     conn_break(r->conn);

@@ -10,6 +10,7 @@
 #include "server.h"
 
 #define ROUTE_METHODS 6
+#define LLM "/apps/*/llm/"
 #define UPLOADS "/apps/*/uploads" // what is below it speaks tus
 
 struct route {
@@ -53,6 +54,12 @@ static const struct route routes[] = {
     {"/apps/*/sync", false, {{METHOD_GET, MAY_SUBSCRIBE, &api_sync_get}}},
     {"/apps/*/llm/jobs", false, {{METHOD_POST, MAY_CALL_LLM, &api_llm_post}}},
     {"/apps/*/llm/jobs/*", false, {{METHOD_GET, MAY_CALL_LLM, &api_llm_get}, {METHOD_DELETE, MAY_CALL_LLM, &api_llm_delete}}},
+    // A provider called "jobs" is none.
+    {"/apps/*/llm/*",
+     false,
+     {{METHOD_GET, MAY_CALL_LLM, &api_llm_proxy_get},
+      {METHOD_POST, MAY_CALL_LLM, &api_llm_proxy_post},
+      {METHOD_DELETE, MAY_CALL_LLM, &api_llm_proxy_delete}}},
     {UPLOADS, false, {{METHOD_POST, MAY_UPLOAD, &api_upload_post}}},
     {UPLOADS "/*",
      false,
@@ -158,7 +165,12 @@ static int admit(struct request *r, const struct route *route, enum verb verb, s
 {
     const struct auth *auth = server_auth(r->server);
     struct span authorization = SPAN_NONE;
-    request_header(r, "authorization", &authorization);
+    bool told = request_header(r, "authorization", &authorization);
+    // Some SDKs of providers have a field of their own for the key.
+    char bearer[600];
+    struct span key;
+    if (!told && span_starts(SPAN_STR(route->pattern), LLM) && request_header(r, "x-api-key", &key) && key.n < 512)
+        authorization = SPAN(bearer, (size_t)snprintf(bearer, sizeof bearer, "Bearer %.*s", SPAN_FMT(key)));
     int err = auth_identify(auth, authorization, &r->identity);
     if (err < 0 || route->open) return err;
     return may(auth, &r->identity, verb, app, r->path);
