@@ -19,11 +19,12 @@ static bool one_append(struct span request, struct batch_op *op)
     return one;
 }
 
-// Is there nothing to it but where, what, the type and the expected offset? Only then is the short form the same.
+// Is there nothing to it but where, what, of which kind, the type and the expected offset? Only then is the short form the same.
 static bool plain(struct buf *scratch, struct span request, const struct batch_op *op)
 {
     const struct batch_stream *s = &op->stream;
     struct batch_op bare = {.kind = BATCH_APPEND, .stream = {.path = s->path, .table = s->table, .column = s->column, .id = s->id, .type = s->type, .data = s->data}};
+    bare.stream.messages = s->messages;
     bare.stream.has_expect = s->has_expect;
     bare.stream.expect = s->expect;
     buf_clear(scratch);
@@ -49,8 +50,9 @@ struct span app_shorten(struct app *a, const struct submission *s)
     struct stream_info info;
     if (s->name.kind != BATCH_UNNAMED || s->request.n > SHORTEN_MAX || s->request.p[0] != BATCH_APPEND) return s->request;
     if (!one_append(s->request, &op) || !plain(&a->shortened, s->request, &op) || !find(a, &op.stream, &info)) return s->request;
-    if (op.stream.type.n > 0 && !span_is(op.stream.type, info.type)) return s->request;
+    if (op.stream.type.n > 0 && !stream_type_equal(op.stream.type, SPAN_STR(info.type))) return s->request;
     struct batch_op at = {.kind = BATCH_APPEND_AT, .stream = {.number = info.number, .data = op.stream.data}};
+    at.stream.messages = op.stream.messages;
     at.stream.has_expect = op.stream.has_expect;
     at.stream.expect = op.stream.expect;
     buf_clear(&a->shortened);

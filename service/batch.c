@@ -109,11 +109,11 @@ static void put_care(struct buf *out, const struct batch_op *op)
     if (op->kind == BATCH_TOUCH) buf_put_varint(out, op->care.access_ms);
 }
 
-// The number with the flag in one varint; the bytes last, and no more of them than that.
+// The number with the flags in one varint; the bytes last, and no more of them than that.
 static void put_append_at(struct buf *out, const struct batch_stream *s)
 {
-    assert(s->number <= UINT64_MAX / 2 && s->path.n == 0 && s->type.n == 0);
-    buf_put_varint(out, s->number << 1 | s->has_expect);
+    assert(s->number <= UINT64_MAX / 4 && s->path.n == 0 && s->type.n == 0);
+    buf_put_varint(out, s->number << 2 | (uint64_t)s->messages << 1 | s->has_expect);
     if (s->has_expect) buf_put_varint(out, s->expect);
     buf_put_blob(out, s->data);
 }
@@ -285,7 +285,8 @@ static void get_care(struct cur *c, struct batch_op *op)
 static void get_append_at(struct cur *c, struct batch_stream *s)
 {
     uint64_t word = cur_varint(c);
-    s->number = word >> 1;
+    s->number = word >> 2;
+    s->messages = word & 2;
     s->has_expect = word & 1;
     if (s->has_expect) s->expect = cur_varint(c);
     s->data = cur_blob(c);

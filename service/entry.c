@@ -7,7 +7,7 @@
 #include "hlc.h"
 #include "streams.h"
 
-#define GROUP_FORMAT 3
+#define GROUP_FORMAT 4
 
 // The first byte of an entry: who (an identity_kind), and which fields follow.
 enum { WHO = 3, FLAG_NAME = 4, FLAG_SAID = 8, FLAG_TIME = 16, FLAG_SEQ = 32, FLAG_REFUSED = 64, FLAG_APPEND = 128 };

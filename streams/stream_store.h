@@ -172,7 +172,6 @@ void stream_info_fill(struct stream_info *out, const struct stream_record *r);
 
 struct effect;
 
-bool stream_type_equal(struct span a, struct span b); // by media type: parameters and case do not matter
 // A new stream as its creation's effect says; of a fork, stream_record_inherit does the rest.
 void stream_record_make(struct stream_record *r, const struct commit *c, const struct effect *e);
 void stream_record_inherit(struct stream_record *r, const struct stream_record *source);

@@ -68,6 +68,8 @@ bool streams_find(struct streams *s, struct db_txn *txn, struct span path, struc
 // needs a sealed record which does not verify (logged).
 bool streams_find_at(struct streams *s, struct db_txn *txn, struct span path, uint64_t seq, struct stream_info *out);
 
+// Are these the same media type? Parameters and case do not matter.
+bool stream_type_equal(struct span a, struct span b);
 // Appends the path of the stream with this number, if it lives. False: it does not.
 bool streams_path_of(struct streams *s, struct db_txn *txn, uint64_t number, struct buf *out);
 

@@ -278,6 +278,18 @@ async function tokens() {
     }
 }
 
+// Ten tokens a second into each of 10,000 streams, each followed by a connection of its own, for a minute.
+async function tails() {
+    const crowd = { kind: 'ws', bytes: 4, streams: 10000, readers: 10000, text }
+    const ours = await once(segued, (s) => load('pipeline', s, { ...crowd, rate: 10, seconds: process.env.SECONDS || 60 }))
+    figure('rate/wanted', ours.rate, 100000, '/s')
+    figure('ack_p99/second', ours.p99_us / 1e3, 1000, 'ms')
+    figure('behind/second', ours.behind_ms, 1000, 'ms')
+    const most = await once(segued, (s) => load('pipeline', s, { ...crowd, rate: 100 }))
+    figure('most/wanted', most.rate, 100000, '/s')
+    figure('most_cpu/core', most.cpu_us * most.rate / 1e6, 1, 'cores')
+}
+
 async function catchup() {
     for (const [name, bytes] of [['10MiB', 10 * MIB], ['100MB', 100e6]]) {
         const ours = await once(segued, (s) => load('catchup', s, { bytes, text }))
@@ -336,8 +348,8 @@ async function idle() {
 
 // ---- running ----------------------------------------------------------------------------------------------------------
 
-const cells = { append, append_pipelined, tokens, catchup, fanout, batch, upload, idle }
-const ONCE = ['idle', 'tokens'] // long, and of bytes more than of time
+const cells = { append, append_pipelined, tokens, tails, catchup, fanout, batch, upload, idle }
+const ONCE = ['idle', 'tokens', 'tails'] // long, and of bytes more than of time
 
 function wanted() {
     const only = process.env.ONLY

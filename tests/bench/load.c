@@ -11,7 +11,8 @@
 static const char usage_text[] =
     "load append --url U --kind segue|redis|bare   appends of --bytes in a closed loop\n"
     "load batch  --url U                           batches of --ops rows of --bytes\n"
-    "load pipeline --url U --kind ws|redis         appends of --bytes to --streams, --window of them on their way; --rate a second of each\n"
+    "load pipeline --url U --kind ws|redis         appends of --bytes to --streams, --window of them on their way; --rate a second of each;\n"
+    "                                              --readers follow the first streams\n"
     "load catchup --url U --kind segue|sendfile    a stream of --bytes, read from its beginning\n"
     "load sendfile --bytes N                       a server of a file of so many bytes\n"
     "load upload --url U --kind segue|put          uploads of --bytes\n"

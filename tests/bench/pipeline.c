@@ -1,8 +1,11 @@
 // One connection that does not wait: appends go out while those before are on their way, as many as a window allows, and are acknowledged many at a time.
-// As fast as it goes, or tokens: so many a second into each of many streams, each an append of its own.
+// As fast as it goes, or tokens: so many a second into each of many streams, each an append of its own; and perhaps a tail of each: a connection that
+// follows it.
+#include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 
 #include "load.h"
 #include "text.h"
@@ -11,6 +14,7 @@
 #define MESSAGE_BYTES (32u << 10) // of records put into one message
 #define TICK_NS 1000000u          // how often tokens that are due are looked for
 #define CONTENT_BYTES (4u << 20)
+#define EVENTS 512
 #define STALL_NS 10000000000u
 
 struct pipeline {
@@ -24,6 +28,9 @@ struct pipeline {
     struct buf message;
     uint8_t *content;
     uint32_t *at; // of each stream: what comes next
+    uint64_t made; // streams
+    struct link *tails;
+    uint64_t delivered; // bytes of content
 };
 
 static void stream_name(uint32_t stream, char name[32])
@@ -93,11 +100,26 @@ static void settle(struct pipeline *p, uint64_t upto)
         histogram_add(&p->latency, now - p->sent_ns[p->settled % p->load->window]);
 }
 
+// The lines behind `event: data` that are whole. Content has no line's end, and no space, which a reader would take for the field's.
+static void take_tail(struct pipeline *p, struct link *l)
+{
+    size_t at = 0;
+    const uint8_t *end;
+    while ((end = memchr(l->in.p + at, '\n', l->in.n - at)) != NULL) {
+        struct span line = SPAN(l->in.p + at, (size_t)(end - l->in.p) - at);
+        if (span_starts(line, "event: ")) l->begun = span_is(line, "event: data");
+        else if (l->begun && span_starts(line, "data:")) p->delivered += line.n - 5;
+        at += line.n + 1;
+    }
+    link_consume(l, at);
+}
+
 static void take_frame(struct pipeline *p, struct span payload)
 {
     static const char upto[] = "{\"type\":\"fate\",\"upto\":";
     uint64_t n = 0;
     if (span_starts(payload, "{\"type\":\"error\"") || memmem(payload.p, payload.n, "rejected", 8) != NULL) die("a bad reply: %.*s", SPAN_FMT(payload));
+    if (span_starts(payload, "{\"type\":\"fate\",\"id\":")) p->made++;
     if (!span_starts(payload, upto)) return;
     for (size_t i = sizeof upto - 1; i < payload.n && payload.p[i] >= '0' && payload.p[i] <= '9'; i++)
         n = n * 10 + payload.p[i] - '0';
@@ -125,14 +147,18 @@ static void take_replies(struct pipeline *p)
 // Sends what there is, then waits at most `ns` for something to come.
 static void turn(struct pipeline *p, uint64_t ns)
 {
-    link_send(&p->link, p->load->epoll);
-    short events = (short)(POLLIN | (link_sent(&p->link) ? 0 : POLLOUT));
+    struct epoll_event events[EVENTS];
     struct timespec t = {.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
-    struct pollfd fd = {.fd = p->link.fd, .events = events};
-    if (ppoll(&fd, 1, &t, NULL) <= 0) return;
-    if (fd.revents & ~POLLOUT) {
-        if (!link_read(&p->link)) die("the server hung up");
-        take_replies(p);
+    link_send(&p->link, p->load->epoll);
+    int n = epoll_pwait2(p->load->epoll, events, EVENTS, &t, NULL);
+    if (n < 0 && errno != EINTR) die("epoll: %s", strerror(errno));
+    for (int i = 0; i < n; i++) {
+        struct link *l = events[i].data.ptr;
+        if (events[i].events & EPOLLOUT) link_send(l, p->load->epoll);
+        if ((events[i].events & ~(uint32_t)EPOLLOUT) == 0) continue;
+        if (!link_read(l)) die("the server hung up");
+        if (l == &p->link) take_replies(p);
+        else take_tail(p, l);
     }
 }
 
@@ -162,6 +188,36 @@ static void begin(struct pipeline *p)
         ws_put_text(out, buf_span(&text));
         buf_free(&text);
     }
+}
+
+static void tails_open(struct pipeline *p)
+{
+    char name[32];
+    while (!p->redis && p->made < p->load->streams)
+        turn(p, STALL_NS);
+    p->tails = calloc(p->load->readers + 1, sizeof *p->tails);
+    if (p->tails == NULL) die("no memory");
+    for (uint32_t i = 0; i < p->load->readers; i++) {
+        struct link *l = &p->tails[i];
+        stream_name(i % p->load->streams, name);
+        link_open(l, p->load->epoll, p->load->host, p->load->port, i);
+        buf_printf(&l->out, "GET %s/apps/default/v1/stream/%s?offset=-1&live=sse HTTP/1.1\r\nHost: bench\r\n\r\n", p->load->prefix, name);
+        link_send(l, p->load->epoll);
+        if (i % 500 == 499) turn(p, TICK_NS);
+    }
+    for (size_t i = 0; p->load->readers > 0 && i < CONTENT_BYTES + p->load->bytes; i++)
+        if (p->content[i] == ' ') p->content[i] = '_';
+}
+
+// What is acknowledged may still be on its way to the tails. How long that takes, in milliseconds; one for each stream is assumed.
+static double tails_await(struct pipeline *p)
+{
+    uint64_t begun = now_ns(), wanted = p->sent * p->load->bytes;
+    if (p->load->readers == 0) return 0;
+    while (p->delivered < wanted && now_ns() - begun < STALL_NS)
+        turn(p, TICK_NS);
+    if (p->delivered != wanted) die("%llu bytes of %llu came", (unsigned long long)p->delivered, (unsigned long long)wanted);
+    return (double)(now_ns() - begun) / 1e6;
 }
 
 // Until `end`, then until all is acknowledged. Tokens: each stream's share is due at its time, and one that cannot go out yet is late, not lost.
@@ -195,14 +251,19 @@ void load_pipeline(struct load *load)
     buf_init(&p.message, 8u << 20);
     link_open(&p.link, load->epoll, load->host, load->port, 0);
     begin(&p);
+    tails_open(&p);
     run_for(&p, load->seconds * 0.2);
     p.latency = (struct histogram){0};
     struct usage before = usage_of(load->pid);
     uint64_t first = p.sent;
     double took = run_for(&p, load->seconds);
+    printf("behind_ms=%.1f\n", tails_await(&p));
     printf("rate=%.1f\n", (double)(p.sent - first) / took);
     print_latency(&p.latency);
     print_usage(load, &before, p.sent - first);
+    for (uint32_t i = 0; i < load->readers; i++)
+        link_close(&p.tails[i]);
+    free(p.tails);
     link_close(&p.link);
     buf_free(&p.message);
     free(p.sent_ns);

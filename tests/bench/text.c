@@ -1,5 +1,6 @@
 #include "text.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,14 @@ static char *slurp(const char *path, size_t *n)
     return p;
 }
 
+// A token may begin anywhere: where every byte is a character, each token is text.
+static bool ascii(const char *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if ((uint8_t)p[i] >= 0x80) return false;
+    return true;
+}
+
 // Words are taken at random places, so each comes as often as it does in the text, and no sentence comes twice.
 uint8_t *text_make(const char *path, size_t n)
 {
@@ -36,7 +45,7 @@ uint8_t *text_make(const char *path, size_t n)
         p += strcspn(p, " \n");
         p += strspn(p, " \n");
         size_t word = strcspn(p, " \n");
-        if (word == 0 || word >= WORD_MAX) continue;
+        if (word == 0 || word >= WORD_MAX || !ascii(p, word)) continue;
         memcpy(out + at, p, word);
         at += word;
         out[at++] = ' ';

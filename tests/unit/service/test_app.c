@@ -369,6 +369,29 @@ static void a_journal_without_its_beginning_is_refused(void **state)
     assert_non_null(strstr(p.text, "goes on at group"));
 }
 
+// A token, its group and all around them: a path many times as long does not count, nor does a type that says what is so.
+static void a_tokens_append_takes_few_bytes_of_the_journal(void **state)
+{
+    static const char *const appends[] = {
+        "{'ops':[{'op':'append','stream':'rather/a/long/path/of/some/stream','text':' tok'}]}",
+        "{'ops':[{'op':'append','stream':'rather/a/long/path/of/some/stream','text':' tok','expect':8}]}",
+        "{'ops':[{'op':'append','stream':'json','messages':[1]}]}",
+    };
+    struct app_lab *l = *state, copy;
+    assert_int_equal(lab_run(l, "{'ops':[{'op':'create','stream':'rather/a/long/path/of/some/stream'},{'op':'create','stream':'json','type':'application/json'}]}"), 0);
+    assert_int_equal(lab_run(l, "{'ops':[{'op':'append','stream':'rather/a/long/path/of/some/stream','text':'some'}]}"), 0);
+    assert_int_equal(lab_run(l, "{'ops':[{'op':'append','stream':'json','messages':[{'a':'b'}]}]}"), 0);
+    for (size_t i = 0; i < sizeof appends / sizeof *appends; i++) {
+        uint64_t before = app_counts(l->app).group_bytes;
+        assert_int_equal(lab_run(l, "%s", appends[i]), 0);
+        assert_in_range(app_counts(l->app).group_bytes - before, 24, 48);
+    }
+    app_lab_fork(l, &copy); // and it is all there when it comes back from the journal
+    assert_same_state(l, &copy);
+    assert_true(lab_stream_is(&copy, "rather/a/long/path/of/some/stream", "some tok tok"));
+    app_lab_free(&copy);
+}
+
 static void sealing_lets_the_journal_forget(void **state)
 {
     struct app_lab *l = *state;
@@ -466,6 +489,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_database_that_lost_its_last_commit_catches_up, setup, teardown),
         cmocka_unit_test_setup_teardown(a_database_of_another_journal_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_journal_without_its_beginning_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_tokens_append_takes_few_bytes_of_the_journal, setup, teardown),
         cmocka_unit_test_setup_teardown(sealing_lets_the_journal_forget, setup, teardown),
         cmocka_unit_test_setup_teardown(a_quiet_stream_is_sealed, setup, teardown),
         cmocka_unit_test_setup_teardown(users_are_asked_once_each, setup, teardown),
