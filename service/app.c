@@ -454,7 +454,8 @@ size_t app_jobs_live(struct app *a, struct uuid *out, size_t max)
 static bool shown_find(void *ctx, struct span path, struct stream_info *out)
 {
     struct app *a = ctx;
-    return streams_find(a->streams, a->txn, path, out);
+    if (!streams_find(a->streams, a->txn, path, out) || out->gone) return false;
+    return out->deadline_ms == 0 || clock_wall_ms() < out->deadline_ms;
 }
 
 static bool shown_find_at(void *ctx, struct span path, uint64_t seq, struct stream_info *out)

@@ -154,10 +154,17 @@ static int follow_take(struct follow *f, const struct sub *s)
     sub_encode(&record, s);
     size_t at = record.n;
     buf_put(&record, id, s->id.n);
-    if (record.err != 0) return record.err;
+    struct sub new;
+    struct subs_glob glob = {0};
+    int err = record.err != 0 ? record.err : sub_decode(SPAN(record.p, at), SPAN(record.p + at, s->id.n), &new);
+    if (err == 0 && new.pattern.n > 0 && subs_glob_init(&glob, new.pattern) != 0) err = ERR_CORRUPT;
+    if (err != 0) {
+        buf_free(&record);
+        return err;
+    }
     bool linked = old.sub.born != s->born || old.sub.links != s->links;
-    int err = sub_decode(SPAN(record.p, at), SPAN(record.p + at, s->id.n), &f->sub);
-    assert(err == 0);
+    f->sub = new;
+    f->glob = glob;
     f->record = record;
     if (!same_wake(&old.sub, &f->sub)) {
         // An earlier wake's answer has nobody to tell.
@@ -443,7 +450,8 @@ static void on_changed(void *ctx, struct span path, uint64_t number)
 
 static bool means(const struct follow *f, struct span path)
 {
-    return path_set_has(&f->names, path) || sub_matches(&f->sub, path);
+    if (path_set_has(&f->names, path)) return true;
+    return f->sub.pattern.n > 0 && subs_glob_match(&f->glob, path) && !span_equal(path, f->sub.wake_stream);
 }
 
 // The cursor of a stream that was deleted is of no use any more.
@@ -495,7 +503,7 @@ static bool sweep_one(void *ctx, struct span path, const struct stream_info *inf
 {
     struct follow_app *fa = ctx;
     for (struct follow *f = fa->first; f != NULL; f = f->next)
-        if (info->changed_seq > f->sub.born && sub_matches(&f->sub, path)) take_change(f, path);
+        if (info->changed_seq > f->sub.born) take_change(f, path);
     return true;
 }
 
@@ -539,16 +547,24 @@ static void on_reset(struct app_user *u, int err)
     app_drop((struct follow_app *)u);
 }
 
+struct load {
+    struct follow_app *fa;
+    bool failed;
+};
+
 static bool load_one(void *ctx, const struct sub *s)
 {
-    return follow_find(ctx, s->id) != NULL || follow_new(ctx, s) != NULL;
+    struct load *l = ctx;
+    l->failed = follow_find(l->fa, s->id) == NULL && follow_new(l->fa, s) == NULL;
+    return !l->failed;
 }
 
 // Everything that an earlier run knew is found again: which wake is where, from the records; what has changed, by looking.
 static void app_load(struct follow_app *fa)
 {
     if (fa->user.app == NULL) app_user_add(fa->app, &fa->user, on_reset);
-    if (app_subs_each(fa->app, load_one, fa) != 0) return;
+    struct load l = {.fa = fa};
+    if (app_subs_each(fa->app, load_one, &l) != 0 || l.failed) return; // a tick tries again
     fa->loaded = true;
     if (fa->first == NULL) return;
     fa->sweeping = true;

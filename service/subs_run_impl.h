@@ -17,6 +17,7 @@ struct follow {
     struct follow *next;
     struct buf record; // what `sub` points into
     struct sub sub;
+    struct subs_glob glob; // of its pattern, if it has one
     struct path_set names, pending;
     bool missed;        // more has changed than `pending` keeps: look at all streams again
     struct sub_step_run *step; // on its way

@@ -1,8 +1,10 @@
 // Subscriptions of workers: PROTOCOL.md, section 8.
 import assert from 'node:assert/strict'
 import { createPublicKey, verify } from 'node:crypto'
+import dns from 'node:dns/promises'
 import fs from 'node:fs'
 import http from 'node:http'
+import os from 'node:os'
 import path from 'node:path'
 import { test } from 'node:test'
 import { App, assertProblem } from './lib/http.mjs'
@@ -198,10 +200,22 @@ test('addresses that lead inside are refused', async (t) => {
     const strict = new App(await service(t, { dev: false }))
     const key = fs.readFileSync(path.join(strict.s.data, 'admin.key'), 'utf8').trim()
     code(await ds(strict, 'subscriptions/s', 'PUT', { type: 'webhook', pattern: 'x', webhook: { url: 'http://127.0.0.1:1/' } }, bearer(key)), 400, 'WEBHOOK_URL_REJECTED')
-    // A name is judged by what it resolves to when it is called: this one never gets a connection.
     assert.equal((await ds(strict, 'subscriptions/s', 'PUT', { type: 'pull-wake', pattern: 'x', wake_stream: 'w' })).status, 401)
     assert.equal((await ds(strict, 'subscriptions/s/claim', 'POST', { worker: 'w' })).status, 401)
     assert.equal((await ds(strict, 'jwks.json')).status, 200)
+})
+
+test('a name that leads inside is judged when it is called', async (t) => {
+    const inside = /^(127|10|192\.168|172\.(1[6-9]|2\d|3[01])|100\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7]))\.|^::1$|^f[cde]/
+    const names = await Promise.all([os.hostname(), 'ip6-localhost'].map(async (name) => inside.test((await dns.lookup(name).catch(() => ({}))).address) && name))
+    const name = names.find(Boolean)
+    if (!name) return t.skip('no name of this machine leads inside')
+    const app = await streams(t, { dev: false })
+    app.headers = bearer(fs.readFileSync(path.join(app.s.data, 'admin.key'), 'utf8').trim())
+    await subscribe(app, 's', webhook({ url: `https://${name}:9/` }))
+    await say(app, 'events/a', 1)
+    await eventually('the delivery fails', async () => (await show(app, 's')).status === 'failed')
+    assert.match(app.s.child.stderr, /at=webhook msg="a delivery failed".* err=forbidden/)
 })
 
 // ---- pull-wake ----
