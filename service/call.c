@@ -243,7 +243,6 @@ static size_t on_header(char *p, size_t size, size_t n, void *ctx)
 {
     struct call *c = ctx;
     struct span line = SPAN(p, size * n);
-    c->heard_ms = now_ms();
     c->head_bytes += line.n;
     if (c->head_bytes > CALL_HEADERS_MAX) return 0;
     if (c->headed) return line.n; // a trailer

@@ -20,7 +20,7 @@ struct call;
 struct calls;
 
 struct call_times {
-    uint64_t connect_ms, first_ms, idle_ms, total_ms; // to be connected; to the answer's first byte; between two; for all of it
+    uint64_t connect_ms, first_ms, idle_ms, total_ms; // to be connected; to the first byte of the answer's body; between two; for all of it
 };
 
 // The head of an answer. Spans live as long as the callback.

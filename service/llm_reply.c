@@ -77,7 +77,10 @@ static bool on_data(void *ctx, struct span piece)
 static bool on_full(void *ctx)
 {
     const struct llm_job *j = ctx;
-    return j->out.n > LLM_BUFFER_MAX;
+    // Half an event of a raw reply, and what nobody may see yet, go into no batch: waiting for one would be for ever. They have bounds
+    // of their own.
+    size_t partial = j->record.form == LLM_FORM_RAW ? llm_parser_partial(j->parser) : 0;
+    return j->visible && j->out.n > LLM_BUFFER_MAX + partial;
 }
 
 static bool on_head(void *ctx, const struct call_head *head)

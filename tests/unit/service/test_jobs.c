@@ -343,6 +343,79 @@ static void ended_jobs_are_dropped_after_their_time(void **state)
     store_close(&s);
 }
 
+static struct batch_op queued(struct uuid id, const char *path)
+{
+    struct batch_op op = new_job(id, uuid(0), "");
+    op.job.state = JOB_QUEUED;
+    op.job.path = SPAN_STR(path);
+    op.job.table = op.job.column = op.job.status_column = op.job.usage_column = SPAN_NONE;
+    return op;
+}
+
+static void a_queued_job_passes_every_state_once_and_keeps_what_a_resumption_needs(void **state)
+{
+    (void)state;
+    struct store s = store_open();
+    struct job j;
+    struct batch_op new = queued(uuid(1), "replies/1"), next = step(uuid(1), JOB_CONNECTING);
+    store_step(&s, &new);
+    assert_int_equal(jobs_find(s.txn, 0, uuid(1), &j), 1);
+    assert_true(j.state == JOB_QUEUED && j.begun_ms == 0 && span_is(j.path, "replies/1"));
+    s.now_ms++;
+    store_step(&s, &next);
+    s.now_ms++;
+    next = step(uuid(1), JOB_STREAMING);
+    next.job.progress = SPAN_LIT("here");
+    store_step(&s, &next);
+    next.job.progress = SPAN_LIT("there");
+    store_step(&s, &next); // the same state, further on
+    assert_int_equal(jobs_find(s.txn, 0, uuid(1), &j), 1);
+    assert_true(span_is(j.progress, "there") && j.begun_ms == s.now_ms - 1 && j.first_ms == s.now_ms);
+    next = step(uuid(1), JOB_FAILED);
+    next.job.status = 503;
+    next.job.successor = SPAN_LIT("replies/2");
+    store_step(&s, &next);
+    assert_int_equal(jobs_find(s.txn, 0, uuid(1), &j), 1);
+    assert_true(j.progress.n == 0 && j.status == 503 && span_is(j.successor, "replies/2"));
+    store_close(&s);
+}
+
+static void tokens_are_counted_by_the_day(void **state)
+{
+    (void)state;
+    struct store s = store_open();
+    uint64_t day = 86400000;
+    for (uint8_t i = 1; i <= 3; i++) {
+        struct batch_op new = queued(uuid(i), "replies/1"), end = step(uuid(i), JOB_DONE);
+        end.job.tokens = i;
+        if (i == 3) s.now_ms += day;
+        store_step(&s, &new);
+        store_step(&s, &end);
+        assert_int_equal(jobs_tokens(s.txn, 0, s.now_ms), i == 3 ? 3 : i * (i + 1) / 2);
+    }
+    assert_int_equal(jobs_tokens(s.txn, 0, s.now_ms - day), 0);
+    assert_int_equal(jobs_tokens(s.txn, 0, s.now_ms + day), 0);
+    store_close(&s);
+}
+
+static void a_request_is_kept_until_its_job_ends(void **state)
+{
+    (void)state;
+    struct store s = store_open();
+    struct batch_op new = queued(uuid(1), "replies/1"), end = step(uuid(1), JOB_INTERRUPTED);
+    struct buf ask;
+    buf_init(&ask, KIB);
+    new.job.fork = true;
+    new.job.ask = SPAN_LIT("{\"model\":\"m\"}");
+    store_step(&s, &new);
+    assert_true(jobs_ask(s.txn, 0, uuid(1), &ask));
+    assert_true(span_is(buf_span(&ask), "{\"model\":\"m\"}"));
+    store_step(&s, &end);
+    assert_false(jobs_ask(s.txn, 0, uuid(1), &ask));
+    buf_free(&ask);
+    store_close(&s);
+}
+
 static void damaged_effects_and_records_are_found(void **state)
 {
     (void)state;
@@ -414,6 +487,9 @@ int main(void)
         T(jobs_are_part_of_the_state_and_survive_kill_9),
         T(jobs_are_decided_the_same_again),
         cmocka_unit_test(ended_jobs_are_dropped_after_their_time),
+        cmocka_unit_test(a_queued_job_passes_every_state_once_and_keeps_what_a_resumption_needs),
+        cmocka_unit_test(tokens_are_counted_by_the_day),
+        cmocka_unit_test(a_request_is_kept_until_its_job_ends),
         cmocka_unit_test(damaged_effects_and_records_are_found),
         cmocka_unit_test(steps_survive_encoding),
     };
