@@ -178,7 +178,8 @@ static int read_stream(struct request *r, struct problem *p)
     if (err != 0) return err;
     stream_care_note(server_care(r->server, r->app), &info, clock_wall_ms());
     if (q.offset < info.first && q.beginning) {
-        if (info.has_snapshot) return q.live == STREAM_SSE ? trimmed(&info, p) : reply_snapshot(r, &info);
+        // A follower is told bytes alone: it fetches the snapshot first.
+        if (info.has_snapshot) return q.live == STREAM_CATCH_UP ? reply_snapshot(r, &info) : trimmed(&info, p);
         q.offset = info.first;
     }
     if (q.offset < info.first) return trimmed(&info, p);

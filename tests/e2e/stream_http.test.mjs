@@ -218,6 +218,7 @@ test('a beginning is forgotten, and what stands for it is told', async (t) => {
         assert.match(behind.headers.link, /^<\?offset=-1>; rel=/)
         assertProblem(await app.request('GET', `${s.path}?offset=5&live=sse`), 410, 'stream_trimmed')
         assertProblem(await app.request('GET', `${s.path}?offset=5&live=long-poll`), 410, 'stream_trimmed')
+        for (const live of ['sse', 'long-poll']) assertProblem(await app.request('GET', `${s.path}?offset=-1&live=${live}`), 410, 'stream_trimmed')
         if (round === 0) await app.s.kill()
         if (round === 1) await sleep(200), await app.s.stop()
         if (round < 2) await app.s.start()
