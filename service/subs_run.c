@@ -16,7 +16,8 @@
 #define OP_MAX (8 * MIB)
 #define REFUSED_MS 200      // after a step that was refused
 #define RECENT_MAX 100000   // changed streams of one group that are kept; beyond, all are looked at
-#define SWEEP_STREAMS 2000  // looked at in one tick
+#define SWEEP_STREAMS 2000  // looked at in one step
+#define SWEEP_MS 5          // between two steps
 #define EXPECT_MS 60000     // after which one that was to be made has been, or will not be
 #define TOKEN_BYTES 32
 
@@ -427,7 +428,7 @@ static void on_timer(uv_timer_t *timer)
 {
     struct subs_run *r = timer->data;
     r->armed_ms = 0;
-    follows_tick(r);
+    subs_run_tick(r);
 }
 
 // Wall time, as leases are: where somebody sets the clock, the service's tick looks, too.
@@ -513,7 +514,10 @@ static void sweep(struct follow_app *fa)
         for (struct follow *f = fa->first; f != NULL; f = f->next)
             f->missed = false; // what does not fit from here on is missed again
     size_t looked = streams_each(app_streams(fa->app), app_txn(fa->app), &fa->resume, SWEEP_STREAMS, sweep_one, fa);
-    if (looked > 0) return;
+    if (looked > 0) {
+        arm(fa->run, clock_wall_ms() + SWEEP_MS);
+        return;
+    }
     fa->sweeping = false;
     buf_clear(&fa->resume);
     for (struct follow *f = fa->first; f != NULL; f = f->next)

@@ -7,7 +7,7 @@
 //              └> anything else, or nothing: [retry] ─ 1 to 60 s ─> [attempt] ─> deliver
 //
 // Each [step] is a batch, so that a crash loses none, and is fenced by the wake that it means. In memory is only what can be found again:
-// which streams have changed. After a start, and where more changed than is kept, all streams are looked at, some in each tick.
+// which streams have changed. After a start, and where more changed than is kept, all streams are looked at, some at a time.
 // Thread: the loop's.
 #ifndef SEGUE_SUBS_RUN_H
 #define SEGUE_SUBS_RUN_H
