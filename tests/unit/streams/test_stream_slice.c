@@ -206,6 +206,33 @@ static void a_page_of_messages_ends_behind_one(void **state)
     assert_int_equal(streams_page(r->s, r->txn, info.number, 43, 12, &to), ERR_BAD_OFFSET);
 }
 
+static void a_forks_slices_come_from_its_sources(void **state)
+{
+    struct rig *r = *state;
+    struct buf want;
+    struct counts c;
+    bool created;
+    struct stream_create op = {.path = SPAN_LIT("fork"), .fork_of = SPAN_LIT("a"), .has_fork_offset = true, .fork_offset = 3 * MIB / 2};
+    buf_init(&want, 16 * MIB);
+    rig_create1(r, "a");
+    put(r, "a", 1 * MIB, 1, 1, &want);
+    put(r, "a", 1 * MIB, 0, 2, &want);
+    rig_seal_all(r);
+    rig_begin(r);
+    assert_int_equal(streams_decide_create(r->batch, &op, &created, NULL, NULL), 0);
+    rig_end(r);
+    buf_truncate(&want, 3 * MIB / 2);
+    put(r, "a", 1000, 0, 3, NULL); // not the fork's
+    put(r, "fork", 200000, 1, 4, &want);
+    rig_seal_all(r);
+    put(r, "fork", 1000, 1, 5, &want);
+    check(r, "fork", 0, true, &want, &c);
+    assert_int_equal(c.files, 2);
+    assert_int_equal(c.packed, 0); // of the one that packs, the fork has a part
+    check(r, "fork", 12345, false, &want, &c);
+    buf_free(&want);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -214,6 +241,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_does_not_verify_is_not_sent, setup, teardown),
         cmocka_unit_test_setup_teardown(a_file_that_is_given_back_is_still_readable_by_who_has_a_slice, setup, teardown),
         cmocka_unit_test_setup_teardown(a_page_of_messages_ends_behind_one, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_forks_slices_come_from_its_sources, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
