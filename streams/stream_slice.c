@@ -11,7 +11,7 @@
 
 #define FILE_SLICE_MIN (32 * KIB) // less is copied: sending a piece of a file is a system call of its own
 #define BOUNDARY_WINDOW (64 * KIB)
-#define COPY_SLICE_MAX (256 * KIB) // of what is unpacked: it waits in memory for a reader, however slow
+#define COPY_SLICE_MAX (96 * KIB) // of what is unpacked: it waits in memory for a reader, however slow; and malloc need not ask the kernel
 
 void streams_slice_free(struct stream_slice *slice)
 {
