@@ -34,7 +34,7 @@ UNIT_service += subs subs_app subs_glob webhook
 UNIT_clients := sse
 
 # Fuzz targets: tests/fuzz/fuzz_<name>.c with a corpus in tests/fuzz/corpus/<name>/
-FUZZ := json json_lines sql manifest stream_effects journal http row_effects batch llm_events upload_headers ws ws_records stream_headers
+FUZZ := json json_lines sql manifest stream_effects journal http row_effects batch llm_events llm_ui upload_headers ws ws_records stream_headers
 FUZZ += subs
 
 TESTLIB_SRC := tmp blob_lab disk disk_fault disk_record disk_log stream_rig app_lab session_peer http_peer toy_http journal_rig rows_rig

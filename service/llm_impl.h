@@ -32,6 +32,7 @@ struct llm_job {
     struct buf message; // the id of a UI message
     bool direct;        // somebody waits who tries again by himself: we do not
     bool plain;         // the answer is no event stream
+    struct buf answer;  // then: as much of it as an event may have
     bool has_retry_after;
     uint64_t retry_after_ms;
     uint32_t attempts;  // since the last success

@@ -32,6 +32,7 @@ int llm_job_alloc(struct llm_job **out, struct llm *l, struct app *app, const st
     buf_init(&j->body, 8 * LLM_REQUEST_MAX);
     buf_init(&j->more, LLM_MORE_HEADERS_MAX * KIB);
     buf_init(&j->message, KIB);
+    buf_init(&j->answer, LLM_EVENT_MAX - KIB);
     buf_init(&j->out, OUT_MAX);
     buf_init(&j->batch, OUT_MAX + 64 * KIB + 8 * LLM_REQUEST_MAX);
     job_encode(&j->kept, record);
@@ -75,6 +76,7 @@ void llm_job_free(struct llm_job *j)
     buf_free(&j->body);
     buf_free(&j->more);
     buf_free(&j->message);
+    buf_free(&j->answer);
     buf_free(&j->out);
     buf_free(&j->batch);
     buf_free(&j->kept);

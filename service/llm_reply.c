@@ -6,6 +6,8 @@
 
 #include "err.h"
 #include "file.h"
+#include "json_read.h"
+#include "json_write.h"
 #include "llm_impl.h"
 #include "uuid.h"
 
@@ -48,11 +50,51 @@ static bool plain_data(struct llm_job *j, struct span piece)
     j->visible = true;
     if (j->first_ms == 0) j->first_ms = now_ms();
     buf_put_span(&j->out, piece);
+    buf_put_span(&j->answer, piece);
     j->out_bytes += piece.n;
     if (j->out.err != 0) llm_job_end(j, JOB_FAILED, j->out.err, "the reply cannot be kept");
     if (j->out_bytes > LLM_TEXT_MAX) llm_job_end(j, JOB_FAILED, ERR_TOO_LARGE, "the reply is longer than the limit");
     if (j->ending == 0) llm_job_tick(j);
     return j->ending == 0;
+}
+
+// What a message has in one piece, a stream tells in two.
+static void feed_message_end(struct llm_job *j)
+{
+    struct jr_tree *tree;
+    struct buf event;
+    struct jw w;
+    if (jr_parse(&tree, buf_span(&j->answer), NULL) != 0) return;
+    buf_init(&event, LLM_EVENT_MAX);
+    buf_put_str(&event, "data: ");
+    jw_init(&w, &event);
+    jw_object(&w);
+    jw_key(&w, "type"), jw_cstr(&w, "message_delta");
+    jw_key(&w, "delta"), jw_object(&w);
+    jw_key(&w, "stop_reason"), jr_write(jr_get(jr_root(tree), "stop_reason"), &w);
+    jw_end(&w);
+    jw_key(&w, "usage"), jr_write(jr_get(jr_root(tree), "usage"), &w);
+    jw_end(&w);
+    buf_put_str(&event, "\n\n");
+    if (event.err == 0) llm_parser_feed(j->parser, buf_span(&event));
+    buf_free(&event);
+    jr_free(tree);
+}
+
+// Its usage, model and finish are known as those of the event that says the same. An answer too large for one keeps them to itself.
+static void plain_end(struct llm_job *j)
+{
+    static const char *const around[][2] = {[LLM_CHAT] = {"data: ", "\n\n"},
+                                            [LLM_RESPONSES] = {"data: {\"type\":\"response.completed\",\"response\":", "}\n\n"},
+                                            [LLM_MESSAGES] = {"data: {\"type\":\"message_start\",\"message\":", "}\n\n"}};
+    const char *const *event = around[j->record.api];
+    if (j->answer.err != 0) return;
+    for (size_t i = 0; i < j->answer.n; i++)
+        if (j->answer.p[i] == '\n' || j->answer.p[i] == '\r') j->answer.p[i] = ' ';
+    llm_parser_feed(j->parser, SPAN_STR(event[0]));
+    llm_parser_feed(j->parser, buf_span(&j->answer));
+    llm_parser_feed(j->parser, SPAN_STR(event[1]));
+    if (j->record.api == LLM_MESSAGES) feed_message_end(j);
 }
 
 static bool on_data(void *ctx, struct span piece)
@@ -189,7 +231,7 @@ static void conclude(struct llm_job *j, const struct call_end *end)
     if (p->err == 0 && (end->status < 200 || end->status >= 300))
         refused(j, end);
     else if (j->plain && p->err == 0)
-        llm_job_end(j, JOB_DONE, 0, "");
+        plain_end(j), llm_job_end(j, JOB_DONE, 0, "");
     else if (said->err != 0)
         llm_job_end(j, JOB_FAILED, said->err, problem_text(said));
     else if (llm_parser_reply(j->parser)->complete)

@@ -27,10 +27,11 @@ test('thinking and calls of tools come through', async (t) => {
 })
 
 test('a message in one piece', async (t) => {
-    const { s, key } = await providers(t)
+    const { s, app, key } = await providers(t)
     const { data, response } = await clientOf(s, key).messages.create(message('messages-json')).withResponse()
     assert.equal(data.content[0].text, TIDE)
-    assert.match(response.headers.get('segue-stream'), /^llm\//)
+    const job = (await app.request('GET', `/llm/jobs/${response.headers.get('segue-job')}`)).json
+    assert.deepEqual([job.state, job.usage.prompt_tokens, job.usage.completion_tokens], ['done', 9, 12])
 })
 
 test('the key may come as older versions of the package send it', async (t) => {

@@ -30,7 +30,7 @@ test('a streamed chat is the provider\'s, and stays behind as a stream', async (
 })
 
 test('an answer in one piece is told whole, and again under its name', async (t) => {
-    const { s, key, provider } = await providers(t)
+    const { s, app, key, provider } = await providers(t)
     const client = clientOf(s, key)
     for (let i = 0; i < 2; i++) {
         const { data, response } = await client.chat.completions.create({ model: 'chat-json', messages: QUESTION }, { headers: { 'Segue-Stream': 'answers/one' } }).withResponse()
@@ -39,6 +39,8 @@ test('an answer in one piece is told whole, and again under its name', async (t)
         assert.equal(response.headers.get('segue-stream'), 'answers/one')
     }
     await asked(provider, 'chat-json', 1)
+    const { response } = await client.chat.completions.create({ model: 'chat-json', messages: QUESTION }).withResponse()
+    assert.equal((await app.request('GET', `/llm/jobs/${response.headers.get('segue-job')}`)).json.usage.total_tokens, 21)
 })
 
 test('an answer in one piece that breaks off is an error, not half an answer', async (t) => {
@@ -58,7 +60,7 @@ test('calls of tools come through', async (t) => {
 })
 
 test('responses stream, and come in one piece', async (t) => {
-    const { s, key } = await providers(t)
+    const { s, app, key } = await providers(t)
     const client = clientOf(s, key, { baseURL: `${baseOf(s, 'responses')}/v1` })
     const { data, response } = await client.responses.create({ model: 'responses-text', input: 'Why?', stream: true }).withResponse()
     let text = '', last
@@ -69,8 +71,9 @@ test('responses stream, and come in one piece', async (t) => {
     assert.ok(text.startsWith('The tide'))
     assert.equal(last.type, 'response.completed')
     assert.match(response.headers.get('segue-stream'), /^llm\//)
-    const whole = await client.responses.create({ model: 'responses-json', input: 'Why?' })
-    assert.equal(whole.output_text, TIDE)
+    const whole = await client.responses.create({ model: 'responses-json', input: 'Why?' }).withResponse()
+    assert.equal(whole.data.output_text, TIDE)
+    assert.equal((await app.request('GET', `/llm/jobs/${whole.response.headers.get('segue-job')}`)).json.usage.total_tokens, 21)
 })
 
 test('what else the package asks is passed on', async (t) => {
