@@ -174,6 +174,15 @@ static void break_begin(struct request *r)
 }
 static const struct handler break_handler = {.begin = break_begin, .done = on_done};
 
+static void cut_begin(struct request *r)
+{
+    reply_start(r, 200);
+    reply_stream(r, "text/plain", -1);
+    reply_write_span(r, SPAN_LIT("0123456789"));
+    reply_cut(r);
+}
+static const struct handler cut_handler = {.begin = cut_begin, .done = on_done};
+
 static void empty_begin(struct request *r)
 {
     reply_start(r, 204);
@@ -188,7 +197,8 @@ static void dispatch(struct request *r)
         const struct handler *handler;
     } table[] = {{"/hello", &hello_handler},   {"/echo", &echo_handler},   {"/stream", &stream_handler}, {"/hold", &hold_handler},
                  {"/big", &big_handler},       {"/later", &later_handler}, {"/never", &never_handler},   {"/drip", &drip_handler},
-                 {"/reject", &reject_handler}, {"/break", &break_handler}, {"/empty", &empty_handler}};
+                 {"/reject", &reject_handler}, {"/break", &break_handler}, {"/empty", &empty_handler},
+                 {"/cut", &cut_handler}};
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         if (!span_is(r->path, table[i].path)) continue;
         r->handler = table[i].handler;

@@ -6,7 +6,7 @@
 //   /hold             takes one piece, then waits    /reject  refuses before the body
 //                     for toy_go_on; counts bytes    /break   ends in the middle
 //   /big?n=N          N bytes; X-Length: with their  /empty   204
-//                     number told
+//                     number told                    /cut     all that there is, and not its end
 #ifndef SEGUE_TOY_HTTP_H
 #define SEGUE_TOY_HTTP_H
 

@@ -361,6 +361,20 @@ static void a_broken_reply_is_cut_short(void **state)
     assert_true(toy_reaches(&toy_done, 1));
 }
 
+static void a_cut_reply_is_all_there_but_its_end(void **state)
+{
+    struct peer *p = connect_to(state);
+    struct peer_reply r;
+    assert_true(peer_send(p, "GET /cut HTTP/1.1\r\n" HOST "\r\n"));
+    assert_true(peer_read(p, &r, false));
+    assert_false(r.whole);
+    assert_string_equal(r.body, "0123456789");
+    peer_reply_free(&r);
+    assert_true(peer_ended(p));
+    peer_close(p);
+    assert_true(toy_reaches(&toy_done, 1));
+}
+
 // ---- refusals ---------------------------------------------------------------------------------------------------------
 
 static void what_cannot_be_understood_is_refused_with_its_status(void **state)
@@ -607,6 +621,7 @@ int main(void)
         WITH(a_large_unwanted_body_ends_the_connection_after_the_reply_is_seen),
         WITH(a_body_beyond_the_limit_is_refused),
         WITH(a_broken_reply_is_cut_short),
+        WITH(a_cut_reply_is_all_there_but_its_end),
         WITH(what_cannot_be_understood_is_refused_with_its_status),
         WITH(a_head_beyond_the_limits_is_refused),
         HASTY(a_head_that_does_not_end_is_timed_out),
