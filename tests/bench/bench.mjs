@@ -298,18 +298,20 @@ async function catchup() {
     }
 }
 
+// At a rate: how late each message is. Saturated, by eight writers that append again when they are answered: how many reach their readers in all;
+// what the bare server hands out then, a frame for each message and reader, is what the machine gives to one who does not coalesce.
 async function fanout() {
-    const crowd = { readers: 1000, rate: 50 }
-    const floor = await once(() => bare(crowd.readers), (s) => load('fanout', s, { kind: 'bare', ...crowd }))
-    for (const kind of ['sse', 'ds', 'ws']) {
-        const ours = await once(segued, (s) => load('fanout', s, { kind, ...crowd }))
-        if (ours.skip) {
-            note(`fanout ${kind}: ${ours.skip}`)
-            continue
+    const crowd = { readers: 1000 }, loads = { 50: { rate: 50 }, 250: { rate: 250 }, all: { rate: 0, connections: 8 } }
+    for (const [name, how] of Object.entries(loads)) {
+        const floor = await once(() => bare(crowd.readers), (s) => load('fanout', s, { kind: 'bare', ...crowd, ...how, connections: 1 }))
+        for (const kind of ['ds', 'sse', 'ws']) {
+            const ours = await once(segued, (s) => load('fanout', s, { kind, ...crowd, ...how }))
+            if (name === 'all') figure(`${kind}_saturated/floor`, ours.rate, floor.rate, '/s')
+            if (name === 'all') continue
+            figure(`${kind}_${name}_p50/floor`, ours.p50_us / 1e3, floor.p50_us / 1e3, 'ms')
+            figure(`${kind}_${name}_p99/floor`, ours.p99_us / 1e3, floor.p99_us / 1e3, 'ms')
+            figure(`${kind}_${name}_cpu/floor`, ours.cpu_us, floor.cpu_us, 'us')
         }
-        figure(`${kind}_p50/floor`, ours.p50_us / 1e3, floor.p50_us / 1e3, 'ms')
-        figure(`${kind}_p99/floor`, ours.p99_us / 1e3, floor.p99_us / 1e3, 'ms')
-        figure(`${kind}_cpu/floor`, ours.cpu_us, floor.cpu_us, 'us')
     }
 }
 

@@ -16,7 +16,7 @@ static const char usage_text[] =
     "load catchup --url U --kind segue|sendfile    a stream of --bytes, read from its beginning\n"
     "load sendfile --bytes N                       a server of a file of so many bytes\n"
     "load upload --url U --kind segue|put          uploads of --bytes\n"
-    "load fanout --url U --kind sse|ds|ws|bare     --readers of one stream, appended to --rate times a second\n"
+    "load fanout --url U --kind sse|ds|ws|bare     --readers of one stream, appended to --rate times a second; at 0 by --connections in a closed loop\n"
     "load idle   --url U --kind sse|ws             memory of --readers, each of a stream of its own; needs --pid\n"
     "load bare   --dir D                           the least server, for --readers and one writer\n"
     "others: --connections N (1)  --seconds S (2)  --pid P (the service's, for its memory and processor time)\n";

@@ -17,7 +17,9 @@
 struct crowd {
     struct load *load;
     struct link *readers;
-    struct link writer;
+    struct link *writers; // of the one stream; one if there is a rate
+    uint32_t writer_count;
+    uint64_t sent, end_ns; // without a rate: each writer sends again when it is answered, until then
     bool with_stamps; // what is read is looked through for stamps
     bool ws;
     uint64_t delivered, last_ns;
@@ -131,21 +133,55 @@ static void reader_read(struct crowd *c, struct link *l)
     link_consume(l, l->in_at);
 }
 
-// The writer's replies say nothing that is needed but that they came.
-static void writer_read(struct crowd *c)
+static void writer_put(struct crowd *c, struct link *l, struct span body, const char *method)
 {
-    struct link *l = &c->writer;
+    if (!kind_is(c, "bare"))
+        buf_printf(
+            &l->out,
+            "%s %s/apps/default/v1/stream/bench-fanout HTTP/1.1\r\nHost: bench\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n\r\n",
+            method, c->load->prefix, body.n);
+    buf_put_span(&l->out, body);
+    link_send(l, c->load->epoll);
+}
+
+static void message_put(struct crowd *c, struct link *l)
+{
+    uint8_t message[4096];
+    memset(message, 'x', sizeof message);
+    stamp_put(message, now_ns());
+    writer_put(c, l, SPAN(message, c->load->bytes), "POST");
+    c->sent++;
+}
+
+// How many replies came; they say nothing else that is needed.
+static size_t writer_replies(struct crowd *c, struct link *l)
+{
     int status = 200;
+    size_t count = 0;
     long n;
-    if (!link_read(l)) die("the service hung up on the writer");
+    if (!link_read(l)) die("the service hung up on a writer");
     if (kind_is(c, "bare")) {
+        count = l->in.n;
         link_consume(l, l->in.n);
-        return;
+        return count;
     }
     while ((n = http_reply(buf_span(&l->in), &status)) > 0) {
         if (status >= 300) die("a bad reply: %.*s", (int)l->in.n, (const char *)l->in.p);
         link_consume(l, (size_t)n);
+        count++;
     }
+    return count;
+}
+
+static void writer_read(struct crowd *c, struct link *l)
+{
+    size_t count = writer_replies(c, l);
+    if (count > 0 && now_ns() < c->end_ns) message_put(c, l);
+}
+
+static bool is_writer(const struct crowd *c, const struct link *l)
+{
+    return l >= c->writers && l < c->writers + c->writer_count;
 }
 
 // One round of events, waiting at most until `until_ns`. How many there were.
@@ -160,8 +196,8 @@ static int round_of_events(struct crowd *c, uint64_t until_ns)
         struct link *l = events[i].data.ptr;
         if (events[i].events & EPOLLOUT) link_send(l, c->load->epoll);
         if ((events[i].events & ~(uint32_t)EPOLLOUT) == 0) continue;
-        if (l == &c->writer)
-            writer_read(c);
+        if (is_writer(c, l))
+            writer_read(c, l);
         else
             reader_read(c, l);
     }
@@ -190,60 +226,61 @@ static void readers_open(struct crowd *c)
     }
 }
 
-static void writer_put(struct crowd *c, struct span body, const char *method)
+static void writers_open(struct crowd *c)
 {
-    struct link *l = &c->writer;
-    if (!kind_is(c, "bare"))
-        buf_printf(
-            &l->out,
-            "%s %s/apps/default/v1/stream/bench-fanout HTTP/1.1\r\nHost: bench\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n\r\n",
-            method, c->load->prefix, body.n);
-    buf_put_span(&l->out, body);
-    link_send(l, c->load->epoll);
-}
-
-static void writer_open(struct crowd *c)
-{
-    link_open(&c->writer, c->load->epoll, c->load->host, c->load->port, 0);
-    if (!kind_is(c, "bare")) writer_put(c, SPAN_NONE, "PUT");
+    struct load *load = c->load;
+    c->writer_count = load->rate > 0 ? 1 : load->connections;
+    c->writers = calloc(c->writer_count, sizeof *c->writers);
+    if (c->writers == NULL || c->writer_count == 0) die("no writers");
+    for (uint32_t i = 0; i < c->writer_count; i++)
+        link_open(&c->writers[i], load->epoll, load->host, load->port, i);
+    if (!kind_is(c, "bare")) writer_put(c, &c->writers[0], SPAN_NONE, "PUT");
     settle(c);
 }
 
 // ---- fan-out ----
 
-static uint64_t write_on_time(struct crowd *c)
+static void write_on_time(struct crowd *c)
 {
-    uint8_t message[4096];
     struct load *load = c->load;
-    uint64_t begin = now_ns(), end = begin + (uint64_t)(load->seconds * 1e9), gap = (uint64_t)(1e9 / load->rate), sent = 0;
-    memset(message, 'x', sizeof message);
+    uint64_t begin = now_ns(), end = begin + (uint64_t)(load->seconds * 1e9), gap = (uint64_t)(1e9 / load->rate);
     for (uint64_t due = begin; due < end; due += gap) {
         while (now_ns() < due)
             round_of_events(c, due);
-        stamp_put(message, now_ns());
-        writer_put(c, SPAN(message, load->bytes), "POST");
-        sent++;
+        message_put(c, &c->writers[0]);
     }
-    return sent;
+}
+
+static void write_all_the_time(struct crowd *c)
+{
+    c->end_ns = now_ns() + (uint64_t)(c->load->seconds * 1e9);
+    for (uint32_t i = 0; i < c->writer_count; i++)
+        message_put(c, &c->writers[i]);
+    while (now_ns() < c->end_ns)
+        round_of_events(c, c->end_ns);
 }
 
 void load_fanout(struct load *load)
 {
     static struct crowd c;
     c = (struct crowd){.load = load, .ws = strcmp(load->kind, "ws") == 0};
-    if (load->bytes < STAMP_BYTES || load->bytes > 4096 || load->rate <= 0)
-        die("a message has %d to 4096 bytes, and comes at a rate", STAMP_BYTES);
+    if (load->bytes < STAMP_BYTES || load->bytes > 4096 || load->rate < 0) die("a message has %d to 4096 bytes", STAMP_BYTES);
     // Someone has to make the stream before a reader of `ds` may ask for it; the bare server takes its writer last.
     bool first = strcmp(load->kind, "bare") != 0;
-    if (first) writer_open(&c);
+    if (first) writers_open(&c);
     readers_open(&c);
     if (first)
         settle(&c);
     else
-        writer_open(&c);
+        writers_open(&c);
     c.with_stamps = true;
     struct usage before = usage_of(load->pid);
-    uint64_t begin = now_ns(), sent = write_on_time(&c), wanted = sent * load->readers;
+    uint64_t begin = now_ns();
+    if (load->rate > 0)
+        write_on_time(&c);
+    else
+        write_all_the_time(&c);
+    uint64_t wanted = c.sent * load->readers;
     for (uint64_t end = now_ns() + LAST_WAIT_NS; c.delivered < wanted && now_ns() < end;)
         round_of_events(&c, end);
     if (c.delivered < wanted) die("%llu of %llu messages came", (unsigned long long)c.delivered, (unsigned long long)wanted);
