@@ -94,6 +94,7 @@ static void check_saving(const struct run *r)
 static void run_free(struct run *r)
 {
     llm_parser_free(r->parser);
+    llm_writer_free(&r->writer);
     buf_free(&r->text);
 }
 

@@ -35,6 +35,7 @@ static int teardown(void **state)
 {
     (void)state;
     llm_parser_free(parser);
+    llm_writer_free(&writer);
     buf_free(&text);
     return 0;
 }
@@ -336,6 +337,7 @@ static void begin(void **state, enum llm_api api)
     setup(state);
     llm_parser_free(parser);
     assert_int_equal(llm_parser_new(&parser, api, on_event, NULL), 0);
+    llm_writer_free(&writer);
     llm_writer_messages(&writer);
 }
 
@@ -387,6 +389,22 @@ static void a_resumed_reply_comes_to_the_same_events(void **state)
     }
     buf_free(&body);
     buf_free(&saved);
+}
+
+static void the_end_of_a_call_tells_all_of_it_unless_another_process_began_it(void **state)
+{
+#define FRAGMENT(s) "data: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"input_json_delta\",\"partial_json\":\"" s "\"}}\n\n"
+    begin(state, LLM_MESSAGES);
+    assert_int_equal(feed("data: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"tool_use\",\"id\":\"t\",\"name\":\"f\"}}\n\n"), 0);
+    assert_int_equal(feed(FRAGMENT("[1,") FRAGMENT("2]")), 0);
+    buf_clear(&text);
+    assert_int_equal(feed("data: {\"type\":\"content_block_stop\",\"index\":0}\n\n"), 0);
+    assert_text("{\"type\":\"end\",\"index\":0,\"part\":\"tool\",\"id\":\"t\",\"name\":\"f\",\"arguments\":\"[1,2]\"},\n");
+    buf_clear(&text);
+    llm_writer_free(&writer);
+    llm_writer_messages(&writer);
+    writer.event(&writer, &(struct llm_event){.kind = LLM_PART_END, .part = LLM_TOOL}, &text);
+    assert_text("{\"type\":\"end\",\"index\":0,\"part\":\"tool\"},\n");
 }
 
 static void what_was_not_saved_by_a_parser_is_not_loaded(void **state)
@@ -449,6 +467,7 @@ int main(void)
         T(a_refusal_tells_its_message),
         T(every_transcript_comes_to_its_events),
         T(a_resumed_reply_comes_to_the_same_events),
+        T(the_end_of_a_call_tells_all_of_it_unless_another_process_began_it),
         T(what_was_not_saved_by_a_parser_is_not_loaded),
         T(tool_calls_of_one_number_are_told_apart_by_their_ids),
         T(a_reply_of_too_many_parts_is_malformed),
