@@ -81,7 +81,8 @@ int streams_slice(struct streams *s, struct db_txn *txn, uint64_t number, uint64
     *out = (struct stream_slice){.fd = -1};
     int err = stream_view_number(s, txn, number, &v);
     if (err != 0) return err;
-    assert(offset < to && to <= v.rec->offset);
+    assert(offset < to);
+    if (to > v.rec->offset) return ERR_BAD_OFFSET; // asked for across a recovery, perhaps
     if (offset < v.rec->first) return ERR_STREAM_TRIMMED;
     err = stream_view_holder(s, txn, &v, offset, &up, &holder, &limit);
     if (err != 0) return err;
