@@ -1,6 +1,9 @@
 // The head is collected as it is scanned, and parsed in one go when it is complete: so the library sees only heads that the
 // scan found good, and names and values are views of one piece of memory that lives as long as the request. The body goes
 // through the library as it comes.
+//
+// A client that sends one request after the other often sends the same head: then what was found out about the one before holds, byte for byte,
+// and neither the scan nor the library looks at it again.
 #include "http_parse.h"
 
 #include <assert.h>
@@ -15,6 +18,7 @@
 #define LINE_MAX_BYTES 64 // the request line but for its target, and an empty line before it
 #define JOINED_MAX (HTTP_HEADERS_MAX + 2 * HTTP_HEADER_COUNT_MAX)
 #define TEXT_KEPT 4096 // memory that an idle connection may keep
+#define RAW_KEPT 1024  // bytes of a head that is compared with the next one
 
 // Offsets into `text`.
 struct part {
@@ -36,6 +40,14 @@ struct http_parse {
     bool head_done, end_done;
     bool value_last; // the last thing the library told was a value
     int err;         // sticky
+    // The last head: as it came, from a connection's second on, and where it left the scan and the library.
+    struct buf raw;
+    struct http_scan scan_then;
+    http_parser parser_then;
+    bool end_then;
+    bool known;      // text, fields and head are those of `raw`
+    bool again;      // and the next request may begin with the same
+    bool not_first;
 };
 
 struct http_parse *http_parse_new(void)
@@ -44,6 +56,7 @@ struct http_parse *http_parse_new(void)
     if (h == NULL) return NULL;
     buf_init(&h->text, LINE_MAX_BYTES + HTTP_TARGET_MAX + HTTP_HEADERS_MAX + JOINED_MAX);
     buf_init(&h->fields, HTTP_HEADER_COUNT_MAX * sizeof(struct field));
+    buf_init(&h->raw, RAW_KEPT);
     http_parse_reset(h);
     return h;
 }
@@ -53,20 +66,50 @@ void http_parse_free(struct http_parse *h)
     if (h == NULL) return;
     buf_free(&h->text);
     buf_free(&h->fields);
+    buf_free(&h->raw);
     free(h);
 }
 
-void http_parse_reset(struct http_parse *h)
+static void head_forget(struct http_parse *h)
 {
-    http_scan_init(&h->scan);
     http_parser_init(&h->parser, HTTP_REQUEST);
     h->parser.data = h;
     if (h->text.cap > TEXT_KEPT) buf_free(&h->text);
     buf_clear(&h->text);
     buf_clear(&h->fields);
     h->target = (struct part){0};
-    h->head_done = h->end_done = h->value_last = false;
+    h->value_last = h->known = h->again = false;
+}
+
+void http_parse_reset(struct http_parse *h)
+{
+    http_scan_init(&h->scan);
+    h->not_first = h->not_first || h->head_done;
+    h->again = h->known;
+    h->head_done = h->end_done = false;
     h->err = 0;
+    if (!h->again) head_forget(h);
+}
+
+// Keeps a good head for the next request. A connection that asks once and then listens does not pay for it.
+static void head_keep(struct http_parse *h, struct span raw)
+{
+    buf_clear(&h->raw);
+    if (!h->not_first || raw.n > RAW_KEPT) return;
+    buf_put_span(&h->raw, raw);
+}
+
+// Does the request begin with the head of the one before?
+static bool head_again(struct http_parse *h, struct span *in)
+{
+    h->again = false;
+    if (in->n < h->raw.n || memcmp(in->p, h->raw.p, h->raw.n) != 0) return false;
+    *in = span_sub(*in, h->raw.n, in->n);
+    h->scan = h->scan_then;
+    h->parser = h->parser_then;
+    h->end_done = h->end_then;
+    h->head_done = true;
+    return true;
 }
 
 bool http_parse_begun(const struct http_parse *h)
@@ -282,6 +325,7 @@ static bool keep_alive(const struct http_parse *h)
 
 static int head_finish(struct http_parse *h, struct problem *p)
 {
+    head_keep(h, buf_span(&h->text));
     bool agreed = parser_take(h, buf_span(&h->text)) && h->head_done;
     if (!agreed) return problem_set(p, ERR_BAD_REQUEST, -1, "the request's head does not parse");
     for (size_t i = 0; i < field_count(h); i++)
@@ -297,7 +341,12 @@ static int head_finish(struct http_parse *h, struct problem *p)
                                  .expect_continue = h->scan.expect_continue,
                                  .content_length = h->scan.content_length};
     int err = target_split(h, p);
-    return err < 0 ? err : PARSE_HEAD;
+    if (err < 0) return err;
+    h->known = h->not_first && h->raw.n > 0 && h->raw.err == 0;
+    h->scan_then = h->scan;
+    h->parser_then = h->parser;
+    h->end_then = h->end_done;
+    return PARSE_HEAD;
 }
 
 // ---- driving ---------------------------------------------------------------------------------------------------
@@ -333,6 +382,10 @@ static int step(struct http_parse *h, struct span *in, struct span *piece, struc
 int http_parse_next(struct http_parse *h, struct span *in, struct span *piece, struct problem *p)
 {
     if (h->err < 0) return problem_set(p, h->err, -1, "the request was refused before");
+    if (h->again && in->n > 0) {
+        if (head_again(h, in)) return PARSE_HEAD;
+        head_forget(h);
+    }
     int event;
     do {
         event = step(h, in, piece, p);

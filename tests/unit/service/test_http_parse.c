@@ -186,6 +186,37 @@ static void requests_in_a_row_are_the_same_however_cut(void **state)
     }
 }
 
+static void a_head_that_comes_again_is_the_same_however_cut(void **state)
+{
+    (void)state;
+#define A "POST /a?q=1 HTTP/1.1\r\n" HOST "X: 1\r\nx: 2\r\nContent-Length: 2\r\n\r\n"
+#define C "POST /c HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n"
+    static const char text[] = A "h1" A "h2" A "h3" "POST /a?q=2 HTTP/1.1\r\n" HOST "X: 1\r\nx: 2\r\nContent-Length: 2\r\n\r\n" "h4" A "h5" A "h6"
+                               C "1\r\na\r\n0\r\n\r\n" C "0\r\n\r\n" C "2\r\nbb\r\n0\r\nT: x\r\n\r\n" C "1\r\nc\r\n0\r\n\r\n"
+                               "GET /d HTTP/1.1\r\n" HOST "\r\n" "GET /d HTTP/1.1\r\n" HOST "\r\n" "GET /d HTTP/1.1\r\n" HOST "\r\n"
+                               A "h7" C "1\r\nd!";
+    for (size_t step = 1; step < sizeof text; step++) {
+        struct buf out;
+        buf_init(&out, 4096);
+        transcribe(&out, text, sizeof text - 1, step);
+        if (!span_is(buf_span(&out), "[/a]h1.[/a]h2.[/a]h3.[/a]h4.[/a]h5.[/a]h6.[/c]a.[/c].[/c]bb.[/c]c.[/d].[/d].[/d].[/a]h7.[/c]d!bad_request"))
+            fail_msg("%zu: %.*s", step, SPAN_FMT(buf_span(&out)));
+        buf_free(&out);
+    }
+    struct http_parse *h = http_parse_new();
+    for (int i = 0; i < 4; i++) { // fields, and what is joined of them, too
+        struct span in = SPAN_LIT(A "hi"), piece, value;
+        assert_int_equal(http_parse_next(h, &in, &piece, NULL), PARSE_HEAD);
+        assert_true(http_parse_field(h, "x", &value) && span_is(value, "1, 2"));
+        assert_true(span_is(http_parse_head(h)->query, "q=1"));
+        http_parse_body_max(h, 10);
+        assert_int_equal(http_parse_next(h, &in, &piece, NULL), PARSE_PIECE);
+        assert_int_equal(http_parse_next(h, &in, &piece, NULL), PARSE_END);
+        http_parse_reset(h);
+    }
+    http_parse_free(h);
+}
+
 static void the_head_stays_while_the_body_comes(void **state)
 {
     (void)state;
@@ -237,6 +268,7 @@ int main(void)
         cmocka_unit_test(other_targets_are_refused),
         cmocka_unit_test(keeping_alive_follows_version_and_connection),
         cmocka_unit_test(requests_in_a_row_are_the_same_however_cut),
+        cmocka_unit_test(a_head_that_comes_again_is_the_same_however_cut),
         cmocka_unit_test(the_head_stays_while_the_body_comes),
         cmocka_unit_test(a_body_limit_holds_for_chunks),
         cmocka_unit_test(a_refusal_says_why),
