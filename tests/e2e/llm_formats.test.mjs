@@ -164,6 +164,24 @@ test('a response in the background goes on after kill -9, with no event lost or 
     }
 })
 
+test('a response in the background goes on when its connection breaks, if the provider still has it', async (t) => {
+    const { app, provider } = await llmService(t)
+    for (const form of ['text', 'raw']) {
+        const made = await askStream(app, 'responses-drops', { form, background: true })
+        const j = await ended(app, made.job)
+        assert.equal(j.state, 'done', JSON.stringify(j))
+        const sent = fs.readFileSync(path.join(root, 'tests/fixtures/provider/resp_background.http'), 'utf8')
+        assert.equal(await textOf(app, made.stream), form === 'text' ? TIDE : sent.slice(sent.indexOf('\n\n') + 2))
+    }
+    const lost = await askStream(app, 'responses-lost', { form: 'text', background: true })
+    const j = await ended(app, lost.job)
+    assert.deepEqual([j.state, j.error.code, j.error.status], ['interrupted', 'provider_refused', 404])
+    assert.equal(await textOf(app, lost.stream), 'The tide follows')
+    assert.equal(provider.lines.filter((line) => line.startsWith('resume resp_lost')).length, 1)
+    // Without the member, the same break is the end.
+    assert.equal((await ended(app, (await askStream(app, 'responses-drops', { form: 'text' })).job)).state, 'interrupted')
+})
+
 test('a response in the background is left to the provider by SIGTERM, too', async (t) => {
     const { s, app } = await llmService(t)
     const made = await askStream(app, 'responses-background', { form: 'text', background: true })
