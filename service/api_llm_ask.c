@@ -91,6 +91,7 @@ static void put_names(const struct llm_ask *a)
         uuid_format(a->id, id);
         reply_header(a->r, "Segue-Job", "%.*s", UUID_TEXT, id);
     }
+    if (a->waiter.request_id[0] != '\0') reply_header(a->r, a->api == LLM_MESSAGES ? "request-id" : "x-request-id", "%s", a->waiter.request_id);
     stream_offset_text(a->tail.offset, cursor);
     reply_header(a->r, "Segue-Cursor", "%s", cursor);
     reply_header(a->r, "Cache-Control", "no-cache, no-transform");
@@ -224,6 +225,7 @@ int llm_ask_make(struct llm_ask *a, const struct llm_ask_call *call, struct prob
                          .path = a->path,
                          .request = sha256_of(call->body)};
     a->has_id = true;
+    a->api = call->api;
     a->waiter.over = on_over;
     int err = llm_job_new(&a->job, server_llm(r->server), r->app, &record, call->body, p);
     if (err == 0) err = llm_job_more(a->job, &call->more);

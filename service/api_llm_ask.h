@@ -32,6 +32,7 @@ struct llm_ask {
     struct span path;
     struct uuid id;
     bool has_id;    // of a job that is known
+    enum llm_api api; // of one that is made here
     bool ui;        // the answer is a UI message stream
     struct span provider; // of the request's path, while another message is stopped
     bool submitted; // and its fate has not come

@@ -64,7 +64,9 @@ void llm_job_begin(struct llm_job *j);
 struct llm_waiter {
     struct llm_waiter *next, **place;
     void (*over)(struct llm_waiter *w);
-    bool has_retry_after; // the provider refused it, and said when to come again
+    // Filled while it waits: what the provider called its answer; that it refused, and said when to come again.
+    char request_id[CALL_ID_MAX + 1];
+    bool has_retry_after;
     uint64_t retry_after_ms;
 };
 void llm_waiter_remove(struct llm_waiter *w); // not waiting: fine

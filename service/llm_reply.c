@@ -125,10 +125,21 @@ static bool on_full(void *ctx)
     return j->visible && j->out.n > LLM_BUFFER_MAX + partial;
 }
 
+// Those who wait tell it to their own clients.
+static void tell_request_id(struct llm_job *j, struct span id)
+{
+    for (struct llm_waiter *w = j->waiters; w != NULL; w = w->next) {
+        size_t n = id.n <= CALL_ID_MAX ? id.n : 0;
+        if (n > 0) memcpy(w->request_id, id.p, n);
+        w->request_id[n] = '\0';
+    }
+}
+
 static bool on_head(void *ctx, const struct call_head *head)
 {
     struct llm_job *j = ctx;
     j->status = (uint32_t)head->status;
+    tell_request_id(j, head->request_id);
     if (head->status < 200 || head->status >= 300) return true; // on_ended gets the reason
     bool stream = head->type.n >= 17 && strncasecmp((const char *)head->type.p, "text/event-stream", 17) == 0;
     bool json = head->type.n >= 16 && strncasecmp((const char *)head->type.p, "application/json", 16) == 0;

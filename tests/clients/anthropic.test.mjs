@@ -13,6 +13,7 @@ test('a streamed message is the provider\'s, and stays behind as a stream', asyn
     const final = await stream.finalMessage()
     assert.ok(final.content[0].text.startsWith('The tide'))
     assert.equal(final.stop_reason, 'end_turn')
+    assert.equal(stream.request_id, 'req_made_up')
     assert.ok(final.usage.output_tokens > 0)
     assert.equal((await app.readStream('ebb')).bytes.toString('utf8'), transcript('messages-text'))
     assert.equal((await asked(provider, 'messages-text', 1))[0].body.stream, true)

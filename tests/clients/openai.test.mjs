@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import OpenAI from 'openai'
-import { eventually } from '../e2e/lib/service.mjs'
+import { eventually, sleep } from '../e2e/lib/service.mjs'
 import { ask, asked, baseOf, placeBehind, providers, QUESTION, TIDE, transcript } from './lib.mjs'
 
 const clientOf = (s, key, options = {}) => new OpenAI({ baseURL: `${baseOf(s, 'openai')}/v1`, apiKey: key, maxRetries: 0, ...options })
@@ -16,8 +16,9 @@ async function textOf(stream) {
 
 test('a streamed chat is the provider\'s, and stays behind as a stream', async (t) => {
     const { s, app, key, provider } = await providers(t)
-    const { data, response } = await clientOf(s, key).chat.completions.create(chat('happy')).withResponse()
+    const { data, response, request_id } = await clientOf(s, key).chat.completions.create(chat('happy')).withResponse()
     assert.equal(await textOf(data), TIDE)
+    assert.equal(request_id, 'req_made_up')
     const path = response.headers.get('segue-stream'), job = response.headers.get('segue-job')
     assert.equal(path, `llm/${job}`)
     const { bytes, closed } = await app.readStream(path)
@@ -156,6 +157,21 @@ test('a reader that went away goes on where it was, byte for byte', async (t) =>
     assert.equal(first.text + second.text + third.text, all)
     assert.equal(third.cut, false)
     await asked(provider, 'paced', 1)
+})
+
+test('a long answer is the provider\'s to the last byte, for a reader that takes its time, too', async (t) => {
+    const { s, app, key } = await providers(t)
+    const hurried = ask(s, key, 'openai/v1/chat/completions', chat('large'), { headers: { 'Segue-Stream': 'long' } })
+    const patient = new OpenAI({ baseURL: `${baseOf(s, 'openai')}/v1`, apiKey: key, maxRetries: 0 })
+    let text = '', chunks = 0
+    for await (const chunk of await patient.chat.completions.create(chat('large'), { headers: { 'Segue-Stream': 'long' } })) {
+        text += chunk.choices[0]?.delta?.content ?? ''
+        if (chunks++ % 50 === 0) await sleep(5)
+    }
+    assert.equal(text, 'wave '.repeat(200 * 300))
+    const { bytes } = await app.readStream('long')
+    assert.ok((await hurried).bytes.equals(bytes))
+    assert.equal(bytes.toString('utf8'), transcript('large'))
 })
 
 test('nobody listens, and the call goes on; DELETE ends it', async (t) => {
