@@ -42,6 +42,12 @@ int llm_ask_path(struct llm_ask *a, struct span path, struct problem *p)
     return 0;
 }
 
+int llm_ask_may(const struct llm_ask *a, enum verb verb)
+{
+    const struct request *r = a->r;
+    return may(server_auth(r->server), &r->identity, verb, SPAN_STR(app_name(r->app)), a->path);
+}
+
 // ---- answers --------------------------------------------------------------------------------------------------------
 
 void llm_reply_problem(struct request *r, int err, const struct problem *why)

@@ -43,6 +43,9 @@ struct llm_ask *llm_ask_new(struct request *r);
 // ERR_BAD_REQUEST for a path that is too long.
 int llm_ask_path(struct llm_ask *a, struct span path, struct problem *p);
 
+// May who asks do this with the stream that a->path names? 0, or the refusal.
+int llm_ask_may(const struct llm_ask *a, enum verb verb);
+
 struct llm_ask_call {
     struct span provider;
     enum llm_api api;

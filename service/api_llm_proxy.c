@@ -196,6 +196,9 @@ static int completion(struct llm_ask *a, struct span provider, enum llm_api api,
     int named = get_name(a, p), err = get_cursor(a->r, &has_cursor, &offset, p);
     if (named < 0 || err != 0) return named < 0 ? named : err;
     if (named == 0 && has_cursor) return problem_set(p, ERR_BAD_REQUEST, -1, "Segue-Cursor needs the Segue-Stream that it is a place of");
+    // The door was for calls; what a name names has a door of its own.
+    if (named == 1) err = llm_ask_may(a, has_cursor ? MAY_READ_STREAM : MAY_WRITE_BATCH);
+    if (err != 0) return err;
     if (has_cursor) return resume(a, target, offset);
     if (named == 1) return post_named(a, provider, api, target, p);
     a->id = uuid_new();

@@ -125,6 +125,7 @@ void llm_ui_get(struct request *r, struct span provider, struct span rest)
     struct llm_ask *a = llm_ask_new(r);
     if (a == NULL) return;
     int err = path_of_chat(a, provider, rest, &p);
+    if (err == 0) err = llm_ask_may(a, MAY_READ_STREAM);
     bool running = err == 0 && app_job_writing(r->app, a->path, &a->id) &&
                    streams_find(app_streams(r->app), app_txn(r->app), a->path, &info) && !info.closed;
     a->has_id = running;
