@@ -208,3 +208,16 @@ test('kill -9 in the middle: what was shown is there, and the rest ends as inter
     assert.equal(rest.cut, true)
     assert.equal((await app.request('GET', `/llm/jobs/${first.headers.get('segue-job')}`)).json.state, 'interrupted')
 })
+
+test('a service that is stopped ends what runs, in order', async (t) => {
+    const { s, app, key } = await providers(t)
+    let stopping
+    const reply = await ask(s, key, 'openai/v1/chat/completions', chat('slow'), { headers: { 'Segue-Stream': 'calm' }, enough: (text) => { if (text.length > 2000) stopping ||= s.stop(); return false } })
+    assert.equal(await stopping, 0)
+    assert.equal(reply.cut, true)
+    await s.start()
+    const { bytes, closed } = await app.readStream('calm')
+    assert.equal(closed, true)
+    assert.ok(bytes.toString('utf8').startsWith(reply.text))
+    assert.equal((await app.request('GET', `/llm/jobs/${reply.headers.get('segue-job')}`)).json.state, 'interrupted')
+})
