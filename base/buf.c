@@ -138,14 +138,15 @@ void buf_put_u64_be(struct buf *b, uint64_t v)
 
 void buf_put_long_varint(struct buf *b, uint64_t v)
 {
-    uint8_t text[10];
-    size_t n = 0;
-    while (v >= 0x80) {
-        text[n++] = (uint8_t)(v | 0x80);
-        v >>= 7;
-    }
-    text[n++] = (uint8_t)v;
-    buf_put(b, text, n);
+    size_t n = 1;
+    for (uint64_t rest = v; rest >= 0x80; rest >>= 7)
+        n++;
+    uint8_t *p = buf_reserve(b, n);
+    if (p == NULL) return;
+    b->n += n;
+    for (; v >= 0x80; v >>= 7)
+        *p++ = (uint8_t)(v | 0x80);
+    *p = (uint8_t)v;
 }
 
 void buf_put_svarint(struct buf *b, int64_t v)

@@ -230,6 +230,7 @@ static int put_op(struct write *w, const struct batch_stream *s)
     if (s->data.n > STREAM_APPEND_MAX + STREAM_APPEND_MAX / 2) return ERR_TOO_LARGE;
     w->appends = s->data.n > 0;
     buf_init(&w->encoded, ENCODED_MAX);
+    buf_reserve(&w->encoded, s->path.n + s->data.n + 2 * STREAM_TYPE_MAX); // in one piece
     batch_put_op(&w->encoded, &op);
     return w->encoded.err;
 }
