@@ -29,7 +29,8 @@ void streams_batch_free(struct streams_batch *b)
     for (struct table_node *n; (n = stream_table_take(&b->paths)) != NULL;) {
         struct decided *d = TABLE_OWNER(n, struct decided, node);
         decided_reset(d);
-        free(d);
+        free(b->s->spare);
+        b->s->spare = d;
     }
     stream_table_free(&b->paths);
     buf_free(&b->effects);
@@ -66,8 +67,9 @@ int decided_get(struct streams_batch *b, struct span path, struct decided **out)
     uint64_t hash = stream_hash_path(b->s, path);
     *out = decided_lookup(b, path, hash);
     if (*out != NULL) return 0;
-    struct decided *d = malloc(sizeof *d);
+    struct decided *d = b->s->spare != NULL ? b->s->spare : malloc(sizeof *d);
     if (d == NULL) return ERR_NOMEM;
+    b->s->spare = NULL;
     memset(d, 0, sizeof *d);
     int err = decided_load(b, path, d);
     if (err != 0) {

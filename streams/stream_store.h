@@ -94,6 +94,7 @@ struct stream_rewrite {
 
 struct streams {
     int table, table_index;
+    struct decided *spare; // of the last batch: nearly every batch needs one, and it is too large to come cheaply
     uint64_t seed; // of the hash tables: nobody chooses what collides
     uint64_t segment_bytes; // of a file before the next one is begun
     uint64_t quiet_ms; // without appends for this long, a stream is sealed

@@ -73,6 +73,7 @@ void streams_close(struct streams *s)
     stream_groups_free(&s->groups);
     stream_segments_close(&s->segments);
     free(s->leftovers);
+    free(s->spare);
     stream_elements_free(s);
     bytes_unref(s->closed);
     bytes_unref(s->deleted);
