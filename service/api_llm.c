@@ -434,7 +434,10 @@ static void reply_job(struct request *r, const struct job *j)
     jw_key(&w, "created"), jw_time_ms(&w, (int64_t)j->created_ms);
     if (j->begun_ms != 0) jw_key(&w, "begun"), jw_time_ms(&w, (int64_t)j->begun_ms);
     if (j->first_ms != 0) jw_key(&w, "first_token"), jw_time_ms(&w, (int64_t)j->first_ms);
-    if (j->successor.n > 0) jw_key(&w, "continued_in"), jw_str(&w, j->successor);
+    if (j->successor.n > 0) {
+        jw_key(&w, "continued_in"), jw_str(&w, j->successor);
+        put_uuid(&w, "continued_by", j->heir);
+    }
     if (!job_is_live(j->state)) put_end(&w, j);
     jw_end(&w);
     if (b.err != 0)

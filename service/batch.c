@@ -145,6 +145,7 @@ static void put_job(struct buf *out, const struct batch_job *j)
         buf_put_varint(out, j->tokens);
         buf_put_varint(out, j->status);
         buf_put_blob(out, j->successor);
+        if (j->successor.n > 0) buf_put(out, j->heir.b, sizeof j->heir.b);
     }
 }
 
@@ -324,6 +325,7 @@ static void get_job_ended(struct cur *c, struct batch_job *j)
     j->tokens = cur_varint(c);
     uint64_t status = cur_varint(c);
     j->successor = cur_blob(c);
+    if (j->successor.n > 0) j->heir = get_uuid(c);
     if (err > 1000 || status > 999) return cur_fail(c);
     j->err = -(int)err;
     j->status = (uint32_t)status;

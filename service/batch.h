@@ -89,6 +89,7 @@ struct batch_job {
     uint64_t tokens; // used, as far as known
     uint32_t status; // of the provider's last answer; 0: none came
     struct span successor; // path of the fork in which it is asked again; empty: it is not
+    struct uuid heir;      // the job that does
 };
 
 struct batch_op {

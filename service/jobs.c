@@ -14,7 +14,7 @@
 #include "err.h"
 #include "llm_event.h"
 
-#define JOBS_FORMAT 2
+#define JOBS_FORMAT 3
 #define DAY_MS 86400000
 #define RECORD_MAX (32 * KIB) // names, a sentence, a usage: all of them bounded where they are made
 
@@ -112,6 +112,7 @@ void job_encode(struct buf *out, const struct job *j)
     buf_put_varint(out, j->tokens);
     buf_put_varint(out, j->status);
     buf_put_blob(out, j->successor);
+    if (j->successor.n > 0) buf_put(out, j->heir.b, sizeof j->heir.b);
 }
 
 static void get_bytes(struct cur *c, void *to, size_t n)
@@ -162,6 +163,7 @@ int job_decode(struct span record, struct uuid id, struct job *out)
     uint64_t status = cur_varint(&c);
     j.status = (uint32_t)status;
     j.successor = cur_blob(&c);
+    if (j.successor.n > 0) get_bytes(&c, j.heir.b, sizeof j.heir.b);
     // Names that are too long would make keys that are.
     if (err > 1000 || status > 999 || j.table.n > NAME_MAX_BYTES || j.column.n > NAME_MAX_BYTES || j.path.n > STREAM_PATH_MAX) cur_fail(&c);
     if (cur_end(&c) != 0) return ERR_CORRUPT;
@@ -284,6 +286,7 @@ static int decide_step(struct db_txn *txn, int table, const struct batch_job *op
     out->tokens = op->tokens;
     out->status = op->status;
     out->successor = op->successor;
+    out->heir = op->heir;
     return 0;
 }
 

@@ -41,7 +41,8 @@ struct job {
     struct span text, usage, finish;
     uint64_t tokens;
     uint32_t status;
-    struct span successor;
+    struct span successor; // with its job
+    struct uuid heir;
 };
 
 // "queued", "connecting", "streaming", "done", …: what a row's status column is given, too.

@@ -330,6 +330,7 @@ static void make_end(struct llm_job *j)
     if (j->heir != NULL) {
         put_heir(j);
         step.successor = j->heir->record.path;
+        step.heir = j->heir->record.id;
     }
     step.text = j->why.err != 0 ? SPAN_STR(problem_text(&j->why)) : SPAN_NONE;
     step.usage = buf_span(&usage);

@@ -214,6 +214,8 @@ test('a job that is to be asked again after a restart goes on in a fork', async 
     assert.ok(old.continued_in && old.continued_in !== made.stream)
     await eventually('text in the fork', async () => (await textOf(app, old.continued_in)).includes('tick'))
     assert.ok((await textOf(app, old.continued_in)).startsWith('The tide'))
+    assert.equal((await job(app, old.continued_by)).stream, old.continued_in)
+    assert.equal((await app.request('DELETE', `/llm/jobs/${old.continued_by}`)).json.state, 'cancelled')
     assert.equal(provider.requests('slow').length, 2)
 })
 

@@ -374,9 +374,10 @@ static void a_queued_job_passes_every_state_once_and_keeps_what_a_resumption_nee
     next = step(uuid(1), JOB_FAILED);
     next.job.status = 503;
     next.job.successor = SPAN_LIT("replies/2");
+    next.job.heir = uuid(2);
     store_step(&s, &next);
     assert_int_equal(jobs_find(s.txn, 0, uuid(1), &j), 1);
-    assert_true(j.progress.n == 0 && j.status == 503 && span_is(j.successor, "replies/2"));
+    assert_true(j.progress.n == 0 && j.status == 503 && span_is(j.successor, "replies/2") && uuid_compare(j.heir, uuid(2)) == 0);
     store_close(&s);
 }
 
