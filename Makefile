@@ -259,7 +259,7 @@ clients-if-npm:
 
 RUNS ?= 200
 crash: $(B)/segued $(B)/tests/provider/provider
-	$(Q)$(E2E) RUNS=$(RUNS) $(if $(SEED),SEED=$(SEED)) node tests/crash/crash.mjs
+	$(Q)$(E2E) RUNS=$(RUNS) $(if $(SEED),SEED=$(SEED)) node tests/crash/$(if $(filter jobs,$(ONLY)),asked,crash).mjs
 
 run: deps-build
 	@$(MAKE) --no-print-directory all $(B)/tests/provider/provider
@@ -297,6 +297,7 @@ test: deps
 	@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=$(VARIANT) all $(UNIT_BIN) $(FUZZ_REPLAY) $(POWERCUT_CHECK) $(B)/tests/lib/disk.so $(B)/tests/provider/provider
 	@$(MAKE) --no-print-directory VARIANT=$(VARIANT) unit fuzz-replay e2e web-if-npm clients-if-npm conformance-if-npm
 	@$(MAKE) --no-print-directory VARIANT=$(VARIANT) crash RUNS=6
+	@$(MAKE) --no-print-directory VARIANT=$(VARIANT) crash ONLY=jobs RUNS=80
 	@$(MAKE) --no-print-directory VARIANT=$(VARIANT) powercut POINTS=200
 
 # The same tests under a sanitizer.
@@ -327,7 +328,8 @@ help:
 	@echo "make unit T=journal  one unit test;    make e2e   the daemon from outside;  make web  pages in a browser"
 	@echo "make conformance     the Durable Streams protocol's own suite, twice, with a kill -9 between"
 	@echo "make clients         the npm clients that apps use, unmodified"
-	@echo "make crash RUNS=200  kill -9 campaign; make powercut POINTS=5000 [BUG=name]  simulated power cuts"
+	@echo "make crash RUNS=200  kill -9 campaign; make crash ONLY=jobs RUNS=1000  the same for LLM jobs, providers and clients"
+	@echo "make powercut POINTS=5000 [BUG=name]  simulated power cuts"
 	@echo "make bench [ONLY=append] figures beside peers and the machine's floor; make bench-deps gets the peers"
 	@echo "make fuzz F=sql S=60 search for inputs that break a parser"
 	@echo "make lint | format | deps | install | clean"

@@ -58,6 +58,24 @@ export class SocketWriter extends Writer {
         else this.peer.send(Buffer.from(`${JSON.stringify({ stream: LOG })}\n${text}`))
     }
 
+    // Many appends in one binary message, each numbered for itself.
+    sendRecords() {
+        const records = Array.from({ length: 1 + this.random.below(20) }, (_, n) => {
+            const text = `<${this.name}.${this.appended++}${'#'.repeat(this.random.below(60))}>`
+            const record = { text, connection: this.connection, acknowledged: false }
+            this.sent.push(record)
+            this.records.push(record)
+            const path = n === 0 ? LOG : ''
+            const bytes = Buffer.alloc(2 + path.length + 4 + text.length)
+            bytes.writeUInt16LE(path.length)
+            bytes.write(path, 2)
+            bytes.writeUInt32LE(text.length, 2 + path.length)
+            bytes.write(text, 6 + path.length)
+            return bytes
+        })
+        this.peer.send(Buffer.concat([Buffer.from([1]), ...records]))
+    }
+
     async step() {
         if (this.isOver) return false
         if (this.random.below(150) === 0) { // the connection goes while the service lives
@@ -66,7 +84,10 @@ export class SocketWriter extends Writer {
             if (this.isOver) return false
         }
         while (this.unsettled.length < 1 + this.random.below(WINDOW)) this.send(this.make())
-        while (this.sent.length - this.upto < 1 + this.random.below(WINDOW)) this.sendAppend()
+        while (this.sent.length - this.upto < 1 + this.random.below(WINDOW)) {
+            if (this.random.chance(10)) this.sendRecords()
+            else this.sendAppend()
+        }
         this.inFlight = true
         return this.take()
     }

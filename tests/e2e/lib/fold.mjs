@@ -54,6 +54,9 @@ class QueryView {
     }
 }
 
+// Messages as a JSON stream stores them, where whoever wrote them has written as JSON.stringify does: offsets count these bytes.
+const storedMessages = (messages) => Buffer.from(messages.map((m) => `${JSON.stringify(m)},\n`).join(''))
+
 // A stream's bytes, each exactly once. With `keep: false` only their number and hash.
 class StreamView {
     constructor(offset, keep) {
@@ -95,8 +98,8 @@ class StreamView {
     }
 
     #append(v) {
-        assert.ok((v.text === undefined) !== (v.base64 === undefined), JSON.stringify(v))
-        const bytes = v.text !== undefined ? Buffer.from(v.text, 'utf8') : Buffer.from(v.base64, 'base64')
+        assert.equal([v.text, v.base64, v.messages].filter((x) => x !== undefined).length, 1, JSON.stringify(v))
+        const bytes = v.messages ? storedMessages(v.messages) : v.text !== undefined ? Buffer.from(v.text, 'utf8') : Buffer.from(v.base64, 'base64')
         assert.ok(!this.closed, 'nothing comes behind the end of a stream')
         assert.equal(v.offset - bytes.length, this.offset, 'each byte of a stream comes exactly once')
         this.exists = true
