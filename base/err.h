@@ -116,6 +116,10 @@
     X(EXISTS, 122, "exists", 409, "it exists already") \
     X(USAGE, 123, "usage", 400, "wrong usage") \
     X(UNREACHABLE, 124, "unreachable", 503, "the peer cannot be reached") \
+    X(UPLOAD_LENGTH, 126, "upload_length", 400, "the upload has another length") \
+    X(UPLOAD_EXPIRED, 127, "upload_expired", 410, "the upload's time is over") \
+    X(UPLOAD_FINAL, 128, "upload_final", 403, "the upload is made of others: no bytes are taken") \
+    X(CHECKSUM, 129, "checksum_mismatch", 460, "the body does not have the checksum that was sent with it") \
     /* subscriptions of workers */ \
     X(NO_SUCH_SUBSCRIPTION, 130, "no_such_subscription", 404, "no subscription has this id") \
     X(SUBSCRIPTION_EXISTS, 131, "subscription_exists", 409, "a subscription with this id and another configuration exists") \

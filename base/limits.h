@@ -89,6 +89,9 @@
 #define UPLOAD_METADATA_MAX (4 * KIB)  // bytes of an Upload-Metadata field
 #define UPLOAD_PROGRESS_BYTES (4 * MIB) // of an upload that arrive before they are made durable
 #define UPLOAD_PROGRESS_MS 1000        // and how long fewer may wait for that
+#define UPLOAD_PARTS_MAX 256           // parts of one that is made of others
+#define UPLOAD_CHECKED_MAX (256 * MIB) // a body with a checksum of its own, all of which is kept or nothing
+#define UPLOAD_TTL_MS (7 * 24 * 3600 * 1000ull) // an upload that does not change is kept this long
 
 // Journal
 #define JOURNAL_SEGMENT_BYTES (32 * MIB)

@@ -458,6 +458,13 @@ int blobs_upload_resume(struct blobs *b, struct db_txn *txn, struct uuid id, str
     return 0;
 }
 
+void blobs_upload_adopt(struct blob_upload *u, struct uuid id)
+{
+    assert(!u->resumable && u->kept == 0);
+    u->resumable = true;
+    u->id = id;
+}
+
 int blobs_upload_load(struct blob_upload *u)
 {
     if (u->err != 0) return u->err;
@@ -481,7 +488,8 @@ void blobs_upload_pause(struct blob_upload *u)
 void blobs_upload_progress(struct blob_upload *u, struct buf *op)
 {
     assert(u->err == 0 && u->stage == STAGE_SYNCED && u->resumable);
-    if (u->size == u->kept) return;
+    bool rest_ends = u->last && u->chunks_at < u->size; // what was a tail is a chunk now
+    if (u->size == u->kept && !rest_ends) return;
     size_t count = pointer_count(&u->chunks);
     uint64_t rest = u->last ? 0 : u->tail.chunk.place.length;
     uint8_t state[DIGEST_STATE_MAX];

@@ -87,14 +87,28 @@ void blobs_upload_close(struct blob_upload *u); // any outcome; NULL is fine
 //
 // The bytes behind the last cut are written as a record of their own (at most one chunk's worth in a pause), and read back by load.
 
-enum upload_state { UPLOAD_OPEN = 1, UPLOAD_DONE = 2 };
+// One whose time is over has no bytes any more, and is remembered as long again.
+enum upload_state { UPLOAD_OPEN = 1, UPLOAD_DONE = 2, UPLOAD_EXPIRED = 3 };
+
+
+enum upload_kind {
+    UPLOAD_WHOLE,   // becomes a blob
+    UPLOAD_PARTIAL, // becomes one that is a part of another
+    UPLOAD_JOINED,  // is made of others: its progress is made by blobs_join_*
+    UPLOAD_ONCE,    // the body of one request, which nobody goes on with
+};
 
 #define UPLOAD_OWNER_MAX 80
 #define UPLOAD_LINK_MAX 200
+#define UPLOAD_LENGTH_UNKNOWN UINT64_MAX
+#define UPLOAD_PART_BYTES (16 + SHA256_BYTES)
 
 // What an upload is made with. Printable ASCII but for the owner, which is the service's own bytes.
 struct upload_new {
-    uint64_t length;
+    enum upload_kind kind;
+    uint64_t length;      // or unknown
+    uint64_t ttl_ms;      // it expires this long after its last change; 0: never
+    struct span parts;    // of a joined one, UPLOAD_PART_BYTES each: id (16) and digest of an upload that is done, in their order
     struct span owner;
     struct span metadata; // as the client gave it
     struct span type;     // of the blob; empty: not said
@@ -113,14 +127,26 @@ struct upload_info {
 // Its spans live until the next write in the transaction.
 bool blobs_upload_find(struct blobs *b, struct db_txn *txn, struct uuid id, struct upload_info *out);
 uint32_t blobs_uploads_open(struct blobs *b, struct db_txn *txn); // how many are not done
+// Is its time over? It is treated so from then on, whether or not somebody has come by to say so in a batch.
+static inline bool blobs_upload_past(const struct upload_info *i, uint64_t now_ms)
+{
+    return i->state == UPLOAD_EXPIRED || (i->made.ttl_ms > 0 && now_ms >= i->changed_ms + i->made.ttl_ms);
+}
+// Calls `fn` for the `max` uploads behind *cursor, in the order of ids, and moves it; begins anew behind the last. The info is as with find.
+int blobs_uploads_scan(struct blobs *b, struct db_txn *txn, struct uuid *cursor, size_t max, void (*fn)(void *ctx, const struct upload_info *i), void *ctx);
 
 // The operations that need no stages, encoded for a batch.
 void blobs_upload_put_create(struct buf *op, struct uuid id, const struct upload_new *make);
 void blobs_upload_put_complete(struct buf *op, struct uuid id, const struct sha256 *digest);
 void blobs_upload_put_drop(struct buf *op, struct uuid id);
+void blobs_upload_put_length(struct buf *op, struct uuid id, uint64_t length); // it was unknown
+// One whose time is over loses its bytes, or is forgotten where it had none; nothing happens to others.
+void blobs_upload_put_expire(struct buf *op, struct uuid id);
 
 // Owner: goes on where the upload's last progress ended. ERR_NO_SUCH_UPLOAD, ERR_EXISTS (it is done), ERR_TOO_MANY.
 int blobs_upload_resume(struct blobs *b, struct db_txn *txn, struct uuid id, struct blob_upload **out);
+// One from blobs_upload_open becomes a resumable one, of which no progress was made yet: the batch of its first one creates it, if none did before.
+void blobs_upload_adopt(struct blob_upload *u, struct uuid id);
 // Pool: after resume, before the first window.
 int blobs_upload_load(struct blob_upload *u);
 // Between two windows: the next one ends in a pause; its sync makes all bytes so far durable.

@@ -57,8 +57,8 @@ static void add_point(struct upload_feed *feed, uint64_t seq, const struct uploa
     bool again = feed->count > 0 && feed->points[(feed->count - 1) % POINTS].seq == seq; // twice in one batch
     if (!again) feed->count++;
     struct point *p = &feed->points[(feed->count - 1) % POINTS];
-    *p = (struct point){.seq = seq, .exists = info != NULL};
-    if (info == NULL) return;
+    *p = (struct point){.seq = seq, .exists = info != NULL && info->state != UPLOAD_EXPIRED};
+    if (!p->exists) return;
     p->done = info->state == UPLOAD_DONE;
     p->offset = info->offset;
     p->length = info->made.length;
@@ -127,7 +127,7 @@ static void put_state(struct jw *w, const struct point *p)
         jw_key(w, "blob"), jw_str(w, SPAN(hex, SHA256_HEX));
     } else {
         jw_key(w, "offset"), jw_uint(w, p->offset);
-        jw_key(w, "length"), jw_uint(w, p->length);
+        if (p->length != UPLOAD_LENGTH_UNKNOWN) jw_key(w, "length"), jw_uint(w, p->length);
     }
     jw_end(w);
 }

@@ -11,7 +11,7 @@ static int get_version(struct cur *c)
 {
     uint8_t version = cur_u8(c);
     if (c->err != 0) return c->err;
-    return version == BLOB_FORMAT ? 0 : ERR_VERSION;
+    return version == UPLOAD_FORMAT ? 0 : ERR_VERSION;
 }
 
 static void get_bytes(struct cur *c, void *to, size_t n)
@@ -63,7 +63,7 @@ bool upload_key_is_head(struct span key, struct uuid *id)
 
 void upload_count_encode(struct buf *out, uint32_t count)
 {
-    buf_put_u8(out, BLOB_FORMAT);
+    buf_put_u8(out, UPLOAD_FORMAT);
     buf_put_u32(out, count);
 }
 
@@ -102,18 +102,30 @@ static void get_tail(struct cur *c, struct chunk *tail)
 
 static void put_new(struct buf *out, const struct upload_new *n)
 {
+    buf_put_u8(out, (uint8_t)n->kind);
+    buf_put_u64(out, n->length);
+    buf_put_u64(out, n->ttl_ms);
     buf_put_blob(out, n->owner);
     buf_put_blob(out, n->metadata);
     buf_put_blob(out, n->type);
     buf_put_blob(out, n->link);
+    buf_put_blob(out, n->parts);
 }
 
 static void get_new(struct cur *c, struct upload_new *n)
 {
+    uint8_t kind = cur_u8(c);
+    n->length = cur_u64(c);
+    n->ttl_ms = cur_u64(c);
     n->owner = cur_blob(c);
     n->metadata = cur_blob(c);
     n->type = cur_blob(c);
     n->link = cur_blob(c);
+    n->parts = cur_blob(c);
+    if (kind > UPLOAD_ONCE || n->parts.n % UPLOAD_PART_BYTES != 0 || n->parts.n > UPLOAD_PARTS_MAX * UPLOAD_PART_BYTES) cur_fail(c);
+    if (n->length > BLOB_BYTES_MAX && n->length != UPLOAD_LENGTH_UNKNOWN) cur_fail(c);
+    if ((kind == UPLOAD_JOINED) != (n->parts.n > 0)) cur_fail(c);
+    n->kind = (enum upload_kind)kind;
     if (n->owner.n > UPLOAD_OWNER_MAX || n->metadata.n > UPLOAD_METADATA_MAX || n->type.n > STREAM_TYPE_MAX || n->link.n > UPLOAD_LINK_MAX)
         cur_fail(c);
 }
@@ -123,9 +135,8 @@ static void get_new(struct cur *c, struct upload_new *n)
 void upload_head_encode(struct buf *out, const struct upload_head *h)
 {
     const struct upload_info *i = &h->info;
-    buf_put_u8(out, BLOB_FORMAT);
+    buf_put_u8(out, UPLOAD_FORMAT);
     buf_put_u8(out, (uint8_t)i->state);
-    buf_put_u64(out, i->made.length);
     buf_put_u64(out, i->offset);
     buf_put_u64(out, h->chunks_end);
     buf_put_u64(out, i->created_ms);
@@ -137,6 +148,7 @@ void upload_head_encode(struct buf *out, const struct upload_head *h)
         buf_put(out, i->digest.b, SHA256_BYTES);
         return;
     }
+    if (i->state == UPLOAD_EXPIRED) return;
     buf_put_blob(out, h->state);
     put_tail(out, &h->tail);
 }
@@ -144,8 +156,9 @@ void upload_head_encode(struct buf *out, const struct upload_head *h)
 static bool head_fits(const struct upload_head *h)
 {
     const struct upload_info *i = &h->info;
-    if (i->made.length > BLOB_BYTES_MAX || i->offset > i->made.length || h->chunks_end > i->offset) return false;
+    if (i->offset > i->made.length || i->offset > BLOB_BYTES_MAX || h->chunks_end > i->offset) return false;
     if (i->state == UPLOAD_DONE) return i->offset == i->made.length;
+    if (i->state == UPLOAD_EXPIRED) return h->chunks_end == 0;
     return h->state.n <= DIGEST_STATE_MAX && i->offset - h->chunks_end == h->tail.place.length;
 }
 
@@ -158,7 +171,6 @@ int upload_head_decode(struct span value, struct upload_head *h)
     int err = get_version(&c);
     if (err != 0) return err;
     uint8_t state = cur_u8(&c);
-    i->made.length = cur_u64(&c);
     i->offset = cur_u64(&c);
     read.chunks_end = cur_u64(&c);
     i->created_ms = cur_u64(&c);
@@ -168,11 +180,11 @@ int upload_head_decode(struct span value, struct upload_head *h)
     get_new(&c, &i->made);
     if (state == UPLOAD_DONE) {
         get_bytes(&c, i->digest.b, SHA256_BYTES);
-    } else {
+    } else if (state != UPLOAD_EXPIRED) {
         read.state = cur_blob(&c);
         get_tail(&c, &read.tail);
     }
-    if (state != UPLOAD_OPEN && state != UPLOAD_DONE) return ERR_CORRUPT;
+    if (state < UPLOAD_OPEN || state > UPLOAD_EXPIRED) return ERR_CORRUPT;
     i->state = (enum upload_state)state;
     if (cur_end(&c) != 0 || !head_fits(&read)) return ERR_CORRUPT;
     i->id = h->info.id;
@@ -184,14 +196,11 @@ int upload_head_decode(struct span value, struct upload_head *h)
 
 void upload_op_encode(struct buf *out, const struct upload_op *op)
 {
-    buf_put_u8(out, BLOB_FORMAT);
+    buf_put_u8(out, UPLOAD_FORMAT);
     buf_put_u8(out, (uint8_t)op->kind);
     buf_put(out, op->id.b, sizeof op->id.b);
     switch (op->kind) {
-    case UPLOAD_CREATE:
-        buf_put_u64(out, op->make.length);
-        put_new(out, &op->make);
-        break;
+    case UPLOAD_CREATE: put_new(out, &op->make); break;
     case UPLOAD_PROGRESS:
         buf_put_u64(out, op->progress.from);
         buf_put_u64(out, op->progress.at);
@@ -200,7 +209,9 @@ void upload_op_encode(struct buf *out, const struct upload_op *op)
         put_tail(out, &op->progress.tail);
         break;
     case UPLOAD_COMPLETE: buf_put(out, op->digest.b, SHA256_BYTES); break;
-    case UPLOAD_DROP: break;
+    case UPLOAD_SET_LENGTH: buf_put_u64(out, op->length); break;
+    case UPLOAD_DROP:
+    case UPLOAD_EXPIRE: break;
     }
 }
 
@@ -214,13 +225,14 @@ static bool is_printable(struct span s)
 
 static bool op_fits(const struct upload_op *op, struct manifest *m)
 {
-    if (op->kind == UPLOAD_CREATE) return op->make.length <= BLOB_BYTES_MAX && is_printable(op->make.metadata) && is_printable(op->make.type);
+    if (op->kind == UPLOAD_CREATE) return is_printable(op->make.metadata) && is_printable(op->make.type);
+    if (op->kind == UPLOAD_SET_LENGTH) return op->length <= BLOB_BYTES_MAX;
     if (op->kind != UPLOAD_PROGRESS) return true;
     uint64_t from = op->progress.from, at = op->progress.at;
     if (at > from || from > BLOB_BYTES_MAX || op->progress.state.n > DIGEST_STATE_MAX) return false;
     if (blob_manifest_decode(op->progress.manifest, m) != 0) return false;
     uint64_t end = at + m->size + op->progress.tail.place.length;
-    return end > from && end <= BLOB_BYTES_MAX;
+    return (end > from || (end == from && m->count > 0)) && end <= BLOB_BYTES_MAX; // a tail may become a chunk
 }
 
 int upload_op_decode(struct span s, struct upload_op *op, struct manifest *m)
@@ -232,10 +244,7 @@ int upload_op_decode(struct span s, struct upload_op *op, struct manifest *m)
     uint8_t kind = cur_u8(&c);
     get_bytes(&c, read.id.b, sizeof read.id.b);
     switch (kind) {
-    case UPLOAD_CREATE:
-        read.make.length = cur_u64(&c);
-        get_new(&c, &read.make);
-        break;
+    case UPLOAD_CREATE: get_new(&c, &read.make); break;
     case UPLOAD_PROGRESS:
         read.progress.from = cur_u64(&c);
         read.progress.at = cur_u64(&c);
@@ -244,7 +253,9 @@ int upload_op_decode(struct span s, struct upload_op *op, struct manifest *m)
         get_tail(&c, &read.progress.tail);
         break;
     case UPLOAD_COMPLETE: get_bytes(&c, read.digest.b, SHA256_BYTES); break;
-    case UPLOAD_DROP: break;
+    case UPLOAD_SET_LENGTH: read.length = cur_u64(&c); break;
+    case UPLOAD_DROP:
+    case UPLOAD_EXPIRE: break;
     default: cur_fail(&c);
     }
     read.kind = (enum upload_op_kind)kind;

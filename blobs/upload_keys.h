@@ -6,20 +6,24 @@
 //      id (16)                   -> head, below
 //      id (16) + offset u64 be   -> page: what blob_page_put makes. The chunks that one progress brought, from that offset on;
 //                                   they tile up to the head's chunks_end. Gone when the upload is done
-//   head: version, state u8, length u64, offset u64, chunks_end u64, created_ms u64, changed_ms u64, created_seq u64,
-//         changed_seq u64, owner blob, metadata blob, type blob, link blob; then
-//            open: digest state blob, tail u8: 0, or 1 and sha256 (32), place
-//            done: sha256 (32)
+//   head: version, state u8, offset u64, chunks_end u64, created_ms u64, changed_ms u64, created_seq u64, changed_seq u64, make; then
+//            open:    digest state blob, tail u8: 0, or 1 and sha256 (32), place
+//            done:    sha256 (32)
+//            expired: nothing
+//   make: kind u8, length u64 (all ones: unknown), ttl_ms u64, owner blob, metadata blob, type blob, link blob, parts blob
 //   operation, in a batch: version, kind u8, id (16); then
-//            create:   length u64, owner blob, metadata blob, type blob, link blob
+//            create:   make
 //            progress: from u64, at u64, manifest blob (blob_keys.h), digest state blob, tail as in a head
 //            complete: sha256 (32)
-//            drop:     nothing
+//            drop, expire: nothing
+//            length:   u64
 //   effects, in an entry, behind those of blobs: count varint, then per operation: offset and length of it in the request (varints)
 #ifndef SEGUE_UPLOAD_KEYS_H
 #define SEGUE_UPLOAD_KEYS_H
 
 #include "blob_keys.h"
+
+#define UPLOAD_FORMAT 2
 
 // ---- the table -------------------------------------------------------------------------------------------------
 
@@ -53,7 +57,7 @@ int upload_head_decode(struct span value, struct upload_head *h); // all but the
 
 // ---- operations ------------------------------------------------------------------------------------------------
 
-enum upload_op_kind { UPLOAD_CREATE = 1, UPLOAD_PROGRESS = 2, UPLOAD_COMPLETE = 3, UPLOAD_DROP = 4 };
+enum upload_op_kind { UPLOAD_CREATE = 1, UPLOAD_PROGRESS = 2, UPLOAD_COMPLETE = 3, UPLOAD_DROP = 4, UPLOAD_SET_LENGTH = 5, UPLOAD_EXPIRE = 6 };
 
 struct upload_op {
     enum upload_op_kind kind;
@@ -67,6 +71,7 @@ struct upload_op {
         struct chunk tail;
     } progress;
     struct sha256 digest; // complete
+    uint64_t length;      // set length
 };
 void upload_op_encode(struct buf *out, const struct upload_op *op);
 // Strict: whatever can be judged without the upload's head is. ERR_BAD_VALUE.

@@ -9,7 +9,7 @@
 #include "err.h"
 #include "log.h"
 
-#define HEAD_MAX (UPLOAD_METADATA_MAX + 2 * KIB) // of an encoded head
+#define HEAD_MAX (UPLOAD_METADATA_MAX + UPLOAD_PARTS_MAX * UPLOAD_PART_BYTES + 2 * KIB) // of an encoded head
 #define PAGE_MAX (1 + PAGE_CHUNKS * PAGE_ENTRY_BYTES)
 
 // An upload as the batch would leave it.
@@ -53,6 +53,36 @@ uint32_t blobs_uploads_open(struct blobs *b, struct db_txn *txn)
     return n;
 }
 
+// The smallest id behind this one; all zero behind the last.
+static struct uuid id_after(struct uuid id)
+{
+    for (size_t i = sizeof id.b; i-- > 0;)
+        if (++id.b[i] != 0) break;
+    return id;
+}
+
+int blobs_uploads_scan(struct blobs *b, struct db_txn *txn, struct uuid *cursor, size_t max, void (*fn)(void *ctx, const struct upload_info *i), void *ctx)
+{
+    struct db_iter it;
+    bool more = true;
+    int err = 0;
+    db_iter_init(&it, txn, b->table_uploads);
+    for (size_t i = 0; i < max && more && err == 0; i++) {
+        struct upload_head head = {0};
+        struct uuid from = id_after(*cursor); // pages lie behind their head
+        more = db_iter_seek(&it, SPAN(from.b, sizeof from.b));
+        while (more && !upload_key_is_head(it.key, &head.info.id))
+            more = db_iter_next(&it); // the count, or a page of one that is gone
+        if (!more) break;
+        err = upload_head_decode(it.value, &head);
+        if (err == 0) fn(ctx, &head.info);
+        *cursor = head.info.id;
+    }
+    db_iter_end(&it);
+    if (!more) *cursor = (struct uuid){0};
+    return err != 0 ? err : db_txn_err(txn);
+}
+
 // ---- operations ------------------------------------------------------------------------------------------------
 
 void blobs_upload_put_create(struct buf *op, struct uuid id, const struct upload_new *make)
@@ -68,6 +98,16 @@ void blobs_upload_put_complete(struct buf *op, struct uuid id, const struct sha2
 void blobs_upload_put_drop(struct buf *op, struct uuid id)
 {
     upload_op_encode(op, &(struct upload_op){.kind = UPLOAD_DROP, .id = id});
+}
+
+void blobs_upload_put_length(struct buf *op, struct uuid id, uint64_t length)
+{
+    upload_op_encode(op, &(struct upload_op){.kind = UPLOAD_SET_LENGTH, .id = id, .length = length});
+}
+
+void blobs_upload_put_expire(struct buf *op, struct uuid id)
+{
+    upload_op_encode(op, &(struct upload_op){.kind = UPLOAD_EXPIRE, .id = id});
 }
 
 // ---- what operations do to a head, while deciding and while applying ------------------------------------------------
@@ -89,6 +129,19 @@ static void head_complete(struct upload_head *h, const struct upload_op *op)
 {
     h->info.state = UPLOAD_DONE;
     h->info.digest = op->digest;
+}
+
+static bool length_fits(const struct upload_head *h, uint64_t length)
+{
+    return h->info.state == UPLOAD_OPEN && h->info.made.length == UPLOAD_LENGTH_UNKNOWN && length >= h->info.offset;
+}
+
+static void head_expire(struct upload_head *h)
+{
+    h->info.state = UPLOAD_EXPIRED;
+    h->chunks_end = 0;
+    h->tail = (struct chunk){0};
+    h->state = SPAN_NONE;
 }
 
 static bool progress_fits(const struct upload_head *h, const struct upload_op *op)
@@ -129,6 +182,21 @@ static int change_of(struct blobs_batch *d, struct uuid id, struct upload_change
     return 0;
 }
 
+// The parts are blobs, and together as long as was said.
+static int check_parts(struct blobs_batch *d, const struct upload_new *make, struct problem *p)
+{
+    uint64_t sum = 0;
+    for (size_t at = 0; at < make->parts.n; at += UPLOAD_PART_BYTES) {
+        struct sha256 digest;
+        struct blob_info part;
+        memcpy(digest.b, make->parts.p + at + 16, sizeof digest.b);
+        if (!blobs_decide_find(d, &digest, &part)) return problem_set(p, ERR_BLOB_NOT_FOUND, -1, "a part is not stored");
+        sum += part.size;
+    }
+    if (make->parts.n > 0 && sum != make->length) return problem_set(p, ERR_BAD_VALUE, -1, "the parts are not as long as was said");
+    return 0;
+}
+
 static int decide_create(struct blobs_batch *d, struct upload_change *u, const struct upload_op *op, struct problem *p)
 {
     if (u->exists) return problem_set(p, ERR_EXISTS, -1, "an upload has this id");
@@ -136,6 +204,7 @@ static int decide_create(struct blobs_batch *d, struct upload_change *u, const s
         return problem_set(p, ERR_TOO_MANY, -1, "%d uploads are not done", UPLOADS_OPEN_MAX);
     struct blob_info checked = {0};
     int err = blob_set_type(&checked, op->make.type, p);
+    if (err == 0) err = check_parts(d, &op->make, p);
     if (err != 0) return err;
     head_create(&u->head, op, d->commit);
     u->exists = true;
@@ -147,7 +216,7 @@ static int decide_create(struct blobs_batch *d, struct upload_change *u, const s
 static bool ends_early(const struct manifest *m, const struct upload_head *h)
 {
     struct chunk last;
-    if (m->count == 0) return false;
+    if (m->count == 0 || h->info.made.kind == UPLOAD_JOINED) return false;
     blob_manifest_at(m, m->count - 1, &last);
     return last.place.length < BLOB_CHUNK_MIN && h->chunks_end < h->info.made.length;
 }
@@ -178,15 +247,41 @@ static int decide_complete(struct blobs_batch *d, struct upload_change *u, const
     return 0;
 }
 
-static int decide_op(struct blobs_batch *d, const struct upload_op *op, const struct manifest *m, struct problem *p)
+// One that has lost its bytes already is forgotten after the same time again.
+static bool is_remembered(const struct upload_head *h, uint64_t now_ms)
+{
+    return h->info.state == UPLOAD_EXPIRED && now_ms < h->info.changed_ms + h->info.made.ttl_ms;
+}
+
+// *nothing: there is nothing to be done.
+static void decide_expire(struct blobs_batch *d, struct upload_change *u, bool *nothing)
+{
+    *nothing = !u->exists || !blobs_upload_past(&u->head.info, d->commit->arrival_ms) || is_remembered(&u->head, d->commit->arrival_ms);
+    if (*nothing) return;
+    bool open = u->head.info.state == UPLOAD_OPEN;
+    d->uploads_opened -= open;
+    u->exists = open;
+    head_expire(&u->head);
+}
+
+static int decide_op(struct blobs_batch *d, const struct upload_op *op, const struct manifest *m, bool *nothing, struct problem *p)
 {
     struct upload_change *u;
     int err = change_of(d, op->id, &u);
     if (err != 0) return problem_set(p, err, -1, "%s", err_text(err));
     if (op->kind == UPLOAD_CREATE) return decide_create(d, u, op, p);
+    if (op->kind == UPLOAD_EXPIRE) {
+        decide_expire(d, u, nothing);
+        return 0;
+    }
     if (!u->exists) return problem_set(p, ERR_NO_SUCH_UPLOAD, -1, "%s", err_text(ERR_NO_SUCH_UPLOAD));
     if (op->kind == UPLOAD_PROGRESS) return decide_progress(u, op, m, p);
     if (op->kind == UPLOAD_COMPLETE) return decide_complete(d, u, op, p);
+    if (op->kind == UPLOAD_SET_LENGTH) {
+        if (!length_fits(&u->head, op->length)) return problem_set(p, ERR_UPLOAD_LENGTH, -1, "%s", err_text(ERR_UPLOAD_LENGTH));
+        u->head.info.made.length = op->length;
+        return 0;
+    }
     d->uploads_opened -= u->head.info.state == UPLOAD_OPEN;
     u->exists = false;
     return 0;
@@ -199,8 +294,9 @@ int blobs_decide_upload(struct blobs_batch *d, struct span op, struct problem *p
     struct upload_op read;
     struct manifest m = {0};
     if (upload_op_decode(op, &read, &m) != 0) return problem_set(p, ERR_BAD_VALUE, -1, "the operation on an upload is not valid");
-    int err = decide_op(d, &read, &m, p);
-    if (err != 0) return err;
+    bool nothing = false;
+    int err = decide_op(d, &read, &m, &nothing, p);
+    if (err != 0 || nothing) return err;
     struct upload_effect e = {.at = (uint64_t)(op.p - request.p), .n = op.n};
     buf_put(&d->upload_effects, &e, sizeof e);
     return d->upload_effects.err;
@@ -352,6 +448,24 @@ static int apply_drop(struct applying *a)
     return db_txn_err(a->txn);
 }
 
+static int apply_length(struct applying *a, const struct upload_op *op)
+{
+    if (!length_fits(&a->head, op->length)) return ERR_CORRUPT;
+    a->head.info.made.length = op->length;
+    return put_head(a);
+}
+
+// The first time it loses its bytes, the second time it is forgotten.
+static int apply_expire(struct applying *a)
+{
+    if (a->head.info.state != UPLOAD_OPEN) return apply_drop(a);
+    int err = move_pages(a, NULL);
+    if (err != 0) return err;
+    head_expire(&a->head);
+    a->opened--;
+    return put_head(a);
+}
+
 static int apply_op(struct applying *a, const struct upload_effect *e)
 {
     struct span request = a->commit->request;
@@ -363,6 +477,8 @@ static int apply_op(struct applying *a, const struct upload_effect *e)
     int err = keep_head(a, op.id);
     if (err != 0) return err;
     if (op.kind == UPLOAD_PROGRESS) return apply_progress(a, &op, &m);
+    if (op.kind == UPLOAD_SET_LENGTH) return apply_length(a, &op);
+    if (op.kind == UPLOAD_EXPIRE) return apply_expire(a);
     return op.kind == UPLOAD_COMPLETE ? apply_complete(a, &op) : apply_drop(a);
 }
 
