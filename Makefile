@@ -6,6 +6,7 @@
 MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
 .DELETE_ON_ERROR:
+.DEFAULT_GOAL := all
 
 VARIANT ?=
 B := build$(if $(VARIANT),/$(VARIANT))
