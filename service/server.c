@@ -310,7 +310,7 @@ static void on_prepare(uv_prepare_t *prepare)
     bool pending = false, busy = false;
     for (size_t i = 0; i < s->app_count; i++) {
         pending = pending || app_pending(s->apps[i]->app) || s->apps[i]->hub.first != NULL;
-        busy = busy || app_busy(s->apps[i]->app);
+        busy = busy || app_busy(s->apps[i]->app) || stream_care_busy(&s->apps[i]->care);
     }
     if (pending) conns_wake(s->conns);
     uint64_t ms = busy ? TICK_BUSY_MS : quiet_ms(s);

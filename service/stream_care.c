@@ -7,7 +7,7 @@
 #include "err.h"
 #include "log.h"
 
-#define SWEEP_MAX 64        // streams looked at in one tick
+#define SWEEP_MAX 256       // streams that one tick notes, and deletes, at most
 #define SWEEP_AHEAD_MS 1500 // followed streams are noted this long before they would expire: longer than a tick
 
 // A batch under way and the notes in it: until it is answered the state does not know of them.
@@ -17,6 +17,7 @@ struct care_flush {
     struct care_flush *next;
     struct care_note notes[CARE_NOTES_MAX];
     size_t count;
+    bool expires; // it is a BATCH_EXPIRE
     struct buf encoded;
 };
 
@@ -34,14 +35,16 @@ static void flush_free(struct care_flush *f)
         at = &(*at)->next;
     *at = f->next;
     f->care->flush_count--;
+    if (f->expires) f->care->expiring = false;
     buf_free(&f->encoded);
     free(f);
 }
 
 static void on_fate(struct submission *s, const struct fate *fate)
 {
-    if (fate->err != 0) log_warn("streams", "reads of expiring streams were not kept", LF_ERR(fate->err));
-    flush_free((struct care_flush *)s);
+    struct care_flush *f = (struct care_flush *)s;
+    if (fate->err != 0) log_warn("streams", f->expires ? "streams past their deadline stay for now" : "reads of expiring streams were not kept", LF_ERR(fate->err));
+    flush_free(f);
 }
 
 // NULL: no memory, or too much under way.
@@ -51,6 +54,7 @@ static struct care_flush *flush_new(struct stream_care *c)
     if (f == NULL) return NULL;
     f->care = c;
     f->count = 0;
+    f->expires = false;
     f->next = c->flushes;
     buf_init(&f->encoded, 64 * KIB);
     c->flushes = f;
@@ -116,27 +120,46 @@ bool stream_care_past(const struct stream_care *c, const struct stream_info *inf
 
 // ---- the sweep ---------------------------------------------------------------------------------------------------
 
-static void expire(struct stream_care *c, const uint64_t *numbers, size_t count)
+// What was noted is submitted already, so it is judged first: those that it saves are not deleted.
+static bool expire(struct stream_care *c, uint64_t now_ms)
 {
+    uint64_t numbers[SWEEP_MAX];
+    if (c->expiring) return true;
+    size_t count = streams_expired(app_streams(c->app), app_txn(c->app), NULL, now_ms, numbers, SWEEP_MAX);
     struct care_flush *f = count > 0 ? flush_new(c) : NULL;
-    if (f == NULL) return;
+    if (f == NULL) return false;
+    f->expires = c->expiring = true;
     for (size_t i = 0; i < count; i++) {
         struct batch_op op = {.kind = BATCH_EXPIRE, .care = {.number = numbers[i]}};
         batch_put_op(&f->encoded, &op);
     }
-    flush_submit(f);
+    return flush_submit(f) && count == SWEEP_MAX;
+}
+
+// Goes through those whose time comes soon, some in each tick, and then anew: what was made meanwhile may stand before the place where it is. Those
+// whose time is over are not looked at, however many wait to be deleted: they would keep it from those that can be saved.
+static bool note_followed(struct stream_care *c, uint64_t now_ms)
+{
+    uint64_t numbers[SWEEP_MAX];
+    struct db_txn *txn = app_txn(c->app);
+    if (c->ahead.deadline_ms <= now_ms) c->ahead = (struct stream_due){.deadline_ms = now_ms + 1};
+    size_t n = streams_expired(app_streams(c->app), txn, &c->ahead, now_ms + SWEEP_AHEAD_MS, numbers, SWEEP_MAX);
+    for (size_t i = 0; i < n; i++)
+        if (streams_watched_number(app_streams(c->app), txn, numbers[i])) note(c, numbers[i], now_ms);
+    if (n < SWEEP_MAX) c->ahead = (struct stream_due){0};
+    return n == SWEEP_MAX;
 }
 
 void stream_care_tick(struct stream_care *c, uint64_t now_ms)
 {
-    uint64_t numbers[SWEEP_MAX];
-    struct db_txn *txn = app_txn(c->app);
-    if (txn == NULL || app_state(c->app) != APP_READY) return;
-    size_t n = streams_expired(app_streams(c->app), txn, now_ms + SWEEP_AHEAD_MS, numbers, SWEEP_MAX);
-    for (size_t i = 0; i < n; i++)
-        if (streams_watched_number(app_streams(c->app), txn, numbers[i])) note(c, numbers[i], now_ms);
+    c->more = false;
+    if (app_txn(c->app) == NULL || app_state(c->app) != APP_READY) return;
+    c->more = note_followed(c, now_ms);
     stream_care_flush(c);
-    if (c->flushes != NULL) return; // what is under way may save some of them
-    n = streams_expired(app_streams(c->app), txn, now_ms, numbers, SWEEP_MAX);
-    expire(c, numbers, n);
+    c->more |= expire(c, now_ms);
+}
+
+bool stream_care_busy(const struct stream_care *c)
+{
+    return c->more;
 }

@@ -73,20 +73,21 @@ int streams_decide_expire(struct streams_batch *b, uint64_t number)
     return due ? decided_delete(b, d, NULL) : 0;
 }
 
-size_t streams_expired(struct streams *s, struct db_txn *txn, uint64_t now_ms, uint64_t *numbers, size_t max)
+size_t streams_expired(struct streams *s, struct db_txn *txn, struct stream_due *from, uint64_t until_ms, uint64_t *numbers, size_t max)
 {
     struct stream_bytes key;
     struct stream_view v;
     struct db_iter it;
-    uint64_t deadline_ms, number;
+    struct stream_due at = from != NULL ? *from : (struct stream_due){0};
     size_t n = 0;
-    stream_key_deadline(&key, 0, 0);
+    stream_key_deadline(&key, at.deadline_ms, at.number);
     db_iter_init(&it, txn, s->table);
     for (bool more = db_iter_seek(&it, stream_bytes_span(&key)); more && n < max; more = db_iter_next(&it)) {
-        if (!stream_key_deadline_parse(it.key, &deadline_ms, &number) || deadline_ms > now_ms) break;
-        if (stream_view_number(s, txn, number, &v) != 0) continue;
+        if (!stream_key_deadline_parse(it.key, &at.deadline_ms, &at.number) || at.deadline_ms > until_ms) break;
+        if (from != NULL) *from = (struct stream_due){at.deadline_ms, at.number + 1};
+        if (stream_view_number(s, txn, at.number, &v) != 0) continue;
         // The index may be older than what is in memory: a stream that was touched since is not due.
-        if (v.rec->deleted_seq == 0 && v.rec->gone_seq == 0 && stream_record_expired(v.rec, now_ms)) numbers[n++] = number;
+        if (v.rec->deleted_seq == 0 && v.rec->gone_seq == 0 && stream_record_expired(v.rec, until_ms)) numbers[n++] = at.number;
     }
     db_iter_end(&it);
     return n;

@@ -87,8 +87,13 @@ struct stream_producer {
 // False: the stream has had nothing of this producer.
 bool streams_producer(struct streams *s, struct db_txn *txn, struct span path, struct span id, struct stream_producer *out);
 
-// Streams whose deadline has come: their numbers into `numbers`, at most `max`; returns how many. Costs what it finds, not what there is.
-size_t streams_expired(struct streams *s, struct db_txn *txn, uint64_t now_ms, uint64_t *numbers, size_t max);
+// A place in the order of deadlines: before all streams with this deadline and this number or a higher one.
+struct stream_due {
+    uint64_t deadline_ms, number;
+};
+// Streams that will have expired at `until_ms`, from *from on: their numbers into `numbers`, at most `max`; returns how many. *from (NULL: the beginning)
+// goes on behind the last of them. Costs what it finds, not what there is.
+size_t streams_expired(struct streams *s, struct db_txn *txn, struct stream_due *from, uint64_t until_ms, uint64_t *numbers, size_t max);
 
 // Walks over the living streams by path (shorter ones first), gone and past ones left out. `resume` holds the place: empty to begin, kept by the caller
 // between calls. Looks at no more than `max` and returns at how many; 0: that was all. `fn` returns false to stop behind this one.

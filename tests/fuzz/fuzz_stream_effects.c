@@ -104,7 +104,7 @@ static void check_state(struct streams *s, struct db_txn *txn)
         check_stream(s, txn, SPAN_STR(names[i]), &out);
     buf_free(&out);
     streams_flush(s, txn);
-    streams_expired(s, txn, UINT64_MAX, numbers, 4);
+    streams_expired(s, txn, NULL, UINT64_MAX, numbers, 4);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

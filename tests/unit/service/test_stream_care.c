@@ -100,6 +100,58 @@ static void what_nobody_reads_is_deleted_when_its_time_is_over(void **state)
     assert_true(find(l, "stays", &info));
 }
 
+// As many streams that are over as `n`, and one that is followed.
+static struct feed_sub *follow_among(struct care_lab *l, int n, struct stream_info *info)
+{
+    struct feed_sub *sub;
+    char path[16];
+    for (int i = 0; i < n; i++) {
+        snprintf(path, sizeof path, "over/%d", i);
+        create(l, path, true, 0);
+    }
+    create(l, "followed", true, 100);
+    assert_true(find(l, "followed", info));
+    assert_int_equal(streams_attach(app_streams(l->app.app), app_txn(l->app.app), SPAN_LIT("followed"), 0, false, 0, &sub, NULL), 0);
+    streams_flush(app_streams(l->app.app), app_txn(l->app.app));
+    return sub;
+}
+
+static void tick(struct care_lab *l, uint64_t now_ms)
+{
+    stream_care_tick(&l->care, now_ms);
+    app_turn(l->app.app);
+    streams_flush(app_streams(l->app.app), app_txn(l->app.app));
+}
+
+static void who_is_followed_is_saved_however_many_others_are_over(void **state)
+{
+    struct care_lab *l = *state;
+    struct stream_info before, after;
+    struct feed_sub *sub = follow_among(l, 600, &before);
+    tick(l, before.deadline_ms - 1000);
+    assert_true(find(l, "followed", &after));
+    assert_int_equal(after.deadline_ms, before.deadline_ms - 1000 + 100000);
+    assert_true(stream_care_busy(&l->care));
+    sub->feed->ops->detach(sub);
+}
+
+static void all_that_is_over_goes_in_shares_beside_one_that_is_saved_each_time(void **state)
+{
+    struct care_lab *l = *state;
+    struct stream_info info;
+    struct feed_sub *sub = follow_among(l, 600, &info);
+    int ticks = 0;
+    do {
+        assert_true(find(l, "followed", &info));
+        tick(l, info.deadline_ms - 1000);
+        ticks++;
+    } while (stream_care_busy(&l->care));
+    assert_in_range(ticks, 2, 4); // not all at once
+    assert_false(find(l, "over/0", &info) || find(l, "over/599", &info));
+    assert_true(find(l, "followed", &info));
+    sub->feed->ops->detach(sub);
+}
+
 static void more_notes_than_there_is_room_for_go_in_several_batches(void **state)
 {
     struct care_lab *l = *state;
@@ -120,6 +172,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_read_moves_the_deadline_once_it_is_flushed, setup, teardown),
         cmocka_unit_test_setup_teardown(many_reads_are_one_note_and_streams_without_a_ttl_none, setup, teardown),
         cmocka_unit_test_setup_teardown(what_nobody_reads_is_deleted_when_its_time_is_over, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_is_followed_is_saved_however_many_others_are_over, setup, teardown),
+        cmocka_unit_test_setup_teardown(all_that_is_over_goes_in_shares_beside_one_that_is_saved_each_time, setup, teardown),
         cmocka_unit_test_setup_teardown(more_notes_than_there_is_room_for_go_in_several_batches, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -246,7 +246,7 @@ static uint64_t expired(struct rig *r)
 {
     uint64_t numbers[8];
     rig_commit(r);
-    size_t n = streams_expired(r->s, r->txn, r->now_ms, numbers, 8);
+    size_t n = streams_expired(r->s, r->txn, NULL, r->now_ms, numbers, 8);
     assert_true(n <= 1);
     return n == 1 ? numbers[0] : 0;
 }
