@@ -127,8 +127,10 @@ static bool wants_close(const struct request *r)
 static int get_type(const struct request *r, struct span *type, struct problem *p)
 {
     if (!request_header(r, "content-type", type)) return 0;
-    if (type->n > STREAM_TYPE_MAX) return problem_set(p, ERR_BAD_REQUEST, -1, "a content type has at most %d bytes", STREAM_TYPE_MAX);
-    return 0;
+    bool plain = type->n <= STREAM_TYPE_MAX;
+    for (size_t i = 0; plain && i < type->n; i++)
+        plain = type->p[i] >= ' ' && type->p[i] <= '~';
+    return plain ? 0 : problem_set(p, ERR_BAD_REQUEST, -1, "a content type is at most %d bytes of printable ASCII", STREAM_TYPE_MAX);
 }
 
 static int get_expiry(const struct request *r, struct batch_stream *s, struct problem *p)

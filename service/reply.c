@@ -165,6 +165,15 @@ static void queue_copy(struct conn *c, struct span s)
     if (!outbox_copy(&c->out, s)) conn_break(c);
 }
 
+// Types come from clients and providers, who are not to write fields of ours: what does not print is left out.
+static void put_type(struct buf *fields, const char *type)
+{
+    buf_put_str(fields, "Content-Type: ");
+    for (const char *c = type; *c != '\0'; c++)
+        if (*c >= ' ' && *c <= '~') buf_put_u8(fields, (uint8_t)*c);
+    buf_put_str(fields, "\r\n");
+}
+
 // Sends the fields on their way. `length` -1: not known.
 static void fields_end(struct request *r, const char *type, int64_t length)
 {
@@ -174,7 +183,7 @@ static void fields_end(struct request *r, const char *type, int64_t length)
     c->chunked = length < 0 && !none && !c->old;
     if (length < 0 && !none && c->old) c->last = true;
     c->left = none ? 0 : length;
-    if (type != NULL) buf_printf(&c->fields, "Content-Type: %s\r\n", type);
+    if (type != NULL) put_type(&c->fields, type);
     if (c->chunked)
         buf_put_str(&c->fields, "Transfer-Encoding: chunked\r\n");
     else if (!none && length >= 0)

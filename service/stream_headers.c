@@ -8,6 +8,7 @@
 
 #define GROUP_DIGITS 16
 #define GROUP_MAX UINT64_C(9999999999999999)
+#define TIME_MS_MAX 253402300799999 // behind it years have five digits
 
 // ---- numbers and offsets -----------------------------------------------------------------------------------------
 
@@ -111,6 +112,7 @@ bool stream_time_parse(struct span text, uint64_t *ms)
     if (!take_fraction(&rest, &fraction) || !take_zone(rest, &zone)) return false;
     int64_t minutes = (days_of((int64_t)year, (int64_t)month, (int64_t)day) * 24 + (int64_t)hour) * 60 + (int64_t)minute - zone;
     int64_t at = (minutes * 60 + (int64_t)second) * 1000 + fraction;
+    if (at > TIME_MS_MAX) return false; // by its zone
     *ms = at < 1 ? 1 : (uint64_t)at;
     return true;
 }

@@ -145,18 +145,27 @@ void decided_reset(struct decided *d)
 
 // ---- creating ------------------------------------------------------------------------------------------------------
 
+// The type goes into HTTP heads: printable ASCII.
+static bool type_prints(struct span type)
+{
+    for (size_t i = 0; i < type.n; i++)
+        if (type.p[i] < ' ' || type.p[i] > '~') return false;
+    return true;
+}
+
 static int check_names(struct span path, struct span type, struct problem *p)
 {
     if (path.n == 0 || path.n > STREAM_PATH_MAX)
         return problem_set(p, ERR_BAD_VALUE, -1, "a stream path has 1 to %d bytes", STREAM_PATH_MAX);
     if (type.n > STREAM_TYPE_MAX) return problem_set(p, ERR_BAD_VALUE, -1, "a content type has at most %d bytes", STREAM_TYPE_MAX);
-    if (!utf8_valid(path) || !utf8_valid(type)) return problem_set(p, ERR_BAD_UTF8, -1, "a stream path and a content type are UTF-8");
-    return 0;
+    if (!type_prints(type)) return problem_set(p, ERR_BAD_VALUE, -1, "the content type has a byte that is not printable ASCII");
+    return utf8_valid(path) ? 0 : problem_set(p, ERR_BAD_UTF8, -1, "a stream path is UTF-8");
 }
 
 static int check_expiry(const struct stream_create *op, struct problem *p)
 {
     if (op->has_ttl && op->expires_ms != 0) return problem_set(p, ERR_BAD_VALUE, -1, "a stream has a time to live, or a time of its end");
+    if (op->expires_ms > STREAM_EXPIRES_MS_MAX) return problem_set(p, ERR_BAD_VALUE, -1, "a stream ends before the year 10000");
     if (op->has_ttl && op->ttl_s > STREAM_TTL_S_MAX)
         return problem_set(p, ERR_BAD_VALUE, -1, "a stream lives at most %llu s", (unsigned long long)STREAM_TTL_S_MAX);
     return 0;

@@ -135,6 +135,8 @@ struct streams_batch;
 struct streams_batch *streams_decide(struct streams *s, struct db_txn *txn, const struct commit *c); // NULL: no memory
 void streams_batch_free(struct streams_batch *b);                                                    // NULL is fine
 
+#define STREAM_EXPIRES_MS_MAX UINT64_C(253402300799999) // the last instant of RFC 3339, which has years of four digits
+
 // What a creation may say; all spans live as long as the batch, `data` lies inside c->request.
 struct stream_create {
     struct span path, type;  // no type: application/octet-stream, or that of the fork's source

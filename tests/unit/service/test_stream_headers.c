@@ -69,6 +69,8 @@ static void instants_of_every_zone_are_read(void **state)
     time_is("2024-02-29T00:00:00Z", UINT64_C(1709164800000));
     time_is("2000-02-29T23:59:60Z", UINT64_C(951868800000));
     time_is("9999-12-31T23:59:59Z", UINT64_C(253402300799000));
+    uint64_t late;
+    assert_false(stream_time_parse(SPAN_LIT("9999-12-31T23:59:59-00:01"), &late)); // the year 10000, in UTC
     time_is("1969-12-31T23:59:59Z", 1);
     time_is("0000-01-01T00:00:00Z", 1);
 }

@@ -140,6 +140,10 @@ static void refusals_name_their_reason(void **state)
     assert_int_equal(rig_create(r, "", "text/plain", false), ERR_BAD_VALUE);
     assert_int_equal(rig_create(r, "b", type, false), ERR_BAD_VALUE);
     assert_int_equal(rig_create(r, "\xff", "text/plain", false), ERR_BAD_UTF8);
+    assert_int_equal(rig_create(r, "b", "text/plain\r\nSet-Cookie: a", false), ERR_BAD_VALUE); // it goes into HTTP heads
+    assert_int_equal(rig_create(r, "b", "text/pl\u00e4in", false), ERR_BAD_VALUE);
+    struct stream_create late = {.path = SPAN_LIT("b"), .expires_ms = STREAM_EXPIRES_MS_MAX + 1};
+    assert_int_equal(streams_decide_create(r->batch, &late, &(bool){false}, NULL, &p), ERR_BAD_VALUE);
     path[STREAM_PATH_MAX] = type[STREAM_TYPE_MAX] = '\0';
     assert_int_equal(rig_create(r, path, type, false), 0);
     rig_end(r);
