@@ -14,6 +14,7 @@
 #define HTTP_CHUNK_LINE_MAX 256        // bytes of one chunk-size line, extensions included
 #define HTTP_REQUEST_MS_MAX 30000      // from a request's first byte to the end of its head
 #define HTTP_BODY_IDLE_MS_MAX 60000    // between two pieces of a body
+#define HTTP_BODIES_MAX (512 * MIB)    // bytes of collected bodies of all requests at once; beyond, a request is asked to come again
 #define HTTP_IDLE_MS_MAX 75000         // between two requests on a connection
 #define HTTP_SEND_IDLE_MS_MAX 600000   // a reader that takes nothing for this long is cut off
 #define HTTP_OUTBOX_MAX (256 * KIB)    // bytes queued for one socket before its producers wait

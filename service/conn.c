@@ -93,6 +93,8 @@ static void request_end(struct conn *c)
     wheel_unset(&c->set->wheel, &c->timer);
     if (r->handler != NULL && r->handler->done != NULL) r->handler->done(r);
     c->request = NULL;
+    c->set->body_n -= c->body_n;
+    c->body_n = 0;
     buf_free(&r->body);
     free(r);
 }
@@ -234,8 +236,16 @@ static void on_piece(struct conn *c, struct span piece)
         r->handler->body(r, piece);
         return;
     }
-    buf_put_span(&r->body, piece);
-    if (r->body.err < 0) reply_error(r, r->body.err);
+    // Who sends bodies slowly is not to have the memory that all others need.
+    int err = c->set->body_n + piece.n > c->set->options.limits.bodies ? ERR_BUSY : 0;
+    if (err == 0) buf_put_span(&r->body, piece);
+    if (err == 0) err = r->body.err;
+    if (err != 0) {
+        reply_error(r, err);
+        return;
+    }
+    c->body_n += piece.n;
+    c->set->body_n += piece.n;
 }
 
 static void on_end(struct conn *c)

@@ -45,6 +45,7 @@ struct conn {
     bool broken;    // to be cut at the next turn
     bool shut;      // FIN is sent
     size_t dropped; // bytes read for nothing
+    size_t body_n;  // bytes collected of the request's body
 
     struct request *request; // NULL between requests, and once its reply has ended
     struct buf text;         // request_text
@@ -78,6 +79,7 @@ struct conns {
     struct conn *marked, **marked_end; // in the order of marking: answers of a turn are marked before what it wakes
     uint32_t count;
     uint64_t next_id;
+    size_t body_n;     // of all connections
     int handles;       // that libuv still holds, connections included
     uint64_t armed_ms; // when the timer will fire; UINT64_MAX: it will not
     bool stalled;      // an accepted socket could not be taken for want of memory

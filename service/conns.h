@@ -20,10 +20,11 @@ struct conn_limits {
     size_t outbox; // bytes
     size_t read;   // bytes, also of what is kept unread
     uint32_t connections;
+    size_t bodies; // bytes, of all connections
 };
 #define CONN_LIMITS                                                                                                                        \
     ((struct conn_limits){HTTP_REQUEST_MS_MAX, HTTP_BODY_IDLE_MS_MAX, HTTP_IDLE_MS_MAX, HTTP_SEND_IDLE_MS_MAX, HTTP_LINGER_MS_MAX,         \
-                          HTTP_OUTBOX_MAX, HTTP_READ_MAX, CONNECTIONS_MAX})
+                          HTTP_OUTBOX_MAX, HTTP_READ_MAX, CONNECTIONS_MAX, HTTP_BODIES_MAX})
 
 struct conns_options {
     uv_loop_t *loop;

@@ -428,6 +428,36 @@ static void a_head_beyond_the_limits_is_refused(void **state)
     peer_close(p);
 }
 
+static int setup_narrow(void **state)
+{
+    struct conn_limits limits = CONN_LIMITS;
+    limits.bodies = 100;
+    *state = toy_start(limits);
+    return 0;
+}
+
+static void bodies_of_all_share_one_limit(void **state)
+{
+    static const char head[] = "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 80\r\n\r\n", half[] = "0123456789012345678901234567890123456789";
+    struct peer *first = connect_to(state), *second = connect_to(state);
+    assert_true(peer_send(first, head) && peer_send(first, half));
+    usleep(50000); // what the first has sent is taken by then
+    assert_true(peer_send(second, head) && peer_send(second, half) && peer_send(second, half));
+    expect_reply(second, 503, NULL);
+    peer_close(second);
+    assert_true(peer_send(first, half));
+    struct peer_reply r;
+    assert_true(peer_read(first, &r, false));
+    assert_int_equal(r.status, 200);
+    assert_int_equal(strlen(r.body), 80);
+    peer_reply_free(&r);
+    second = connect_to(state);
+    assert_true(peer_send(second, head) && peer_send(second, half) && peer_send(second, half));
+    expect_reply(second, 200, NULL);
+    peer_close(first);
+    peer_close(second);
+}
+
 // ---- time, and peers that vanish ----------------------------------------------------------------------------------------
 
 static int setup_hasty(void **state)
@@ -624,6 +654,7 @@ int main(void)
         WITH(a_cut_reply_is_all_there_but_its_end),
         WITH(what_cannot_be_understood_is_refused_with_its_status),
         WITH(a_head_beyond_the_limits_is_refused),
+        cmocka_unit_test_setup_teardown(bodies_of_all_share_one_limit, setup_narrow, teardown),
         HASTY(a_head_that_does_not_end_is_timed_out),
         HASTY(a_body_that_stops_is_timed_out),
         HASTY(an_idle_connection_is_closed_without_a_word),
