@@ -69,6 +69,10 @@ async function writer(app, over) {
             else if (one && random(2) === 0 && await send([{ op: 'drop', stream: one }], false)) free.splice(free.indexOf(one), 1)
         } else if (pick === 18) {
             await sleep(random(60)) // lets the database commit, the streams go quiet
+        } else if (random(3) === 0) {
+            await streams(app, send, `full/${replica}/${i}`)
+        } else if (random(3) === 0) {
+            await subscription(app, replica)
         } else if (random(2) === 0) {
             await upload(app, bytes(1 + random(200000)))
         } else {
@@ -94,9 +98,49 @@ async function upload(app, content) {
     }
 }
 
+// Messages, producers, sequences, deadlines and forks, whose source may go first.
+async function streams(app, send, path) {
+    const json = random(2) === 0
+    const data = (n) => (json ? { messages: Array.from({ length: n }, (_, k) => ({ k, text: text(random(60)) })) } : { text: text(20 * n) })
+    const producer = (seq, epoch = 0) => ({ producer: { id: `p${random(3)}`, epoch, seq } })
+    await send([{ ...create(path, json ? 'application/json' : 'text/plain'), ...data(2), ...(random(3) === 0 && { ttl: 1 + random(2) }) }])
+    for (let n = 0; n < 1 + random(4); n++) await send([{ op: 'append', stream: path, ...data(1 + random(3)), ...producer(random(2)), ...(random(3) === 0 && { seq: String(n) }) }], false)
+    await send([{ ...create(`${path}/fork`), fork: { from: path } }, { op: 'append', stream: `${path}/fork`, ...data(1), ...producer(0, 1) }], false)
+    if (random(3) === 0) await send([{ ...create(`${path}/fork/fork`), fork: { from: `${path}/fork` } }])
+    if (random(2) === 0) await send([{ op: 'drop', stream: path }])
+    if (random(2) === 0) await send([{ op: 'drop', stream: `${path}/fork` }], false)
+}
+
+// A worker's cursor: made, claimed, moved on, let go.
+async function subscription(app, replica) {
+    const id = `worker-${replica}`
+    const base = `/v1/stream/__ds/subscriptions/${id}`
+    const ask = async (method, at, body, token) => {
+        const headers = { 'content-type': 'application/json', ...(token && { authorization: `Bearer ${token}` }) }
+        const reply = await app.request(method, base + at, { headers, body: body && JSON.stringify(body) })
+        if (reply.status >= 500) throw new Error(`${reply.status} ${reply.text}`)
+        return reply
+    }
+    await ask('PUT', '', { type: 'pull-wake', pattern: `full/${replica}/**`, wake_stream: `wake/${replica}`, lease_ttl_ms: 1000 })
+    const claim = await ask('POST', '/claim', { worker: 'w' })
+    if (claim.status !== 200) return
+    const { token, wake_id, generation, streams: some } = claim.json
+    const acks = some.filter(() => random(2) === 0).map((s) => ({ stream: s.path, offset: s.tail_offset ?? s.offset }))
+    if (random(3) > 0) await ask('POST', '/ack', { wake_id, generation, acks, done: random(2) === 0 }, token)
+    if (random(6) === 0) await ask('DELETE', '')
+}
+
+// Models in every format, and what becomes of them: a row's text, or a stream in one of the forms.
+const models = [['happy', 'chat'], ['paced', 'chat'], ['unicode', 'chat'], ['slow', 'chat'], ['too-many', 'chat'], ['chat-tool', 'chat'],
+    ['messages-tool', 'messages'], ['messages-recovers', 'messages'], ['responses-tool', 'responses'], ['responses-background', 'responses']]
+
 // A reply that comes token by token, in batches of the service's own; some are never at their end.
 async function ask(app) {
-    const reply = await post(app, jobOf(['happy', 'paced', 'unicode', 'slow', 'too-many'][random(5)], { status: 'note', usage: undefined }))
+    const [model, api] = models[random(models.length)]
+    const row = api === 'chat' && model !== 'chat-tool' && random(2) === 0
+    const manner = { api, form: ['text', 'messages', 'raw', 'ui'][random(4)], ...(model === 'responses-background' ? { background: true } : random(2) === 0 && { on_restart: 'fork' }) }
+    const reply = await post(app, row ? jobOf(model, { status: 'note', usage: undefined })
+        : { ...manner, request: { model, [api === 'responses' ? 'input' : 'messages']: [{ role: 'user', content: 'Why?' }] }, target: { stream: `replies/${randomUUID()}` } })
     if (![202, 429].includes(reply.status)) throw new Error(`${reply.status} ${reply.text}`)
 }
 
