@@ -118,15 +118,17 @@ class Campaign {
     make() {
         const key = this.random.uuid()
         const api = this.pick(['chat', 'responses', 'messages'])
-        const how = this.pick(['row', 'stream', 'stream', 'dropin'])
-        const form = how === 'row' ? 'text' : how === 'dropin' ? 'raw' : this.pick(['text', 'messages', 'raw', 'ui'])
-        const background = api === 'responses' && how !== 'dropin' && form !== 'ui' && this.random.chance(60)
+        const how = this.pick(['row', 'row', 'stream', 'stream', 'stream', 'dropin', 'dropin', 'chat'])
+        const form = how === 'row' ? 'text' : how === 'dropin' ? 'raw' : how === 'chat' ? 'ui' : this.pick(['text', 'messages', 'raw', 'ui'])
+        const background = api === 'responses' && how !== 'dropin' && form !== 'ui' && this.random.chance(80)
         const fork = how === 'stream' && !background && this.random.chance(30)
         const plan = this.plan(background)
         const request = { model: modelOf(plan), [api === 'responses' ? 'input' : 'messages']: [{ role: 'user', content: key }], max_tokens: 1000 }
-        const job = { key, api, how, form, background, fork, plan, request, id: key, stream: how === 'row' ? `rows/replies/${key}/body` : `replies/${key}`, cancelled: false, readers: [] }
+        const stream = how === 'row' ? `rows/replies/${key}/body` : how === 'chat' ? `llm/ui/${api}/${key}` : `replies/${key}`
+        const job = { key, api, how, form, background, fork, plan, request, id: key, stream, cancelled: false, readers: [] }
         this.jobs.set(key, job)
         if (how === 'dropin') this.askDropin(job)
+        else if (how === 'chat') this.askChat(job)
         else this.submit(job)
         if (plan.ending === 'hang' || this.random.chance(15)) this.cancelLater(job)
         return job
@@ -143,7 +145,7 @@ class Campaign {
     }
 
     reader(job, stream, kind) {
-        const reader = { id: `${job.key}#${job.readers.length}`, job, stream, kind, pieces: [], over: false }
+        const reader = { id: `${job.key}#${job.readers.length}`, job, stream, kind, pieces: [], again: [], over: false }
         this.readers.set(reader.id, reader)
         job.readers.push(reader)
         return reader
@@ -162,13 +164,21 @@ class Campaign {
             body: JSON.stringify({ ...job.request, stream: true }) })
     }
 
+    askChat(job) {
+        const { id } = this.reader(job, job.stream, 'chat')
+        const body = { id: job.key, model: job.request.model, messages: [{ id: 'm', role: 'user', parts: [{ type: 'text', text: job.key }] }] }
+        job.id = undefined
+        this.worker().give(id, { do: 'chat', id, key: job.key, path: `/llm/${job.api}/ui`, stream: job.stream, body: JSON.stringify(body), offset: 0 })
+    }
+
     // Again and again, as the job of a drop-in may be another one by then.
     async cancelLater(job) {
         await sleep(this.random.below(1200))
         while (!this.isOver(job)) {
             const id = job.heir ?? job.id
             job.cancelled = true
-            if (id !== undefined && (job.how === 'dropin' || job.submitted)) this.worker().give(`${job.key}/cancelled`, { do: 'cancel', key: job.key, job: id })
+            const path = job.how === 'chat' ? `/llm/${job.api}/ui/${job.key}/stream` : `/llm/jobs/${id}`
+            if (job.how === 'chat' || (id !== undefined && job.submitted !== false)) this.worker().give(`${job.key}/cancelled`, { do: 'cancel', key: job.key, path })
             await sleep(500)
         }
     }
@@ -183,6 +193,7 @@ class Campaign {
             if (m.status !== 202 || m.said.stream !== job.stream) this.fail(new Error(`${job.key}: ${JSON.stringify(m)}`))
         } else if (m.is === 'made') job.id = m.job
         else if (m.is === 'got') reader.pieces.push(m)
+        else if (m.is === 'again') reader.again.push(m)
         else if (m.is === 'end') {
             reader.over = true
             if (job.fork && job.readers.every((r) => r.over)) this.lookForHeir(job)
@@ -284,13 +295,13 @@ function report(campaign, counts, ms) {
     console.log(`${service} kills of the service, ${early} more while it recovered; ${provider} of the provider, ${clients} of clients; ${(ms / 1000).toFixed(0)} s`)
     console.log(`ends: ${Object.entries(counts.states).sort().map(([state, n]) => `${n} ${state}`).join(', ')}; ${counts.resumed} of ${counts.background} in the background` +
         ` were resumed, ${counts.forks} went on in a fork, ${counts.retried} were asked again before anything was shown`)
-    console.log(`${counts.readers} readers got ${counts.pieces} pieces, ${(counts.bytes / 1e6).toFixed(1)} MB, all at their place`)
+    console.log(`${counts.readers} readers got ${counts.pieces} pieces, ${(counts.bytes / 1e6).toFixed(1)} MB, all at their place; ${counts.again} pieces were shown again, the same`)
 }
 
 async function main() {
     const campaign = new Campaign()
     const began = performance.now()
-    const counts = { states: {}, background: 0, resumed: 0, forks: 0, retried: 0, readers: 0, pieces: 0, bytes: 0 }
+    const counts = { states: {}, background: 0, resumed: 0, forks: 0, retried: 0, readers: 0, pieces: 0, again: 0, bytes: 0 }
     let passed = 0
     const failed = []
     console.log(`jobs: ${JOBS}, SEED=${SEED}`)

@@ -98,11 +98,16 @@ function verifyReader(reader, stored, counts) {
     let at = 0
     for (const { from, to, data } of reader.pieces) {
         assert.equal(from, at, `${reader.kind} goes on where it was`)
-        const bytes = Buffer.from(data, reader.kind === 'dropin' ? 'base64' : 'utf8')
+        const bytes = Buffer.from(data, reader.kind === 'dropin' || reader.kind === 'chat' ? 'base64' : 'utf8')
         assert.equal(bytes.length, to - from, `${reader.kind}: as many bytes as its offset says`)
         assert.ok(stored.subarray(from, to).equals(bytes), `${reader.kind}: what was shown at ${from} is stored there`)
         at = to
         counts.bytes += bytes.length
+    }
+    for (const { from, data } of reader.again) {
+        const bytes = Buffer.from(data, 'base64')
+        assert.ok(stored.subarray(from, from + bytes.length).equals(bytes), `${reader.kind}: what is shown again is the same`)
+        counts.again++
     }
     assert.equal(at, reader.passed ?? stored.length, `${reader.kind} has got all of it`)
     counts.readers++
@@ -112,15 +117,15 @@ function verifyReader(reader, stored, counts) {
 // A job and those that continue it: their streams, each with one attempt's words.
 async function verifyChain(app, job, asked, counts) {
     const attempts = []
-    for (let id = job.id, stream = job.stream; id !== undefined;) {
-        const said = await ask(app, `/llm/jobs/${id}`)
+    for (let id = job.id, stream = job.stream; stream !== undefined;) {
+        const { bytes, closed } = await app.readStream(stream)
+        assert.ok(closed, 'the stream is closed')
+        const stored = storedBytes(job, bytes)
+        const said = await askAbout(app, job, id, stored)
         assert.equal(said.stream, stream)
         verifyState(job, said, asked)
         if (said.usage !== null || said.error?.code !== 'restarted') verifyUsage(job, said)
         if (job.how === 'row') await verifyRow(app, job, said)
-        const { bytes, closed } = await app.readStream(stream)
-        assert.ok(closed, 'the stream is closed')
-        const stored = storedBytes(job, bytes)
         attempts.push({ attempt: verifyContent(job, said, stored.toString()), said })
         for (const reader of job.readers) if (reader.stream === stream) verifyReader(reader, wasRefused(reader, said) ? (reader.passed = 0, stored) : stored, counts)
         counts.states[said.state] = (counts.states[said.state] || 0) + 1
@@ -128,6 +133,14 @@ async function verifyChain(app, job, asked, counts) {
         ;({ continued_by: id, continued_in: stream } = said)
     }
     return attempts
+}
+
+// A message whose post was never answered is known by its first word; one that has none was met by a kill before it.
+async function askAbout(app, job, id, stored) {
+    const named = id ?? /"messageId":"([0-9a-f-]{36})"/.exec(stored)?.[1]
+    if (named !== undefined) return ask(app, `/llm/jobs/${named}`)
+    assert.equal(job.how, 'chat')
+    return { stream: job.stream, state: 'interrupted', ended: true, error: { code: 'restarted' }, usage: null }
 }
 
 // A refusal is an answer with another status, whose body is no piece of the reply.

@@ -6,9 +6,10 @@
 // comes of it is a line of standard output, written before anything else happens. Whoever starts the next process says how far this one got.
 //
 //      {"do":"submit",key,body}                       {"is":"submitted",key,status,said}
-//      {"do":"cancel",key,job}                        {"is":"cancelled",key,said}
+//      {"do":"cancel",key,path}                       {"is":"cancelled",key,status}
 //      {"do":"follow",id,kind,stream,offset,json}     {"is":"got",id,from,to,data}…  {"is":"end",id,offset}
 //      {"do":"dropin",id,key,path,body,name,offset}   the same, and {"is":"made",id,key,job}
+//      {"do":"chat",id,key,path,body,stream,offset}   the same, and {"is":"again",id,data} for a message's beginning that was there before
 //
 // Kinds of followers: sse and poll (Durable Streams), subscribe and ws (Segue's own).
 import http from 'node:http'
@@ -56,9 +57,9 @@ async function submit({ key, body }) {
     say({ is: 'submitted', key, status: reply.status, said: JSON.parse(reply.text) })
 }
 
-async function cancel({ key, job }) {
-    const reply = await insist('DELETE', `/llm/jobs/${job}`)
-    say({ is: 'cancelled', key, said: JSON.parse(reply.text) })
+async function cancel({ key, path }) {
+    const reply = await insist('DELETE', path)
+    say({ is: 'cancelled', key, status: reply.status })
 }
 
 // ---- followers ------------------------------------------------------------------------------------------------------
@@ -176,7 +177,39 @@ async function endOf(job, place) {
     if (!head.lost && head.status === 200 && place.offset > 0 && plain(head.headers['stream-next-offset']) === place.offset) place.end()
 }
 
-const deeds = { submit, cancel, follow, dropin }
+// ---- UI messages ----------------------------------------------------------------------------------------------------
+
+// As a page does that is loaded again: a chat's running message from its beginning. What ended meanwhile is read from its stream. Only a
+// message that was never made is posted (again): another post would take its place.
+async function chat(order) {
+    const place = new Place(order)
+    while (!place.over) {
+        let at = 0
+        const options = {
+            head: (res) => { if (res.headers['segue-job']) say({ is: 'made', id: order.id, key: order.key, job: res.headers['segue-job'] }) },
+            piece: (p) => {
+                const known = Math.min(p.length, Math.max(0, place.offset - at))
+                if (known > 0) say({ is: 'again', id: order.id, from: at, data: p.subarray(0, known).toString('base64') })
+                at += p.length
+                if (known < p.length) place.got(p.subarray(known).toString('base64'), at)
+            },
+        }
+        const running = await exchange('GET', `${order.path}/${order.key}/stream`, options)
+        if (!running.lost && running.status === 204) await ofEnded(order, place, options)
+        if (!place.over) await sleep(PAUSE_MS)
+    }
+}
+
+async function ofEnded(order, place, options) {
+    const reply = await exchange('GET', `${app.stream(order.stream)}?offset=${place.offset}`)
+    if (reply.lost) return
+    if (reply.status === 404) return exchange('POST', order.path, { ...options, body: order.body, headers: { 'content-type': 'application/json' } })
+    if (reply.status !== 200 || reply.headers['stream-closed'] !== 'true') return
+    place.got(Buffer.from(reply.text).toString('base64'), plain(reply.headers['stream-next-offset']))
+    place.end()
+}
+
+const deeds = { submit, cancel, follow, dropin, chat }
 process.on('unhandledRejection', (e) => { say({ is: 'broken', text: e.stack }); process.exit(1) })
 createInterface({ input: process.stdin }).on('line', (line) => {
     const order = JSON.parse(line)

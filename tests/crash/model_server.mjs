@@ -36,11 +36,17 @@ function refuse(res, status, headers = {}) {
 async function tell(res, key, attempt, api, plan, from) {
     const events = eventsOf(api, key, attempt, plan).slice(from)
     res.writeHead(200, { 'content-type': 'text/event-stream' })
+    let rest = Buffer.alloc(0)
     for (const e of events) {
         if (res.destroyed) return
-        res.write(e.text)
+        // Odd paces cut events anywhere: what is there of the next one waits for its rest.
+        const bytes = Buffer.concat([rest, Buffer.from(e.text)])
+        const cut = plan.ms % 2 ? bytes.length - (bytes[bytes.length >> 1] % bytes.length) : bytes.length
+        res.write(bytes.subarray(0, cut))
+        rest = bytes.subarray(cut)
         if (e.token && plan.ms > 0) await new Promise((go) => setTimeout(go, plan.ms))
     }
+    res.write(rest)
     if (plan.ending === 'hang' || res.destroyed) return
     note(`sent ${key} ${attempt}`)
     if (plan.ending === 'cut') setTimeout(() => res.socket.destroy(), 10) // behind what was written
@@ -50,7 +56,8 @@ async function tell(res, key, attempt, api, plan, from) {
 function post(req, res, body) {
     const request = JSON.parse(body)
     const api = /chat\/completions$/.test(req.url) ? 'chat' : /responses$/.test(req.url) ? 'responses' : 'messages'
-    const key = (request.messages || request.input)[0].content
+    const { content } = (request.messages || request.input)[0]
+    const key = typeof content === 'string' ? content : content[0].text
     const attempt = (asked.get(key)?.attempts || 0) + 1
     const plan = planOf(request.model)
     note(`request ${key} ${attempt} ${api} ${request.model}`)
