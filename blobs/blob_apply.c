@@ -16,6 +16,8 @@ struct blobs_batch *blobs_decide(struct blobs *b, struct db_txn *txn, const stru
     d->txn = txn;
     d->commit = c;
     buf_init(&d->upload_effects, BATCH_OPS_MAX * sizeof(struct upload_effect));
+    buf_init(&d->links, BATCH_OPS_MAX * SHA256_BYTES);
+    buf_init(&d->steps, BATCH_OPS_MAX * sizeof(struct upload_effect));
     return d;
 }
 
@@ -23,6 +25,8 @@ void blobs_batch_free(struct blobs_batch *d)
 {
     if (d == NULL) return;
     uploads_batch_free(d);
+    buf_free(&d->links);
+    buf_free(&d->steps);
     free(d->stored);
     free(d);
 }
@@ -64,16 +68,29 @@ static bool make_room(struct blobs_batch *d)
 int blob_batch_add(struct blobs_batch *d, const struct stored *s, struct problem *p)
 {
     struct blob_info known;
-    if (blobs_decide_find(d, &s->info.digest, &known)) {
-        if (known.size == s->info.size) return 0;
-        return problem_set(p, ERR_BAD_VALUE, -1, "a blob of this digest has another size");
-    }
+    bool found = blobs_decide_find(d, &s->info.digest, &known);
+    if (found && known.size != s->info.size) return problem_set(p, ERR_BAD_VALUE, -1, "a blob of this digest has another size");
+    if (found && !s->again) return 0;
     int err = db_txn_err(d->txn);
     if (err != 0) return problem_set(p, err, -1, "the database cannot be read");
     if (d->count == BATCH_BLOBS_MAX) return problem_set(p, ERR_BATCH_TOO_LARGE, -1, "a batch stores at most %d blobs", BATCH_BLOBS_MAX);
     if (!make_room(d)) return problem_set(p, ERR_NOMEM, -1, "%s", err_text(ERR_NOMEM));
     d->stored[d->count++] = *s;
     return 0;
+}
+
+// A blob that is there already still takes what was brought anew, which may be the repair of a damaged chunk, and gets its grace again.
+static bool brings_anything(struct blobs_batch *d, const struct manifest *m, const struct blob_info *known)
+{
+    for (size_t i = 0; i < d->count; i++)
+        if (sha256_equal(&d->stored[i].info.digest, &known->digest)) return false; // by this very batch
+    if (known->free_ms > 0) return true;
+    for (uint32_t i = 0; i < m->count; i++) {
+        struct chunk chunk;
+        blob_manifest_at(m, i, &chunk);
+        if (!chunk.known) return true;
+    }
+    return false;
 }
 
 int blobs_decide_store(struct blobs_batch *d, const struct sha256 *digest, struct span type, struct span manifest, struct problem *p)
@@ -89,7 +106,15 @@ int blobs_decide_store(struct blobs_batch *d, const struct sha256 *digest, struc
     int err = blob_set_type(&s.info, type, p);
     if (err != 0) return err;
     s.info.size = m.size;
-
+    if (manifest_check_known(d->b, d->txn, &m) != 0)
+        return problem_set(p, ERR_BAD_VALUE, -1, "a chunk that the manifest relies on is gone: upload it again");
+    struct blob_info known;
+    if (blobs_decide_find(d, digest, &known)) {
+        if (known.size == m.size && !brings_anything(d, &m, &known)) return 0;
+        s.info = known;
+        s.info.size = m.size;
+        s.again = true;
+    }
     return blob_batch_add(d, &s, p);
 }
 
@@ -98,14 +123,16 @@ void blobs_decide_effects(struct blobs_batch *d, struct buf *effects)
     size_t count = 0;
     for (size_t i = 0; i < d->count; i++)
         count += !d->stored[i].uploaded;
-    if (count == 0 && d->upload_effects.n == 0) return; // most batches
+    if (count == 0 && d->upload_effects.n == 0 && d->links.n == 0 && d->steps.n == 0) return; // most batches
     blob_effects_begin(effects, count);
     for (size_t i = 0; i < d->count; i++) {
         const struct stored *s = &d->stored[i];
         if (s->uploaded) continue; // the completed upload's effect makes it
         blob_effects_put(effects, &(struct blob_effect){.digest = s->info.digest, .type = SPAN_STR(s->info.type), .at = s->at, .n = s->n});
     }
-    uploads_decide_effects(d, effects);
+    bool life = d->links.n > 0 || d->steps.n > 0;
+    if (life || d->upload_effects.n > 0) uploads_decide_effects(d, effects);
+    if (life) life_decide_effects(d, effects);
 }
 
 // ---- applying --------------------------------------------------------------------------------------------------
@@ -116,18 +143,6 @@ void blob_apply_head(struct blobs *b, struct db_txn *txn, const struct blob_info
     buf_clear(scratch);
     blob_head_encode(scratch, info);
     if (scratch->err == 0) db_put(txn, b->table_blobs, blob_key_span(&key), buf_span(scratch));
-}
-
-// A chunk that has a place keeps it: others may be reading there, and one place is enough.
-int blob_apply_chunk(struct blobs *b, struct db_txn *txn, const struct chunk *chunk, struct buf *scratch)
-{
-    struct place known;
-    int err = chunk_place_find(b, txn, &chunk->sha, &known);
-    if (err != ERR_NOT_FOUND) return err;
-    buf_clear(scratch);
-    blob_place_encode(scratch, &chunk->place);
-    if (scratch->err == 0) db_put(txn, b->table_chunks, SPAN(chunk->sha.b, SHA256_BYTES), buf_span(scratch));
-    return scratch->err;
 }
 
 void blob_page_build(struct buf *page, const struct manifest *m, uint32_t first, uint64_t *offset)
@@ -142,31 +157,43 @@ void blob_page_build(struct buf *page, const struct manifest *m, uint32_t first,
     }
 }
 
-static int apply_page(struct blobs *b, struct db_txn *txn, const struct sha256 *digest, const struct manifest *m, uint32_t first,
+static int apply_page(struct blobs *b, struct db_txn *txn, struct uuid pages, const struct manifest *m, uint32_t first,
                       uint64_t *offset, struct buf *scratch)
 {
-    struct blob_key key = blob_page_key(digest, *offset);
+    struct blob_key key = blob_page_key(pages, *offset);
     blob_page_build(scratch, m, first, offset);
-    if (scratch->err == 0) db_put(txn, b->table_blobs, blob_key_span(&key), buf_span(scratch));
+    if (scratch->err == 0) db_put(txn, b->table_pages, blob_key_span(&key), buf_span(scratch));
     return scratch->err;
 }
 
-static int apply_blob(struct blobs *b, struct db_txn *txn, const struct commit *c, const struct blob_effect *e, struct buf *scratch)
+static int apply_again(struct blobs *b, struct db_txn *txn, const struct commit *c, struct blob_info *info, const struct manifest *m)
 {
-    struct blob_info info = {.digest = e->digest, .created_seq = c->seq};
+    int err = 0;
+    for (uint32_t i = 0; i < m->count && err == 0; i++) {
+        struct chunk chunk;
+        blob_manifest_at(m, i, &chunk);
+        if (!chunk.known) err = chunk_renew(b, txn, &chunk);
+    }
+    return err != 0 ? err : blob_settle(b, txn, info, c->arrival_ms);
+}
+
+static int apply_blob(struct blobs *b, struct db_txn *txn, const struct commit *c, const struct blob_effect *e, size_t number, struct buf *scratch)
+{
+    struct blob_info known, info = {.digest = e->digest, .created_seq = c->seq, .pages = blob_pages_id(c->seq, number)};
+    int err;
     struct manifest m;
     if (e->at > c->request.n || e->n > c->request.n - e->at) return ERR_CORRUPT;
     if (blob_manifest_decode(SPAN(c->request.p + e->at, e->n), &m) != 0) return ERR_CORRUPT;
     info.size = m.size;
     memcpy(info.type, e->type.p, e->type.n);
-    blob_apply_head(b, txn, &info, scratch);
-    int err = scratch->err;
+    if (blob_head_find(b, txn, &e->digest, &known, &err)) return apply_again(b, txn, c, &known, &m);
+    if (err == 0) err = blob_settle(b, txn, &info, c->arrival_ms);
     uint64_t offset = 0;
     for (uint32_t i = 0; i < m.count && err == 0; i++) {
         struct chunk chunk;
         blob_manifest_at(&m, i, &chunk);
-        if (i % PAGE_CHUNKS == 0) err = apply_page(b, txn, &e->digest, &m, i, &offset, scratch);
-        if (err == 0) err = blob_apply_chunk(b, txn, &chunk, scratch);
+        if (i % PAGE_CHUNKS == 0) err = apply_page(b, txn, info.pages, &m, i, &offset, scratch);
+        if (err == 0) err = chunk_ref(b, txn, &chunk);
     }
     return err;
 }
@@ -183,9 +210,10 @@ int blobs_apply(struct blobs *b, struct db_txn *txn, const struct commit *c, str
     for (size_t i = 0; i < count && err == 0; i++) {
         struct blob_effect e;
         err = blob_effects_next(&cur, &e);
-        if (err == 0) err = apply_blob(b, txn, c, &e, &scratch);
+        if (err == 0) err = apply_blob(b, txn, c, &e, i, &scratch);
     }
     if (err == 0) err = uploads_apply(b, txn, c, &cur);
+    if (err == 0) err = life_apply(b, txn, c, &cur);
     if (err == 0) err = cur_end(&cur);
     buf_free(&scratch);
     return err != 0 ? err : db_txn_err(txn);

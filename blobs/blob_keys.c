@@ -10,6 +10,7 @@
 #define RECORD_SEED 1            // the seed of records' checksums, of format 1
 #define RECORD_SUMMED (RECORD_HEAD_BYTES - 8)
 #define MANIFEST_HEAD_BYTES (1 + 8 + 4)
+#define CODEC_KNOWN 0x80         // beside the codec of a manifest's entry
 #define POSITION_MAX (UINT64_C(1) << 40) // far above any pack, far below overflow
 
 static struct sha256 get_sha(struct cur *c)
@@ -21,11 +22,24 @@ static struct sha256 get_sha(struct cur *c)
 }
 
 // What this version wrote, or another one did.
-static int get_version(struct cur *c)
+static int get_version_of(struct cur *c, uint8_t wanted)
 {
     uint8_t version = cur_u8(c);
     if (c->err != 0) return c->err;
-    return version == BLOB_FORMAT ? 0 : ERR_VERSION;
+    return version == wanted ? 0 : ERR_VERSION;
+}
+
+static int get_version(struct cur *c)
+{
+    return get_version_of(c, BLOB_FORMAT);
+}
+
+static struct uuid get_uuid(struct cur *c)
+{
+    struct uuid u = {{0}};
+    struct span s = cur_span(c, sizeof u.b);
+    if (s.n == sizeof u.b) memcpy(u.b, s.p, s.n);
+    return u;
 }
 
 // ---- tables ----------------------------------------------------------------------------------------------------
@@ -37,44 +51,147 @@ struct blob_key blob_head_key(const struct sha256 *digest)
     return k;
 }
 
-struct blob_key blob_page_key(const struct sha256 *digest, uint64_t offset)
+static void key_put(struct blob_key *k, const void *p, size_t n)
 {
-    struct blob_key k = blob_head_key(digest);
-    offset = htobe64(offset); // so that keys sort by offset
-    memcpy(k.b + k.n, &offset, sizeof offset);
-    k.n += sizeof offset;
+    assert(n <= sizeof k->b - k->n);
+    memcpy(k->b + k->n, p, n);
+    k->n += n;
+}
+
+static void key_put_u64(struct blob_key *k, uint64_t v)
+{
+    v = htobe64(v); // so that keys sort by it
+    key_put(k, &v, sizeof v);
+}
+
+struct blob_key blob_page_key(struct uuid pages, uint64_t offset)
+{
+    struct blob_key k = {.n = 0};
+    key_put(&k, pages.b, sizeof pages.b);
+    key_put_u64(&k, offset);
     return k;
 }
 
-bool blob_key_is_page(struct span key, struct sha256 *digest, uint64_t *offset)
+bool blob_key_is_head(struct span key, struct sha256 *digest)
+{
+    if (key.n != SHA256_BYTES) return false;
+    memcpy(digest->b, key.p, SHA256_BYTES);
+    return true;
+}
+
+bool blob_key_is_page(struct span key, struct uuid *pages, uint64_t *offset)
 {
     struct cur c;
     cur_init(&c, key);
-    *digest = get_sha(&c);
+    *pages = get_uuid(&c);
     *offset = cur_u64_be(&c);
     return cur_end(&c) == 0;
 }
 
+struct uuid blob_pages_id(uint64_t seq, uint64_t number)
+{
+    struct uuid u;
+    seq = htobe64(seq); // far below the milliseconds that an upload's id begins with
+    number = htobe64(number);
+    memcpy(u.b, &seq, 8);
+    memcpy(u.b + 8, &number, 8);
+    return u;
+}
+
+struct blob_key life_free_key(char tag, uint64_t free_ms, const struct sha256 *sha)
+{
+    struct blob_key k = {.n = 0};
+    key_put(&k, &tag, 1);
+    key_put_u64(&k, free_ms);
+    key_put(&k, sha->b, SHA256_BYTES);
+    return k;
+}
+
+struct blob_key life_trash_key(struct uuid pages)
+{
+    struct blob_key k = {.n = 0};
+    key_put(&k, "d", 1);
+    key_put(&k, pages.b, sizeof pages.b);
+    return k;
+}
+
+struct blob_key life_pack_key(uint32_t pack)
+{
+    struct blob_key k = {.n = 0};
+    key_put(&k, "p", 1);
+    pack = htobe32(pack);
+    key_put(&k, &pack, sizeof pack);
+    return k;
+}
+
+struct blob_key life_tick_key(void)
+{
+    struct blob_key k = {.n = 0};
+    key_put(&k, "t", 1);
+    return k;
+}
+
+bool life_key_is_free(struct span key, char tag, uint64_t *free_ms, struct sha256 *sha)
+{
+    struct cur c;
+    cur_init(&c, key);
+    bool is = cur_u8(&c) == (uint8_t)tag;
+    *free_ms = cur_u64_be(&c);
+    *sha = get_sha(&c);
+    return cur_end(&c) == 0 && is;
+}
+
+bool life_key_is_trash(struct span key, struct uuid *pages)
+{
+    struct cur c;
+    cur_init(&c, key);
+    bool is = cur_u8(&c) == 'd';
+    *pages = get_uuid(&c);
+    return cur_end(&c) == 0 && is;
+}
+
+bool life_key_is_pack(struct span key, uint32_t *pack)
+{
+    uint32_t be;
+    if (key.n != 1 + sizeof be || key.p[0] != 'p') return false;
+    memcpy(&be, key.p + 1, sizeof be);
+    *pack = be32toh(be);
+    return true;
+}
+
 void blob_head_encode(struct buf *out, const struct blob_info *info)
 {
-    buf_put_u8(out, BLOB_FORMAT);
+    buf_put_u8(out, BLOB_HEAD_FORMAT);
     buf_put_u64(out, info->size);
     buf_put_u64(out, info->created_seq);
     buf_put_blob(out, SPAN_STR(info->type));
+    buf_put(out, info->pages.b, sizeof info->pages.b);
+    buf_put_u8(out, (uint8_t)(info->linked | info->pinned << 1));
+    buf_put_u32(out, info->uploads);
+    buf_put_u64(out, info->free_ms);
 }
 
 int blob_head_decode(struct span value, struct blob_info *info)
 {
     struct cur c;
     cur_init(&c, value);
-    int err = get_version(&c);
+    int err = get_version_of(&c, BLOB_HEAD_FORMAT);
     if (err != 0) return err;
     uint64_t size = cur_u64(&c);
     uint64_t created_seq = cur_u64(&c);
     struct span type = cur_blob(&c);
-    if (cur_end(&c) != 0 || size > BLOB_BYTES_MAX || type.n > STREAM_TYPE_MAX) return ERR_CORRUPT;
+    struct uuid pages = get_uuid(&c);
+    uint8_t keeps = cur_u8(&c);
+    uint32_t uploads = cur_u32(&c);
+    uint64_t free_ms = cur_u64(&c);
+    if (cur_end(&c) != 0 || size > BLOB_BYTES_MAX || type.n > STREAM_TYPE_MAX || keeps > 3) return ERR_CORRUPT;
     info->size = size;
     info->created_seq = created_seq;
+    info->pages = pages;
+    info->linked = (keeps & 1) != 0;
+    info->pinned = (keeps & 2) != 0;
+    info->uploads = uploads;
+    info->free_ms = free_ms;
     memset(info->type, 0, sizeof info->type);
     memcpy(info->type, type.p, type.n);
     return 0;
@@ -162,6 +279,102 @@ int blob_place_decode(struct span value, struct place *place)
     return 0;
 }
 
+void chunk_entry_encode(struct buf *out, const struct chunk_entry *e)
+{
+    assert(place_fits(&e->place));
+    buf_put_u8(out, BLOB_HEAD_FORMAT);
+    put_place(out, &e->place);
+    buf_put_u32(out, e->refs);
+    buf_put_u8(out, e->damaged);
+    buf_put_u64(out, e->free_ms);
+}
+
+int chunk_entry_decode(struct span value, struct chunk_entry *e)
+{
+    struct cur c;
+    cur_init(&c, value);
+    int err = get_version_of(&c, BLOB_HEAD_FORMAT);
+    if (err != 0) return err;
+    struct chunk_entry read = {.place = get_place(&c)};
+    read.refs = cur_u32(&c);
+    uint8_t damaged = cur_u8(&c);
+    read.free_ms = cur_u64(&c);
+    if (cur_end(&c) != 0 || !place_fits(&read.place) || damaged > 1) return ERR_CORRUPT;
+    read.damaged = damaged == 1;
+    *e = read;
+    return 0;
+}
+
+void pack_count_encode(struct buf *out, const struct pack_count *c)
+{
+    buf_put_u8(out, BLOB_FORMAT);
+    buf_put_u64(out, c->live);
+    buf_put_u32(out, c->tails);
+}
+
+int pack_count_decode(struct span value, struct pack_count *count)
+{
+    struct cur c;
+    cur_init(&c, value);
+    int err = get_version(&c);
+    if (err != 0) return err;
+    struct pack_count read = {.live = cur_u64(&c)};
+    read.tails = cur_u32(&c);
+    if (cur_end(&c) != 0) return ERR_CORRUPT;
+    *count = read;
+    return 0;
+}
+
+// ---- steps -----------------------------------------------------------------------------------------------------
+
+void blob_step_encode(struct buf *out, const struct blob_step *s)
+{
+    buf_put_u8(out, BLOB_FORMAT);
+    buf_put_u8(out, (uint8_t)s->kind);
+    switch (s->kind) {
+    case STEP_PIN:
+    case STEP_UNPIN: buf_put(out, s->digest.b, SHA256_BYTES); break;
+    case STEP_EXPIRE:
+        buf_put(out, s->digest.b, SHA256_BYTES);
+        buf_put_u64(out, s->before_ms);
+        break;
+    case STEP_SWEEP: buf_put(out, s->pages.b, sizeof s->pages.b); break;
+    case STEP_FORGET:
+        assert(s->chunks.n % SHA256_BYTES == 0 && s->chunks.n / SHA256_BYTES <= STEP_FORGET_MAX);
+        buf_put_u8(out, (uint8_t)(s->chunks.n / SHA256_BYTES));
+        buf_put_span(out, s->chunks);
+        break;
+    }
+}
+
+int blob_step_decode(struct span value, struct blob_step *s)
+{
+    struct cur c;
+    struct blob_step read = {0};
+    cur_init(&c, value);
+    if (get_version(&c) != 0) return ERR_BAD_VALUE;
+    uint8_t kind = cur_u8(&c), count = 0;
+    switch (kind) {
+    case STEP_PIN:
+    case STEP_UNPIN: read.digest = get_sha(&c); break;
+    case STEP_EXPIRE:
+        read.digest = get_sha(&c);
+        read.before_ms = cur_u64(&c);
+        break;
+    case STEP_SWEEP: read.pages = get_uuid(&c); break;
+    case STEP_FORGET:
+        count = cur_u8(&c);
+        read.chunks = cur_span(&c, (size_t)count * SHA256_BYTES);
+        if (count == 0 || count > STEP_FORGET_MAX) cur_fail(&c);
+        break;
+    default: cur_fail(&c);
+    }
+    if (cur_end(&c) != 0) return ERR_BAD_VALUE;
+    read.kind = (enum blob_step_kind)kind;
+    *s = read;
+    return 0;
+}
+
 // ---- manifests and effects -------------------------------------------------------------------------------------
 
 void blob_manifest_begin(struct buf *out, uint64_t size, uint32_t count)
@@ -174,8 +387,10 @@ void blob_manifest_begin(struct buf *out, uint64_t size, uint32_t count)
 void blob_manifest_put(struct buf *out, const struct chunk *chunk)
 {
     assert(place_fits(&chunk->place));
+    struct place place = chunk->place;
+    place.codec |= chunk->known ? CODEC_KNOWN : 0;
     buf_put(out, chunk->sha.b, SHA256_BYTES);
-    put_place(out, &chunk->place);
+    put_place(out, &place);
 }
 
 void blob_manifest_at(const struct manifest *m, uint32_t i, struct chunk *chunk)
@@ -185,6 +400,8 @@ void blob_manifest_at(const struct manifest *m, uint32_t i, struct chunk *chunk)
     cur_init(&c, span_sub(m->entries, (size_t)i * MANIFEST_ENTRY_BYTES, MANIFEST_ENTRY_BYTES));
     chunk->sha = get_sha(&c);
     chunk->place = get_place(&c);
+    chunk->known = (chunk->place.codec & CODEC_KNOWN) != 0;
+    chunk->place.codec &= (uint8_t)~CODEC_KNOWN;
     assert(cur_end(&c) == 0);
 }
 

@@ -20,7 +20,7 @@ struct planned {
 
 struct blob_reader {
     struct blobs *b;
-    struct sha256 digest;
+    struct uuid pages;
     uint64_t at; // what follows the plan
     uint64_t end;
     struct planned plan[PLAN_CHUNKS_MAX];
@@ -102,7 +102,7 @@ int blobs_reader_open(struct blobs *b, struct db_txn *txn, const struct sha256 *
     struct blob_reader *r = calloc(1, sizeof *r);
     if (r == NULL) return ERR_NOMEM;
     r->b = b;
-    r->digest = *digest;
+    r->pages = info.pages;
     r->at = offset;
     r->end = offset + length;
     atomic_fetch_add(&b->readers, 1);
@@ -136,10 +136,11 @@ static int plan_chunk(struct blob_reader *r, struct db_txn *txn, const struct sh
 // Finds the page that holds r->at, and plans from it until it, the range, the plan or `until` ends.
 static int plan_page(struct blob_reader *r, struct db_txn *txn, uint64_t until, struct span key, struct span value)
 {
-    struct sha256 digest, sha;
+    struct uuid pages;
+    struct sha256 sha;
     uint64_t start;
     size_t count;
-    if (!blob_key_is_page(key, &digest, &start) || !sha256_equal(&digest, &r->digest)) return ERR_CORRUPT;
+    if (!blob_key_is_page(key, &pages, &start) || !uuid_equal(pages, r->pages)) return ERR_CORRUPT;
     int err = blob_page_decode(value, &count);
     uint64_t before = r->at;
     for (size_t i = 0; err == 0 && i < count && r->at < until && r->plan_count < PLAN_CHUNKS_MAX; i++) {
@@ -154,9 +155,9 @@ static int plan_page(struct blob_reader *r, struct db_txn *txn, uint64_t until, 
 static int plan(struct blob_reader *r, struct db_txn *txn, uint64_t until)
 {
     while (r->at < until && r->plan_count < PLAN_CHUNKS_MAX) {
-        struct blob_key after = blob_page_key(&r->digest, r->at + 1);
+        struct blob_key after = blob_page_key(r->pages, r->at + 1);
         struct db_iter it;
-        db_iter_init(&it, txn, r->b->table_blobs);
+        db_iter_init(&it, txn, r->b->table_pages);
         int err = ERR_CORRUPT;
         if (db_iter_seek_before(&it, blob_key_span(&after))) err = plan_page(r, txn, until, it.key, it.value);
         db_iter_end(&it);
@@ -200,142 +201,4 @@ int blobs_reader_read(struct blob_reader *r, struct buf *out, bool *done)
     buf_free(&content);
     if (err == 0) *done = r->at == r->end;
     return err;
-}
-
-// ---- checks ----------------------------------------------------------------------------------------------------
-
-// Where a check is: the blob being looked at, what its chunks have been up to here, and what was found.
-struct check {
-    struct blobs *b;
-    struct db_txn *txn;
-    struct buf record, content;
-    struct digest *whole;
-    struct blob_info info;
-    uint64_t at;  // bytes of the blob so far
-    bool open;    // a blob is being looked at
-    bool damaged; // and something of it has failed already, and was logged
-    bool any_damaged;
-    uint64_t count;
-};
-
-static void check_failed(struct check *c, const char *what)
-{
-    char hex[SHA256_HEX];
-    hex_format(hex, SPAN(c->info.digest.b, SHA256_BYTES));
-    log_error("blobs", "a blob is damaged", LF_STR("what", what), LF_SPAN("blob", SPAN(hex, sizeof hex)), LF_UINT("offset", c->at));
-    c->damaged = true;
-    c->any_damaged = true;
-}
-
-static void check_end_blob(struct check *c)
-{
-    if (!c->open) return;
-    struct sha256 whole = digest_final(c->whole);
-    if (!c->damaged && (c->at != c->info.size || !sha256_equal(&whole, &c->info.digest))) check_failed(c, "whole");
-    c->open = false;
-    c->count++;
-}
-
-static void check_begin_blob(struct check *c, const struct sha256 *digest, struct span value)
-{
-    check_end_blob(c);
-    c->open = true;
-    c->damaged = false;
-    c->at = 0;
-    c->info.digest = *digest;
-    if (blob_head_decode(value, &c->info) != 0) check_failed(c, "head");
-}
-
-// Errors of a chunk's bytes are findings; others (memory, the disk's own) end the check.
-static int check_chunk(struct check *c, const struct sha256 *sha, uint32_t length)
-{
-    struct chunk chunk = {.sha = *sha};
-    int err = chunk_place_find(c->b, c->txn, sha, &chunk.place);
-    if (err == 0 && chunk.place.length != length) err = ERR_CORRUPT;
-    if (err == 0) err = chunk_read(c->b, &chunk, &c->record, &c->content);
-    if (err == 0) digest_update(c->whole, buf_span(&c->content));
-    if (err == ERR_NOT_FOUND || err == ERR_CORRUPT || err == ERR_VERSION) {
-        check_failed(c, "chunk");
-        err = 0;
-    }
-    c->at += length;
-    return err;
-}
-
-static int check_page(struct check *c, const struct sha256 *digest, uint64_t offset, struct span value)
-{
-    size_t count = 0;
-    if (!c->open || !sha256_equal(digest, &c->info.digest) || offset != c->at || blob_page_decode(value, &count) != 0) {
-        c->info.digest = *digest;
-        check_failed(c, "page");
-        return 0;
-    }
-    int err = 0;
-    for (size_t i = 0; i < count && err == 0; i++) {
-        struct sha256 sha;
-        uint32_t length;
-        blob_page_at(value, i, &sha, &length);
-        err = check_chunk(c, &sha, length);
-    }
-    return err;
-}
-
-// Keys are in order: each blob's head, then its pages.
-static int check_all(struct check *c)
-{
-    struct db_iter it;
-    int err = 0;
-    db_iter_init(&it, c->txn, c->b->table_blobs);
-    for (bool more = db_iter_first(&it); more && err == 0; more = db_iter_next(&it)) {
-        struct sha256 digest;
-        uint64_t offset;
-        if (blob_key_is_page(it.key, &digest, &offset))
-            err = check_page(c, &digest, offset, it.value);
-        else
-            check_begin_blob(c, &digest, it.value);
-    }
-    db_iter_end(&it);
-    check_end_blob(c);
-    return err != 0 ? err : db_txn_err(c->txn);
-}
-
-int blobs_check(struct blobs *b, struct db_txn *txn, uint64_t *checked)
-{
-    struct check c = {.b = b, .txn = txn, .whole = digest_new()};
-    if (c.whole == NULL) return ERR_NOMEM;
-    buf_init(&c.record, RECORD_HEAD_BYTES + BLOB_CHUNK_MAX);
-    buf_init(&c.content, BLOB_CHUNK_MAX);
-    int err = check_all(&c);
-    buf_free(&c.record);
-    buf_free(&c.content);
-    digest_free(c.whole);
-    *checked = c.count;
-    int uploads = err == 0 ? uploads_check(b, txn) : err;
-    return uploads == 0 && c.any_damaged ? ERR_CORRUPT : uploads;
-}
-
-int blobs_hash(struct blobs *b, struct db_txn *txn, struct digest *d)
-{
-    struct buf line;
-    struct db_iter it;
-    int err = 0;
-    buf_init(&line, 2 * STREAM_TYPE_MAX);
-    db_iter_init(&it, txn, b->table_blobs);
-    for (bool more = db_iter_first(&it); more && err == 0; more = db_iter_next(&it)) {
-        struct blob_info info;
-        uint64_t offset;
-        if (blob_key_is_page(it.key, &info.digest, &offset)) continue;
-        err = blob_head_decode(it.value, &info);
-        if (err != 0) break;
-        buf_clear(&line);
-        buf_put(&line, info.digest.b, SHA256_BYTES);
-        buf_put_u64(&line, info.size);
-        buf_put_blob(&line, SPAN_STR(info.type));
-        err = line.err;
-        digest_update(d, buf_span(&line));
-    }
-    db_iter_end(&it);
-    buf_free(&line);
-    if (err == 0) err = db_txn_err(txn);
-    return err != 0 ? err : uploads_hash(b, txn, d);
 }

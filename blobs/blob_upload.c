@@ -260,9 +260,10 @@ static int find_or_place(struct blobs *b, struct db_txn *txn, struct piece *piec
         *out = p;
         return 0;
     }
-    struct chunk stored = {.sha = piece->chunk.sha};
+    // What is known to be damaged is stored anew, and the commit puts the new place in the stead of the other.
+    struct chunk stored = {.sha = piece->chunk.sha, .known = true};
     int err = chunk_place_find(b, txn, &stored.sha, &stored.place);
-    if (err != 0 && err != ERR_NOT_FOUND) return err;
+    if (err != 0 && err != ERR_NOT_FOUND && err != ERR_CORRUPT) return err;
     p = err == 0 ? chunk_table_add(&b->chunks, &stored, NULL, 0) : place_new(b, piece);
     if (p == NULL) return ERR_NOMEM;
     *out = p;
@@ -432,6 +433,13 @@ void blobs_upload_result(struct blob_upload *u, struct sha256 *digest, uint64_t 
     }
     *digest = u->digest;
     *size = u->size;
+}
+
+bool blobs_upload_brought(const struct blob_upload *u)
+{
+    for (size_t i = 0; i < pointer_count(&u->chunks); i++)
+        if (((const struct placed *)pointer_at(&u->chunks, i))->pack != NULL) return true;
+    return false;
 }
 
 // ---- resumable uploads -------------------------------------------------------------------------------------------

@@ -18,6 +18,9 @@ int blobs_open(struct blobs **out, const struct blobs_options *options, struct d
     b->table_blobs = options->first_table;
     b->table_chunks = options->first_table + 1;
     b->table_uploads = options->first_table + 2;
+    b->table_pages = options->first_table + 3;
+    b->table_life = options->first_table + 4;
+    buf_init(&b->entry, KIB);
     chunk_table_init(&b->chunks);
     err = packs_open(&b->packs, options->path);
     if (err != 0) {
@@ -35,6 +38,7 @@ void blobs_close(struct blobs *b)
     assert(atomic_load(&b->readers) == 0);
     upload_feeds_check_empty(&b->feeds);
     chunk_table_free(&b->chunks);
+    buf_free(&b->entry);
     packs_close(b->packs);
     free(b);
 }
@@ -71,12 +75,4 @@ bool blobs_find(struct blobs *b, struct db_txn *txn, const struct sha256 *digest
     bool found = blob_head_find(b, txn, digest, &info, &err);
     if (found) *out = info;
     return found;
-}
-
-int chunk_place_find(struct blobs *b, struct db_txn *txn, const struct sha256 *sha, struct place *out)
-{
-    struct span value;
-    if (db_get(txn, b->table_chunks, SPAN(sha->b, SHA256_BYTES), &value)) return blob_place_decode(value, out);
-    int err = db_txn_err(txn);
-    return err != 0 ? err : ERR_NOT_FOUND;
 }

@@ -26,8 +26,9 @@ struct db_txn;
 struct feed_sub;
 struct blobs;
 
-#define BLOBS_TABLES "blobs", "blob_chunks", "uploads" // manifests by digest (paged), places by chunk hash, uploads by id
-#define BLOBS_TABLE_COUNT 3
+// Heads by digest, places and reference counts by chunk hash, uploads by id, chunk lists in pages, what is to be reclaimed.
+#define BLOBS_TABLES "blobs", "blob_chunks", "uploads", "blob_pages", "blob_life"
+#define BLOBS_TABLE_COUNT 5
 
 struct blobs_options {
     int first_table;
@@ -51,6 +52,11 @@ struct blob_info {
     uint64_t size;
     uint64_t created_seq;
     char type[STREAM_TYPE_MAX + 1]; // the content type its upload named; "application/octet-stream" if none
+    struct uuid pages;              // under which its chunk list lies
+    bool linked;                    // a row has named it: history keeps it for good
+    bool pinned;
+    uint32_t uploads; // that are done and made it, or found it there
+    uint64_t free_ms; // since when none of these keeps it; 0: one does
 };
 
 bool blobs_find(struct blobs *b, struct db_txn *txn, const struct sha256 *digest, struct blob_info *out);
@@ -74,6 +80,9 @@ int blobs_upload_write(struct blob_upload *u);
 int blobs_upload_sync(struct blob_upload *u); // every pack file that this upload relies on, also for chunks that another upload wrote
 // Owner: the digest and size of the whole, and the encoded manifest that goes into the batch.
 void blobs_upload_result(struct blob_upload *u, struct sha256 *digest, uint64_t *size, struct buf *manifest);
+// It stored bytes that were not there, or were damaged: then its batch is worth making even if the blob exists. So it is for a free blob,
+// whose grace begins anew.
+bool blobs_upload_brought(const struct blob_upload *u);
 void blobs_upload_close(struct blob_upload *u); // any outcome; NULL is fine
 
 // ---- resumable uploads ---------------------------------------------------------------------------------------------
@@ -177,8 +186,28 @@ int blobs_decide_store(struct blobs_batch *d, const struct sha256 *digest, struc
 bool blobs_decide_find(struct blobs_batch *d, const struct sha256 *digest, struct blob_info *out);
 // An operation on a resumable upload, which lies inside c->request. A blob that it completes can be linked later in the same batch.
 int blobs_decide_upload(struct blobs_batch *d, struct span op, struct problem *p);
+// A row is to name this blob. ERR_BLOB_NOT_FOUND
+int blobs_decide_link(struct blobs_batch *d, const struct sha256 *digest, struct problem *p);
+// A step in a blob's life (below), which lies inside c->request.
+int blobs_decide_step(struct blobs_batch *d, struct span step, struct problem *p);
 void blobs_decide_effects(struct blobs_batch *d, struct buf *effects);
 int blobs_apply(struct blobs *b, struct db_txn *txn, const struct commit *c, struct span effects);
+
+// ---- life ----------------------------------------------------------------------------------------------------------
+//
+// A blob lives while a row has named it, while it is pinned, and while an upload that made it is remembered. Without any of these it is
+// free, and goes after a grace time. Everything that ends something is a step in a batch of the service, and small:
+//
+//      blob, free ──grace──> expire: the head goes, its chunk list is trash ──> sweep: a few pages of it, each chunk one reference less
+//           chunk without references, that no upload under way relies on ──> forget: its index entry goes, its bytes are garbage
+//
+// What becomes of garbage is no state: see blobs_work_plan.
+
+// Pins a blob, or lets it go.
+void blobs_step_put_pin(struct buf *step, const struct sha256 *digest, bool pinned);
+// Owner: a step that is due: the 0th sweeps, the 1st forgets chunks, the nth ends the (n-2)th blob whose grace is over. All of these fit into one
+// batch. False: there is no nth.
+bool blobs_step_due(struct blobs *b, struct db_txn *txn, uint64_t now_ms, uint64_t grace_ms, size_t n, struct buf *step);
 
 // ---- checks --------------------------------------------------------------------------------------------------------
 
@@ -186,6 +215,9 @@ int blobs_apply(struct blobs *b, struct db_txn *txn, const struct commit *c, str
 int blobs_hash(struct blobs *b, struct db_txn *txn, struct digest *d);
 // Reads and verifies every chunk of every blob and upload; logs each that fails. Returns ERR_CORRUPT if any did; *checked counts blobs.
 int blobs_check(struct blobs *b, struct db_txn *txn, uint64_t *checked);
+// Compares the counts of references, of free chunks and of what lives in packs with what lists and uploads say; logs each difference. Any
+// transaction, any thread that may read through it.
+int blobs_mark(struct blobs *b, struct db_txn *txn, uint64_t *wrong);
 uint64_t blobs_pack_bytes(const struct blobs *b);
 
 #endif

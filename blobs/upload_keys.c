@@ -34,26 +34,6 @@ struct upload_key upload_head_key(struct uuid id)
     return k;
 }
 
-struct upload_key upload_page_key(struct uuid id, uint64_t offset)
-{
-    struct upload_key k = upload_head_key(id);
-    offset = htobe64(offset); // so that keys sort by offset
-    memcpy(k.b + k.n, &offset, sizeof offset);
-    k.n += sizeof offset;
-    return k;
-}
-
-bool upload_key_is_page(struct span key, struct uuid *id, uint64_t *offset)
-{
-    struct cur c;
-    cur_init(&c, key);
-    get_bytes(&c, id->b, sizeof id->b);
-    uint64_t at = cur_u64_be(&c);
-    if (cur_end(&c) != 0) return false;
-    *offset = at;
-    return true;
-}
-
 bool upload_key_is_head(struct span key, struct uuid *id)
 {
     if (key.n != sizeof id->b) return false;
@@ -271,7 +251,7 @@ int upload_effects_open(struct cur *c, size_t *count)
     *count = 0;
     if (cur_left(c) == 0) return c->err; // a batch without uploads, as every one was before there were any
     uint64_t n = cur_varint(c);
-    if (c->err != 0 || n == 0 || n > OPS_MAX) return ERR_CORRUPT;
+    if (c->err != 0 || n > OPS_MAX || (n == 0 && cur_left(c) == 0)) return ERR_CORRUPT;
     *count = n;
     return 0;
 }

@@ -4,8 +4,8 @@
 //   table "uploads"
 //      "n" (1 byte)              -> version, number of open uploads u32
 //      id (16)                   -> head, below
-//      id (16) + offset u64 be   -> page: what blob_page_put makes. The chunks that one progress brought, from that offset on;
-//                                   they tile up to the head's chunks_end. Gone when the upload is done
+// Its chunks stand in pages under its id (blob_keys.h), one or more for each progress; they tile up to the head's chunks_end. When it is
+// done they are the blob's.
 //   head: version, state u8, offset u64, chunks_end u64, created_ms u64, changed_ms u64, created_seq u64, changed_seq u64, make; then
 //            open:    digest state blob, tail u8: 0, or 1 and sha256 (32), place
 //            done:    sha256 (32)
@@ -17,7 +17,7 @@
 //            complete: sha256 (32)
 //            drop, expire: nothing
 //            length:   u64
-//   effects, in an entry, behind those of blobs: count varint, then per operation: offset and length of it in the request (varints)
+//   effects, in an entry, behind those of blobs: count varint (0 only where something follows), then per operation: offset and length of it in the request (varints)
 #ifndef SEGUE_UPLOAD_KEYS_H
 #define SEGUE_UPLOAD_KEYS_H
 
@@ -28,18 +28,15 @@
 // ---- the table -------------------------------------------------------------------------------------------------
 
 struct upload_key {
-    uint8_t b[16 + 8];
+    uint8_t b[16];
     size_t n;
 };
 struct upload_key upload_count_key(void);
 struct upload_key upload_head_key(struct uuid id);
-struct upload_key upload_page_key(struct uuid id, uint64_t offset);
 static inline struct span upload_key_span(const struct upload_key *k)
 {
     return SPAN(k->b, k->n);
 }
-// Takes a key apart: true for a page's, whose offset is given then. A head's and the count's leave it alone.
-bool upload_key_is_page(struct span key, struct uuid *id, uint64_t *offset);
 bool upload_key_is_head(struct span key, struct uuid *id);
 
 void upload_count_encode(struct buf *out, uint32_t count);

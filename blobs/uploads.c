@@ -199,7 +199,7 @@ static int check_parts(struct blobs_batch *d, const struct upload_new *make, str
 
 static int decide_create(struct blobs_batch *d, struct upload_change *u, const struct upload_op *op, struct problem *p)
 {
-    if (u->exists) return problem_set(p, ERR_EXISTS, -1, "an upload has this id");
+    if (u->exists || pages_exist(d->b, d->txn, op->id)) return problem_set(p, ERR_EXISTS, -1, "an upload has this id");
     if ((int64_t)blobs_uploads_open(d->b, d->txn) + d->uploads_opened >= UPLOADS_OPEN_MAX)
         return problem_set(p, ERR_TOO_MANY, -1, "%d uploads are not done", UPLOADS_OPEN_MAX);
     struct blob_info checked = {0};
@@ -221,13 +221,15 @@ static bool ends_early(const struct manifest *m, const struct upload_head *h)
     return last.place.length < BLOB_CHUNK_MIN && h->chunks_end < h->info.made.length;
 }
 
-static int decide_progress(struct upload_change *u, const struct upload_op *op, const struct manifest *m, struct problem *p)
+static int decide_progress(struct blobs_batch *d, struct upload_change *u, const struct upload_op *op, const struct manifest *m, struct problem *p)
 {
     if (!progress_fits(&u->head, op))
         return problem_set(p, ERR_UPLOAD_OFFSET, -1, "the upload is at offset %llu", (unsigned long long)u->head.info.offset);
     head_progress(&u->head, op, m);
     if (u->head.info.offset > u->head.info.made.length) return problem_set(p, ERR_TOO_LARGE, -1, "these are more bytes than the upload was to have");
     if (op->progress.state.n == 0 && u->head.chunks_end < u->head.info.made.length) return problem_set(p, ERR_BAD_VALUE, -1, "the digest's state is missing");
+    if (manifest_check_known(d->b, d->txn, m) != 0)
+        return problem_set(p, ERR_BAD_VALUE, -1, "a chunk that the progress relies on is gone: send it again");
     if (ends_early(m, &u->head)) return problem_set(p, ERR_BAD_VALUE, -1, "a chunk in the middle is too short");
     return 0;
 }
@@ -275,7 +277,7 @@ static int decide_op(struct blobs_batch *d, const struct upload_op *op, const st
         return 0;
     }
     if (!u->exists) return problem_set(p, ERR_NO_SUCH_UPLOAD, -1, "%s", err_text(ERR_NO_SUCH_UPLOAD));
-    if (op->kind == UPLOAD_PROGRESS) return decide_progress(u, op, m, p);
+    if (op->kind == UPLOAD_PROGRESS) return decide_progress(d, u, op, m, p);
     if (op->kind == UPLOAD_COMPLETE) return decide_complete(d, u, op, p);
     if (op->kind == UPLOAD_SET_LENGTH) {
         if (!length_fits(&u->head, op->length)) return problem_set(p, ERR_UPLOAD_LENGTH, -1, "%s", err_text(ERR_UPLOAD_LENGTH));
@@ -305,7 +307,6 @@ int blobs_decide_upload(struct blobs_batch *d, struct span op, struct problem *p
 void uploads_decide_effects(struct blobs_batch *d, struct buf *effects)
 {
     size_t count = d->upload_effects.n / sizeof(struct upload_effect);
-    if (count == 0) return;
     buf_put_varint(effects, count);
     for (size_t i = 0; i < count; i++) {
         struct upload_effect e;
@@ -371,76 +372,63 @@ static int apply_progress(struct applying *a, const struct upload_op *op, const 
 {
     if (!progress_fits(&a->head, op)) return ERR_CORRUPT;
     uint64_t at = a->head.chunks_end;
+    int err = tail_count(a->b, a->txn, &a->head.tail, -1);
     head_progress(&a->head, op, m);
     if (a->head.info.offset > a->head.info.made.length) return ERR_CORRUPT;
-    int err = 0;
+    if (err == 0) err = tail_count(a->b, a->txn, &a->head.tail, +1);
     for (uint32_t i = 0; i < m->count && err == 0; i++) {
         struct chunk chunk;
         blob_manifest_at(m, i, &chunk);
         if (i % PAGE_CHUNKS == 0) {
-            struct upload_key key = upload_page_key(op->id, at);
+            struct blob_key key = blob_page_key(op->id, at);
             blob_page_build(&a->page, m, i, &at);
             err = a->page.err;
-            if (err == 0) db_put(a->txn, a->b->table_uploads, upload_key_span(&key), buf_span(&a->page));
+            if (err == 0) db_put(a->txn, a->b->table_pages, blob_key_span(&key), buf_span(&a->page));
         }
-        if (err == 0) err = blob_apply_chunk(a->b, a->txn, &chunk, &a->scratch);
+        if (err == 0) err = chunk_ref(a->b, a->txn, &chunk);
     }
     return err != 0 ? err : put_head(a);
 }
 
-// The upload's pages become the blob's, as few as can be: small steps made small ones. `digest`: NULL drops them.
-static int move_pages(struct applying *a, const struct sha256 *digest)
-{
-    uint64_t at = 0, begin = 0, end = a->head.chunks_end;
-    size_t held = 0;
-    int err = 0;
-    buf_clear(&a->page);
-    while (at < end && err == 0) {
-        struct upload_key key = upload_page_key(a->head.info.id, at);
-        struct span value;
-        size_t count = 0;
-        if (!db_get(a->txn, a->b->table_uploads, upload_key_span(&key), &value)) return db_txn_err(a->txn) != 0 ? db_txn_err(a->txn) : ERR_CORRUPT;
-        buf_clear(&a->scratch);
-        buf_put_span(&a->scratch, value);
-        err = a->scratch.err != 0 ? ERR_CORRUPT : blob_page_decode(buf_span(&a->scratch), &count);
-        db_del(a->txn, a->b->table_uploads, upload_key_span(&key));
-        for (size_t i = 0; i < count && err == 0; i++) {
-            struct sha256 sha;
-            uint32_t length;
-            blob_page_at(buf_span(&a->scratch), i, &sha, &length);
-            if (held == 0) buf_clear(&a->page), blob_page_begin(&a->page);
-            blob_page_put(&a->page, &sha, length);
-            at += length;
-            if (++held < PAGE_CHUNKS && at < end) continue;
-            struct blob_key to = digest != NULL ? blob_page_key(digest, begin) : (struct blob_key){0};
-            err = a->page.err;
-            if (err == 0 && digest != NULL) db_put(a->txn, a->b->table_blobs, blob_key_span(&to), buf_span(&a->page));
-            begin = at;
-            held = 0;
-        }
-        if (count == 0 && err == 0) err = ERR_CORRUPT;
-    }
-    return err != 0 ? err : at == end ? db_txn_err(a->txn) : ERR_CORRUPT;
-}
-
 static int apply_complete(struct applying *a, const struct upload_op *op)
 {
-    struct blob_info known, info = {.digest = op->digest, .size = a->head.info.made.length, .created_seq = a->commit->seq};
+    struct blob_info known, info = {.digest = op->digest, .size = a->head.info.made.length, .created_seq = a->commit->seq, .pages = op->id};
     if (!complete_fits(&a->head) || blob_set_type(&info, a->head.info.made.type, NULL) != 0) return ERR_CORRUPT;
+    // The upload's chunk list becomes the blob's, as it is; if there is one already, it is not needed.
     bool there = blobs_find(a->b, a->txn, &op->digest, &known);
-    int err = move_pages(a, there ? NULL : &op->digest);
+    if (there) pages_discard(a->b, a->txn, op->id);
+    else known = info;
+    known.uploads++;
+    int err = blob_settle(a->b, a->txn, &known, a->commit->arrival_ms);
     if (err != 0) return err;
-    if (!there) blob_apply_head(a->b, a->txn, &info, &a->scratch);
     head_complete(&a->head, op);
     a->opened--;
     return put_head(a);
+}
+
+// Its blob has one reference less. It may be gone: a row's link keeps it for good, an upload's does too, so that is damage.
+static int release_blob(struct applying *a)
+{
+    struct blob_info info;
+    int err;
+    if (!blob_head_find(a->b, a->txn, &a->head.info.digest, &info, &err)) return err != 0 ? err : ERR_CORRUPT;
+    if (info.uploads == 0) return ERR_CORRUPT;
+    info.uploads--;
+    return blob_settle(a->b, a->txn, &info, a->commit->arrival_ms);
+}
+
+// Of an open one.
+static int discard_bytes(struct applying *a)
+{
+    pages_discard(a->b, a->txn, a->head.info.id);
+    return tail_count(a->b, a->txn, &a->head.tail, -1);
 }
 
 static int apply_drop(struct applying *a)
 {
     struct upload_key key = upload_head_key(a->head.info.id);
     bool open = a->head.info.state == UPLOAD_OPEN;
-    int err = open ? move_pages(a, NULL) : 0;
+    int err = open ? discard_bytes(a) : a->head.info.state == UPLOAD_DONE ? release_blob(a) : 0;
     if (err != 0) return err;
     db_del(a->txn, a->b->table_uploads, upload_key_span(&key));
     a->opened -= open;
@@ -459,7 +447,7 @@ static int apply_length(struct applying *a, const struct upload_op *op)
 static int apply_expire(struct applying *a)
 {
     if (a->head.info.state != UPLOAD_OPEN) return apply_drop(a);
-    int err = move_pages(a, NULL);
+    int err = discard_bytes(a);
     if (err != 0) return err;
     head_expire(&a->head);
     a->opened--;
@@ -559,10 +547,10 @@ static int check_chunks(struct checking *c, const struct upload_head *h)
     int err = 0;
     uint64_t at = 0;
     while (at < h->chunks_end && err == 0) {
-        struct upload_key key = upload_page_key(h->info.id, at);
+        struct blob_key key = blob_page_key(h->info.id, at);
         struct span value;
         size_t count = 0;
-        if (!db_get(c->txn, c->b->table_uploads, upload_key_span(&key), &value)) return ERR_CORRUPT;
+        if (!db_get(c->txn, c->b->table_pages, blob_key_span(&key), &value)) return ERR_CORRUPT;
         err = blob_page_decode(value, &count);
         for (size_t i = 0; i < count && err == 0; i++) {
             struct chunk chunk;

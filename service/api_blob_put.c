@@ -25,6 +25,7 @@ struct put {
     struct app_user user;
     struct request *r; // NULL once the peer is gone
     struct blob_upload *upload;
+    uint64_t known_seq; // of the blob that was there; 0: none was
     struct sha256 promised, digest;
     uint64_t size;
     struct buf incoming, window;
@@ -146,7 +147,7 @@ static void on_fate(struct submission *s, const struct fate *f)
     put_close(u);
     if (u->r == NULL) put_free_when_done(u);
     else if (f->err != 0) reply_fate_problem(u->r, f);
-    else reply_stored(u, 201, f->seq);
+    else reply_stored(u, u->known_seq > 0 ? 200 : 201, u->known_seq > 0 ? u->known_seq : f->seq);
 }
 
 static void submit(struct put *u)
@@ -158,7 +159,8 @@ static void submit(struct put *u)
     blobs_upload_result(u->upload, &u->digest, &u->size, &manifest);
     int err = manifest.err;
     if (err == 0 && !sha256_equal(&u->digest, &u->promised)) err = ERR_DIGEST_MISMATCH;
-    if (err == 0 && blobs_find(app_blobs(r->app), app_txn(r->app), &u->digest, &info)) {
+    if (err == 0 && blobs_find(app_blobs(r->app), app_txn(r->app), &u->digest, &info)) u->known_seq = info.created_seq;
+    if (err == 0 && u->known_seq > 0 && info.free_ms == 0 && !blobs_upload_brought(u->upload)) {
         buf_free(&manifest);
         u->stage = OVER;
         put_close(u);

@@ -26,9 +26,7 @@ static int host_stream_delete(void *ctx, struct span path, struct problem *p)
 static int host_blob_link(void *ctx, const struct sha256 *digest, struct problem *p)
 {
     struct decision *d = ctx;
-    struct blob_info info;
-    if (blobs_decide_find(d->blobs, digest, &info)) return 0;
-    return problem_set(p, ERR_BLOB_NOT_FOUND, -1, "no blob has this digest: upload it first");
+    return blobs_decide_link(d->blobs, digest, p);
 }
 
 void decision_init(struct decision *d, struct app *a)
@@ -250,6 +248,7 @@ static int decide_op(struct decision *d, const struct batch_op *op, const struct
     case BATCH_DELETE: err = decide_row(d, op, index); break;
     case BATCH_BLOB: err = blobs_decide_store(d->blobs, &op->blob.digest, op->blob.type, op->blob.manifest, &d->problem); break;
     case BATCH_SCHEMA: err = rows_decide_schema(d->rows, op->schema, &d->problem); break;
+    case BATCH_BLOB_STEP: err = blobs_decide_step(d->blobs, op->step, &d->problem); break;
     case BATCH_UPLOAD: err = blobs_decide_upload(d->blobs, op->upload, &d->problem); break;
     case BATCH_JOB: err = decide_job(d, &op->job, e); break;
     case BATCH_TOUCH: err = streams_decide_touch(d->streams, op->care.number, op->care.access_ms); break;

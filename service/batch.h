@@ -22,6 +22,7 @@ enum batch_op_kind {
     BATCH_TRIM = 12,   // a stream's begin
     BATCH_TOUCH = 13,  // the service's own: a stream was read
     BATCH_EXPIRE = 14, // the service's own: a stream's time is over
+    BATCH_BLOB_STEP = 17, // the service's own: a step in a blob's life, in the blob store's words
     BATCH_SUBSCRIPTION = 15, // the service's own: a step of a subscription, in the words of subs.h, one in a batch
 };
 
@@ -101,6 +102,7 @@ struct batch_op {
         struct span schema;
         struct batch_job job;
         struct span upload;
+        struct span step;
         struct span subscription;
         struct batch_care care;
     };

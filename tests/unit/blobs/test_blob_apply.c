@@ -216,8 +216,8 @@ static void damaged_effects_are_corrupt(void **state)
     buf_free(&effects);
 }
 
-// Two uploads that knew nothing of one another may place the same chunk twice; the first commit's place stands.
-static void chunk_keeps_the_place_it_has(void **state)
+// Bytes that were synced just now are known to be good; those that were there may not be.
+static void chunk_that_came_anew_lies_where_it_was_written_last(void **state)
 {
     struct blob_lab *lab = *state;
     struct buf first, second;
@@ -231,13 +231,14 @@ static void chunk_keeps_the_place_it_has(void **state)
     struct sha256 chunk = sha256_of(content);
     assert_int_equal(lab_store(lab, &digest, SPAN_NONE, buf_span(&second)), 0);
     assert_true(db_get(lab->txn, 1, SPAN(chunk.b, sizeof chunk.b), &before));
-    struct place kept, now;
-    assert_int_equal(blob_place_decode(before, &kept), 0);
+    struct chunk_entry first_entry, now;
+    assert_int_equal(chunk_entry_decode(before, &first_entry), 0);
     struct sha256 other = {{3}}; // another blob with that chunk
     assert_int_equal(lab_store(lab, &other, SPAN_NONE, buf_span(&first)), 0);
     assert_true(db_get(lab->txn, 1, SPAN(chunk.b, sizeof chunk.b), &after));
-    assert_int_equal(blob_place_decode(after, &now), 0);
-    assert_int_equal(now.position, kept.position);
+    assert_int_equal(chunk_entry_decode(after, &now), 0);
+    assert_true(now.place.position < first_entry.place.position); // the manifest made first was committed last
+    assert_int_equal(now.refs, 2);
     assert_true(lab_holds(lab, content));
     buf_free(&first);
     buf_free(&second);
@@ -258,7 +259,7 @@ int main(void)
         T(batch_stores_a_bounded_number_of_blobs),
         T(batch_without_blobs_has_no_effects),
         T(damaged_effects_are_corrupt),
-        T(chunk_keeps_the_place_it_has),
+        T(chunk_that_came_anew_lies_where_it_was_written_last),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -141,18 +141,61 @@ static void largest_manifest_fits_an_entry(void **state)
     assert_true(BLOB_CHUNKS_MAX * MANIFEST_ENTRY_BYTES + 1024 < ENTRY_BYTES_MAX);
 }
 
-static void page_keys_sort_by_offset_behind_their_head(void **state)
+static void page_keys_sort_by_offset(void **state)
 {
     (void)state;
-    struct sha256 digest = {{1, 2, 3}}, read;
+    struct sha256 digest = {{1, 2, 3}};
+    struct uuid pages = {{4, 5}}, read;
     uint64_t offset;
-    struct blob_key head = blob_head_key(&digest), low = blob_page_key(&digest, 255), high = blob_page_key(&digest, 256);
-    assert_true(span_compare(blob_key_span(&head), blob_key_span(&low)) < 0);
+    struct blob_key head = blob_head_key(&digest), low = blob_page_key(pages, 255), high = blob_page_key(pages, 256);
     assert_true(span_compare(blob_key_span(&low), blob_key_span(&high)) < 0);
     assert_true(blob_key_is_page(blob_key_span(&high), &read, &offset));
-    assert_true(sha256_equal(&read, &digest) && offset == 256);
+    assert_true(uuid_equal(read, pages) && offset == 256);
     assert_false(blob_key_is_page(blob_key_span(&head), &read, &offset));
-    assert_true(sha256_equal(&read, &digest));
+    assert_true(blob_key_is_head(blob_key_span(&head), &digest));
+    assert_false(blob_key_is_head(blob_key_span(&low), &digest));
+}
+
+static void keys_of_life_come_apart_and_sort_by_time(void **state)
+{
+    (void)state;
+    struct sha256 sha = {{7, 8}}, read;
+    struct uuid pages = {{9}}, pages_read;
+    uint64_t free_ms;
+    uint32_t pack;
+    struct blob_key early = life_free_key('c', 255, &sha), late = life_free_key('c', 256, &sha), trash = life_trash_key(pages), counted = life_pack_key(300);
+    assert_true(span_compare(blob_key_span(&early), blob_key_span(&late)) < 0);
+    assert_true(life_key_is_free(blob_key_span(&late), 'c', &free_ms, &read) && free_ms == 256 && sha256_equal(&read, &sha));
+    assert_false(life_key_is_free(blob_key_span(&late), 'b', &free_ms, &read));
+    assert_false(life_key_is_free(blob_key_span(&trash), 'c', &free_ms, &read));
+    assert_true(life_key_is_trash(blob_key_span(&trash), &pages_read) && uuid_equal(pages_read, pages));
+    assert_true(life_key_is_pack(blob_key_span(&counted), &pack) && pack == 300);
+    assert_false(life_key_is_pack(blob_key_span(&trash), &pack));
+}
+
+static void steps_come_back_and_damaged_ones_are_refused(void **state)
+{
+    (void)state;
+    struct sha256 shas[2] = {{{1}}, {{2}}};
+    struct blob_step steps[] = {{.kind = STEP_PIN, .digest = shas[0]},
+                                {.kind = STEP_UNPIN, .digest = shas[1]},
+                                {.kind = STEP_EXPIRE, .digest = shas[0], .before_ms = 77},
+                                {.kind = STEP_SWEEP, .pages = {{5}}},
+                                {.kind = STEP_FORGET, .chunks = SPAN((const uint8_t *)shas, sizeof shas)}};
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        struct blob_step read;
+        struct buf b;
+        buf_init(&b, 4096);
+        blob_step_encode(&b, &steps[i]);
+        assert_int_equal(blob_step_decode(buf_span(&b), &read), 0);
+        assert_true(read.kind == steps[i].kind && sha256_equal(&read.digest, &steps[i].digest) && read.before_ms == steps[i].before_ms);
+        assert_true(uuid_equal(read.pages, steps[i].pages) && span_equal(read.chunks, steps[i].chunks));
+        for (size_t n = 0; n < b.n; n++)
+            assert_int_equal(blob_step_decode(SPAN(b.p, n), &read), ERR_BAD_VALUE);
+        buf_put_u8(&b, 0);
+        assert_int_equal(blob_step_decode(buf_span(&b), &read), ERR_BAD_VALUE);
+        buf_free(&b);
+    }
 }
 
 static void values_of_another_version_are_refused(void **state)
@@ -219,7 +262,9 @@ int main(void)
         cmocka_unit_test(impossible_place_is_refused),
         cmocka_unit_test(manifest_with_missing_or_trailing_bytes_is_refused),
         cmocka_unit_test(largest_manifest_fits_an_entry),
-        cmocka_unit_test(page_keys_sort_by_offset_behind_their_head),
+        cmocka_unit_test(page_keys_sort_by_offset),
+        cmocka_unit_test(keys_of_life_come_apart_and_sort_by_time),
+        cmocka_unit_test(steps_come_back_and_damaged_ones_are_refused),
         cmocka_unit_test(values_of_another_version_are_refused),
         cmocka_unit_test(record_tells_every_flipped_bit),
     };
