@@ -40,7 +40,8 @@ struct call {
     struct call_head head;
     char request_id[CALL_ID_MAX];
     uint64_t began_ms, heard_ms; // heard: 0 before the first byte of the answer
-    bool started, headed, paused, out_of_reach;
+    bool started, headed, paused, out_of_reach, odd;
+    bool first_came;
     char error[CURL_ERROR_SIZE];
 };
 
@@ -213,6 +214,14 @@ static void retry_after(struct call *c, struct span value, uint64_t unit_ms)
     c->head.retry_after_ms = ms < CALL_RETRY_AFTER_MAX_MS ? ms : CALL_RETRY_AFTER_MAX_MS;
 }
 
+// What callers tell others again must not end a line of theirs: HTTP libraries let a lone CR through.
+static bool is_printable(struct span value)
+{
+    for (size_t i = 0; i < value.n; i++)
+        if (value.p[i] < ' ' || value.p[i] > '~') return false;
+    return true;
+}
+
 static void take_header(struct call *c, struct span line)
 {
     struct span value;
@@ -221,21 +230,23 @@ static void take_header(struct call *c, struct span line)
     } else if (header_is(line, "retry-after:", &value)) {
         if (!c->head.has_retry_after) retry_after(c, value, 1000);
     } else if (header_is(line, "x-request-id:", &value) || header_is(line, "request-id:", &value)) {
-        if (value.n >= sizeof c->request_id) return;
+        if (value.n >= sizeof c->request_id || !is_printable(value)) return;
         memcpy(c->request_id, value.p, value.n);
         c->head.request_id = SPAN(c->request_id, value.n);
     }
 }
 
-// The head is whole. One of the 1xx announces another.
+// The head is whole. One of the 1xx announces another; a number beyond 599 says nothing that could be passed on.
 static bool take_head(struct call *c)
 {
     const char *type = NULL;
     c->head.status = status_of(c);
     if (c->head.status < 200) return true;
+    c->odd = c->head.status > 599;
+    if (c->odd) return false;
     c->headed = true;
     curl_easy_getinfo(c->easy, CURLINFO_CONTENT_TYPE, &type);
-    if (type != NULL) c->head.type = SPAN_STR(type);
+    if (type != NULL && is_printable(SPAN_STR(type))) c->head.type = SPAN_STR(type);
     return c->options.head == NULL || c->options.head(c->options.ctx, &c->head);
 }
 
@@ -262,6 +273,7 @@ static size_t on_piece(char *p, size_t size, size_t n, void *ctx)
         return CURL_WRITEFUNC_PAUSE; // the library keeps this one, and gives it again
     }
     c->heard_ms = now_ms();
+    if (!c->options.tells_first) c->first_came = true;
     if (is_good(c)) return c->options.data == NULL || c->options.data(c->options.ctx, piece) ? piece.n : 0;
     buf_put_span(&c->refusal, span_sub(piece, 0, c->refusal.max - c->refusal.n));
     c->refusal_bytes += piece.n;
@@ -286,6 +298,7 @@ static int explain(const struct call *c, CURLcode code, struct problem *p)
 {
     const char *why = c->error[0] != '\0' ? c->error : curl_easy_strerror(code);
     if (c->head_bytes > CALL_HEADERS_MAX) return problem_set(p, ERR_PROVIDER_MALFORMED, -1, "the head of the answer is too large");
+    if (c->odd || (code == CURLE_OK && !c->headed)) return problem_set(p, ERR_PROVIDER_MALFORMED, -1, "status %d is no answer", c->head.status);
     if (code == CURLE_OK || c->refusal_bytes > REFUSAL_CUT) return 0;
     if (code == CURLE_WRITE_ERROR) return problem_set(p, ERR_CANCELED, -1, "the call was called off");
     if (code == CURLE_OUT_OF_MEMORY) return problem_set(p, ERR_NOMEM, -1, "%s", why);
@@ -344,8 +357,9 @@ static void check_time(struct call *c, uint64_t now)
         problem_set(&p, ERR_PROVIDER_TIMEOUT, -1, "the call took longer than %llu ms", (unsigned long long)t->total_ms);
     else if (c->paused)
         return; // it is we who let it wait
-    else if (c->heard_ms == 0 && now - c->began_ms > t->first_ms)
-        problem_set(&p, ERR_PROVIDER_TIMEOUT, -1, "the peer sent nothing for %llu ms", (unsigned long long)t->first_ms);
+    else if (!c->first_came && now - c->began_ms > t->first_ms)
+        problem_set(&p, ERR_PROVIDER_TIMEOUT, -1, "%s for %llu ms", c->heard_ms == 0 ? "the peer sent nothing" : "no answer began",
+                    (unsigned long long)t->first_ms);
     else if (c->heard_ms != 0 && now > c->heard_ms && now - c->heard_ms > t->idle_ms)
         problem_set(&p, ERR_PROVIDER_TIMEOUT, -1, "the peer fell silent for %llu ms", (unsigned long long)t->idle_ms);
     if (p.err != 0) end(c, &p);
@@ -461,7 +475,17 @@ void call_resume(struct call *c)
     if (!c->paused || !c->started) return;
     c->paused = false;
     c->heard_ms = now_ms();
-    curl_easy_pause(c->easy, CURLPAUSE_CONT);
+    // The piece that was held is given again in here. Where it is not wanted, the library tells nobody but us.
+    CURLcode code = curl_easy_pause(c->easy, CURLPAUSE_CONT);
+    if (code == CURLE_OK) return;
+    struct problem p = PROBLEM_NONE;
+    explain(c, code, &p);
+    end(c, &p);
+}
+
+void call_first(struct call *c)
+{
+    c->first_came = true;
 }
 
 // The lines may hold keys.

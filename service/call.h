@@ -23,10 +23,10 @@ struct call_times {
     uint64_t connect_ms, first_ms, idle_ms, total_ms; // to be connected; to the first byte of the answer's body; between two; for all of it
 };
 
-// The head of an answer. Spans live as long as the callback.
+// The head of an answer. Spans live as long as the callback, and are printable ASCII: they may stand in a header again.
 struct call_head {
-    int status;
-    struct span type;       // Content-Type as it came; empty: none
+    int status;             // 200 to 599; another one is ERR_PROVIDER_MALFORMED
+    struct span type;       // Content-Type; empty: none
     struct span request_id; // request-id or x-request-id; empty: none
     bool has_retry_after;
     uint64_t retry_after_ms; // from now; at most CALL_RETRY_AFTER_MAX_MS
@@ -48,9 +48,10 @@ struct call_options {
     size_t header_count;
     struct span body; // copied; a POST may have an empty one
     struct call_times times;
+    bool tells_first; // what ends first_ms is not a byte, but call_first
     enum reach reach;
     void *ctx;
-    // Inside the library, all three: must not start, resume or free a call. NULL: head takes all, data drops, full is never.
+    // Inside the library, all three: must not start, resume or free a call; call_first is fine. NULL: head takes all, data drops, full is never.
     bool (*head)(void *ctx, const struct call_head *head); // false: not wanted, the call ends with ERR_CANCELED
     bool (*data)(void *ctx, struct span piece);            // of a 2xx answer; false: that is enough, ERR_CANCELED
     bool (*full)(void *ctx);                               // asked before each piece: wait?
@@ -67,7 +68,8 @@ void calls_tick(struct calls *cs);
 
 int call_new(struct call **out, struct calls *cs, const struct call_options *options);
 int call_start(struct call *c);   // ERR_NOMEM: not started, `ended` is not called
-void call_resume(struct call *c); // may call `data`
+void call_resume(struct call *c); // may call `data` and `ended`
+void call_first(struct call *c);  // what was waited for has come
 void call_free(struct call *c);   // NULL is fine
 
 #endif

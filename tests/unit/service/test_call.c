@@ -30,7 +30,8 @@ static struct {
     char url[64];
     // What came of it.
     int heads, ends;
-    bool refuse, hold;
+    bool refuse, hold, enough, tells_first;
+    uint64_t connect_ms;
     char type[64], id[64];
     struct buf body;
     struct call_end end;
@@ -84,6 +85,7 @@ static int setup(void **state)
     int n = sizeof address;
     memset(&t, 0, sizeof t);
     t.end_of_request = "\r\n\r\n";
+    t.connect_ms = 2000;
     buf_init(&t.body, MIB);
     uv_loop_init(&t.loop);
     uv_tcp_init(&t.loop, &t.listener);
@@ -129,7 +131,7 @@ static bool on_data(void *ctx, struct span data)
 {
     (void)ctx;
     buf_put_span(&t.body, data);
-    return true;
+    return !t.enough;
 }
 
 static bool on_full(void *ctx)
@@ -156,7 +158,8 @@ static void run(const char *method, enum reach reach, const char *body)
                              .headers = headers,
                              .header_count = 2,
                              .body = SPAN_STR(body),
-                             .times = {2000, 200, 200, 5000},
+                             .times = {t.connect_ms, 200, 200, 5000},
+                             .tells_first = t.tells_first,
                              .reach = reach,
                              .head = on_head,
                              .data = on_data,
@@ -255,6 +258,71 @@ static void a_held_call_goes_on_where_it_was(void **state)
     assert_body("abc");
 }
 
+static void a_held_call_whose_piece_is_enough_ends_at_once(void **state)
+{
+    (void)state;
+    t.hold = t.enough = true;
+    t.answer = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc"; // and then nothing more
+    run("GET", REACH_ANY, "");
+    assert_int_equal(t.end.problem.err, ERR_CANCELED);
+    assert_body("abc");
+}
+
+static void what_is_not_waited_for_does_not_count_as_the_first(void **state)
+{
+    (void)state;
+    t.tells_first = true;
+    t.answer = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n: ping";
+    run("GET", REACH_ANY, "");
+    assert_int_equal(t.end.problem.err, ERR_PROVIDER_TIMEOUT);
+    assert_body(": ping");
+}
+
+static void a_status_that_is_none_is_malformed(void **state)
+{
+    (void)state;
+    t.answer = "HTTP/1.1 999 Odd\r\nContent-Length: 3\r\n\r\nabc";
+    run("GET", REACH_ANY, "");
+    assert_int_equal(t.end.problem.err, ERR_PROVIDER_MALFORMED);
+    assert_int_equal(t.end.status, 0);
+    assert_int_equal(t.heads, 0);
+}
+
+static void fields_that_could_end_a_line_are_not_told(void **state)
+{
+    (void)state;
+    t.answer = "HTTP/1.1 200 OK\r\nContent-Type: a/b\rX: y\r\nX-Request-Id: a\rX: y\r\nContent-Length: 3\r\n\r\nabc";
+    run("GET", REACH_ANY, "");
+    assert_int_equal(t.end.problem.err, 0);
+    assert_string_equal(t.type, "a/b"); // the library ends it there
+    assert_string_equal(t.id, "");
+    assert_body("abc");
+}
+
+// The kernel drops what it is sent once nobody takes the connections that wait.
+static void a_peer_that_takes_no_connection_is_given_up(void **state)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof address;
+    int fds[4], listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    (void)state;
+    assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(listen(listener, 0), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &n), 0);
+    for (size_t i = 0; i < 4; i++) {
+        fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        connect(fds[i], (struct sockaddr *)&address, sizeof address);
+    }
+    snprintf(t.url, sizeof t.url, "http://127.0.0.1:%d/path", ntohs(address.sin_port));
+    t.connect_ms = 100;
+    run("POST", REACH_ANY, "");
+    assert_int_equal(t.end.problem.err, ERR_PROVIDER_TIMEOUT);
+    assert_false(t.end.sent);
+    for (size_t i = 0; i < 4; i++)
+        close(fds[i]);
+    close(listener);
+}
+
 static void silence_ends_a_call(void **state)
 {
     (void)state;
@@ -295,6 +363,11 @@ int main(void)
         TEST(an_answer_that_breaks_off_is_cut),
         TEST(a_head_can_be_refused),
         TEST(a_held_call_goes_on_where_it_was),
+        TEST(a_held_call_whose_piece_is_enough_ends_at_once),
+        TEST(what_is_not_waited_for_does_not_count_as_the_first),
+        TEST(a_status_that_is_none_is_malformed),
+        TEST(fields_that_could_end_a_line_are_not_told),
+        TEST(a_peer_that_takes_no_connection_is_given_up),
         TEST(silence_ends_a_call),
         TEST(an_address_out_of_reach_is_never_connected_to),
         TEST(loopback_is_reached_where_it_may_be),
