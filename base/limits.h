@@ -152,7 +152,7 @@
 #define LLM_BUFFER_MAX (256 * KIB)     // text that waits for its commit before the provider has to wait
 #define LLM_TEXT_MAX (16 * MIB)        // text of one reply
 #define LLM_CONNECT_MS 10000           // to reach the provider
-#define LLM_FIRST_MS 120000            // from the request to the first byte of the answer
+#define LLM_FIRST_MS 120000            // from the request to the first token
 #define LLM_IDLE_MS 60000              // between two bytes
 #define LLM_TOTAL_MS 3600000           // the whole call
 #define LLM_JOB_KEPT_MS 604800000      // how long an ended job can be asked about: seven days

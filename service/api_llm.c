@@ -362,7 +362,8 @@ static void jobs_post(struct request *r)
     }
     r->data = post;
     post->r = r;
-    buf_init(&post->encoded, 2 * BATCH_BYTES_MAX + 8 * LLM_REQUEST_MAX);
+    // What an app takes, and room for the end of a job that comes with this one made again (llm_sweep.c).
+    buf_init(&post->encoded, ENTRY_BYTES_MAX / 2 - 64 * KIB);
     // An escape of six bytes may come out as six bytes again, numbers as up to 24.
     buf_init(&post->body, 8 * LLM_REQUEST_MAX);
     int err = make(r, post, &p);

@@ -11,6 +11,7 @@
 struct llm_pass {
     struct request *r;
     struct call *call;
+    struct span provider; // in the request's path
     struct buf type;
     bool begun;
 };
@@ -93,6 +94,18 @@ static bool on_full(void *ctx)
     return reply_full(x->r);
 }
 
+static void reply_refusal(struct llm_pass *x, const struct call_end *end)
+{
+    struct buf body;
+    buf_init(&body, CALL_REFUSAL_MAX);
+    buf_put_span(&body, end->body);
+    if (body.n > 0) llm_hide_key(server_llm(x->r->server), x->provider, &body);
+    reply_start(x->r, end->status);
+    if (end->has_retry_after) reply_header(x->r, "Retry-After", "%llu", (unsigned long long)(end->retry_after_ms + 999) / 1000);
+    reply_body(x->r, type_of(x), buf_span(&body));
+    buf_free(&body);
+}
+
 static void on_ended(void *ctx, const struct call_end *end)
 {
     struct llm_pass *x = ctx;
@@ -101,9 +114,7 @@ static void on_ended(void *ctx, const struct call_end *end)
     } else if (x->begun) {
         reply_cut(x->r);
     } else if (end->problem.err == 0) {
-        reply_start(x->r, end->status);
-        if (end->has_retry_after) reply_header(x->r, "Retry-After", "%llu", (unsigned long long)(end->retry_after_ms + 999) / 1000);
-        reply_body(x->r, type_of(x), end->body);
+        reply_refusal(x, end);
     } else {
         llm_reply_problem(x->r, end->problem.err, &end->problem);
     }
@@ -120,6 +131,7 @@ static int start(struct llm_pass *x, struct span provider, struct span rest, str
 {
     struct request *r = x->r;
     char path[PATH_MAX_BYTES + 8];
+    x->provider = provider;
     static const char *const headers[] = {"Accept: application/json, text/event-stream"};
     if (!is_known(r->method, rest)) return ERR_NOT_FOUND;
     if (!is_plain(rest) || rest.n + r->query.n > PATH_MAX_BYTES) return problem_set(p, ERR_BAD_REQUEST, -1, "this path cannot be passed on");

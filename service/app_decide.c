@@ -211,7 +211,9 @@ static int decide_job(struct decision *d, const struct batch_job *op, const stru
         if (!streams_decide_find(d->streams, buf_span(&path), &info)) return problem_set(&d->problem, ERR_STREAM_NOT_FOUND, -1, "there is no such stream");
         if (info.closed) return problem_set(&d->problem, ERR_STREAM_CLOSED, -1, "the stream is closed at offset %llu", (unsigned long long)info.offset);
     }
-    return jobs_decide(d->app->txn, TABLE_JOBS, op, &e->identity, &e->commit, &d->job_effects, &d->problem);
+    struct batch_job step = *op;
+    if (op->make) step.start = info.offset; // nobody else can know where its reply begins
+    return jobs_decide(d->app->txn, TABLE_JOBS, &step, &e->identity, &e->commit, &d->job_effects, &d->problem);
 }
 
 static bool batch_find(void *ctx, struct span path, struct stream_info *out)

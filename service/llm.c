@@ -49,9 +49,9 @@ int llm_cancel(struct llm *l, struct app *app, struct uuid id, struct llm_waiter
     int err = j == NULL ? llm_job_adopt(l, app, id, &j) : 0;
     if (err != 0) return err;
     waiter_add(j, w);
-    if (j->ending == 0 && (j->progress_kept || j->progress_due)) llm_farewell(j);
     llm_job_end(j, JOB_CANCELLED, ERR_CANCELED, "the job was cancelled");
     llm_reply_drop(j);
+    llm_reply_abandon(j);
     llm_job_tick(j);
     llm_queue_run(l);
     return 0;

@@ -27,7 +27,8 @@ struct llm_job;
 
 // ERR_USAGE: a provider's key is not where it should be, with its name in `p`.
 int llm_open(struct llm **out, struct server *server, const struct options *options, struct problem *p);
-// The service stops: what runs ends as interrupted, unless it can be resumed, and so does what still begins. Before app_dismiss.
+// The service stops: what runs ends as interrupted, unless the next start can resume it or ask again, and so does what still begins. Before
+// app_dismiss.
 void llm_stop(struct llm *l);
 // Drops what is left; the loop gives back the rest. Before the apps are closed. NULL is fine.
 void llm_close(struct llm *l);
@@ -80,6 +81,8 @@ int llm_cancel(struct llm *l, struct app *app, struct uuid id, struct llm_waiter
 struct call;
 struct call_options;
 int llm_call(struct call **out, struct llm *l, struct span provider, const char *path, struct call_options *options);
+// Strikes out the provider's key in what it answered.
+void llm_hide_key(const struct llm *l, struct span provider, struct buf *text);
 
 struct llm_counts {
     uint64_t begun, done, failed, cancelled, interrupted, retries, resumed;

@@ -44,7 +44,8 @@ struct llm_job {
     // The reply.
     struct llm_parser *parser;
     struct llm_writer writer;
-    struct buf out;      // its stored form: came, and is in no batch yet
+    struct buf out;      // its stored form: came, and is not yet durable
+    size_t sending;      // of that, in the batch
     uint64_t out_bytes;  // of the whole reply
     bool visible;        // what a reader could see has come
     bool progress_due;   // the provider's id is known, and not yet durable
@@ -60,8 +61,11 @@ struct llm_job {
     struct problem why;
     bool end_told; // to the writer
     // What of the target is left to be ended with the job: less after each rejection.
-    enum { END_WHOLE, END_WITHOUT_BYTES, END_JOB_ALONE } end_level;
+    enum { END_WHOLE, END_WITHOUT_BYTES, END_WITHOUT_COLUMNS, END_CLOSE_ALONE, END_JOB_ALONE } end_level;
     bool begun, leaving;
+    struct llm_farewell *farewell; // on its way; the end waits for it a little
+    bool abandoned;                // it was sent
+    uint64_t parting_ms;           // until then
     struct llm_job *heir; // asks again in a fork, made by the batch that ends this one
 };
 
@@ -72,9 +76,10 @@ struct llm_app {
     uint64_t swept;     // its recoveries + 1 when all its live jobs were known to be worked on; 0: not since
 };
 
-// A cancellation on its way to a provider; nobody waits for it.
+// A cancellation on its way to a provider.
 struct llm_farewell {
     struct llm *llm;
+    struct llm_job *job; // NULL: it is over
     struct llm_farewell *next;
     struct call *call;
 };
@@ -100,9 +105,11 @@ const struct llm_provider *llm_provider_find(const struct llm *l, struct span na
 // A call to base + path, with the provider's key. `options` has the rest, further headers among it; url and list are made here.
 int llm_provider_call(struct call **out, struct llm *l, const struct llm_provider *provider, const char *path, enum llm_api api,
                       struct call_options *options);
-// Tells the provider that nobody wants this response any more.
+// Tells the provider that nobody wants this response any more. The job is ticked when it has answered.
 void llm_farewell(struct llm_job *j);
 void llm_farewells_free(struct llm *l);
+// Strikes out the provider's key where it stands in `text`.
+void llm_key_hide(const struct llm_provider *provider, uint8_t *text, size_t n);
 
 // ---- llm_job.c: a job's life and its batches ----
 int llm_job_alloc(struct llm_job **out, struct llm *l, struct app *app, const struct job *record, struct problem *p);
@@ -121,6 +128,8 @@ int llm_reply_begin(struct llm_job *j);
 // Makes the call now; a failure ends the job.
 void llm_reply_call(struct llm_job *j);
 void llm_reply_drop(struct llm_job *j); // ends the call, gives back the place
+// Once, for a job that ends: what the provider makes in the background without us is called off.
+void llm_reply_abandon(struct llm_job *j);
 
 // ---- llm_queue.c: who may call ----
 size_t llm_app_place(struct llm *l, struct app *app); // SIZE_MAX: no memory

@@ -10,7 +10,8 @@
 #include "llm_impl.h"
 #include "log.h"
 
-#define OUT_MAX (3 * MIB) // LLM_BUFFER_MAX, and what one more piece can come to
+#define OUT_MAX (4 * MIB) // LLM_BUFFER_MAX on its way, as much that waits, and what one more piece can come to
+#define END_MAX (4 * KIB) // of the end's own words behind it
 
 // ---- coming and going -----------------------------------------------------------------------------------------------
 
@@ -34,7 +35,7 @@ int llm_job_alloc(struct llm_job **out, struct llm *l, struct app *app, const st
     buf_init(&j->message, KIB);
     buf_init(&j->answer, LLM_EVENT_MAX - KIB);
     buf_init(&j->out, OUT_MAX);
-    buf_init(&j->batch, OUT_MAX + 64 * KIB + 8 * LLM_REQUEST_MAX);
+    buf_init(&j->batch, ENTRY_BYTES_MAX / 2);
     job_encode(&j->kept, record);
     int err = j->kept.err;
     if (err == 0) err = job_decode(buf_span(&j->kept), record->id, &j->record);
@@ -70,6 +71,7 @@ void llm_job_free(struct llm_job *j)
         app_user_remove(&j->user);
     }
     llm_waiters_tell(j);
+    if (j->farewell != NULL) j->farewell->job = NULL;
     llm_job_free(j->heir);
     llm_parser_free(j->parser);
     llm_writer_free(&j->writer);
@@ -144,6 +146,19 @@ enum job_state llm_job_state(const struct llm_job *j)
     return j->record.state;
 }
 
+// The next start has all it needs: what the provider holds for us, or the request itself.
+static bool can_wait(const struct llm_job *j)
+{
+    return j->ending == 0 && (j->progress_kept || j->record.fork);
+}
+
+static void leave(struct llm_job *j)
+{
+    j->leaving = true;
+    llm_reply_drop(j);
+    if (!j->on_its_way) llm_job_free(j);
+}
+
 void llm_job_begin(struct llm_job *j)
 {
     struct llm *l = j->llm;
@@ -152,7 +167,10 @@ void llm_job_begin(struct llm_job *j)
     log_job(j, "a job begins");
     j->due_ms = 1;
     if (l->stopping) {
-        llm_job_interrupt(j, ERR_SHUTTING_DOWN);
+        if (can_wait(j))
+            leave(j);
+        else
+            llm_job_interrupt(j, ERR_SHUTTING_DOWN);
         return;
     }
     if (j->has_slot) llm_reply_call(j);
@@ -241,7 +259,10 @@ static void put_step(struct llm_job *j, enum job_state state, bool with_progress
         llm_parser_save(j->parser, &saved);
     }
     step.progress = buf_span(&saved);
-    if (saved.err == 0) batch_put_op(&j->batch, &(struct batch_op){.kind = BATCH_JOB, .job = step});
+    if (saved.err == 0)
+        batch_put_op(&j->batch, &(struct batch_op){.kind = BATCH_JOB, .job = step});
+    else
+        j->batch.err = saved.err;
     buf_free(&saved);
     j->made = BATCH_STEP;
     j->made_state = state;
@@ -255,7 +276,7 @@ static void make_bytes(struct llm_job *j, size_t n)
     bool progress = j->progress_due || j->progress_kept;
     if (j->record.state != JOB_STREAMING || progress)
         put_step(j, JOB_STREAMING, progress);
-    if (j->batch.err == 0) buf_consume(&j->out, n);
+    j->sending = n;
     j->made = BATCH_STEP;
     j->made_state = JOB_STREAMING;
 }
@@ -311,22 +332,32 @@ static void tell_end(struct llm_job *j)
         e.code = SPAN_STR(err_wire(j->why.err));
         e.message = SPAN_STR(problem_text(&j->why));
     }
+    // Also where the reply did not fit: what came of it stands.
+    j->out.max = OUT_MAX + END_MAX;
+    j->out.err = 0;
     if (j->record.form != LLM_FORM_RAW) j->writer.event(&j->writer, &e, &j->out);
+}
+
+// What a provider did not sum up is counted as far as it was told.
+static uint64_t tokens_of(const struct llm_usage *u)
+{
+    if (u->total > 0) return (uint64_t)u->total;
+    return (u->input > 0 ? (uint64_t)u->input : 0) + (u->output > 0 ? (uint64_t)u->output : 0);
 }
 
 static void make_end(struct llm_job *j)
 {
     const struct llm_reply *reply = llm_parser_reply(j->parser);
+    bool with_bytes = j->end_level == END_WHOLE || j->end_level == END_WITHOUT_COLUMNS;
+    bool with_columns = j->end_level == END_WHOLE || j->end_level == END_WITHOUT_BYTES;
     struct buf usage;
     struct batch_job step = {.id = j->record.id, .state = j->ending, .err = j->why.err, .status = j->status};
     buf_init(&usage, 4 * KIB);
     put_usage(j, &usage);
     tell_end(j);
-    if (j->end_level == END_WHOLE && j->out.n > 0) put_stream_op(j, BATCH_APPEND, buf_span(&j->out));
-    if (j->end_level != END_JOB_ALONE) {
-        put_stream_op(j, BATCH_CLOSE, SPAN_NONE);
-        put_columns(j, j->ending, true, buf_span(&usage));
-    }
+    if (with_bytes && j->out.n > 0) put_stream_op(j, BATCH_APPEND, buf_span(&j->out));
+    if (j->end_level != END_JOB_ALONE) put_stream_op(j, BATCH_CLOSE, SPAN_NONE);
+    if (with_columns) put_columns(j, j->ending, true, buf_span(&usage));
     if (j->heir != NULL) {
         put_heir(j);
         step.successor = j->heir->record.path;
@@ -335,7 +366,7 @@ static void make_end(struct llm_job *j)
     step.text = j->why.err != 0 ? SPAN_STR(problem_text(&j->why)) : SPAN_NONE;
     step.usage = buf_span(&usage);
     step.finish = SPAN_STR(reply->reason);
-    step.tokens = reply->usage.total > 0 ? (uint64_t)reply->usage.total : 0;
+    step.tokens = tokens_of(&reply->usage);
     batch_put_op(&j->batch, &(struct batch_op){.kind = BATCH_JOB, .job = step});
     buf_free(&usage);
     j->made = BATCH_END;
@@ -347,7 +378,9 @@ void llm_job_end(struct llm_job *j, enum job_state state, int err, const char *t
 {
     if (j->ending != 0) return;
     j->ending = state;
-    if (err != 0) problem_set(&j->why, err, -1, "%s", text);
+    if (err == 0) return;
+    problem_set(&j->why, err, -1, "%s", text);
+    llm_key_hide(j->provider, (uint8_t *)j->why.text, strlen(j->why.text));
 }
 
 void llm_job_interrupt(struct llm_job *j, int err)
@@ -373,13 +406,25 @@ static void job_over(struct llm_job *j)
     llm_queue_run(l);
 }
 
-// The target refuses: the row was deleted, or the stream closed by somebody else. What was to be appended has no place any more.
+// The target refuses: the row was deleted, the stream closed by somebody else, a column takes no such state. What of it can still be done
+// is found out with the end.
 static void bytes_rejected(struct llm_job *j, const struct fate *f)
 {
     llm_job_end(j, JOB_FAILED, f->err, problem_text(&f->problem));
     llm_reply_drop(j);
-    buf_clear(&j->out);
     llm_job_tick(j);
+}
+
+// Does this level ask for something else than those before it?
+static bool is_another(const struct llm_job *j)
+{
+    bool bytes = j->out.n > 0, columns = j->record.status_column.n > 0 || j->record.usage_column.n > 0;
+    switch (j->end_level) {
+    case END_WITHOUT_BYTES: return bytes;
+    case END_WITHOUT_COLUMNS: return columns;
+    case END_CLOSE_ALONE: return bytes && columns;
+    default: return true;
+    }
 }
 
 // Less is asked for, down to the job alone, which can always end. A reply that did not get whole into its target is not done.
@@ -396,7 +441,9 @@ static void end_rejected(struct llm_job *j, const struct fate *f)
         job_over(j);
         return;
     }
-    j->end_level = j->end_level == END_WHOLE && j->out.n > 0 ? END_WITHOUT_BYTES : END_JOB_ALONE;
+    do
+        j->end_level++;
+    while (!is_another(j));
     if (j->ending == JOB_DONE) {
         j->ending = JOB_FAILED;
         problem_set(&j->why, f->err, -1, "%s", problem_text(&f->problem));
@@ -423,8 +470,11 @@ static void on_fate(struct submission *s, const struct fate *f)
 {
     struct llm_job *j = (struct llm_job *)s;
     bool was_end = j->made == BATCH_END;
+    size_t sent = f->err == 0 ? j->sending : 0;
     j->on_its_way = false;
     j->made = BATCH_NONE;
+    j->sending = 0;
+    if (sent > 0) buf_consume(&j->out, sent);
     if (f->err != 0 && !f->journaled) {
         batch_lost(j, was_end, f->err);
     } else if (was_end) {
@@ -451,6 +501,7 @@ static void submit(struct llm_job *j)
 {
     if (j->batch.err != 0) { // memory alone can be the reason, for everything in it is bounded: the next tick tries its end
         j->made = BATCH_NONE;
+        j->sending = 0;
         llm_job_end(j, JOB_FAILED, ERR_NOMEM, err_text(ERR_NOMEM));
         return;
     }
@@ -471,6 +522,8 @@ void llm_job_tick(struct llm_job *j)
     if (j->made == BATCH_NONE) {
         buf_clear(&j->batch);
         if (j->ending != 0) {
+            llm_reply_abandon(j);
+            if (j->farewell != NULL && !j->llm->stopping && clock_mono_us() / 1000 < j->parting_ms) return;
             make_end(j);
         } else if (j->visible && whole_bytes(j) > 0) {
             make_bytes(j, whole_bytes(j));
@@ -491,18 +544,15 @@ void llm_job_tick(struct llm_job *j)
 }
 
 // The app is built again, or closed: its state may be without our last batch, or with it. The job is looked at by a sweep when the app is
-// back. What the provider holds for us waits for the next start.
+// back.
 static void on_reset(struct app_user *u, int err)
 {
     struct llm_job *j = (struct llm_job *)((char *)u - offsetof(struct llm_job, user));
     if (err == ERR_SHUTTING_DOWN && app_state(j->app) != APP_RECOVERING) {
-        if (j->progress_kept && j->ending == 0) {
-            j->leaving = true;
-            llm_reply_drop(j);
-            if (!j->on_its_way) llm_job_free(j);
-            return;
-        }
-        llm_job_interrupt(j, err); // leaves when its last batch is durable
+        if (can_wait(j))
+            leave(j);
+        else
+            llm_job_interrupt(j, err); // leaves when its last batch is durable
         return;
     }
     assert(!j->on_its_way); // the app has answered everything

@@ -86,6 +86,25 @@ const char *llm_provider(const struct llm *l, struct span name, enum llm_api *ap
     return provider != NULL ? provider->name : NULL;
 }
 
+#define KEY_HIDDEN_MIN 8 // shorter ones are words
+
+// A provider that repeats what it was asked with must not put its key into a stream, a row or an answer.
+void llm_key_hide(const struct llm_provider *provider, uint8_t *text, size_t n)
+{
+    size_t key = provider != NULL && provider->key != NULL ? strlen(provider->key) : 0;
+    if (key < KEY_HIDDEN_MIN) return;
+    for (uint8_t *at; n >= key && (at = memmem(text, n, provider->key, key)) != NULL;) {
+        memset(at, '*', key);
+        n -= (size_t)(at - text) + key;
+        text = at + key;
+    }
+}
+
+void llm_hide_key(const struct llm *l, struct span provider, struct buf *text)
+{
+    llm_key_hide(llm_provider_find(l, provider), text->p, text->n);
+}
+
 // ---- calls ----------------------------------------------------------------------------------------------------------
 
 // One of the caller's own stands for ours.
@@ -139,14 +158,18 @@ static void farewell_free(struct llm_farewell *f)
     while (*place != f)
         place = &(*place)->next;
     *place = f->next;
+    if (f->job != NULL) f->job->farewell = NULL;
     call_free(f->call);
     free(f);
 }
 
 static void farewell_ended(void *ctx, const struct call_end *end)
 {
+    struct llm_farewell *f = ctx;
+    struct llm_job *j = f->job;
     (void)end;
-    farewell_free(ctx);
+    farewell_free(f);
+    if (j != NULL) llm_job_tick(j);
 }
 
 void llm_farewell(struct llm_job *j)
@@ -157,6 +180,8 @@ void llm_farewell(struct llm_job *j)
     if (f == NULL) return;
     snprintf(path, sizeof path, "/responses/%s/cancel", id);
     f->llm = j->llm;
+    f->job = j;
+    j->farewell = f;
     f->next = j->llm->farewells;
     j->llm->farewells = f;
     struct call_options options = {.method = "POST",

@@ -11,6 +11,7 @@
 #include "llm_impl.h"
 #include "uuid.h"
 
+#define PARTING_MS 2000      // that an end waits for the provider to be told: nobody would tell it behind a restart
 #define RESUMES_MAX 5        // in a row without an event between them
 #define PAUSE_MAX_MS 30000   // of our own choice
 #define PAUSE_ASKED_MAX_MS 60000 // a provider that asks for more is not waited for
@@ -31,17 +32,36 @@ static void on_event(void *ctx, const struct llm_event *e)
         j->error_code[n] = '\0';
     }
     // The beginning alone is taken back if the provider gives up right behind it.
-    if (e->kind != LLM_START && e->kind != LLM_ERROR && e->kind != LLM_USAGE) j->visible = true;
-    if (j->visible && j->first_ms == 0) j->first_ms = now_ms();
+    if (e->kind != LLM_START && e->kind != LLM_ERROR && e->kind != LLM_USAGE) {
+        j->visible = true;
+        if (j->first_ms == 0) j->first_ms = now_ms();
+        call_first(j->call);
+    }
+    size_t before = j->out.n;
     if (j->record.form != LLM_FORM_RAW) j->writer.event(&j->writer, e, &j->out);
+    if (j->out.err != 0) buf_truncate(&j->out, before); // half a message is none
 }
 
-// The provider can be asked for the rest by this id. What is no id of theirs would be a path of somebody's choice.
+// The provider goes on without us, and knows the response by its id. What is no id of theirs would be a path of somebody's choice.
+static bool goes_on(const struct llm_job *j)
+{
+    const char *id = llm_parser_reply(j->parser)->id;
+    if (!j->record.background || id[0] == '\0') return false;
+    return strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == strlen(id);
+}
+
 static bool can_resume(const struct llm_job *j)
 {
-    const struct llm_reply *reply = llm_parser_reply(j->parser);
-    if (!j->record.background || !reply->has_sequence || reply->id[0] == '\0' || j->record.form == LLM_FORM_UI) return false;
-    return strspn(reply->id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == strlen(reply->id);
+    return goes_on(j) && llm_parser_reply(j->parser)->has_sequence && j->record.form != LLM_FORM_UI;
+}
+
+void llm_reply_abandon(struct llm_job *j)
+{
+    if (j->abandoned || j->ending == 0 || j->ending == JOB_DONE || j->provider == NULL) return;
+    if (!goes_on(j) || llm_parser_reply(j->parser)->ended) return;
+    j->abandoned = true;
+    j->parting_ms = now_ms() + PARTING_MS;
+    llm_farewell(j);
 }
 
 // An answer that is no event stream: it is what it is.
@@ -49,6 +69,7 @@ static bool plain_data(struct llm_job *j, struct span piece)
 {
     j->visible = true;
     if (j->first_ms == 0) j->first_ms = now_ms();
+    call_first(j->call);
     buf_put_span(&j->out, piece);
     buf_put_span(&j->answer, piece);
     j->out_bytes += piece.n;
@@ -103,7 +124,11 @@ static bool on_data(void *ctx, struct span piece)
     if (j->plain) return plain_data(j, piece);
     size_t before = j->out.n;
     bool was_resumable = can_resume(j);
-    if (j->record.form == LLM_FORM_RAW) buf_put_span(&j->out, piece);
+    uint64_t sequence = llm_parser_reply(j->parser)->sequence;
+    if (j->record.form == LLM_FORM_RAW) {
+        buf_put_span(&j->out, piece);
+        j->visible |= j->direct; // nothing of it is ever taken back
+    }
     int err = llm_parser_feed(j->parser, piece);
     j->out_bytes += j->out.n - before;
     if (j->out.err != 0) llm_job_end(j, JOB_FAILED, j->out.err, "the reply cannot be kept");
@@ -111,7 +136,7 @@ static bool on_data(void *ctx, struct span piece)
     if (!was_resumable && can_resume(j)) j->progress_due = true;
     // An end waits for on_ended: it takes the rest of the bytes along.
     if (err != 0 || llm_parser_reply(j->parser)->ended || j->ending != 0) return false;
-    if (j->visible) j->attempts = 0;
+    if (llm_parser_reply(j->parser)->sequence != sequence) j->attempts = 0;
     llm_job_tick(j);
     return j->ending == 0;
 }
@@ -122,7 +147,7 @@ static bool on_full(void *ctx)
     // Half an event of a raw reply, and what nobody may see yet, go into no batch: waiting for one would be for ever. They have bounds
     // of their own.
     size_t partial = j->record.form == LLM_FORM_RAW ? llm_parser_partial(j->parser) : 0;
-    return j->visible && j->out.n > LLM_BUFFER_MAX + partial;
+    return j->visible && j->out.n - j->sending > LLM_BUFFER_MAX + partial;
 }
 
 // Those who wait tell it to their own clients.
@@ -155,6 +180,7 @@ static bool is_passing(const struct llm_job *j, const struct call_end *end)
 {
     static const char *const codes[] = {"overloaded_error", "api_error", "rate_limit_error", "rate_limit_exceeded", "server_error"};
     if (end->status == 408 || end->status == 429 || end->status >= 500) return true;
+    if (end->problem.err == ERR_PROVIDER_TIMEOUT && !end->sent) return true; // nobody was reached
     if (end->status != 0 && (end->status < 200 || end->status >= 300)) return false;
     if (llm_parser_problem(j->parser)->err == ERR_PROVIDER_ERROR) {
         for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
@@ -227,11 +253,13 @@ static bool try_resume(struct llm_job *j, const struct call_end *end)
 static void refused(struct llm_job *j, const struct call_end *end)
 {
     char message[PROBLEM_TEXT_MAX], text[PROBLEM_TEXT_MAX + 32];
+    size_t before = j->out.n;
     if (llm_error_message(end->body, message))
         snprintf(text, sizeof text, "status %d: %s", end->status, message);
     else
         snprintf(text, sizeof text, "the provider answered with status %d", end->status);
     if (j->record.form == LLM_FORM_RAW && !j->visible) buf_put_span(&j->out, end->body);
+    llm_key_hide(j->provider, j->out.p + before, j->out.n - before);
     bool lost = j->record.background && (j->visible || j->progress_kept);
     llm_job_end(j, lost ? JOB_INTERRUPTED : JOB_FAILED, ERR_PROVIDER_REFUSED, text);
 }
@@ -266,7 +294,6 @@ static void on_ended(void *ctx, const struct call_end *end)
         return;
     }
     conclude(j, end);
-    if (j->record.background && can_resume(j) && j->why.err == ERR_PROVIDER_TIMEOUT) llm_farewell(j);
     llm_reply_drop(j);
     llm_job_tick(j);
     llm_queue_run(j->llm);
@@ -309,6 +336,7 @@ static int call_make(struct llm_job *j)
                                    .header_count = n,
                                    .body = resume ? SPAN_NONE : buf_span(&j->body),
                                    .times = times,
+                                   .tells_first = true,
                                    .ctx = j,
                                    .head = on_head,
                                    .data = on_data,

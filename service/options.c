@@ -51,7 +51,7 @@ static const struct option table[] = {
      "a provider of LLM replies: its base URL, the environment variable or the file (with a slash in its name) that has its key, and "
      "chat, responses or messages; for each one again"},
     {"llm-connect-ms", NUMBER, "10000", 10, 600000, AT(llm_connect_ms), false, "N", "how long a provider may take to be reached"},
-    {"llm-first-ms", NUMBER, "120000", 10, 3600000, AT(llm_first_ms), false, "N", "from the request to the first byte of its answer"},
+    {"llm-first-ms", NUMBER, "120000", 10, 3600000, AT(llm_first_ms), false, "N", "from the request to the first token of its answer"},
     {"llm-idle-ms", NUMBER, "60000", 10, 3600000, AT(llm_idle_ms), false, "N", "between two bytes of its answer"},
     {"llm-total-ms", NUMBER, "3600000", 10, 86400000, AT(llm_total_ms), false, "N", "for the whole of it"},
     {"llm-retries", NUMBER, "2", 0, 10, AT(llm_retries), false, "N", "how often a call is made again that failed before its first token"},
