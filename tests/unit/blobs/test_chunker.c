@@ -101,6 +101,76 @@ static void cuts_are_those_of_the_rule_by_the_book(void **state)
     free(p);
 }
 
+// The rule a byte at a time: the reference for much content.
+static size_t cut_in_one_lane(struct span s)
+{
+    uint64_t h = 0;
+    for (size_t i = 0; i < s.n && i + 1 < BLOB_CHUNK_MAX; i++) {
+        h = 2 * h + chunk_gear[s.p[i]];
+        size_t n = i + 1;
+        if (n >= BLOB_CHUNK_MIN && h >> (n < BLOB_CHUNK_AVG ? 47 : 49) == 0) return n;
+    }
+    return s.n < BLOB_CHUNK_MAX ? s.n : BLOB_CHUNK_MAX;
+}
+
+// Cuts in pieces of `step` bytes, too, as an upload does.
+static void assert_lanes_agree(struct span s, size_t step)
+{
+    while (s.n > 0) {
+        size_t expected = cut_in_one_lane(s), n = 0, from = 0, given = 0;
+        assert_int_equal(blobs_cut(s), expected);
+        while (n == 0 && given < s.n) {
+            given = given + step < s.n ? given + step : s.n;
+            n = chunk_cut(SPAN(s.p, given), from);
+            from = given + 1;
+        }
+        assert_int_equal(n > 0 ? n : s.n, expected);
+        s = span_sub(s, expected, s.n);
+    }
+}
+
+static void lanes_cut_as_one_lane_does(void **state)
+{
+    (void)state;
+    uint8_t *random = random_content(8 * MIB, 17), *text = text_content(4 * MIB, 18), *zero = calloc(1, 2 * MIB), *vector = vector_content(1 * MIB);
+    assert_non_null(zero);
+    assert_lanes_agree(SPAN(random, 8 * MIB), 10007);
+    assert_lanes_agree(SPAN(random + 1, 8 * MIB - 1), 65536);
+    assert_lanes_agree(SPAN(text, 4 * MIB), 30011);
+    assert_lanes_agree(SPAN(zero, 2 * MIB), 50021);
+    assert_lanes_agree(SPAN(vector, 1 * MIB), 8191);
+    free(random);
+    free(text);
+    free(zero);
+    free(vector);
+}
+
+// Several lanes find something at once, or one behind another: what decides is the place, not who is first.
+static void of_many_candidates_the_first_place_counts(void **state)
+{
+    (void)state;
+    uint8_t mark[CHUNK_GEAR_BYTES], *p = random_content(1 * MIB, 19);
+    size_t n = blobs_cut(SPAN(p, 1 * MIB));
+    assert_true(n < BLOB_CHUNK_AVG * 4);
+    memcpy(mark, p + n - sizeof mark, sizeof mark); // these 64 bytes make a candidate wherever they stand
+    unsigned at = 1;
+    for (int round = 0; round < 2000; round++) {
+        uint8_t *s = p + BLOB_CHUNK_MIN;
+        uint8_t kept[4][sizeof mark];
+        size_t places[4], length = 300 * KIB;
+        for (int i = 0; i < 4; i++) {
+            at = at * 1664525 + 1013904223;
+            places[i] = BLOB_CHUNK_MIN - 100 + at % (round % 2 ? 20000 : 240000);
+            memcpy(kept[i], s + places[i], sizeof mark);
+            memcpy(s + places[i], mark, sizeof mark);
+        }
+        assert_int_equal(blobs_cut(SPAN(s, length)), cut_in_one_lane(SPAN(s, length)));
+        for (int i = 4; i-- > 0;)
+            memcpy(s + places[i], kept[i], sizeof mark);
+    }
+    free(p);
+}
+
 static void a_cut_needs_no_byte_behind_it(void **state)
 {
     (void)state;
@@ -167,6 +237,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gear_table_follows_its_published_rule), cmocka_unit_test(published_vector_is_cut_as_published),
         cmocka_unit_test(equal_bytes_are_cut_at_the_maximum),    cmocka_unit_test(cuts_are_those_of_the_rule_by_the_book),
+        cmocka_unit_test(lanes_cut_as_one_lane_does),            cmocka_unit_test(of_many_candidates_the_first_place_counts),
         cmocka_unit_test(a_cut_needs_no_byte_behind_it),         cmocka_unit_test(short_content_is_one_chunk),
         cmocka_unit_test(lengths_keep_their_bounds_and_average), cmocka_unit_test(a_byte_put_in_front_keeps_nearly_all_chunks),
     };
