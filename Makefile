@@ -15,7 +15,7 @@ JOBS := $(shell nproc)
 
 # ---- sources ---------------------------------------------------------------------------------------------------
 
-BASE_SRC := base64 buf bug bytes checksum compress cur db digest err feed file hlc journal journal_segment json_lines json_read json_write log problem utf8 uuid
+BASE_SRC := base64 buf bug bytes checksum compress crew cur db digest err feed file hlc journal journal_segment json_lines json_read json_write log problem utf8 uuid
 ROWS_SRC := apply arena row_batch decide decide_end effects history instant query query_run record row_keys rows scan schema schema_build schema_codec schema_text show sort_keys sql sql_const sql_scan sql_schema sql_select sql_tree value value_convert view view_diff view_feed view_ring
 STREAMS_SRC := stream_apply stream_decide stream_effects stream_expiry stream_feed stream_fork stream_groups stream_hash stream_keys stream_observe stream_read stream_reclaim stream_record stream_seal stream_segment stream_segments stream_slice stream_table stream_tail stream_trim stream_writers streams
 BLOBS_SRC := blobs blob_apply blob_check blob_keys blob_life blob_mark blob_read blob_refs blob_upload chunk_table chunker gear pack upload_feed upload_keys uploads
@@ -26,7 +26,7 @@ CLI_SRC := cli cmd_ask cmd_batch cmd_blob cmd_query cmd_schema cmd_stream cmd_su
 SERVICE_SRC += api_ds path_set subs subs_decide subs_deliver subs_glob subs_run webhook_sign webhook_url
 
 # Unit tests, by folder: tests/unit/<folder>/test_<name>.c
-UNIT_base := base64 buf bug bytes checksum compress cur db digest disk err feed file hlc image journal journal_faults json_lines json_read json_write log problem span utf8 uuid
+UNIT_base := base64 buf bug bytes checksum compress crew cur db digest disk err feed file hlc image journal journal_faults json_lines json_read json_write log problem span utf8 uuid
 UNIT_rows := merge query record rows schema sql view
 UNIT_streams := stream_apply stream_decide stream_feed stream_fork stream_model stream_reclaim stream_seal stream_segment stream_slice stream_tail stream_writers streams
 UNIT_blobs := chunker blob_keys pack blob_upload blob_read blob_apply blobs uploads

@@ -8,6 +8,7 @@
 #include "upload_feed.h"
 #include "upload_keys.h"
 
+struct crew;
 struct packs;
 
 #define TYPE_DEFAULT "application/octet-stream"
@@ -19,6 +20,7 @@ struct blobs {
     int table_pages;
     int table_life;
     struct packs *packs;
+    struct crew *crew; // helps uploads
     struct buf entry; // the owner's: what is being written
     struct chunk_table chunks; // the owner's
     uint32_t uploads;          // open; the owner's

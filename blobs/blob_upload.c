@@ -11,6 +11,7 @@
 #include "blob_store.h"
 #include "chunker.h"
 #include "compress.h"
+#include "crew.h"
 #include "db.h"
 #include "err.h"
 #include "pack.h"
@@ -19,6 +20,7 @@
 #define PIECES_MAX (WINDOW_MAX / BLOB_CHUNK_MIN + 1)
 #define PACKED_MAX (WINDOW_MAX + WINDOW_MAX / 16 + 64 * KIB) // room for the trial that ends up larger than its chunk
 #define PACK_LEVEL 1
+#define WHOLE_OFFER_MIN (64 * KIB) // fewer bytes are hashed at once: a helper would take longer to wake
 #define PROBE_BYTES 4096         // packed on trial, from a chunk's middle
 #define SAVING_MIN(n) ((n) / 16) // bytes that packing must save, or the chunk is kept raw
 
@@ -33,6 +35,7 @@ struct piece {
     uint8_t head[RECORD_HEAD_BYTES];
     struct placed *placed; // the upload's list holds the reference
     bool write;            // nobody was known to have written it when it was placed
+    bool ours;             // its place was made for it in this window
 };
 
 struct blob_upload {
@@ -46,7 +49,12 @@ struct blob_upload {
     struct buf packed; // payloads of compressed pieces
     struct piece pieces[PIECES_MAX];
     size_t piece_count;
-    struct digest *whole;
+    struct pack *fresh_pack; // where the window's new records go, one behind the other; borrowed from `packs`; NULL: there are none
+    uint64_t fresh_at;
+    size_t fresh_bytes;
+    struct digest *whole;      // while `hashing` is on offer, a helper's
+    struct crew_task hashing;
+    struct span taken; // the window's new bytes, for it
     struct sha256 digest;
     uint64_t size;
     struct buf chunks; // struct placed *: every chunk so far, in order, each with a reference
@@ -106,6 +114,7 @@ static void *pointer_at(const struct buf *b, size_t i)
 void blobs_upload_close(struct blob_upload *u)
 {
     if (u == NULL) return;
+    crew_join(u->b->crew, &u->hashing);
     for (size_t i = 0; i < pointer_count(&u->chunks); i++)
         chunk_table_unref(&u->b->chunks, pointer_at(&u->chunks, i));
     for (size_t i = 0; i < pointer_count(&u->packs); i++)
@@ -208,6 +217,30 @@ static int cut_window(struct blob_upload *u)
     }
 }
 
+static void hash_taken(void *arg)
+{
+    struct blob_upload *u = arg;
+    digest_update(u->whole, u->taken);
+}
+
+// The hash over the whole is as much work as those of the chunks together: a helper does it beside them, and beside the write.
+static void hash_begin(struct blob_upload *u)
+{
+    if (u->taken.n >= WHOLE_OFFER_MIN) crew_offer(u->b->crew, &u->hashing, hash_taken, u);
+    else hash_taken(u);
+}
+
+// The digest of all. Content of one chunk has been hashed already.
+static void hash_end(struct blob_upload *u)
+{
+    if (u->piece_count == 1 && u->pieces[0].chunk.place.length == u->size) {
+        u->digest = u->pieces[0].chunk.sha;
+        return;
+    }
+    crew_join(u->b->crew, &u->hashing);
+    u->digest = digest_final(u->whole);
+}
+
 int blobs_upload_chunk(struct blob_upload *u, struct span data, bool last)
 {
     assert(data.n <= BLOB_WINDOW);
@@ -215,6 +248,7 @@ int blobs_upload_chunk(struct blob_upload *u, struct span data, bool last)
     assert((u->stage == STAGE_WRITTEN || u->stage == STAGE_SYNCED) && !u->last);
     if (data.n > BLOB_BYTES_MAX - u->size) return upload_fail(u, ERR_TOO_LARGE);
 
+    crew_join(u->b->crew, &u->hashing); // it reads the window
     buf_consume(&u->window, u->cut);
     buf_clear(&u->packed);
     u->cut = 0;
@@ -223,12 +257,14 @@ int blobs_upload_chunk(struct blob_upload *u, struct span data, bool last)
     if (u->stage == STAGE_SYNCED) u->pause = false; // it was the window before
     buf_put_span(&u->window, data);
     if (u->window.err != 0) return upload_fail(u, u->window.err);
-    digest_update(u->whole, data);
+    u->taken = SPAN(u->window.p + u->window.n - data.n, data.n);
     u->size += data.n;
+    bool alone = last && u->size == data.n && data.n <= BLOB_CHUNK_MIN; // of one chunk for certain
+    if (!alone) hash_begin(u);
     int err = cut_window(u);
     if (err == 0) err = take_tail(u);
     if (err != 0) return upload_fail(u, err);
-    if (last) u->digest = digest_final(u->whole);
+    if (last) hash_end(u);
     u->stage = STAGE_FED;
     return 0;
 }
@@ -242,32 +278,13 @@ static bool usable(const struct placed *p, const struct piece *piece)
     return !pack_failed(p->pack) && (atomic_load(&p->written) || p->sum == piece->sum);
 }
 
-static struct placed *place_new(struct blobs *b, struct piece *piece)
+// The most that the window's records may take.
+static size_t window_bytes(const struct blob_upload *u)
 {
-    struct place *place = &piece->chunk.place;
-    struct pack *pack = packs_place(b->packs, blob_record_bytes(place->stored), &place->position);
-    if (pack == NULL) return NULL;
-    place->pack = pack_number(pack);
-    return chunk_table_add(&b->chunks, &piece->chunk, pack, piece->sum);
-}
-
-// What the upload shall rely on for this piece, with a reference: from the table, from the database, or new.
-static int find_or_place(struct blobs *b, struct db_txn *txn, struct piece *piece, struct placed **out)
-{
-    struct placed *p = chunk_table_find(&b->chunks, &piece->chunk.sha);
-    if (p != NULL && usable(p, piece)) {
-        p->refs++;
-        *out = p;
-        return 0;
-    }
-    // What is known to be damaged is stored anew, and the commit puts the new place in the stead of the other.
-    struct chunk stored = {.sha = piece->chunk.sha, .known = true};
-    int err = chunk_place_find(b, txn, &stored.sha, &stored.place);
-    if (err != 0 && err != ERR_NOT_FOUND && err != ERR_CORRUPT) return err;
-    p = err == 0 ? chunk_table_add(&b->chunks, &stored, NULL, 0) : place_new(b, piece);
-    if (p == NULL) return ERR_NOMEM;
-    *out = p;
-    return 0;
+    size_t n = 0;
+    for (size_t i = 0; i < u->piece_count; i++)
+        n += blob_record_bytes(u->pieces[i].chunk.place.stored);
+    return n;
 }
 
 // The barrier will be owed to this pack. The list is short: a pack holds thousands of chunks.
@@ -281,6 +298,58 @@ static int owe_barrier(struct blob_upload *u, struct pack *pack)
     return 0;
 }
 
+// In a pack, but without a position: those of the window are given together, when it is known how many it needs.
+static struct placed *place_new(struct blob_upload *u, struct piece *piece)
+{
+    if (u->fresh_pack == NULL) {
+        struct pack *pack = packs_next(u->b->packs, window_bytes(u));
+        if (pack == NULL || owe_barrier(u, pack) != 0) {
+            pack_unref(pack);
+            return NULL;
+        }
+        pack_unref(pack);
+        u->fresh_pack = pack;
+    }
+    piece->chunk.place.pack = pack_number(u->fresh_pack);
+    struct placed *p = chunk_table_add(&u->b->chunks, &piece->chunk, pack_ref(u->fresh_pack), piece->sum);
+    piece->ours = p != NULL;
+    if (p != NULL) u->fresh_bytes += blob_record_bytes(piece->chunk.place.stored);
+    return p;
+}
+
+// Before anybody else looks at the table, also where placing has failed: it names no place that is none.
+static void give_positions(struct blob_upload *u)
+{
+    if (u->fresh_pack == NULL) return;
+    uint64_t at = u->fresh_at = packs_take(u->b->packs, u->fresh_bytes);
+    for (size_t i = 0; i < u->piece_count; i++) {
+        struct piece *piece = &u->pieces[i];
+        if (!piece->ours) continue;
+        piece->chunk.place.position = piece->placed->chunk.place.position = at;
+        at += blob_record_bytes(piece->chunk.place.stored);
+    }
+}
+
+// What the upload shall rely on for this piece, with a reference: from the table, from the database, or new.
+static int find_or_place(struct blob_upload *u, struct db_txn *txn, struct piece *piece, struct placed **out)
+{
+    struct blobs *b = u->b;
+    struct placed *p = chunk_table_find(&b->chunks, &piece->chunk.sha);
+    if (p != NULL && usable(p, piece)) {
+        p->refs++;
+        *out = p;
+        return 0;
+    }
+    // What is known to be damaged is stored anew, and the commit puts the new place in the stead of the other.
+    struct chunk stored = {.sha = piece->chunk.sha, .known = true};
+    int err = chunk_place_find(b, txn, &stored.sha, &stored.place);
+    if (err != 0 && err != ERR_NOT_FOUND && err != ERR_CORRUPT) return err;
+    p = err == 0 ? chunk_table_add(&b->chunks, &stored, NULL, 0) : place_new(u, piece);
+    if (p == NULL) return ERR_NOMEM;
+    *out = p;
+    return 0;
+}
+
 static bool is_in_window(const struct blob_upload *u, const struct piece *before)
 {
     for (const struct piece *p = u->pieces; p < before; p++)
@@ -291,13 +360,10 @@ static bool is_in_window(const struct blob_upload *u, const struct piece *before
 static int place_piece(struct blob_upload *u, struct db_txn *txn, struct piece *piece)
 {
     struct placed *p;
-    int err = find_or_place(u->b, txn, piece, &p);
+    if (buf_reserve(&u->chunks, sizeof p) == NULL) return u->chunks.err;
+    int err = find_or_place(u, txn, piece, &p);
     if (err != 0) return err;
     buf_put(&u->chunks, &p, sizeof p);
-    if (u->chunks.err != 0) {
-        chunk_table_unref(&u->b->chunks, p);
-        return u->chunks.err;
-    }
     piece->placed = p;
     piece->write = !atomic_load(&p->written) && !is_in_window(u, piece);
     return p->pack != NULL ? owe_barrier(u, p->pack) : 0;
@@ -320,11 +386,13 @@ int blobs_upload_place(struct blob_upload *u, struct db_txn *txn)
 {
     if (u->err != 0) return u->err;
     assert(u->stage == STAGE_FED);
-    for (size_t i = 0; i < u->piece_count; i++) {
-        int err = place_piece(u, txn, &u->pieces[i]);
-        if (err != 0) return upload_fail(u, err);
-    }
-    int err = place_tail(u);
+    int err = 0;
+    u->fresh_pack = NULL;
+    u->fresh_bytes = 0;
+    for (size_t i = 0; i < u->piece_count && err == 0; i++)
+        err = place_piece(u, txn, &u->pieces[i]);
+    give_positions(u);
+    if (err == 0) err = place_tail(u);
     if (err != 0) return upload_fail(u, err);
     u->stage = STAGE_PLACED;
     return 0;
@@ -332,76 +400,90 @@ int blobs_upload_place(struct blob_upload *u, struct db_txn *txn)
 
 // ---- write -----------------------------------------------------------------------------------------------------
 
-// Pieces whose records lie side by side, gathered for one write.
-struct run {
-    struct pack *pack;
-    uint64_t at, end;
-    struct piece *pieces[PIECES_MAX];
-    size_t piece_count;
-    struct iovec iov[3 * PIECES_MAX]; // head, payload, padding
-    int iov_count;
-};
-
-static int flush_run(struct run *r)
+static void note_written(struct blob_upload *u)
 {
-    if (r->piece_count == 0) return 0;
-    int err = pack_write(r->pack, r->iov, r->iov_count, r->at);
-    for (size_t i = 0; i < r->piece_count && err == 0; i++)
-        atomic_store(&r->pieces[i]->placed->written, true);
-    r->piece_count = 0;
-    r->iov_count = 0;
+    for (size_t i = 0; i < u->piece_count; i++)
+        if (u->pieces[i].ours) atomic_store(&u->pieces[i].placed->written, true);
+}
+
+// The window's new records in one piece of memory, in whole pages: a copy costs less than what the page cache would.
+static int write_pages(struct blob_upload *u)
+{
+    struct packs *packs = u->b->packs;
+    uint8_t *batch = packs_batch_memory(packs);
+    if (batch == NULL) return ERR_NOMEM;
+    size_t n = 0;
+    for (size_t i = 0; i < u->piece_count; i++) {
+        struct piece *piece = &u->pieces[i];
+        if (!piece->ours) continue;
+        struct span payload = piece_payload(u, piece);
+        size_t room = blob_record_bytes((uint32_t)payload.n);
+        memcpy(batch + n, piece->head, RECORD_HEAD_BYTES);
+        memcpy(batch + n + RECORD_HEAD_BYTES, payload.p, payload.n);
+        memset(batch + n + RECORD_HEAD_BYTES + payload.n, 0, room - RECORD_HEAD_BYTES - payload.n);
+        n += room;
+    }
+    assert(n == u->fresh_bytes);
+    int err = pack_write_batch(u->fresh_pack, batch, n, u->fresh_at);
+    packs_batch_done(packs, batch);
     return err;
 }
 
-static void run_put(struct run *r, const void *p, size_t n)
-{
-    r->iov[r->iov_count++] = (struct iovec){.iov_base = (void *)p, .iov_len = n}; // writing only reads it
-    r->end += n;
-}
-
-static int run_add(struct blob_upload *u, struct run *r, struct piece *piece)
+static int record_iov(struct blob_upload *u, struct piece *piece, struct iovec iov[3])
 {
     static const uint8_t zeros[RECORD_ALIGN];
-    const struct placed *p = piece->placed;
-    uint64_t at = p->chunk.place.position;
-    if (r->piece_count > 0 && (r->pack != p->pack || r->end != at)) {
-        int err = flush_run(r);
-        if (err != 0) return err;
-    }
-    if (r->piece_count == 0) {
-        r->pack = p->pack;
-        r->at = r->end = at;
-    }
     struct span payload = piece_payload(u, piece);
-    run_put(r, piece->head, RECORD_HEAD_BYTES);
-    run_put(r, payload.p, payload.n);
-    run_put(r, zeros, blob_record_bytes((uint32_t)payload.n) - RECORD_HEAD_BYTES - payload.n);
-    r->pieces[r->piece_count++] = piece;
-    assert(r->end == at + blob_record_bytes(p->chunk.place.stored));
-    return 0;
+    size_t padding = blob_record_bytes((uint32_t)payload.n) - RECORD_HEAD_BYTES - payload.n;
+    iov[0] = (struct iovec){piece->head, RECORD_HEAD_BYTES};
+    iov[1] = (struct iovec){(void *)payload.p, payload.n}; // writing only reads it
+    iov[2] = (struct iovec){(void *)zeros, padding};
+    return 3;
+}
+
+static int write_fresh(struct blob_upload *u)
+{
+    struct iovec iov[3 * PIECES_MAX];
+    int count = 0;
+    if (u->fresh_pack == NULL) return 0;
+    int err;
+    if (u->fresh_bytes >= PACK_BATCH_MIN) {
+        err = write_pages(u);
+    } else {
+        for (size_t i = 0; i < u->piece_count; i++)
+            if (u->pieces[i].ours) count += record_iov(u, &u->pieces[i], iov + count);
+        err = pack_write(u->fresh_pack, iov, count, u->fresh_at);
+    }
+    if (err == 0) note_written(u);
+    return err;
+}
+
+// A record that another upload has placed, and has not written: it may never do so.
+static int write_again(struct blob_upload *u, struct piece *piece)
+{
+    struct iovec iov[3];
+    int count = record_iov(u, piece, iov);
+    int err = pack_write_again(piece->placed->pack, iov, count, piece->placed->chunk.place.position);
+    if (err == 0) atomic_store(&piece->placed->written, true);
+    return err;
 }
 
 static int write_tail(struct blob_upload *u)
 {
-    static const uint8_t zeros[RECORD_ALIGN];
+    struct iovec iov[3];
     if (u->tail.chunk.place.length == 0) return 0;
-    struct span payload = piece_payload(u, &u->tail);
-    size_t padding = blob_record_bytes((uint32_t)payload.n) - RECORD_HEAD_BYTES - payload.n;
-    struct iovec iov[] = {{u->tail.head, RECORD_HEAD_BYTES}, {(void *)payload.p, payload.n}, {(void *)zeros, padding}}; // writing only reads them
-    return pack_write(u->tail_pack, iov, 3, u->tail.chunk.place.position);
+    int count = record_iov(u, &u->tail, iov);
+    return pack_write(u->tail_pack, iov, count, u->tail.chunk.place.position);
 }
 
 int blobs_upload_write(struct blob_upload *u)
 {
     if (u->err != 0) return u->err;
     assert(u->stage == STAGE_PLACED);
-    struct run run = {0};
-    int err = 0;
+    int err = write_fresh(u);
     for (size_t i = 0; i < u->piece_count && err == 0; i++) {
         struct piece *piece = &u->pieces[i];
-        if (piece->write && !atomic_load(&piece->placed->written)) err = run_add(u, &run, piece);
+        if (piece->write && !piece->ours && !atomic_load(&piece->placed->written)) err = write_again(u, piece);
     }
-    if (err == 0) err = flush_run(&run);
     if (err == 0) err = write_tail(u);
     if (err != 0) return upload_fail(u, err);
     u->stage = STAGE_WRITTEN;
@@ -414,6 +496,7 @@ int blobs_upload_sync(struct blob_upload *u)
 {
     if (u->err != 0) return u->err;
     assert(u->stage == STAGE_WRITTEN && (u->last || u->pause));
+    crew_join(u->b->crew, &u->hashing); // a progress keeps its state
     for (size_t i = 0; i < pointer_count(&u->packs); i++) {
         int err = pack_sync(pointer_at(&u->packs, i));
         if (err != 0) return upload_fail(u, err);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "blob_store.h"
+#include "crew.h"
 #include "db.h"
 #include "err.h"
 #include "log.h"
@@ -22,8 +23,10 @@ int blobs_open(struct blobs **out, const struct blobs_options *options, struct d
     b->table_life = options->first_table + 4;
     buf_init(&b->entry, KIB);
     chunk_table_init(&b->chunks);
-    err = packs_open(&b->packs, options->path);
+    b->crew = crew_new();
+    err = b->crew == NULL ? ERR_NOMEM : packs_open(&b->packs, options->path);
     if (err != 0) {
+        crew_free(b->crew);
         free(b);
         return err;
     }
@@ -40,6 +43,7 @@ void blobs_close(struct blobs *b)
     chunk_table_free(&b->chunks);
     buf_free(&b->entry);
     packs_close(b->packs);
+    crew_free(b->crew);
     free(b);
 }
 

@@ -17,6 +17,7 @@
 #include "limits.h"
 #include "log.h"
 
+#define SPARE_MAX 4 // more batches are seldom written at the same time
 #define NAME_ROOM 24 // "4294967295.pack" and its end
 
 struct pack {
@@ -27,6 +28,9 @@ struct pack {
     uint64_t idle; // packs->lock; when the last reference went, by packs->clock
     pthread_mutex_t lock;
     int fd;                // lock; -1 until first used, then fixed
+    int direct;            // lock; past the page cache: -1 until first used
+    bool cached;           // lock; the file system does not take that
+    pthread_rwlock_t pages; // batches share it; who writes into their pages has it alone
     bool named;            // lock; the file's name is known to be durable
     uint64_t synced;       // lock; how many of `written` the last barrier covers
     atomic_ullong written; // writes that have returned
@@ -39,6 +43,8 @@ struct packs {
     struct pack *open; // lock
     uint32_t idle;     // lock; those of them without a reference
     uint64_t clock;    // lock
+    uint8_t *spare[SPARE_MAX]; // lock; memory of batches, for the next ones
+    size_t spare_count;        // lock
     // The owner's: where the next record goes. `current` is NULL until something is placed.
     struct pack *current;
     uint32_t number;
@@ -134,6 +140,8 @@ int packs_open(struct packs **out, const char *path)
 static void pack_free(struct pack *k)
 {
     file_close(k->fd);
+    file_close(k->direct);
+    pthread_rwlock_destroy(&k->pages);
     pthread_mutex_destroy(&k->lock);
     free(k);
 }
@@ -148,6 +156,8 @@ void packs_close(struct packs *p)
         p->open = k->next;
         pack_free(k);
     }
+    while (p->spare_count > 0)
+        free(p->spare[--p->spare_count]);
     pthread_mutex_destroy(&p->lock);
     free(p->path);
     free(p);
@@ -161,8 +171,9 @@ static struct pack *pack_new(struct packs *p, uint32_t number)
     if (k == NULL) return NULL;
     k->packs = p;
     k->number = number;
-    k->fd = -1;
+    k->fd = k->direct = -1;
     pthread_mutex_init(&k->lock, NULL);
+    pthread_rwlock_init(&k->pages, NULL);
     k->next = p->open;
     p->open = k;
     p->idle++; // the caller's reference takes it out again
@@ -264,15 +275,41 @@ static void roll(struct packs *p)
     p->number++;
 }
 
+static uint64_t page_align(uint64_t n)
+{
+    return (n + PACK_PAGE - 1) / PACK_PAGE * PACK_PAGE;
+}
+
+// Makes the pack with room for `n` more bytes the current one. False: no memory.
+static bool make_room(struct packs *p, size_t n)
+{
+    if (p->end + n > BLOB_PACK_BYTES || (p->current != NULL && pack_failed(p->current))) roll(p);
+    if (p->current == NULL) p->current = packs_get(p, p->number);
+    return p->current != NULL;
+}
+
 struct pack *packs_place(struct packs *p, size_t n, uint64_t *position)
 {
     assert(n % RECORD_ALIGN == 0 && n <= BLOB_PACK_BYTES);
-    if (p->end + n > BLOB_PACK_BYTES || (p->current != NULL && pack_failed(p->current))) roll(p);
-    if (p->current == NULL) p->current = packs_get(p, p->number);
-    if (p->current == NULL) return NULL;
+    if (!make_room(p, n)) return NULL;
     *position = p->end;
     p->end += n;
     return pack_ref(p->current);
+}
+
+struct pack *packs_next(struct packs *p, size_t n)
+{
+    assert(n <= PACK_BATCH_MAX - 2 * PACK_PAGE);
+    return make_room(p, n + 2 * PACK_PAGE) ? pack_ref(p->current) : NULL;
+}
+
+uint64_t packs_take(struct packs *p, size_t n)
+{
+    assert(p->current != NULL && n % RECORD_ALIGN == 0);
+    uint64_t position = n < PACK_BATCH_MIN ? p->end : page_align(p->end);
+    p->end = n < PACK_BATCH_MIN ? position + n : page_align(position + n);
+    assert(p->end <= BLOB_PACK_BYTES);
+    return position;
 }
 
 uint64_t packs_bytes(const struct packs *p)
@@ -297,6 +334,83 @@ int pack_write(struct pack *k, struct iovec *iov, int count, uint64_t position)
     if (err != 0) return fault(k, "cannot write to a pack", err);
     atomic_fetch_add(&k->written, 1);
     return 0;
+}
+
+uint8_t *packs_batch_memory(struct packs *p)
+{
+    uint8_t *batch = NULL;
+    pthread_mutex_lock(&p->lock);
+    if (p->spare_count > 0) batch = p->spare[--p->spare_count];
+    pthread_mutex_unlock(&p->lock);
+    return batch != NULL ? batch : aligned_alloc(PACK_PAGE, PACK_BATCH_MAX);
+}
+
+void packs_batch_done(struct packs *p, uint8_t *batch)
+{
+    pthread_mutex_lock(&p->lock);
+    bool keep = p->spare_count < SPARE_MAX;
+    if (keep) p->spare[p->spare_count++] = batch;
+    pthread_mutex_unlock(&p->lock);
+    if (!keep) free(batch);
+}
+
+// The descriptor for batches: past the page cache, but where the file system says EINVAL to that. `k->fd` is there.
+static int batch_fd(struct pack *k)
+{
+    pthread_mutex_lock(&k->lock);
+    int fd = k->cached ? k->fd : k->direct;
+    if (fd < 0) {
+        char *path = path_of(k->packs, k->number);
+        fd = path == NULL ? ERR_NOMEM : file_open(path, O_WRONLY | O_DIRECT);
+        k->cached = fd < 0 && path != NULL && errno == EINVAL;
+        free(path);
+        if (fd >= 0) k->direct = fd;
+        if (k->cached) fd = k->fd;
+    }
+    pthread_mutex_unlock(&k->lock);
+    return fd;
+}
+
+static int leave_direct(struct pack *k)
+{
+    pthread_mutex_lock(&k->lock);
+    k->cached = true; // the other descriptor stays open: a write may be on it
+    int fd = k->fd;
+    pthread_mutex_unlock(&k->lock);
+    return fd;
+}
+
+// With k->pages held. EINVAL of a write tells a file system whose pages are larger, or that took a part of it only.
+static int write_pages(struct pack *k, struct span s, uint64_t position)
+{
+    int fd = batch_fd(k);
+    if (fd < 0) return fd;
+    int err = file_write(fd, s, position);
+    return err != 0 && errno == EINVAL ? file_write(leave_direct(k), s, position) : err;
+}
+
+int pack_write_batch(struct pack *k, uint8_t *batch, size_t n, uint64_t position)
+{
+    size_t all = page_align(n);
+    assert(n > 0 && all <= PACK_BATCH_MAX && position % PACK_PAGE == 0);
+    memset(batch + n, 0, all - n);
+    int err = pack_fd(k, true); // makes the file
+    if (err >= 0) {
+        pthread_rwlock_rdlock(&k->pages);
+        err = write_pages(k, SPAN(batch, all), position);
+        pthread_rwlock_unlock(&k->pages);
+    }
+    if (err != 0) return fault(k, "cannot write to a pack", err);
+    atomic_fetch_add(&k->written, 1);
+    return 0;
+}
+
+int pack_write_again(struct pack *k, struct iovec *iov, int count, uint64_t position)
+{
+    pthread_rwlock_wrlock(&k->pages);
+    int err = pack_write(k, iov, count, position);
+    pthread_rwlock_unlock(&k->pages);
+    return err;
 }
 
 int pack_read(struct pack *k, void *to, size_t n, uint64_t position)

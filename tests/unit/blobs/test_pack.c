@@ -1,6 +1,8 @@
 // Pack files: where records go, what an opening makes of what it finds, descriptors, barriers.
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -10,6 +12,7 @@
 #include <cmocka.h>
 
 #include "blob_keys.h"
+#include "disk.h"
 #include "err.h"
 #include "file.h"
 #include "log.h"
@@ -219,6 +222,129 @@ static void barrier_covers_what_was_written_before_it(void **state)
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+// ---- batches ---------------------------------------------------------------------------------------------------
+
+// Takes and writes a batch whose bytes are all `letter`; where it lies.
+static uint64_t write_letters(struct fixture *f, size_t n, char letter, struct pack **out)
+{
+    *out = packs_next(f->packs, n);
+    assert_non_null(*out);
+    uint64_t at = packs_take(f->packs, n);
+    uint8_t *batch = packs_batch_memory(f->packs);
+    assert_non_null(batch);
+    memset(batch, letter, n);
+    assert_int_equal(pack_write_batch(*out, batch, n, at), 0);
+    packs_batch_done(f->packs, batch);
+    return at;
+}
+
+static void assert_letters(struct pack *k, uint64_t at, size_t n, char letter)
+{
+    char *p = malloc(n);
+    assert_int_equal(pack_read(k, p, n, at), 0);
+    for (size_t i = 0; i < n; i++)
+        assert_int_equal(p[i], letter);
+    free(p);
+}
+
+static void batch_shares_no_page_with_what_is_not_one(void **state)
+{
+    struct fixture *f = *state;
+    struct pack *k, *small;
+    uint64_t position;
+    size_t n = PACK_BATCH_MIN + 8;
+    small = packs_place(f->packs, 16, &position);
+    assert_int_equal(write_text(small, "small and before", position), 0);
+    uint64_t at = write_letters(f, n, 'a', &k);
+    assert_int_equal(at, PACK_PAGE);
+    assert_next(f, 8, 1, PACK_PAGE + PACK_BATCH_MIN + PACK_PAGE);
+    assert_int_equal(pack_sync(k), 0);
+    assert_letters(k, at, n, 'a');
+    assert_letters(k, at + n, PACK_PAGE - 8, 0);
+    char text[16];
+    assert_int_equal(pack_read(small, text, 16, position), 0);
+    assert_memory_equal(text, "small and before", 16);
+    pack_unref(small);
+    pack_unref(k);
+}
+
+static void few_bytes_follow_one_another_without_a_gap(void **state)
+{
+    struct fixture *f = *state;
+    for (uint64_t i = 0; i < 3; i++) {
+        struct pack *k = packs_next(f->packs, PACK_BATCH_MIN);
+        assert_int_equal(packs_take(f->packs, 24), 24 * i);
+        pack_unref(k);
+    }
+}
+
+static void file_system_without_direct_writes_gets_the_others(void **state)
+{
+    struct fixture *f = *state;
+    struct pack *k;
+    size_t n = 2 * PACK_BATCH_MIN;
+    disk_fail(DISK_OPEN, f->path, 2, EINVAL, 1); // after the one that makes the file
+    uint64_t a = write_letters(f, n, 'a', &k);
+    pack_unref(k);
+    assert_int_equal(disk_failed(), 1);
+    disk_fail_clear();
+    uint64_t b = write_letters(f, n, 'b', &k);
+    assert_letters(k, a, n, 'a');
+    assert_letters(k, b, n, 'b');
+    pack_unref(k);
+}
+
+static void refused_direct_write_is_made_through_the_cache(void **state)
+{
+    struct fixture *f = *state;
+    struct pack *k;
+    size_t n = 2 * PACK_BATCH_MIN;
+    disk_fail(DISK_WRITE, f->path, 1, EINVAL, 1);
+    uint64_t a = write_letters(f, n, 'a', &k);
+    assert_int_equal(disk_failed(), 1);
+    disk_fail_clear();
+    assert_letters(k, a, n, 'a');
+    pack_unref(k);
+}
+
+struct writer {
+    struct pack *pack;
+    uint64_t at;
+    int err;
+};
+
+static void *write_one_record_often(void *arg)
+{
+    struct writer *w = arg;
+    char text[1000];
+    memset(text, 'a', sizeof text);
+    for (int i = 0; i < 300 && w->err == 0; i++) {
+        struct iovec iov = {.iov_base = text, .iov_len = sizeof text};
+        w->err = pack_write_again(w->pack, &iov, 1, w->at + 5000);
+    }
+    return NULL;
+}
+
+// Two who write the same bytes to the same place, one past the cache and in whole pages, the other a record amid them.
+static void record_written_again_harms_no_neighbour(void **state)
+{
+    struct fixture *f = *state;
+    size_t n = 2 * PACK_BATCH_MIN;
+    struct pack *k = packs_next(f->packs, n);
+    struct writer w = {.pack = k, .at = packs_take(f->packs, n)};
+    uint8_t *batch = packs_batch_memory(f->packs);
+    pthread_t thread;
+    memset(batch, 'a', n);
+    assert_int_equal(pthread_create(&thread, NULL, write_one_record_often, &w), 0);
+    for (int i = 0; i < 50; i++)
+        assert_int_equal(pack_write_batch(k, batch, n, w.at), 0);
+    pthread_join(thread, NULL);
+    assert_int_equal(w.err, 0);
+    assert_letters(k, w.at, n, 'a');
+    packs_batch_done(f->packs, batch);
+    pack_unref(k);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -232,6 +358,11 @@ int main(void)
         T(idle_descriptors_are_bounded),
         T(failed_barrier_is_never_made_good),
         T(barrier_covers_what_was_written_before_it),
+        T(batch_shares_no_page_with_what_is_not_one),
+        T(few_bytes_follow_one_another_without_a_gap),
+        T(file_system_without_direct_writes_gets_the_others),
+        T(refused_direct_write_is_made_through_the_cache),
+        T(record_written_again_harms_no_neighbour),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
