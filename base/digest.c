@@ -110,6 +110,53 @@ struct sha256 sha256_of(struct span s)
     return sum;
 }
 
+// ---- several kinds at once ---------------------------------------------------------------------------------------
+
+#define KINDS 3
+
+struct digests {
+    EVP_MD_CTX *of[KINDS]; // by the kind's bit; NULL: not asked for
+};
+
+struct digests *digests_new(unsigned kinds)
+{
+    const EVP_MD *const mds[KINDS] = {EVP_sha1(), EVP_sha256(), EVP_sha512()};
+    struct digests *d = calloc(1, sizeof *d);
+    for (size_t i = 0; i < KINDS && d != NULL; i++) {
+        if ((kinds & 1u << i) == 0) continue;
+        d->of[i] = EVP_MD_CTX_new();
+        if (d->of[i] != NULL && EVP_DigestInit_ex(d->of[i], mds[i], NULL) == 1) continue;
+        digests_free(d);
+        return NULL;
+    }
+    return d;
+}
+
+void digests_free(struct digests *d)
+{
+    for (size_t i = 0; i < KINDS && d != NULL; i++)
+        EVP_MD_CTX_free(d->of[i]);
+    free(d);
+}
+
+void digests_update(struct digests *d, struct span s)
+{
+    for (size_t i = 0; i < KINDS && s.n > 0; i++) {
+        int ok = d->of[i] == NULL || EVP_DigestUpdate(d->of[i], s.p, s.n) == 1;
+        assert(ok);
+    }
+}
+
+size_t digests_final(struct digests *d, enum digest_kind kind, uint8_t out[DIGEST_BYTES_MAX])
+{
+    EVP_MD_CTX *ctx = d->of[kind == DIGEST_SHA1 ? 0 : kind == DIGEST_SHA256 ? 1 : 2];
+    unsigned n = 0;
+    assert(ctx != NULL);
+    int ok = EVP_DigestFinal_ex(ctx, out, &n);
+    assert(ok == 1);
+    return n;
+}
+
 void hex_format(char *text, struct span s)
 {
     static const char digits[] = "0123456789abcdef";

@@ -33,6 +33,16 @@ struct sha256 sha256_of(struct span s);
 #define SHA1_BYTES 20
 void sha1_of(struct span s, uint8_t out[SHA1_BYTES]);
 
+// Running digests of one body, as protocols name them: several kinds at once, none of which outlives the process.
+enum digest_kind { DIGEST_SHA1 = 1, DIGEST_SHA256 = 2, DIGEST_SHA512 = 4 };
+#define DIGEST_BYTES_MAX 64
+struct digests;
+struct digests *digests_new(unsigned kinds); // an OR of kinds. NULL when memory is exhausted
+void digests_free(struct digests *d);        // NULL is fine
+void digests_update(struct digests *d, struct span s);
+// One of the kinds it was made for, once: its length.
+size_t digests_final(struct digests *d, enum digest_kind kind, uint8_t out[DIGEST_BYTES_MAX]);
+
 static inline bool sha256_equal(const struct sha256 *a, const struct sha256 *b)
 {
     return memcmp(a->b, b->b, SHA256_BYTES) == 0;

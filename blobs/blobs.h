@@ -168,6 +168,19 @@ void blobs_upload_complete(struct blob_upload *u, struct buf *op, struct sha256 
 void blobs_upload_kept(struct blob_upload *u);
 uint64_t blobs_upload_size(const struct blob_upload *u); // bytes taken so far
 
+// A joined upload goes forward by steps of its own (blob_join.c): owner: open ─> { next ─> pool: read ─> owner: progress into a
+// batch, with complete behind the last one's ─> kept } …
+struct blob_join;
+#define BLOB_JOIN_CHUNKS 1024                                                                               // of one step
+int blobs_join_open(struct blobs *b, struct db_txn *txn, struct uuid id, struct blob_join **out); // ERR_NO_SUCH_UPLOAD, ERR_EXISTS (it is done, or no such one)
+int blobs_join_next(struct blob_join *j, struct db_txn *txn);
+int blobs_join_read(struct blob_join *j); // ERR_CORRUPT: a chunk does not match its hash
+void blobs_join_progress(struct blob_join *j, struct buf *op); // nothing, where all is empty
+bool blobs_join_last(const struct blob_join *j);               // this step is the last
+void blobs_join_complete(struct blob_join *j, struct buf *op, struct sha256 *digest);
+void blobs_join_kept(struct blob_join *j);
+void blobs_join_close(struct blob_join *j); // NULL is fine
+
 // A feed of an upload's state, which emits {"offset":n,"length":m}, {"done":true,"blob":digest} or {"deleted":true}: the newest
 // one that a range covers. Of one that does not exist: nothing, or {"deleted":true} to a reader that resumes.
 int blobs_attach_upload(struct blobs *b, struct db_txn *txn, struct uuid id, bool resume, struct feed_sub **out);

@@ -1,7 +1,6 @@
-// /apps/<app>/uploads: resumable uploads as tus 1.0.0 has them (PROTOCOL.md, "uploads"): creating, looking, ending. PATCH is in
-// api_upload_patch.c. What an upload is, is state of the blob store; everything here that changes it is a batch.
+// /apps/<app>/uploads: resumable uploads as tus 1.0.0 has them (PROTOCOL.md, "uploads"): looking, ending, and what all of it shares. POST
+// is in api_upload_post.c, PATCH in api_upload_patch.c. What an upload is, is state of the blob store; everything here that changes it is a batch.
 //
-//   POST    ─> batch (create; of nothing: create and complete) ─> 201
 //   HEAD    ─> hold (a PATCH under way saves what it has) ─> 200
 //   DELETE  ─> hold ─> batch (drop) ─> 204
 #include "api_upload.h"
@@ -9,6 +8,7 @@
 #include <stdlib.h>
 
 #include "err.h"
+#include "file.h"
 
 #define OP_MAX (UPLOAD_METADATA_MAX + 4 * KIB)
 
@@ -45,15 +45,26 @@ void upload_reply_problem(struct request *r, struct problem *p, int err)
     reply_problem(r, p);
 }
 
-void upload_reply_start(struct request *r, int status, uint64_t offset, const struct sha256 *digest, uint64_t seq)
+void upload_reply_location(struct request *r, struct uuid id)
 {
-    char hex[SHA256_HEX];
+    char text[UUID_TEXT];
+    uuid_format(id, text);
+    reply_header(r, "Location", "/apps/%s/uploads/%.36s", app_name(r->app), text);
+}
+
+void upload_reply_state(struct request *r, int status, const struct intake_state *s)
+{
+    char hex[SHA256_HEX], date[HTTP_DATE];
     reply_start(r, status);
-    reply_header(r, "Upload-Offset", "%llu", (unsigned long long)offset);
+    if (s->offset != UPLOAD_LENGTH_UNKNOWN) reply_header(r, "Upload-Offset", "%llu", (unsigned long long)s->offset);
     reply_header(r, "Cache-Control", "no-store");
-    if (seq > 0) reply_header(r, "Segue-Seq", "%llu", (unsigned long long)seq);
-    if (digest == NULL) return;
-    hex_format(hex, SPAN(digest->b, SHA256_BYTES));
+    if (s->seq > 0) reply_header(r, "Segue-Seq", "%llu", (unsigned long long)s->seq);
+    if (s->expires_ms > 0) {
+        http_date(s->expires_ms, date);
+        reply_header(r, "Upload-Expires", "%s", date);
+    }
+    if (!s->done) return;
+    hex_format(hex, SPAN(s->digest.b, SHA256_BYTES));
     reply_header(r, "Segue-Blob", "%.64s", hex);
 }
 
@@ -78,7 +89,7 @@ void upload_put_link(struct buf *batch, struct span link, const struct sha256 *d
 
 // ---- one batch, then an answer -----------------------------------------------------------------------------------
 
-// A POST, HEAD or DELETE under way.
+// A HEAD or DELETE under way.
 struct call {
     struct submission submission; // first
     struct hold hold;
@@ -86,7 +97,6 @@ struct call {
     struct uuid id;
     struct buf batch;
     bool submitted; // and not answered
-    bool empty;     // a POST of an upload without bytes
 };
 
 static struct call *call_new(struct request *r)
@@ -133,88 +143,6 @@ static void put_op(struct call *c, struct buf *op)
     buf_clear(op);
 }
 
-// ---- POST ----------------------------------------------------------------------------------------------------------
-
-static void on_created(struct submission *s, const struct fate *f)
-{
-    struct call *c = (struct call *)s;
-    struct request *r = c->r;
-    c->submitted = false;
-    if (r == NULL) {
-        call_free_when_done(c);
-        return;
-    }
-    if (f->err != 0) {
-        reply_fate_problem(r, f);
-        return;
-    }
-    char id[UUID_TEXT];
-    struct sha256 nothing = sha256_of(SPAN_NONE);
-    uuid_format(c->id, id);
-    upload_reply_start(r, 201, 0, c->empty ? &nothing : NULL, f->seq);
-    reply_header(r, "Location", "/apps/%s/uploads/%.36s", app_name(r->app), id);
-    reply_body(r, NULL, SPAN_NONE);
-}
-
-// What the upload belongs to, for those who ask later: the kind of identity and its name.
-static struct span owner_of(const struct identity *who, uint8_t room[UPLOAD_OWNER_MAX])
-{
-    size_t n = strlen(who->name);
-    room[0] = (uint8_t)who->kind;
-    memcpy(room + 1, who->name, n);
-    return SPAN(room, n + 1);
-}
-_Static_assert(sizeof((struct identity *)0)->name < UPLOAD_OWNER_MAX, "an identity fits");
-
-// A link is written by the batch that completes the upload: whoever may not write one may not have it written.
-static int read_link(struct request *r, struct span *link, struct problem *p)
-{
-    struct tus_link to;
-    *link = upload_field(r, "segue-link");
-    if (link->p == NULL) return 0;
-    if (link->n > UPLOAD_LINK_MAX) return problem_set(p, ERR_BAD_REQUEST, -1, "Segue-Link is table/id/column");
-    int err = tus_link(*link, &to, p);
-    return err != 0 ? err : may(server_auth(r->server), &r->identity, MAY_WRITE_BATCH, SPAN_STR(app_name(r->app)), to.table);
-}
-
-static int create(struct request *r, struct call *c, struct problem *p)
-{
-    char type[STREAM_TYPE_MAX + 1];
-    uint8_t owner[UPLOAD_OWNER_MAX];
-    struct upload_new make = {.owner = owner_of(&r->identity, owner), .metadata = upload_field(r, "upload-metadata")};
-    int err = tus_check_version(upload_field(r, "tus-resumable"), p);
-    if (err == 0) err = tus_length(upload_field(r, "upload-length"), upload_field(r, "upload-defer-length"), &make.length, p);
-    if (err == 0) err = tus_metadata(make.metadata, type, p);
-    if (err == 0) err = read_link(r, &make.link, p);
-    if (err == 0) err = upload_may_write(r->app);
-    if (err != 0) return err;
-    if (blobs_uploads_open(app_blobs(r->app), app_txn(r->app)) >= UPLOADS_OPEN_MAX)
-        return problem_set(p, ERR_TOO_MANY, -1, "%d uploads of this app are not done", UPLOADS_OPEN_MAX);
-    make.type = SPAN_STR(type);
-    c->id = uuid_new();
-    c->empty = make.length == 0;
-    struct buf op;
-    buf_init(&op, OP_MAX);
-    blobs_upload_put_create(&op, c->id, &make);
-    put_op(c, &op);
-    if (c->empty) {
-        struct sha256 nothing = sha256_of(SPAN_NONE);
-        blobs_upload_put_complete(&op, c->id, &nothing);
-        put_op(c, &op);
-        upload_put_link(&c->batch, make.link, &nothing);
-    }
-    buf_free(&op);
-    return call_submit(c, on_created);
-}
-
-static void post_begin(struct request *r)
-{
-    struct problem p = PROBLEM_NONE;
-    struct call *c = call_new(r);
-    int err = c == NULL ? ERR_NOMEM : create(r, c, &p);
-    if (err != 0) upload_reply_problem(r, &p, err);
-}
-
 // ---- HEAD ----------------------------------------------------------------------------------------------------------
 
 static struct call *call_of(struct hold *h)
@@ -228,15 +156,48 @@ static void on_stop(struct hold *h)
     (void)h;
 }
 
+// What it was made of, as its maker said it.
+static void put_concat(struct request *r, const struct upload_new *made)
+{
+    struct buf list;
+    if (made->kind == UPLOAD_PARTIAL) reply_header(r, "Upload-Concat", "partial");
+    if (made->kind != UPLOAD_JOINED) return;
+    buf_init(&list, 64 * KIB);
+    for (size_t at = 0; at < made->parts.n; at += UPLOAD_PART_BYTES) {
+        struct uuid id;
+        char text[UUID_TEXT];
+        memcpy(id.b, made->parts.p + at, sizeof id.b);
+        uuid_format(id, text);
+        buf_put_str(&list, at > 0 ? " /apps/" : "/apps/");
+        buf_put_str(&list, app_name(r->app));
+        buf_put_str(&list, "/uploads/");
+        buf_put(&list, text, sizeof text);
+    }
+    if (list.err == 0) reply_header(r, "Upload-Concat", "final;%.*s", SPAN_FMT(buf_span(&list)));
+    buf_free(&list);
+}
+
 static void reply_info(struct request *r, const struct upload_info *info)
 {
-    char text[UPLOAD_METADATA_MAX + 1];
-    upload_reply_start(r, 200, info->offset, info->state == UPLOAD_DONE ? &info->digest : NULL, 0);
-    reply_header(r, "Upload-Length", "%llu", (unsigned long long)info->made.length);
-    memcpy(text, info->made.metadata.p, info->made.metadata.n);
-    text[info->made.metadata.n] = 0;
-    if (text[0] != 0) reply_header(r, "Upload-Metadata", "%s", text);
+    struct intake_state s = {.offset = info->offset, .done = info->state == UPLOAD_DONE, .digest = info->digest};
+    if (info->made.kind == UPLOAD_JOINED && !s.done) s.offset = UPLOAD_LENGTH_UNKNOWN; // tus has it told when it is done only
+    if (info->made.ttl_ms > 0 && !s.done) s.expires_ms = info->changed_ms + info->made.ttl_ms;
+    upload_reply_state(r, 200, &s);
+    if (info->made.length == UPLOAD_LENGTH_UNKNOWN)
+        reply_header(r, "Upload-Defer-Length", "1");
+    else
+        reply_header(r, "Upload-Length", "%llu", (unsigned long long)info->made.length);
+    if (info->made.metadata.n > 0) reply_header(r, "Upload-Metadata", "%.*s", SPAN_FMT(info->made.metadata));
+    put_concat(r, &info->made);
     reply_body(r, NULL, SPAN_NONE);
+}
+
+// ERR_NO_SUCH_UPLOAD, ERR_UPLOAD_EXPIRED, ERR_BUSY.
+static int find(struct app *a, struct uuid id, struct upload_info *info)
+{
+    if (app_txn(a) == NULL) return ERR_BUSY;
+    if (!blobs_upload_find(app_blobs(a), app_txn(a), id, info)) return ERR_NO_SUCH_UPLOAD;
+    return blobs_upload_past(info, clock_wall_ms()) ? ERR_UPLOAD_EXPIRED : 0;
 }
 
 static void on_head_grant(struct hold *h)
@@ -245,10 +206,9 @@ static void on_head_grant(struct hold *h)
     struct request *r = c->r;
     struct problem p = PROBLEM_NONE;
     struct upload_info info;
-    if (app_txn(r->app) == NULL)
-        upload_reply_problem(r, &p, ERR_BUSY);
-    else if (!blobs_upload_find(app_blobs(r->app), app_txn(r->app), c->id, &info))
-        upload_reply_problem(r, &p, ERR_NO_SUCH_UPLOAD);
+    int err = find(r->app, c->id, &info);
+    if (err != 0)
+        upload_reply_problem(r, &p, err);
     else
         reply_info(r, &info);
     hold_release(h);
@@ -261,6 +221,11 @@ static void take(struct request *r, void (*grant)(struct hold *h))
     int err = c == NULL ? ERR_NOMEM : upload_path_id(r, &c->id, &p);
     if (err != 0) {
         upload_reply_problem(r, &p, err);
+        return;
+    }
+    struct upload_info info;
+    if (grant == on_head_grant && find(r->app, c->id, &info) == 0 && info.made.kind == UPLOAD_JOINED) {
+        reply_info(r, &info); // whoever asks how far it is does not disturb it
         return;
     }
     c->hold.grant = grant;
@@ -295,8 +260,8 @@ static int drop(struct call *c)
     struct app *a = c->r->app;
     struct upload_info info;
     int err = upload_may_write(a);
+    if (err == 0) err = find(a, c->id, &info);
     if (err != 0) return err;
-    if (!blobs_upload_find(app_blobs(a), app_txn(a), c->id, &info)) return ERR_NO_SUCH_UPLOAD;
     struct buf op;
     buf_init(&op, OP_MAX);
     blobs_upload_put_drop(&op, c->id);
@@ -325,11 +290,11 @@ static void delete_begin(struct request *r)
 void upload_options(struct request *r)
 {
     reply_header(r, "Tus-Version", TUS_SPOKEN);
-    reply_header(r, "Tus-Extension", "creation,termination");
+    reply_header(r, "Tus-Extension", "creation,creation-with-upload,creation-defer-length,expiration,checksum,checksum-trailer,termination,concatenation");
+    reply_header(r, "Tus-Checksum-Algorithm", TUS_CHECKSUMS);
     reply_header(r, "Tus-Max-Size", "%llu", (unsigned long long)BLOB_BYTES_MAX);
 }
 
 const char upload_fields[] = FIELDS_TUS;
-const struct handler api_upload_post = {.begin = post_begin, .done = call_done, .body_max = 0};
 const struct handler api_upload_head = {.begin = head_begin, .done = call_done, .body_max = 0};
 const struct handler api_upload_delete = {.begin = delete_begin, .done = call_done, .body_max = 0};

@@ -1,10 +1,11 @@
-// What the upload surface's two halves share: api_upload.c (POST, HEAD, DELETE) and api_upload_patch.c (PATCH).
+// What the upload surface's parts share: api_upload.c (HEAD, DELETE), api_upload_post.c (POST) and api_upload_patch.c (PATCH, and a POST's body).
 #ifndef SEGUE_API_UPLOAD_H
 #define SEGUE_API_UPLOAD_H
 
 #include "api.h"
 #include "holds.h"
 #include "tus.h"
+#include "upload_intake.h"
 
 // A field's value, or a span without a pointer.
 struct span upload_field(const struct request *r, const char *name);
@@ -14,11 +15,27 @@ int upload_path_id(struct request *r, struct uuid *id, struct problem *p);
 int upload_may_write(struct app *a);
 // A whole reply: an error with all that its code asks for.
 void upload_reply_problem(struct request *r, struct problem *p, int err);
-// Begins a reply that says where an upload stands. `digest`: of one that is done, or NULL; `seq`: of the commit that is answered, or 0.
-void upload_reply_start(struct request *r, int status, uint64_t offset, const struct sha256 *digest, uint64_t seq);
+// Begins a reply that says where an upload stands; the caller adds to it, and ends it with reply_body.
+void upload_reply_state(struct request *r, int status, const struct intake_state *s);
+void upload_reply_location(struct request *r, struct uuid id);
 // One operation of the blob store into a batch.
 void upload_put_op(struct buf *batch, struct span op);
 // The operation that links the finished blob, if the upload's `link` names a place. Everything is copied.
 void upload_put_link(struct buf *batch, struct span link, const struct sha256 *digest);
+
+// The body of a PATCH or of a POST: reads the fields that say what it is, and takes it into the upload that `plan` names (id; make, or offset).
+// The reply comes from there; ERR_*: nothing was begun.
+int upload_take_body(struct request *r, struct intake_plan *plan, struct problem *p);
+void upload_body(struct request *r, struct span piece);
+void upload_body_end(struct request *r);
+
+// A request's data, where it has a body that is taken; api_upload_post.c keeps its own beside it.
+struct upload_call {
+    struct request *r; // NULL once it is gone
+    struct intake *intake;
+    struct uuid id;
+    bool created; // it is a POST
+    bool trailer; // the checksum comes behind the body
+};
 
 #endif

@@ -52,6 +52,11 @@ void hold_release(struct hold *h)
     next->grant(next);
 }
 
+bool holds_taken(const struct holds *set, struct uuid id)
+{
+    return next_of(set->first, id) != NULL;
+}
+
 bool hold_contended(const struct hold *h)
 {
     return next_of(h->next, h->id) != NULL;

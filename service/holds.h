@@ -24,6 +24,8 @@ struct holds {
 void hold_take(struct holds *set, struct hold *h, struct uuid id);
 // Lets go, or gives up waiting; the next one may be granted before this returns. Not taken: fine.
 void hold_release(struct hold *h);
+// Does anybody have it?
+bool holds_taken(const struct holds *set, struct uuid id);
 // Somebody newer waits for it.
 bool hold_contended(const struct hold *h);
 

@@ -49,6 +49,7 @@ struct request {
     int64_t content_length;    // -1: not given (chunked or none)
     const char *fields;        // whole header lines that every reply to it has; NULL: none
     void *data;                // the handler's
+    void *timed;               // of whoever set the timer in the handler's stead
     struct conn *conn;         // the connection's own
 };
 
@@ -56,6 +57,9 @@ struct request {
 
 // A header field's value without surrounding white space; several of one name are joined by ", ". Name in lower case. False: absent.
 bool request_header(const struct request *r, const char *name, struct span *value);
+
+// The same of a trailer behind a chunked body, in `body_end`; several of one name are not joined, the first one counts.
+bool request_trailer(const struct request *r, const char *name, struct span *value);
 
 // Walks the query string: percent-decoded (and '+' as space) names and values into `scratch`, in order. Start with *at = 0. False: no more.
 // ERR_BAD_PARAMETER through *err for broken escapes, NULs or invalid UTF-8.
@@ -75,6 +79,10 @@ bool request_may_upgrade(const struct request *r);
 
 // A number for logs: connection and request.
 uint64_t request_id(const struct request *r);
+
+// A time as header fields have it: "Sun, 06 Nov 1994 08:49:37 GMT".
+#define HTTP_DATE 40
+void http_date(uint64_t ms, char text[HTTP_DATE]);
 
 // ---- replying ------------------------------------------------------------------------------------------------------
 

@@ -35,6 +35,8 @@ struct http_parse {
     struct http_head head;
     struct buf text;   // the raw head, then the joined values
     struct buf fields; // of struct field
+    struct buf trailers; // lines "name:value\n", as they came
+    bool trailer_value;  // the last thing the library told of them was a value
     struct part target;
     struct span piece; // of the present call
     bool head_done, end_done;
@@ -57,6 +59,7 @@ struct http_parse *http_parse_new(void)
     buf_init(&h->text, LINE_MAX_BYTES + HTTP_TARGET_MAX + HTTP_HEADERS_MAX + JOINED_MAX);
     buf_init(&h->fields, HTTP_HEADER_COUNT_MAX * sizeof(struct field));
     buf_init(&h->raw, RAW_KEPT);
+    buf_init(&h->trailers, HTTP_TRAILER_MAX + KIB);
     http_parse_reset(h);
     return h;
 }
@@ -67,6 +70,7 @@ void http_parse_free(struct http_parse *h)
     buf_free(&h->text);
     buf_free(&h->fields);
     buf_free(&h->raw);
+    buf_free(&h->trailers);
     free(h);
 }
 
@@ -86,7 +90,8 @@ void http_parse_reset(struct http_parse *h)
     http_scan_init(&h->scan);
     h->not_first = h->not_first || h->head_done;
     h->again = h->known;
-    h->head_done = h->end_done = false;
+    h->head_done = h->end_done = h->trailer_value = false;
+    if (h->trailers.cap > 0) buf_free(&h->trailers); // rare
     h->err = 0;
     if (!h->again) head_forget(h);
 }
@@ -156,10 +161,27 @@ static size_t field_count(const struct http_parse *h)
     return h->fields.n / sizeof(struct field);
 }
 
+// What the scan has passed is kept for whoever asks at the end.
+static int trailer_name(struct http_parse *h, const char *at, size_t n)
+{
+    if (h->trailer_value) buf_put_u8(&h->trailers, '\n');
+    h->trailer_value = false;
+    buf_put(&h->trailers, at, n);
+    return h->trailers.err < 0;
+}
+
+static int trailer_value(struct http_parse *h, const char *at, size_t n)
+{
+    if (!h->trailer_value) buf_put_u8(&h->trailers, ':');
+    h->trailer_value = true;
+    buf_put(&h->trailers, at, n);
+    return h->trailers.err < 0;
+}
+
 static int on_field(http_parser *parser, const char *at, size_t n)
 {
     struct http_parse *h = parser->data;
-    if (h->head_done) return 0; // trailers are checked by the scan and otherwise ignored
+    if (h->head_done) return trailer_name(h, at, n);
     if (h->value_last || field_count(h) == 0) buf_put(&h->fields, &(struct field){0}, sizeof(struct field));
     if (h->fields.err < 0) return 1;
     h->value_last = false;
@@ -170,7 +192,7 @@ static int on_field(http_parser *parser, const char *at, size_t n)
 static int on_value(http_parser *parser, const char *at, size_t n)
 {
     struct http_parse *h = parser->data;
-    if (h->head_done) return 0;
+    if (h->head_done) return trailer_value(h, at, n);
     h->value_last = true;
     part_add(h, &field_at(h, field_count(h) - 1)->value, at, n);
     return 0;
@@ -292,6 +314,26 @@ bool http_parse_field(const struct http_parse *h, const char *name, struct span 
         const struct field *f = field_at(h, i);
         if (f->name.n == 0 || !span_is(part_span(h, f->name), name)) continue;
         *value = part_span(h, f->value);
+        return true;
+    }
+    return false;
+}
+
+bool http_parse_trailer(const struct http_parse *h, const char *name, struct span *value)
+{
+    size_t n = strlen(name);
+    struct span rest = buf_span(&h->trailers);
+    while (rest.n > 0) {
+        const uint8_t *nl = memchr(rest.p, '\n', rest.n);
+        struct span line = span_sub(rest, 0, nl == NULL ? rest.n : (size_t)(nl - rest.p));
+        rest = span_sub(rest, line.n + 1, rest.n);
+        if (line.n <= n || line.p[n] != ':' || strncasecmp((const char *)line.p, name, n) != 0) continue;
+        struct span v = span_sub(line, n + 1, line.n);
+        while (v.n > 0 && strchr(" \t", v.p[0]) != NULL)
+            v = span_sub(v, 1, v.n);
+        while (v.n > 0 && strchr(" \t", v.p[v.n - 1]) != NULL)
+            v.n--;
+        *value = v;
         return true;
     }
     return false;

@@ -49,5 +49,7 @@ void http_parse_body_max(struct http_parse *h, uint64_t max);
 
 // The value of a header field, `name` in lower case; several of one name are joined by ", ". False: absent.
 bool http_parse_field(const struct http_parse *h, const char *name, struct span *value);
+// The same of a trailer behind a chunked body, from PARSE_END until reset; the first one of that name.
+bool http_parse_trailer(const struct http_parse *h, const char *name, struct span *value);
 
 #endif

@@ -38,6 +38,7 @@ struct options {
     uint64_t long_poll_ms, sse_ms, seal_quiet_ms, heartbeat_ms;
     struct option_provider providers[LLM_PROVIDERS_MAX];
     size_t provider_count;
+    uint64_t upload_ttl_ms;
     uint64_t llm_connect_ms, llm_first_ms, llm_idle_ms, llm_total_ms;
     uint64_t llm_retries, llm_retry_ms, llm_jobs, llm_tokens_day;
     bool help, version;

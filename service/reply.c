@@ -55,23 +55,28 @@ static const char *reason(int status)
     return "";
 }
 
-// Made once a second: formatting a date costs as much as the rest of a small reply.
-static const char *date(void)
+void http_date(uint64_t ms, char text[HTTP_DATE])
 {
-    static char text[40];
-    static uint64_t made;
-    uint64_t now = clock_wall_ms() / 1000;
-    if (now == made) return text;
-    made = now;
     struct tm tm;
-    time_t t = (time_t)now;
+    time_t t = (time_t)(ms / 1000);
     gmtime_r(&t, &tm);
     // Not strftime's names: they follow the locale.
     static const char days[7][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
     static const char months[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-    snprintf(text, sizeof text, "%s, %02u %s %04u %02u:%02u:%02u GMT", days[tm.tm_wday % 7], (unsigned)tm.tm_mday % 100u,
+    snprintf(text, HTTP_DATE, "%s, %02u %s %04u %02u:%02u:%02u GMT", days[tm.tm_wday % 7], (unsigned)tm.tm_mday % 100u,
              months[tm.tm_mon % 12], ((unsigned)tm.tm_year + 1900u) % 10000u, (unsigned)tm.tm_hour % 100u, (unsigned)tm.tm_min % 100u,
              (unsigned)tm.tm_sec % 100u);
+}
+
+// Made once a second: formatting a date costs as much as the rest of a small reply.
+static const char *date(void)
+{
+    static char text[HTTP_DATE];
+    static uint64_t made;
+    uint64_t now = clock_wall_ms() / 1000;
+    if (now == made) return text;
+    made = now;
+    http_date(now * 1000, text);
     return text;
 }
 

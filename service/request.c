@@ -9,6 +9,11 @@ bool request_header(const struct request *r, const char *name, struct span *valu
     return http_parse_field(r->conn->parse, name, value);
 }
 
+bool request_trailer(const struct request *r, const char *name, struct span *value)
+{
+    return http_parse_trailer(r->conn->parse, name, value);
+}
+
 uint64_t request_id(const struct request *r)
 {
     return r->conn->id << 20 | (r->conn->requests & 0xfffff);

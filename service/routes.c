@@ -128,7 +128,7 @@ static void reply_options(struct request *r, const struct route *route)
                  "Authorization, Content-Type, If-None-Match, If-Match, Last-Event-ID, Range, Idempotency-Key, Accept, "
                  "Stream-Closed, Stream-Seq, Stream-TTL, Stream-Expires-At, Stream-Forked-From, Stream-Fork-Offset, Stream-Fork-Sub-Offset, "
                  "Stream-Trim-Before, Producer-Id, Producer-Epoch, Producer-Seq, "
-                 "Segue-Stream, Segue-Cursor, X-Api-Key, Tus-Resumable, Upload-Length, Upload-Offset, Upload-Metadata, Segue-Link, X-HTTP-Method-Override, *");
+                 "Segue-Stream, Segue-Cursor, X-Api-Key, Tus-Resumable, Upload-Length, Upload-Offset, Upload-Metadata, Upload-Defer-Length, Upload-Checksum, Upload-Concat, Segue-Link, X-HTTP-Method-Override, *");
     if (is_tus(route)) upload_options(r);
     reply_header(r, "Access-Control-Max-Age", "86400");
     reply_body(r, NULL, SPAN_NONE);

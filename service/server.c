@@ -34,7 +34,7 @@ struct server_app {
     struct server *server;
     struct app *app;
     struct hub hub;
-    struct holds holds;
+    struct upload_care uploads;
     struct stream_care care;
     uv_work_t seal_work;
     struct streams_seal *seal; // on the pool
@@ -149,13 +149,18 @@ struct hub *server_hub(struct server *s, struct app *app)
     return NULL;
 }
 
-struct holds *server_holds(struct server *s, struct app *app)
+struct upload_care *server_uploads(struct server *s, struct app *app)
 {
     for (size_t i = 0; i < s->app_count; i++) {
-        if (s->apps[i]->app == app) return &s->apps[i]->holds;
+        if (s->apps[i]->app == app) return &s->apps[i]->uploads;
     }
     assert(!"an app of another server");
     return NULL;
+}
+
+struct holds *server_holds(struct server *s, struct app *app)
+{
+    return &server_uploads(s, app)->holds;
 }
 
 struct stream_care *server_care(struct server *s, struct app *app)
@@ -211,6 +216,7 @@ static int app_add(struct server *s, const char *name, struct problem *p)
         return problem_set(p, err, -1, "the app %s cannot be opened: %s", name, err_text(err));
     }
     stream_care_init(&sa->care, sa->app);
+    upload_care_init(&sa->uploads, s, sa->app, s->options->upload_ttl_ms);
     s->apps[s->app_count++] = sa;
     log_info("server", "app opened", LF_STR("app", name), LF_UINT("seq", app_visible(sa->app)));
     return 0;
@@ -237,6 +243,7 @@ static void apps_close(struct server *s)
     for (size_t i = 0; i < s->app_count; i++) {
         assert(s->apps[i]->seal == NULL);
         app_close(s->apps[i]->app);
+        upload_care_free(&s->apps[i]->uploads);
         free(s->apps[i]);
     }
     free(s->apps);
@@ -288,6 +295,7 @@ static void on_tick(uv_timer_t *timer)
     for (size_t i = 0; i < s->app_count; i++) {
         app_tick(s->apps[i]->app);
         if (!s->stopping) stream_care_tick(&s->apps[i]->care, clock_wall_ms());
+        if (!s->stopping) upload_care_tick(&s->apps[i]->uploads, clock_wall_ms());
         seal_begin(s->apps[i]);
     }
     calls_tick(s->calls);

@@ -11,6 +11,7 @@
 #include "hub.h"
 #include "options.h"
 #include "stream_care.h"
+#include "upload_care.h"
 
 struct calls;
 struct llm;
@@ -49,5 +50,7 @@ struct stream_care *server_care(struct server *s, struct app *app);
 
 // Who works on which upload of this app.
 struct holds *server_holds(struct server *s, struct app *app);
+// Who looks after this app's uploads.
+struct upload_care *server_uploads(struct server *s, struct app *app);
 
 #endif

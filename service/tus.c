@@ -4,6 +4,7 @@
 #include <strings.h>
 
 #include "base64.h"
+#include "blobs.h"
 #include "err.h"
 
 #define PAIRS_MAX 64
@@ -57,7 +58,12 @@ int tus_number(struct span text, const char *name, uint64_t *out, struct problem
 int tus_length(struct span length, struct span defer, uint64_t *out, struct problem *p)
 {
     uint64_t n;
-    if (defer.p != NULL) return problem_set(p, ERR_BAD_REQUEST, -1, "Upload-Defer-Length is not supported: give Upload-Length");
+    if (defer.p != NULL && length.p != NULL) return problem_set(p, ERR_BAD_REQUEST, -1, "Upload-Length or Upload-Defer-Length, not both");
+    if (defer.p != NULL && !span_is(trim(defer), "1")) return problem_set(p, ERR_BAD_REQUEST, -1, "Upload-Defer-Length is 1 or not there");
+    if (defer.p != NULL) {
+        *out = UPLOAD_LENGTH_UNKNOWN;
+        return 0;
+    }
     int err = tus_number(length, "Upload-Length", &n, p);
     if (err != 0) return err;
     if (n > BLOB_BYTES_MAX) return problem_set(p, ERR_TOO_LARGE, -1, "an upload may have %llu bytes", (unsigned long long)BLOB_BYTES_MAX);
@@ -115,6 +121,76 @@ int tus_metadata(struct span text, char type[STREAM_TYPE_MAX + 1], struct proble
         if (more && rest.n == 0) return problem_set(p, ERR_BAD_REQUEST, -1, "a key of Upload-Metadata is empty");
     }
     return 0;
+}
+
+// ---- checksums and parts -------------------------------------------------------------------------------------------
+
+int tus_checksum(struct span text, struct tus_checksum *out, struct problem *p)
+{
+    struct tus_checksum c = {.kind = DIGEST_SHA1};
+    struct span value = trim(text), name = take(&value, ' ');
+    struct buf bytes = {.p = c.value, .cap = sizeof c.value, .max = sizeof c.value};
+    size_t n = SHA1_BYTES;
+    if (span_is(name, "sha256")) {
+        c.kind = DIGEST_SHA256;
+        n = SHA256_BYTES;
+    } else if (!span_is(name, "sha1")) {
+        return problem_set(p, ERR_BAD_REQUEST, -1, "checksums are of " TUS_CHECKSUMS);
+    }
+    if (base64_decode(&bytes, trim(value)) != 0 || bytes.n != n)
+        return problem_set(p, ERR_BAD_REQUEST, -1, "the value of Upload-Checksum is not the base64 of %zu bytes", n);
+    c.n = n;
+    *out = c;
+    return 0;
+}
+
+bool tus_lists(struct span list, const char *name)
+{
+    while (list.n > 0) {
+        struct span word = trim(take(&list, ','));
+        if (word.n == strlen(name) && strncasecmp((const char *)word.p, name, word.n) == 0) return true;
+    }
+    return false;
+}
+
+int tus_concat(struct span text, struct tus_concat *out, struct problem *p)
+{
+    struct span rest = trim(text);
+    if (span_is(rest, "partial")) {
+        *out = (struct tus_concat){.final = false};
+        return 0;
+    }
+    struct span word = trim(take(&rest, ';'));
+    if (!span_is(word, "final") || trim(rest).n == 0)
+        return problem_set(p, ERR_BAD_REQUEST, -1, "Upload-Concat is partial, or final; and the addresses of uploads");
+    *out = (struct tus_concat){.final = true, .parts = trim(rest)};
+    return 0;
+}
+
+// What follows the scheme and the authority of an absolute address.
+static struct span address_path(struct span url)
+{
+    if (!span_starts(url, "http://") && !span_starts(url, "https://")) return url;
+    take(&url, '/'), take(&url, '/');
+    const uint8_t *at = url.n == 0 ? NULL : memchr(url.p, '/', url.n);
+    return at == NULL ? SPAN_NONE : span_sub(url, (size_t)(at - url.p), url.n);
+}
+
+int tus_concat_next(struct tus_concat *c, struct span base, struct uuid *id, struct problem *p)
+{
+    struct uuid read;
+    struct span url = SPAN_NONE;
+    while (c->parts.n > 0 && url.n == 0)
+        url = take(&c->parts, ' ');
+    if (url.n == 0) return 0;
+    struct span path = address_path(url);
+    // A proxy may have put something in front of it.
+    bool fits = path.n >= base.n + 1 + UUID_TEXT && path.p[0] == '/';
+    size_t at = fits ? path.n - UUID_TEXT : 0;
+    if (!fits || at < base.n + 1 || path.p[at - 1] != '/' || !span_equal(span_sub(path, at - 1 - base.n, base.n), base) || uuid_parse(&read, span_sub(path, at, path.n)) != 0)
+        return problem_set(p, ERR_BAD_REQUEST, -1, "a part of Upload-Concat is no upload of this app");
+    *id = read;
+    return 1;
 }
 
 int tus_link(struct span text, struct tus_link *out, struct problem *p)

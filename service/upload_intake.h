@@ -10,7 +10,7 @@
 //                  <── ended ───── once: how it ended; reply from there
 //      intake_leave                from the handler's `done`: what has arrived is saved without anybody being told
 //
-// No callback comes before intake_begin returns 0, but `ended` may come from within any later call, and none comes after
+// Callbacks may come from within any of these calls, intake_begin among them (*out is set before), and none comes after
 // intake_leave. What ends an intake early: a newer request for the same upload (ERR_UPLOAD_TAKEN), the service's stop
 // (ERR_SHUTTING_DOWN), a body that is too long (ERR_TOO_LARGE). What arrived is saved before `ended` tells of it, but where the
 // body has a digest of its own (nothing of it is kept unless all of it is right) or is too long. Where the app is built again
@@ -29,10 +29,6 @@ enum intake_end {
     INTAKE_AT_END,    // the end of the body is the end of the upload; a length that was said before must fit: ERR_UPLOAD_LENGTH
     INTAKE_NEVER,     // more will come, even where the length is reached
 };
-
-// The digests that a body is checked against; several at once are possible.
-enum intake_digest { INTAKE_SHA1 = 1, INTAKE_SHA256 = 2, INTAKE_SHA512 = 4 };
-#define INTAKE_DIGEST_MAX 64
 
 struct intake_state {
     uint64_t offset;              // durable
@@ -58,7 +54,7 @@ struct intake_plan {
     bool has_length;
     uint64_t length;               // of the whole, which may have been unknown until now: else ERR_UPLOAD_LENGTH
     const struct sha256 *promised; // of the whole where it is done with this body: else ERR_DIGEST_MISMATCH, and it is not done. Copied
-    unsigned digests;              // enum intake_digest, of this body: the values come by intake_expect, before its end
+    unsigned digests;              // enum digest_kind, of this body: the values come by intake_expect, before its end
     uint64_t body_max;             // bytes of this body, ERR_TOO_LARGE beyond; 0: no limit but the upload's
     // Called with `ctx`. `begun` and `kept` may be NULL.
     void *ctx;
@@ -71,11 +67,11 @@ struct intake_plan {
 // called: ERR_BUSY, ERR_NO_SPACE, ERR_READ_ONLY, ERR_TOO_MANY, ERR_NOMEM.
 int intake_begin(struct request *r, const struct intake_plan *plan, struct intake **out);
 void intake_body(struct intake *u, struct span piece);
-// What the body's digest must be: else ERR_CHECKSUM. One that was announced in the plan and never given is a mismatch too.
-void intake_expect(struct intake *u, enum intake_digest kind, struct span value);
+// What the body's digest must be: else ERR_CHECKSUM. Of kinds that were announced in the plan at least one must be given before the end.
+void intake_expect(struct intake *u, enum digest_kind kind, struct span value);
 void intake_body_end(struct intake *u);
-// Ends it as if the peer were gone, for one who found out that the request is wrong: `ended` tells of `err` when all is saved.
-void intake_stop(struct intake *u, int err, const char *detail);
+// Nothing more is wanted: `ended` tells of `err` when what arrived is saved.
+void intake_stop(struct intake *u, int err);
 // The request is gone, or has its reply: exactly once, by whoever began it. NULL is fine.
 void intake_leave(struct intake *u);
 

@@ -108,7 +108,8 @@ test('what is wrong is said, and changes nothing', async (t) => {
     for (const length of ['', '-1', '1.5', '0x10', '1e3', ' ', '9'.repeat(19), '12, 12', 'abc'])
         assertProblem(await up.post({ 'upload-length': length }), 400, 'bad_request')
     assertProblem(await up.post({}), 400, 'bad_request')
-    assertProblem(await up.post({ 'upload-defer-length': '1' }), 400, 'bad_request')
+    for (const defer of ['0', '2', '', 'true']) assertProblem(await up.post({ 'upload-defer-length': defer }), 400, 'bad_request')
+    assertProblem(await up.post({ 'upload-defer-length': '1', 'upload-length': '5' }), 400, 'bad_request')
     assertProblem(await up.post({ 'upload-length': String(2 ** 32 + 1) }), 413, 'too_large')
     for (const metadata of ['a a', 'a YQ==,a YQ==', ',', 'a YQ==,', 'a YQ', ' ,b', 'ä YQ==', 'k'.repeat(5000)])
         assertProblem(await up.post({ 'upload-length': '1', 'upload-metadata': Buffer.from(metadata).toString('latin1') }), 400, 'bad_request')
@@ -140,7 +141,7 @@ test('OPTIONS tells what there is, without a version being asked for', async (t)
     for (const path of ['/apps/default/uploads', '/apps/default/uploads/x']) {
         const reply = await request(up.app.s, 'OPTIONS', path)
         assert.equal(reply.status, 204)
-        assert.deepEqual([reply.headers['tus-version'], reply.headers['tus-extension'], reply.headers['tus-max-size']], ['1.0.0', 'creation,termination', String(2 ** 32)])
+        assert.deepEqual([reply.headers['tus-version'], reply.headers['tus-extension'], reply.headers['tus-max-size']], ['1.0.0', 'creation,creation-with-upload,creation-defer-length,expiration,checksum,checksum-trailer,termination,concatenation', String(2 ** 32)])
         assert.match(reply.headers['access-control-allow-headers'], /Upload-Offset/)
         assert.match(reply.headers['access-control-allow-methods'], path.endsWith('x') ? /PATCH/ : /POST/)
     }

@@ -1,0 +1,174 @@
+// Uploads that are made of others. A step looks a few chunks of the parts up, reads them on the pool for the digest of the whole,
+// and is a progress like any other: the same chunks, listed anew. A step ends with a part, for that is where a chunk may be short.
+//
+//      owner: blobs_join_open ─> { owner: next ─> pool: read ─> owner: progress into a batch ─> kept } … ─> complete
+#include <assert.h>
+#include <stdlib.h>
+
+#include "blob_store.h"
+#include "db.h"
+#include "err.h"
+
+struct blob_join {
+    struct blobs *b;
+    struct uuid id;
+    uint64_t length, at; // of the whole; what is committed
+    struct digest *whole;
+    struct buf parts;  // UPLOAD_PART_BYTES each
+    struct buf chunks; // struct chunk: of this step
+    uint64_t step;     // their bytes
+    bool read;
+};
+
+int blobs_join_open(struct blobs *b, struct db_txn *txn, struct uuid id, struct blob_join **out)
+{
+    struct upload_head head;
+    int err;
+    if (!upload_head_find(b, txn, id, &head, &err)) return err != 0 ? err : ERR_NO_SUCH_UPLOAD;
+    if (head.info.state != UPLOAD_OPEN || head.info.made.kind != UPLOAD_JOINED) return ERR_EXISTS;
+    struct blob_join *j = calloc(1, sizeof *j);
+    if (j == NULL) return ERR_NOMEM;
+    *j = (struct blob_join){.b = b, .id = id, .length = head.info.made.length, .at = head.info.offset, .whole = digest_new()};
+    buf_init(&j->parts, UPLOAD_PARTS_MAX * UPLOAD_PART_BYTES);
+    buf_init(&j->chunks, BLOB_JOIN_CHUNKS * sizeof(struct chunk));
+    buf_put_span(&j->parts, head.info.made.parts);
+    atomic_fetch_add(&b->readers, 1);
+    err = j->whole == NULL ? ERR_NOMEM : j->parts.err;
+    if (err == 0 && j->at > 0 && digest_restore(j->whole, head.state) != 0) err = ERR_CORRUPT;
+    if (err != 0) blobs_join_close(j);
+    else *out = j;
+    return err;
+}
+
+void blobs_join_close(struct blob_join *j)
+{
+    if (j == NULL) return;
+    atomic_fetch_sub(&j->b->readers, 1);
+    buf_free(&j->parts);
+    buf_free(&j->chunks);
+    digest_free(j->whole);
+    free(j);
+}
+
+// The part that holds `at`, which becomes the place in it.
+static int find_part(struct blob_join *j, struct db_txn *txn, uint64_t *at, struct blob_info *part)
+{
+    for (size_t i = 0; i < j->parts.n; i += UPLOAD_PART_BYTES) {
+        struct sha256 digest;
+        int err;
+        memcpy(digest.b, j->parts.p + i + 16, sizeof digest.b);
+        if (!blob_head_find(j->b, txn, &digest, part, &err)) return err != 0 ? err : ERR_NO_SUCH_BLOB;
+        part->digest = digest;
+        if (*at < part->size) return 0;
+        *at -= part->size;
+    }
+    return ERR_CORRUPT; // they were as long as the whole when it was made
+}
+
+static int add_chunk(struct blob_join *j, struct db_txn *txn, const struct sha256 *sha, uint32_t length)
+{
+    struct chunk chunk = {.sha = *sha, .known = true};
+    int err = chunk_place_find(j->b, txn, sha, &chunk.place);
+    if (err != 0) return err == ERR_NOT_FOUND ? ERR_CORRUPT : err;
+    if (chunk.place.length != length) return ERR_CORRUPT;
+    buf_put(&j->chunks, &chunk, sizeof chunk);
+    j->step += length;
+    return j->chunks.err;
+}
+
+// From `at` in the part to the end of the page that holds it.
+static int add_page(struct blob_join *j, struct db_txn *txn, struct uuid part, uint64_t at)
+{
+    struct blob_key after = blob_page_key(part, at + 1);
+    struct uuid pages;
+    struct sha256 sha;
+    struct db_iter it;
+    uint64_t start = 0, before = j->step;
+    size_t count = 0;
+    db_iter_init(&it, txn, j->b->table_pages);
+    bool found = db_iter_seek_before(&it, blob_key_span(&after)) && blob_key_is_page(it.key, &pages, &start) && uuid_equal(pages, part);
+    int err = found ? blob_page_decode(it.value, &count) : ERR_CORRUPT;
+    for (size_t i = 0; i < count && err == 0 && j->chunks.n < j->chunks.max; i++) {
+        uint32_t length;
+        blob_page_at(it.value, i, &sha, &length);
+        if (start >= at) err = add_chunk(j, txn, &sha, length);
+        start += length;
+    }
+    db_iter_end(&it);
+    return err == 0 && j->step == before ? ERR_CORRUPT : err;
+}
+
+int blobs_join_next(struct blob_join *j, struct db_txn *txn)
+{
+    struct blob_info part = {0};
+    uint64_t at = j->at;
+    buf_clear(&j->chunks);
+    j->step = 0;
+    j->read = false;
+    if (j->at == j->length) return 0;
+    int err = find_part(j, txn, &at, &part);
+    while (err == 0 && at + j->step < part.size && j->chunks.n < j->chunks.max)
+        err = add_page(j, txn, part.pages, at + j->step);
+    return err != 0 ? err : db_txn_err(txn);
+}
+
+int blobs_join_read(struct blob_join *j)
+{
+    struct buf record, content;
+    int err = 0;
+    assert(!j->read);
+    buf_init(&record, RECORD_HEAD_BYTES + BLOB_CHUNK_MAX);
+    buf_init(&content, BLOB_CHUNK_MAX);
+    for (size_t at = 0; at < j->chunks.n && err == 0; at += sizeof(struct chunk)) {
+        struct chunk chunk;
+        memcpy(&chunk, j->chunks.p + at, sizeof chunk);
+        err = chunk_read(j->b, &chunk, &record, &content);
+        if (err == 0) digest_update(j->whole, buf_span(&content));
+    }
+    buf_free(&record);
+    buf_free(&content);
+    j->read = err == 0;
+    return err;
+}
+
+void blobs_join_progress(struct blob_join *j, struct buf *op)
+{
+    uint8_t state[DIGEST_STATE_MAX];
+    struct buf manifest;
+    assert(j->read);
+    if (j->step == 0) return;
+    size_t count = j->chunks.n / sizeof(struct chunk);
+    buf_init(&manifest, BLOB_JOIN_CHUNKS * MANIFEST_ENTRY_BYTES + 64);
+    blob_manifest_begin(&manifest, j->step, (uint32_t)count);
+    for (size_t i = 0; i < count; i++) {
+        struct chunk chunk;
+        memcpy(&chunk, j->chunks.p + i * sizeof chunk, sizeof chunk);
+        blob_manifest_put(&manifest, &chunk);
+    }
+    struct upload_op progress = {.kind = UPLOAD_PROGRESS, .id = j->id};
+    progress.progress.from = progress.progress.at = j->at;
+    progress.progress.manifest = buf_span(&manifest);
+    progress.progress.state = SPAN(state, digest_save(j->whole, state));
+    upload_op_encode(op, &progress);
+    if (op->err == 0) op->err = manifest.err;
+    buf_free(&manifest);
+}
+
+bool blobs_join_last(const struct blob_join *j)
+{
+    return j->at + j->step == j->length;
+}
+
+void blobs_join_complete(struct blob_join *j, struct buf *op, struct sha256 *digest)
+{
+    assert(j->read && blobs_join_last(j));
+    *digest = digest_final(j->whole);
+    blobs_upload_put_complete(op, j->id, digest);
+}
+
+void blobs_join_kept(struct blob_join *j)
+{
+    j->at += j->step;
+    j->step = 0;
+    buf_clear(&j->chunks);
+}

@@ -1,0 +1,126 @@
+#include "upload_care.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "err.h"
+#include "log.h"
+#include "server.h"
+#include "upload_join.h"
+
+#define LOOK_MAX 64     // uploads in one tick
+#define LOOK_MS 100     // and not before
+#define OPS_BYTES_MAX (64 * KIB)
+
+void upload_care_init(struct upload_care *c, struct server *s, struct app *a, uint64_t ttl_ms)
+{
+    *c = (struct upload_care){.server = s, .app = a, .ttl_ms = ttl_ms};
+    c->waiting_end = &c->waiting;
+    buf_init(&c->encoded, OPS_BYTES_MAX);
+}
+
+void upload_care_free(struct upload_care *c)
+{
+    assert(c->waiting == NULL && c->round == NULL && !c->submitted && c->joins == NULL);
+    buf_free(&c->encoded);
+}
+
+// ---- the barrier -------------------------------------------------------------------------------------------------------
+
+static void round_begin(struct upload_care *c);
+
+// The first one's barrier covers what the others wrote before it, so theirs cost nothing.
+static void sync_work(uv_work_t *w)
+{
+    struct upload_care *c = w->data;
+    for (struct care_sync *s = c->round; s != NULL; s = s->next)
+        s->err = blobs_upload_sync(s->upload);
+}
+
+static void on_sync_work(uv_work_t *w, int status)
+{
+    struct upload_care *c = w->data;
+    struct care_sync *s = c->round;
+    c->round = NULL;
+    round_begin(c);
+    while (s != NULL) {
+        struct care_sync *next = s->next; // `done` may free this one
+        if (status != 0) s->err = ERR_CANCELED;
+        s->done(s);
+        s = next;
+    }
+}
+
+static void round_begin(struct upload_care *c)
+{
+    if (c->round != NULL || c->waiting == NULL) return;
+    c->round = c->waiting;
+    c->waiting = NULL;
+    c->waiting_end = &c->waiting;
+    c->sync_work.data = c;
+    int status = uv_queue_work(server_loop(c->server), &c->sync_work, sync_work, on_sync_work);
+    assert(status == 0); // fails only without a callback
+}
+
+void upload_care_sync(struct upload_care *c, struct care_sync *s)
+{
+    s->next = NULL;
+    *c->waiting_end = s;
+    c->waiting_end = &s->next;
+    round_begin(c);
+}
+
+// ---- the look at all uploads -----------------------------------------------------------------------------------------
+
+struct look {
+    struct upload_care *care;
+    uint64_t now_ms;
+};
+
+static void put(struct upload_care *c, void (*encode)(struct buf *op, struct uuid id), struct uuid id)
+{
+    uint8_t room[64];
+    struct buf op = {.p = room, .cap = sizeof room, .max = sizeof room};
+    encode(&op, id);
+    assert(op.err == 0);
+    batch_put_op(&c->encoded, &(struct batch_op){.kind = BATCH_UPLOAD, .upload = buf_span(&op)});
+}
+
+static void look_at(void *ctx, const struct upload_info *i)
+{
+    struct look *l = ctx;
+    struct upload_care *c = l->care;
+    if (holds_taken(&c->holds, i->id)) return; // whoever has it changes it
+    if (blobs_upload_past(i, l->now_ms) && (i->state != UPLOAD_EXPIRED || l->now_ms >= i->changed_ms + i->made.ttl_ms))
+        put(c, blobs_upload_put_expire, i->id);
+    else if (i->state == UPLOAD_OPEN && i->made.kind == UPLOAD_ONCE)
+        put(c, blobs_upload_put_drop, i->id); // its request ended with an earlier run, or in a way that let nothing be written
+    else if (i->state == UPLOAD_OPEN && i->made.kind == UPLOAD_JOINED)
+        upload_care_join(c, i->id);
+}
+
+static void on_fate(struct submission *s, const struct fate *f)
+{
+    struct upload_care *c = (struct upload_care *)((char *)s - offsetof(struct upload_care, submission));
+    c->submitted = false;
+    if (f->err != 0) log_warn("uploads", "what is over was not cleared away; it is tried again", LF_STR("app", app_name(c->app)), LF_ERR(f->err));
+}
+
+void upload_care_tick(struct upload_care *c, uint64_t now_ms)
+{
+    struct look l = {c, now_ms};
+    if (c->submitted || app_txn(c->app) == NULL || app_state(c->app) != APP_READY) return;
+    if (now_ms >= c->looked_ms && now_ms - c->looked_ms < LOOK_MS) return;
+    c->looked_ms = now_ms;
+    buf_clear(&c->encoded);
+    int err = blobs_uploads_scan(app_blobs(c->app), app_txn(c->app), &c->cursor, LOOK_MAX, look_at, &l);
+    if (err != 0) log_warn("uploads", "uploads cannot be looked through", LF_STR("app", app_name(c->app)), LF_ERR(err));
+    if (err != 0 || c->encoded.n == 0 || c->encoded.err != 0) return;
+    c->submission = (struct submission){.identity = identity_of(IDENTITY_ADMIN), .request = buf_span(&c->encoded), .done = on_fate};
+    c->submitted = app_submit(c->app, &c->submission) == 0;
+}
+
+void upload_care_join(struct upload_care *c, struct uuid id)
+{
+    upload_join_begin(c, id);
+}

@@ -1,0 +1,49 @@
+// What is done for an app's uploads beside the requests: the barrier that small ones share, and the tick that looks at all uploads
+// in turn: whose time is over loses its bytes, then its name; what a broken request left is dropped; one that is made of others is
+// gone on with. Thread: the app's owner.
+#ifndef SEGUE_UPLOAD_CARE_H
+#define SEGUE_UPLOAD_CARE_H
+
+#include <uv.h>
+
+#include "app.h"
+#include "holds.h"
+
+struct server;
+struct upload_join;
+
+// Somebody for whom the pool shall make durable what was written.
+struct care_sync {
+    struct care_sync *next;
+    struct blob_upload *upload;
+    int err;
+    void (*done)(struct care_sync *s);
+};
+
+struct upload_care {
+    struct server *server;
+    struct app *app;
+    struct holds holds;
+    uint64_t ttl_ms; // of uploads that are made; 0: they do not expire
+    // The barrier: one round at a time, and those who come meanwhile wait for the next.
+    struct care_sync *waiting, **waiting_end, *round;
+    uv_work_t sync_work;
+    // The look at all uploads.
+    struct uuid cursor;
+    uint64_t looked_ms;
+    struct submission submission;
+    struct buf encoded;
+    bool submitted;
+    struct upload_join *joins; // under way
+};
+
+void upload_care_init(struct upload_care *c, struct server *s, struct app *a, uint64_t ttl_ms);
+void upload_care_free(struct upload_care *c); // nothing is under way
+// Calls s->done in a later turn of the loop, when blobs_upload_sync was called for s->upload.
+void upload_care_sync(struct upload_care *c, struct care_sync *s);
+// Of a running service, now and then.
+void upload_care_tick(struct upload_care *c, uint64_t now_ms);
+// The upload is made of others, and was just made: its joining begins, or goes on.
+void upload_care_join(struct upload_care *c, struct uuid id);
+
+#endif
