@@ -50,6 +50,29 @@ static void try_link(struct span value, struct problem *p)
     assert(l.column.n > 0 && l.column.n <= NAME_MAX_BYTES && is_printable(l.column));
 }
 
+static void try_checksum(struct span value, struct problem *p)
+{
+    struct tus_checksum c;
+    int err = tus_checksum(value, &c, p);
+    assert(err == 0 || err == ERR_BAD_REQUEST);
+    assert(err != 0 || c.n == (c.kind == DIGEST_SHA1 ? SHA1_BYTES : SHA256_BYTES));
+    tus_lists(value, "upload-checksum");
+}
+
+static void try_concat(struct span value, struct problem *p)
+{
+    struct tus_concat c;
+    struct uuid id;
+    int err = tus_concat(value, &c, p);
+    assert(err == 0 || err == ERR_BAD_REQUEST);
+    if (err != 0 || !c.final) return;
+    size_t count = 0;
+    while ((err = tus_concat_next(&c, SPAN_LIT("/apps/default/uploads"), &id, p)) > 0)
+        count++;
+    assert((err == 0 || err == ERR_BAD_REQUEST) && 58 * count <= value.n);
+    assert(err != 0 || c.parts.n == 0);
+}
+
 static void try_line(uint8_t field, struct span value)
 {
     struct problem p = PROBLEM_NONE;
@@ -57,6 +80,8 @@ static void try_line(uint8_t field, struct span value)
     case 'n': try_numbers(value, &p); break;
     case 'm': try_metadata(value, &p); break;
     case 'l': try_link(value, &p); break;
+    case 'c': try_checksum(value, &p); break;
+    case 'p': try_concat(value, &p); break;
     case 't': assert((tus_check_type(value, &p) == 0) == (p.err == 0)); break;
     case 'v': assert((tus_check_version(value, &p) == 0) == span_is(value, TUS_SPOKEN)); break;
     default: break;

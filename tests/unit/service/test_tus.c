@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "blobs.h"
 #include "err.h"
 #include "holds.h"
 #include "tus.h"
@@ -59,8 +60,69 @@ static void length_is_given_once_and_fits(void **state)
     assert_true(n == BLOB_BYTES_MAX);
     assert_int_equal(tus_length(SPAN_LIT("4294967297"), SPAN_NONE, &n, NULL), ERR_TOO_LARGE);
     assert_int_equal(tus_length(SPAN_NONE, SPAN_NONE, &n, NULL), ERR_BAD_REQUEST);
-    assert_int_equal(tus_length(SPAN_NONE, SPAN_LIT("1"), &n, NULL), ERR_BAD_REQUEST);
     assert_int_equal(tus_length(SPAN_LIT("1"), SPAN_LIT("1"), &n, NULL), ERR_BAD_REQUEST);
+    assert_int_equal(tus_length(SPAN_NONE, SPAN_LIT("2"), &n, NULL), ERR_BAD_REQUEST);
+    assert_int_equal(tus_length(SPAN_NONE, SPAN_LIT(""), &n, NULL), ERR_BAD_REQUEST);
+    assert_true(n == BLOB_BYTES_MAX);
+    assert_int_equal(tus_length(SPAN_NONE, SPAN_LIT("1"), &n, NULL), 0);
+    assert_true(n == UPLOAD_LENGTH_UNKNOWN);
+}
+
+static void checksum_is_of_a_kind_that_is_offered(void **state)
+{
+    (void)state;
+    struct tus_checksum c;
+    assert_int_equal(tus_checksum(SPAN_LIT("sha1 Kq5sNclPz7QV2+lfQIuc6R7oRu0="), &c, NULL), 0);
+    assert_int_equal(c.kind, DIGEST_SHA1);
+    assert_int_equal(c.n, SHA1_BYTES);
+    assert_int_equal(c.value[0], 0x2a);
+    assert_int_equal(tus_checksum(SPAN_LIT(" sha256  47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU= "), &c, NULL), 0);
+    assert_int_equal(c.kind, DIGEST_SHA256);
+    assert_int_equal(c.n, SHA256_BYTES);
+    const char *const bad[] = {"", "sha1", "sha1 ", "sha1 AAAA", "md5 XrY7u+Ae7tCTyyK7j1rNww==", "SHA1 Kq5sNclPz7QV2+lfQIuc6R7oRu0=", "sha256 Kq5sNclPz7QV2+lfQIuc6R7oRu0=",
+                               "sha1 Kq5sNclPz7QV2+lfQIuc6R7oRu0", "sha1,Kq5sNclPz7QV2+lfQIuc6R7oRu0="};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_int_equal(tus_checksum(SPAN_STR(bad[i]), &c, NULL), ERR_BAD_REQUEST);
+    assert_int_equal(c.kind, DIGEST_SHA256);
+}
+
+static void list_names_a_field_in_any_case(void **state)
+{
+    (void)state;
+    assert_true(tus_lists(SPAN_LIT("Upload-Checksum"), "upload-checksum"));
+    assert_true(tus_lists(SPAN_LIT("ETag , upload-CHECKSUM"), "upload-checksum"));
+    assert_false(tus_lists(SPAN_LIT("Upload-Checksums"), "upload-checksum"));
+    assert_false(tus_lists(SPAN_NONE, "upload-checksum"));
+}
+
+static void parts_are_uploads_of_this_app(void **state)
+{
+    (void)state;
+    const char *a = "/apps/default/uploads/00000000-0000-4000-8000-00000000000a";
+    char text[400];
+    struct tus_concat c;
+    struct uuid id;
+    struct span base = SPAN_LIT("/apps/default/uploads");
+    snprintf(text, sizeof text, "final;%s https://example.com/behind/a/proxy%s  http://localhost:7420%s", a, a, a);
+    assert_int_equal(tus_concat(SPAN_STR(text), &c, NULL), 0);
+    assert_true(c.final);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(tus_concat_next(&c, base, &id, NULL), 1);
+        assert_int_equal(id.b[15], 0x0a);
+    }
+    assert_int_equal(tus_concat_next(&c, base, &id, NULL), 0);
+    const char *const bad[] = {"/apps/other/uploads/00000000-0000-4000-8000-00000000000a", "00000000-0000-4000-8000-00000000000a", "/apps/default/uploads/",
+                               "http://host", "/apps/default/uploads/00000000-0000-4000-8000-00000000000g", "apps/default/uploads/00000000-0000-4000-8000-00000000000a"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        snprintf(text, sizeof text, "final;%s", bad[i]);
+        assert_int_equal(tus_concat(SPAN_STR(text), &c, NULL), 0);
+        assert_int_equal(tus_concat_next(&c, base, &id, NULL), ERR_BAD_REQUEST);
+    }
+    assert_int_equal(tus_concat(SPAN_LIT(" partial "), &c, NULL), 0);
+    assert_false(c.final);
+    const char *const none[] = {"", "final", "final;", "final; ", "partial;", "Partial", "whole"};
+    for (size_t i = 0; i < sizeof none / sizeof none[0]; i++)
+        assert_int_equal(tus_concat(SPAN_STR(none[i]), &c, NULL), ERR_BAD_REQUEST);
 }
 
 static void metadata_gives_the_content_type(void **state)
@@ -211,6 +273,9 @@ int main(void)
         cmocka_unit_test(body_type_is_taken_in_any_case_and_with_parameters),
         cmocka_unit_test(numbers_are_digits_and_nothing_else),
         cmocka_unit_test(length_is_given_once_and_fits),
+        cmocka_unit_test(checksum_is_of_a_kind_that_is_offered),
+        cmocka_unit_test(list_names_a_field_in_any_case),
+        cmocka_unit_test(parts_are_uploads_of_this_app),
         cmocka_unit_test(metadata_gives_the_content_type),
         cmocka_unit_test(broken_metadata_is_refused),
         cmocka_unit_test(link_names_a_table_a_row_and_a_column),
