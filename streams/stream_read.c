@@ -398,6 +398,40 @@ int streams_read(struct streams *s, struct db_txn *txn, struct span path, uint64
     return v.rec->json ? read_page(s, txn, &v, offset, max, out) : stream_read_some(s, txn, &v, offset, max, out);
 }
 
+// The stream whose append brought the byte at `offset`, and where its share ends.
+static int view_bringer(struct streams *s, struct db_txn *txn, uint64_t number, uint64_t offset, struct stream_view *v, struct stream_view *up,
+                        const struct stream_view **holder, uint64_t *limit)
+{
+    int err = stream_view_number(s, txn, number, v);
+    if (err == 0 && stream_is_dead(v->rec)) err = ERR_NO_SUCH_STREAM;
+    if (err == 0 && v->rec->gone_seq != 0) err = ERR_STREAM_GONE;
+    if (err == 0 && offset >= v->rec->offset) err = ERR_BAD_OFFSET;
+    if (err == 0 && offset < v->rec->first) err = ERR_STREAM_TRIMMED;
+    return err != 0 ? err : stream_view_holder(s, txn, v, offset, up, holder, limit);
+}
+
+int streams_seq_at(struct streams *s, struct db_txn *txn, uint64_t number, uint64_t offset, uint64_t *seq)
+{
+    struct stream_view v, up;
+    const struct stream_view *holder;
+    uint64_t limit;
+    int err = view_bringer(s, txn, number, offset, &v, &up, &holder, &limit);
+    return err != 0 ? err : stream_seq_of(s, txn, holder, offset, seq);
+}
+
+int streams_reach_at(struct streams *s, struct db_txn *txn, uint64_t number, uint64_t offset, uint64_t seq, uint64_t *to)
+{
+    struct stream_view v, up;
+    const struct stream_view *holder;
+    uint64_t limit, end, changed;
+    int err = view_bringer(s, txn, number, offset, &v, &up, &holder, &limit);
+    if (err == 0) err = stream_offset_at(s, txn, holder, seq, &end, &changed);
+    if (err != 0) return err;
+    if (end <= offset) return ERR_CORRUPT;
+    *to = end < limit ? end : limit;
+    return 0;
+}
+
 int streams_snapshot(struct streams *s, struct db_txn *txn, struct span path, struct buf *out)
 {
     struct stream_view v;

@@ -77,6 +77,11 @@ bool streams_path_of(struct streams *s, struct db_txn *txn, uint64_t number, str
 // JSON stream whole messages, one at least, however large it is. ERR_NO_SUCH_STREAM, ERR_STREAM_GONE; ERR_BAD_OFFSET beyond the tail or inside a
 // message; ERR_STREAM_TRIMMED below what is kept; ERR_CORRUPT where a sealed record does not verify.
 int streams_read(struct streams *s, struct db_txn *txn, struct span path, uint64_t offset, size_t max, struct buf *out);
+// The seq of the append that brought the byte at `offset`, which is below the tail; where a fork has it from its source, that of the source's append.
+int streams_seq_at(struct streams *s, struct db_txn *txn, uint64_t number, uint64_t offset, uint64_t *seq);
+// How far the bytes from `offset` on had come by commit `seq`, which is not before the one that brought that byte: beyond `offset`, behind an append,
+// and perhaps only to where a fork's own bytes begin. Errors of both are those of streams_read.
+int streams_reach_at(struct streams *s, struct db_txn *txn, uint64_t number, uint64_t offset, uint64_t seq, uint64_t *to);
 // Appends what stands for the bytes that were trimmed; nothing where there is none. Errors as above.
 int streams_snapshot(struct streams *s, struct db_txn *txn, struct span path, struct buf *out);
 

@@ -240,6 +240,74 @@ static void a_fork_of_a_closed_stream_is_open_and_knows_no_writer(void **state)
     assert_true(rig_holds(r, "f", "one two three!"));
 }
 
+// ---- when bytes came -------------------------------------------------------------------------------------------------
+
+static uint64_t seq_at(struct rig *r, const char *path, uint64_t offset)
+{
+    struct stream_info info;
+    uint64_t seq = 0;
+    assert_true(rig_find(r, path, &info));
+    assert_int_equal(streams_seq_at(r->s, r->txn, info.number, offset, &seq), 0);
+    return seq;
+}
+
+static uint64_t reach_at(struct rig *r, const char *path, uint64_t offset, uint64_t seq)
+{
+    struct stream_info info;
+    uint64_t to = 0;
+    assert_true(rig_find(r, path, &info));
+    assert_int_equal(streams_reach_at(r->s, r->txn, info.number, offset, seq, &to), 0);
+    return to;
+}
+
+static void what_a_fork_inherits_came_when_its_source_got_it(void **state)
+{
+    struct rig *r = *state; // seqs: 1 made, 2 "one ", 3 "two ", 4 "three"
+    assert_int_equal(fork_at(r, "f", "a", 4, 2), 0); // 5
+    rig_append1(r, "a", "!");                        // 6
+    rig_append1(r, "f", "ice");                      // 7
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(seq_at(r, "a", 0), 2);
+        assert_int_equal(seq_at(r, "a", 3), 2);
+        assert_int_equal(seq_at(r, "a", 4), 3);
+        assert_int_equal(seq_at(r, "a", 13), 6);
+        assert_int_equal(reach_at(r, "a", 0, 2), 4);
+        assert_int_equal(reach_at(r, "a", 2, 3), 8);
+        assert_int_equal(reach_at(r, "a", 0, 5), 13);
+        assert_int_equal(reach_at(r, "a", 0, UINT64_MAX - 1), 14);
+        assert_int_equal(seq_at(r, "f", 1), 2);
+        assert_int_equal(seq_at(r, "f", 5), 3);
+        assert_int_equal(seq_at(r, "f", 6), 7);
+        assert_int_equal(reach_at(r, "f", 0, 2), 4);
+        assert_int_equal(reach_at(r, "f", 0, 3), 6);  // its share of that append
+        assert_int_equal(reach_at(r, "f", 0, 99), 6); // up to where its own begin
+        assert_int_equal(reach_at(r, "f", 6, 99), 9);
+        cool(r);
+    }
+}
+
+static void when_bytes_came_is_not_told_of_what_is_not_there(void **state)
+{
+    struct rig *r = *state;
+    struct stream_info info;
+    uint64_t seq, to;
+    assert_true(rig_find(r, "a", &info));
+    assert_int_equal(streams_seq_at(r->s, r->txn, info.number, 13, &seq), ERR_BAD_OFFSET); // the tail
+    assert_int_equal(streams_seq_at(r->s, r->txn, info.number + 1, 0, &seq), ERR_NO_SUCH_STREAM);
+    rig_begin(r);
+    assert_int_equal(streams_decide_trim(r->batch, SPAN_LIT("a"), 4, false, SPAN_NONE, false, false, NULL, NULL), 0);
+    rig_end(r);
+    assert_int_equal(streams_seq_at(r->s, r->txn, info.number, 0, &seq), ERR_STREAM_TRIMMED);
+    assert_int_equal(streams_reach_at(r->s, r->txn, info.number, 0, 9, &to), ERR_STREAM_TRIMMED);
+    assert_int_equal(seq_at(r, "a", 4), 3);
+    assert_int_equal(fork_whole(r, "f", "a"), 0);
+    assert_int_equal(delete(r, "a"), 0);
+    assert_int_equal(streams_seq_at(r->s, r->txn, info.number, 4, &seq), ERR_STREAM_GONE);
+    assert_int_equal(seq_at(r, "f", 4), 3); // a gone source still knows
+    assert_int_equal(delete(r, "f"), 0);
+    assert_int_equal(streams_reach_at(r->s, r->txn, info.number, 4, 9, &to), ERR_NO_SUCH_STREAM);
+}
+
 // ---- expiry --------------------------------------------------------------------------------------------------------
 
 static uint64_t expired(struct rig *r)
@@ -378,6 +446,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_batch_forks_and_deletes_what_it_made, setup, teardown),
         cmocka_unit_test_setup_teardown(the_same_fork_again_is_no_change, setup, teardown),
         cmocka_unit_test_setup_teardown(a_fork_of_a_closed_stream_is_open_and_knows_no_writer, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_a_fork_inherits_came_when_its_source_got_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(when_bytes_came_is_not_told_of_what_is_not_there, setup, teardown),
         cmocka_unit_test_setup_teardown(a_ttl_slides_with_writes_and_touches, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_past_its_time_may_be_created_again, setup, teardown),
         cmocka_unit_test_setup_teardown(forks_inherit_expiry_or_have_their_own, setup, teardown),
