@@ -23,6 +23,7 @@ SERVICE_SRC := api_admin api_batch api_blob api_blob_put api_llm api_llm_ask api
 LIBSEGUE_SRC := calls client get http put source sse stream subscribe upload
 CLI_SRC := cli cmd_ask cmd_batch cmd_blob cmd_query cmd_schema cmd_stream cmd_sub main options progress sub_print table
 
+SERVICE_SRC += seq_times stream_pace
 SERVICE_SRC += api_ds path_set subs subs_decide subs_deliver subs_glob subs_run webhook_sign webhook_url
 
 # Unit tests, by folder: tests/unit/<folder>/test_<name>.c
@@ -31,6 +32,7 @@ UNIT_rows := merge query record rows schema sql view
 UNIT_streams := stream_apply stream_decide stream_feed stream_fork stream_model stream_reclaim stream_seal stream_segment stream_slice stream_tail stream_writers streams
 UNIT_blobs := chunker blob_keys pack blob_upload blob_read blob_apply blobs uploads
 UNIT_service := call reach batch entry fates app app_disk session redecide hub auth conn http_parse http_scan options outbox request wheel jobs llm_parse llm_ui llm_ui_request tus app_upload sync ws_frames ws_handshake stream_headers ws_records stream_frame stream_care
+UNIT_service += seq_times stream_pace
 UNIT_service += subs subs_app subs_glob webhook
 UNIT_clients := sse
 

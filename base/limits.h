@@ -76,6 +76,10 @@
 #define STREAM_FORK_DEPTH_MAX 32       // forks of forks
 #define STREAM_SNAPSHOT_MAX (1 * MIB)  // bytes that stand for what was trimmed
 #define STREAM_TTL_S_MAX 3153600000ull // a hundred years
+#define SEQ_TIME_MS 50                 // how exactly it is known when bytes of a stream came
+#define SEQ_TIME_KEPT_MS 2592000000ull // and for how long: 30 days
+#define STREAM_PACE_GAP_MS 10000       // a longer wait of a paced follower is shortened to this
+#define STREAM_PACE_GAP_MS_MAX 60000   // or to what it asks for
 #define LONG_POLL_MS 30000
 
 // Blobs

@@ -6,6 +6,7 @@
 #include "app.h"
 #include "http.h"
 #include "stream_headers.h"
+#include "stream_pace.h"
 
 enum stream_live { STREAM_CATCH_UP, STREAM_LONG_POLL, STREAM_SSE };
 
@@ -23,8 +24,8 @@ void stream_reply_problem(struct request *r, const struct problem *p, uint64_t r
 int stream_reply_read(struct request *r, uint64_t offset, const struct stream_info *info, const char *cursor);
 
 // Follows the stream by long-poll or server-sent events, from `offset`, which is not beyond its end; replies at once where there is
-// no reason to wait. Takes r->data. Whatever is not 0 was not replied to.
-int stream_follow(struct request *r, enum stream_live live, uint64_t offset, const struct stream_info *info);
+// no reason to wait. Events come at once, or at the pace asked for. Takes r->data. Whatever is not 0 was not replied to.
+int stream_follow(struct request *r, enum stream_live live, const struct stream_pace *pace, uint64_t offset, const struct stream_info *info);
 void stream_follow_drain(struct request *r);
 void stream_follow_done(struct request *r);
 

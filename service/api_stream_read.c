@@ -125,6 +125,7 @@ static int reply_now(struct request *r, const struct stream_info *info)
 
 struct question {
     enum stream_live live;
+    struct stream_pace pace;
     uint64_t offset;
     bool given, now, beginning;
 };
@@ -161,6 +162,13 @@ static int get_live(struct request *r, struct question *q, struct problem *p)
     return 0;
 }
 
+static int get_pace(struct request *r, struct question *q, struct problem *p)
+{
+    int err = stream_pace_params(r, &q->pace, p);
+    if (err == 0 && q->pace.speed != 0 && q->live != STREAM_SSE) err = problem_set(p, ERR_BAD_PARAMETER, -1, "recorded pace needs live=sse");
+    return err;
+}
+
 static int trimmed(const struct stream_info *info, struct problem *p)
 {
     problem_set(p, ERR_STREAM_TRIMMED, -1, "the stream begins at %llu now", (unsigned long long)info->first);
@@ -175,6 +183,7 @@ static int read_stream(struct request *r, struct problem *p)
     int err = stream_lookup(r, r->path, &info);
     if (err == 0) err = get_offset(r, &info, &q, p);
     if (err == 0) err = get_live(r, &q, p);
+    if (err == 0) err = get_pace(r, &q, p);
     if (err != 0) return err;
     stream_care_note(server_care(r->server, r->app), &info, clock_wall_ms());
     if (q.offset < info.first && q.beginning) {
@@ -183,7 +192,7 @@ static int read_stream(struct request *r, struct problem *p)
         q.offset = info.first;
     }
     if (q.offset < info.first) return trimmed(&info, p);
-    if (q.live != STREAM_CATCH_UP) return stream_follow(r, q.live, q.offset, &info);
+    if (q.live != STREAM_CATCH_UP) return stream_follow(r, q.live, &q.pace, q.offset, &info);
     return q.now ? reply_now(r, &info) : stream_reply_read(r, q.offset, &info, NULL);
 }
 

@@ -16,7 +16,7 @@
 #define PROBE_BYTES (4 * MIB) // room that must be there before writes are taken again
 #define RETRY_MS 1000 // between two looks for it
 
-static const char *const table_names[] = {"meta", FATES_TABLES, ROWS_TABLES, STREAMS_TABLES, BLOBS_TABLES, JOBS_TABLES, SUBS_TABLES};
+static const char *const table_names[] = {"meta", FATES_TABLES, ROWS_TABLES, STREAMS_TABLES, BLOBS_TABLES, JOBS_TABLES, SUBS_TABLES, SEQ_TIMES_TABLES};
 _Static_assert(sizeof table_names / sizeof *table_names == TABLE_COUNT, "the enum and the names belong together");
 
 // ---- what a row needs to know to be shown ----
@@ -170,6 +170,7 @@ static int open_with(struct app *a, bool read_only, struct problem *p)
         a->txn = db_begin_write(a->db);
         err = get_meta(a, &id, &known);
     }
+    if (err == 0) err = seq_times_load(&a->seq_times, a->txn, TABLE_SEQ_TIMES);
     if (err == 0) err = open_stores(a);
     if (err == 0) err = open_journal(a, read_only, id, known, p);
     if (err != 0) {
@@ -437,6 +438,11 @@ struct db_txn *app_txn(struct app *a)
 int app_job(struct app *a, struct uuid id, struct job *out)
 {
     return app_txn(a) == NULL ? ERR_BUSY : jobs_find(a->txn, TABLE_JOBS, id, out);
+}
+
+int app_seq_time(struct app *a, uint64_t seq, uint64_t span_ms, struct seq_time *out)
+{
+    return app_txn(a) == NULL ? ERR_BUSY : seq_times_find(a->txn, TABLE_SEQ_TIMES, seq, span_ms, out);
 }
 
 bool app_job_writing(struct app *a, struct span path, struct uuid *out)

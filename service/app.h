@@ -31,6 +31,7 @@
 
 struct app;
 struct db_txn;
+struct seq_time;
 
 enum app_state { APP_READY, APP_RECOVERING, APP_FULL, APP_READ_ONLY };
 
@@ -66,6 +67,8 @@ uint64_t app_visible(const struct app *a);
 uint64_t app_visible_ms(const struct app *a);
 // The transaction to read through: the state as of app_visible. NULL while recovering: answer ERR_BUSY. Valid until the next app_turn or app_tick.
 struct db_txn *app_txn(struct app *a);
+// When a commit that touched streams arrived, as of app_visible: seq_times.h. ERR_BUSY while recovering.
+int app_seq_time(struct app *a, uint64_t seq, uint64_t span_ms, struct seq_time *out);
 
 // ---- writing -------------------------------------------------------------------------------------------------------
 
@@ -134,7 +137,7 @@ void app_seal_end(struct app *a, struct streams_seal *job, int err);
 
 // ---- checks --------------------------------------------------------------------------------------------------------
 
-// SHA-256 of the app's logical state: rows, history, streams with their bytes, blobs, jobs, fates; not of where anything lies.
+// SHA-256 of the app's logical state: rows, history, streams with their bytes, blobs, jobs, fates, times; not of where anything lies.
 int app_state_hash(struct app *a, struct sha256 *out);
 // Decides a journal group of another app again, here, and compares: ERR_CORRUPT and a problem that names the entry if fate, results or effects differ. For
 // a fresh app and every group from the first on.

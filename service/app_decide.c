@@ -354,6 +354,7 @@ static int apply_effects(struct app *a, const struct entry *e)
     if (err == 0 && e->rows.n > 0) err = rows_apply(a->rows, a->txn, c, e->rows);
     if (err == 0 && e->jobs.n > 0) err = jobs_apply(a->txn, TABLE_JOBS, c, e->jobs);
     if (err == 0 && e->subs.n > 0) err = subs_apply(a->txn, TABLE_SUBS, e->subs);
+    if (err == 0 && e->streams.n > 0) err = seq_times_note(&a->seq_times, a->txn, TABLE_SEQ_TIMES, c);
     if (err != 0) return err;
     a->applied_seq = c->seq;
     a->commit_ms = c->arrival_ms;
@@ -422,6 +423,7 @@ int app_state_hash(struct app *a, struct sha256 *out)
     if (err == 0) err = fates_hash(a->txn, TABLE_FATES, d);
     if (err == 0) err = jobs_hash(a->txn, TABLE_JOBS, d);
     if (err == 0) err = subs_hash(a->txn, TABLE_SUBS, d);
+    if (err == 0) err = seq_times_hash(a->txn, TABLE_SEQ_TIMES, d);
     if (err == 0) *out = digest_final(d);
     digest_free(d);
     return err;

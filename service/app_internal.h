@@ -8,10 +8,11 @@
 #include "hlc.h"
 #include "jobs.h"
 #include "journal.h"
+#include "seq_times.h"
 #include "subs.h"
 
 // The tables of an app's database. Their order is on disk only as names.
-enum { TABLE_META, TABLE_FATES, TABLE_ROWS, TABLE_STREAMS = TABLE_ROWS + ROWS_TABLE_COUNT, TABLE_BLOBS = TABLE_STREAMS + STREAMS_TABLE_COUNT, TABLE_JOBS = TABLE_BLOBS + BLOBS_TABLE_COUNT, TABLE_SUBS = TABLE_JOBS + JOBS_TABLE_COUNT, TABLE_COUNT = TABLE_SUBS + SUBS_TABLE_COUNT };
+enum { TABLE_META, TABLE_FATES, TABLE_ROWS, TABLE_STREAMS = TABLE_ROWS + ROWS_TABLE_COUNT, TABLE_BLOBS = TABLE_STREAMS + STREAMS_TABLE_COUNT, TABLE_JOBS = TABLE_BLOBS + BLOBS_TABLE_COUNT, TABLE_SUBS = TABLE_JOBS + JOBS_TABLE_COUNT, TABLE_SEQ_TIMES = TABLE_SUBS + SUBS_TABLE_COUNT, TABLE_COUNT = TABLE_SEQ_TIMES + SEQ_TIMES_TABLE_COUNT };
 
 // What deciding one batch works with; kept from batch to batch for its memory.
 struct decision {
@@ -52,6 +53,7 @@ struct app {
     uint64_t arrival_ms;    // of the last entry, accepted or not
     uint64_t commit_ms;     // of the last commit
     struct hlc clock;
+    struct seq_times seq_times;
 
     // Recovery: where the database stood, before the journal was replayed.
     uint64_t db_group;

@@ -12,7 +12,7 @@
 // A piece and what it was made of.
 struct kept {
     struct crowd_piece piece;
-    uint64_t tail;
+    uint64_t to, tail;
     bool closed;
 };
 
@@ -85,26 +85,29 @@ static void pieces_drop(struct crowd *c)
     }
 }
 
-// One that ended before the tail was cut by its size: it stays what it is.
-static bool kept_fits(const struct kept *k, const struct stream_info *info, uint64_t from, uint64_t cursor)
+// One that ended before what it was asked for was cut by its size: it stays what it is.
+static bool kept_fits(const struct kept *k, const struct stream_info *info, uint64_t from, uint64_t to, uint64_t cursor)
 {
     if (k->piece.frame.wire == NULL || k->piece.from != from || k->piece.cursor != cursor) return false;
-    return k->piece.more || (k->tail == info->offset && k->closed == info->closed);
+    if (k->piece.more) return k->piece.next < to;
+    return k->to == to && k->tail == info->offset && k->closed == info->closed;
 }
 
 // The bytes, and one before them where there is one: it tells whether a line's end was cut in two.
-static int piece_read(struct crowd *c, const struct stream_info *info, uint64_t from, struct buf *raw, bool *before)
+static int piece_read(struct crowd *c, const struct stream_info *info, uint64_t from, uint64_t to, struct buf *raw, bool *before)
 {
     struct span path = SPAN(c->path, c->path_n);
     int err = 0;
     *before = c->encoding == STREAM_TEXT && from > info->first;
     // One read may end where bytes lie elsewhere: even with the one before alone.
-    while (err == 0 && raw->n <= *before)
-        err = streams_read(app_streams(c->app), app_txn(c->app), path, from - *before + raw->n, PART_BYTES_MAX, raw);
+    while (err == 0 && raw->n <= *before) {
+        uint64_t at = from - *before + raw->n;
+        err = streams_read(app_streams(c->app), app_txn(c->app), path, at, to - at < PART_BYTES_MAX ? (size_t)(to - at) : PART_BYTES_MAX, raw);
+    }
     return err != 0 ? err : raw->err;
 }
 
-static int piece_encode(struct crowd *c, const struct stream_info *info, struct span raw, bool after_cr, struct crowd_piece *out)
+static int piece_encode(struct crowd *c, const struct stream_info *info, uint64_t to, struct span raw, bool after_cr, struct crowd_piece *out)
 {
     struct buf b;
     buf_init(&b, 8 * STREAM_APPEND_MAX); // one JSON message may be as long as an append
@@ -112,7 +115,7 @@ static int piece_encode(struct crowd *c, const struct stream_info *info, struct 
     size_t n = stream_frame_whole(c->encoding, raw, tail && info->closed);
     out->next = out->from + n;
     out->up_to_date = tail;
-    out->more = !tail && n > 0;
+    out->more = out->from + raw.n < to && n > 0;
     if (n > 0) stream_frame_data(&b, c->encoding, SPAN(raw.p, n), after_cr);
     struct stream_control control = {out->next, out->cursor, tail, info->closed && out->next == info->offset};
     stream_frame_control(&b, &control);
@@ -121,30 +124,31 @@ static int piece_encode(struct crowd *c, const struct stream_info *info, struct 
     return err;
 }
 
-static int piece_make(struct crowd *c, const struct stream_info *info, struct crowd_piece *out)
+static int piece_make(struct crowd *c, const struct stream_info *info, uint64_t to, struct crowd_piece *out)
 {
     struct buf raw;
     bool before = false;
     buf_init(&raw, 2 * STREAM_APPEND_MAX);
-    int err = out->from < info->offset ? piece_read(c, info, out->from, &raw, &before) : 0;
+    int err = out->from < to ? piece_read(c, info, out->from, to, &raw, &before) : 0;
     struct span bytes = before ? span_sub(buf_span(&raw), 1, raw.n) : buf_span(&raw);
-    if (err == 0) err = piece_encode(c, info, bytes, before && raw.p[0] == '\r', out);
+    if (err == 0) err = piece_encode(c, info, to, bytes, before && raw.p[0] == '\r', out);
     buf_free(&raw);
     return err;
 }
 
-int crowd_piece(struct crowd_reader *reader, const struct stream_info *info, uint64_t from, uint64_t cursor, const struct crowd_piece **out)
+int crowd_piece(struct crowd_reader *reader, const struct stream_info *info, uint64_t from, uint64_t to, uint64_t cursor, const struct crowd_piece **out)
 {
     struct crowd *c = reader->crowd;
+    assert(to <= info->offset);
     for (unsigned i = 0; i < PIECES_KEPT; i++) {
-        if (!kept_fits(&c->kept[i], info, from, cursor)) continue;
+        if (!kept_fits(&c->kept[i], info, from, to, cursor)) continue;
         *out = &c->kept[i].piece;
         return 0;
     }
     struct kept *k = &c->kept[c->next_kept++ % PIECES_KEPT];
     bytes_unref(k->piece.frame.wire);
-    *k = (struct kept){.piece = {.from = from, .cursor = cursor}, .tail = info->offset, .closed = info->closed};
-    int err = piece_make(c, info, &k->piece);
+    *k = (struct kept){.piece = {.from = from, .cursor = cursor}, .to = to, .tail = info->offset, .closed = info->closed};
+    int err = piece_make(c, info, to, &k->piece);
     if (err != 0) return err;
     *out = &k->piece;
     return 0;

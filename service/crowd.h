@@ -45,13 +45,13 @@ struct crowd_piece {
     uint64_t from, next;
     uint64_t cursor;
     bool up_to_date; // nothing is left behind it
-    bool more;       // there is, right away
+    bool more;       // there is before `to`, right away
     struct reply_frame frame;
 };
 
-// The piece from `from` on as of `info`, the newest; made now, or for another reader before. It lives until the next call. Errors are
-// those of streams_read.
-int crowd_piece(struct crowd_reader *reader, const struct stream_info *info, uint64_t from, uint64_t cursor, const struct crowd_piece **out);
+// The piece of [from, to) as of `info`, the newest; made now, or for another reader before. `to` is the tail, or behind an append before it. It lives until
+// the next call. Errors are those of streams_read.
+int crowd_piece(struct crowd_reader *reader, const struct stream_info *info, uint64_t from, uint64_t to, uint64_t cursor, const struct crowd_piece **out);
 // Says something random that is the same for all of the crowd, so that they stay alike.
 uint32_t crowd_jitter(const struct crowd_reader *reader);
 

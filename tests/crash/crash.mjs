@@ -1,6 +1,5 @@
 // kill -9 at any moment, and look: every acknowledged batch is there, once and whole; nothing else is; subscribers that come back
-// have seen each commit and each byte exactly once; an upload is never behind the offset that was told; every LLM job has an end; what a worker
-// acknowledged stays so. The campaign of LLM jobs, whose providers and clients are killed too, is asked.mjs.
+// have seen each commit and each byte exactly once; an upload is never behind the offset that was told; every LLM job has an end.
 //
 //   RUNS=200 SEED=7 node tests/crash/crash.mjs
 //
@@ -17,7 +16,6 @@ import { LOG, SocketWriter } from './sockets.mjs'
 import { StreamClient } from './streams.mjs'
 import { TusClient } from './uploads.mjs'
 import { Appender, Random, schema, Uploader, Writer } from './workload.mjs'
-import { WorkerClient } from './workers.mjs'
 
 const RUNS = Number(process.env.RUNS || 200)
 const SEED = Number(process.env.SEED || (Date.now() & 0x7fffffff))
@@ -26,7 +24,7 @@ const KILLS_PER_FOLDER = 20
 const counts = { kills: 0, inFlight: 0, early: 0, retries: 0, settledBefore: 0, resumed: 0, midway: 0, batches: 0, rejections: 0, blobs: 0, resets: 0,
     appends: 0, appendsUnanswered: 0, socketsResumed: 0, socketsCut: 0,
     uploads: 0, uploadBytes: 0, uploadsResumed: 0, uploadsKept: 0, patchesBroken: 0,
-    streamOps: 0, streamRetries: 0, streamsExpired: 0, streamBytes: 0, wakes: 0,
+    streamOps: 0, streamRetries: 0, streamsExpired: 0, streamBytes: 0,
     jobs: 0, jobsUnanswered: 0, jobsAsked: 0, jobBytes: 0, jobEnds: {} }
 
 // One data folder with its clients, from its first start to its last kill.
@@ -54,9 +52,7 @@ class World {
         this.tus = ['t', 's'].map((name) => new TusClient(this, name))
         this.asker = new JobClient(this, 'j')
         this.keepers = ['x', 'y'].map((name) => new StreamClient(this, name))
-        this.workers = ['q', 'r'].map((name) => new WorkerClient(this, name))
-        for (const worker of this.workers) await worker.begin()
-        this.clients = [...this.writers, this.appender, this.uploader, ...this.tus, this.asker, ...this.keepers, ...this.workers]
+        this.clients = [...this.writers, this.appender, this.uploader, ...this.tus, this.asker, ...this.keepers]
         this.subscribers = [
             { queries: { items: 'select * from items', tallies: 'select owner, batches from tallies' }, streams: { all: 'all' } },
             { queries: { top: 'select nonce, n from items order by nonce desc, n limit 7', mine: ['select * from items where owner = $1', 'b'] }, streams: { plain: 'plain' } },
@@ -124,7 +120,7 @@ class World {
         await this.verifyRows()
         await this.verifyStreams()
         await this.verifyBlobs()
-        for (const client of [...this.tus, this.asker, ...this.keepers, ...this.workers]) await client.verify()
+        for (const client of [...this.tus, this.asker, ...this.keepers]) await client.verify()
         await this.verifyFolds()
     }
 
@@ -272,7 +268,7 @@ function report(ms) {
     console.log(`uploads: ${counts.uploads} done, ${(counts.uploadBytes / 1e6).toFixed(0)} MB; ${counts.uploadsResumed} went on behind a kill;` +
         ` ${counts.patchesBroken} bodies broken, ${counts.uploadsKept} times more was kept than had been acknowledged`)
     console.log(`streams: ${counts.streamOps} appends by producers and on condition, forks, trims and the like; ${counts.streamRetries} sent again behind a kill,` +
-        ` each done once; ${counts.streamsExpired} expired; ${(counts.streamBytes / 1e6).toFixed(0)} MB compared; workers were woken ${counts.wakes} times`)
+        ` each done once; ${counts.streamsExpired} expired; ${(counts.streamBytes / 1e6).toFixed(0)} MB compared`)
     const ends = Object.entries(counts.jobEnds).map(([state, n]) => `${n} ${state}`).join(', ')
     console.log(`LLM: ${counts.jobs} jobs, ${counts.jobsUnanswered} without an answer before the kill, ${counts.jobsAsked} asked of the provider,` +
         ` each once; ${ends}; ${(counts.jobBytes / 1e6).toFixed(1)} MB of text`)

@@ -13,7 +13,7 @@ const offsetOf = (n) => String(n)
 // What a stream has to be: its pieces with where each ends, and what is known of its life.
 class Model {
     constructor(path, json, more = {}) {
-        Object.assign(this, { path, json, bytes: Buffer.alloc(0), begin: 0, ends: [], appends: [], first: 0, forks: 0, seq: 0, epoch: 0, closed: false, gone: false, wroteMs: 0, ...more })
+        Object.assign(this, { path, json, bytes: Buffer.alloc(0), begin: 0, ends: [], first: 0, forks: 0, seq: 0, epoch: 0, closed: false, gone: false, wroteMs: 0, ...more })
     }
 
     get type() { return this.json ? 'application/json' : 'text/plain' }
@@ -25,17 +25,6 @@ class Model {
             this.bytes = Buffer.concat([this.bytes, Buffer.from(this.json ? `${JSON.stringify(piece)},\n` : piece)])
             this.ends.push(this.end)
         }
-        this.appends.push(this.end)
-    }
-
-    // [n, at]: n messages, or bytes, into the append behind `from`.
-    into(from, random) {
-        const end = this.appends.find((x) => x > from)
-        if (end === undefined) return [0, from]
-        if (!this.json) { const n = random.below(end - from + 1); return [n, from + n] }
-        const messages = this.ends.filter((x) => x > from && x <= end)
-        const n = random.below(messages.length + 1)
-        return [n, n > 0 ? messages[n - 1] : from]
     }
 
     body(pieces) { return this.json ? JSON.stringify(pieces) : pieces.join('') }
@@ -158,17 +147,14 @@ export class StreamClient extends Client {
     fork(source) {
         if (source.ttl) return this.produce(source)
         const m = new Model(this.path(), source.json, { source })
-        // At the end of a piece, or some bytes or messages into the append behind it.
         const places = source.ends.filter((end) => end >= source.first)
-        const from = places.length > 0 && this.random.chance(60) ? this.pick(places) : source.end
-        const [sub, at] = this.random.chance(50) ? source.into(from, this.random) : [0, from]
-        const headers = { 'content-type': m.type, 'stream-forked-from': `/v1/stream/${source.path}`, 'stream-fork-offset': offsetOf(from),
-            ...(sub > 0 && { 'stream-fork-sub-offset': String(sub) }) }
+        const at = places.length > 0 && this.random.chance(60) ? this.pick(places) : source.end
+        const headers = { 'content-type': m.type, 'stream-forked-from': `/v1/stream/${source.path}`, 'stream-fork-offset': offsetOf(at) }
         return { m, op: {
             send: () => this.ask('PUT', this.url(m), undefined, headers),
             take: (reply, again) => {
                 assert.ok(reply.status === 201 || (again && reply.status === 200), `${reply.status} ${reply.text}`)
-                Object.assign(m, { bytes: source.bytes.subarray(0, at), first: source.first, ends: source.ends.filter((end) => end <= at), appends: source.appends.filter((end) => end <= at) })
+                Object.assign(m, { bytes: source.bytes.subarray(0, at), first: source.first, ends: source.ends.filter((end) => end <= at) })
                 source.forks++
                 this.models.push(m)
                 this.atEnd(m, reply)
@@ -179,7 +165,7 @@ export class StreamClient extends Client {
     // Done twice it is done once.
     trim(m) {
         const before = this.pick(m.ends.filter((end) => end > m.first))
-        if (before === undefined) return this.produce(m)
+        if (m.source || before === undefined) return this.produce(m)
         const snapshot = this.random.chance(50) ? m.body([`${before} bytes`]) : undefined
         return { m, op: {
             send: () => this.ask('PATCH', this.url(m), snapshot, { 'content-type': m.type, 'stream-trim-before': offsetOf(before) }),

@@ -1,52 +1,14 @@
 // Following a stream by the Durable Streams surface: PROTOCOL.md, "Following".
 import assert from 'node:assert/strict'
-import http from 'node:http'
 import { test } from 'node:test'
+import { follow } from './lib/follow.mjs'
 import { App, append, close, create } from './lib/http.mjs'
-import { eventually, service, within } from './lib/service.mjs'
-import { SseParser } from './lib/sse.mjs'
+import { service, within } from './lib/service.mjs'
 
 const text = { 'content-type': 'text/plain' }, json = { 'content-type': 'application/json' }
 const late = (ms) => new Promise((go) => setTimeout(go, ms))
 
 async function streams(t, options) { return new App(await service(t, options)) }
-
-// One who follows by server-sent events: pairs of data and the control event behind it.
-class Follower {
-    constructor(t, app, path, query = 'offset=-1') {
-        this.told = []
-        this.ended = false
-        this.data = null
-        const parser = new SseParser(({ event, data }) => this.#event(event, data))
-        this.parser = parser
-        this.ready = new Promise((go, fail) => {
-            const req = http.get({ port: app.s.port, host: '127.0.0.1', path: `${app.base}${app.stream(path)}?${query}&live=sse`, agent: false }, (res) => {
-                this.res = res
-                res.on('data', (b) => parser.feed(b)).on('end', () => { this.ended = true }).on('error', () => {})
-                go(this)
-            }).on('error', fail)
-            t.after(() => req.destroy())
-        })
-    }
-
-    #event(event, data) {
-        if (event === 'data') {
-            assert.equal(this.data, null, 'a control event follows each data event')
-            this.data = data
-            return
-        }
-        assert.equal(event, 'control')
-        this.told.push({ data: this.data, ...JSON.parse(data) })
-        this.data = null
-    }
-
-    get last() { return this.told.at(-1) }
-    get text() { return this.told.map((e) => e.data ?? '').join('') }
-    get messages() { return this.told.flatMap((e) => (e.data === null ? [] : JSON.parse(e.data))) }
-    until(what, fn) { return eventually(what, () => fn(this)) }
-}
-
-const follow = (...args) => new Follower(...args).ready
 
 test('what is there comes first, then what comes, then the end', async (t) => {
     const app = await streams(t)
