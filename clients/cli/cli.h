@@ -31,7 +31,7 @@ struct cli_options {
     const char *offset;
     bool follow, no_follow;
     const char *output, *range;
-    const char *provider, *model, *system, *table, *column, *id, *row, *status_column, *usage_column;
+    const char *provider, *api, *model, *system, *table, *column, *id, *row, *status_column, *usage_column;
     struct cli_list sets;
     const char **args; // what follows the command
     size_t arg_count;

@@ -22,20 +22,32 @@ static void put_message(struct jw *j, const char *role, struct span content)
     jw_end(j);
 }
 
-static void put_request(struct jw *j, const struct cli_options *o, struct span prompt)
-{
-    jw_key(j, "request"), jw_object(j);
-    if (o->model != NULL) jw_key(j, "model"), jw_cstr(j, o->model);
-    jw_key(j, "messages"), jw_array(j);
-    if (o->system != NULL) put_message(j, "system", SPAN_STR(o->system));
-    put_message(j, "user", prompt);
-    jw_end(j);
-    jw_end(j);
-}
-
 static void put_name(struct jw *j, const char *key, const char *value)
 {
     if (value != NULL) jw_key(j, key), jw_cstr(j, value);
+}
+
+#define TOKENS_MAX 4096 // of an answer, in the one format that has to be told
+
+static bool speaks(const struct cli_options *o, const char *api)
+{
+    return o->api != NULL && strcmp(o->api, api) == 0;
+}
+
+// The same question in each of the formats.
+static void put_request(struct jw *j, const struct cli_options *o, struct span prompt)
+{
+    bool responses = speaks(o, "responses"), messages = speaks(o, "messages");
+    jw_key(j, "request"), jw_object(j);
+    put_name(j, "model", o->model);
+    if (responses) put_name(j, "instructions", o->system);
+    if (messages) put_name(j, "system", o->system);
+    if (messages) jw_key(j, "max_tokens"), jw_int(j, TOKENS_MAX);
+    jw_key(j, responses ? "input" : "messages"), jw_array(j);
+    if (!responses && !messages && o->system != NULL) put_message(j, "system", SPAN_STR(o->system));
+    put_message(j, "user", prompt);
+    jw_end(j);
+    jw_end(j);
 }
 
 static int put_insert(struct jw *j, const struct cli_options *o)
@@ -59,6 +71,7 @@ static int put_job(const struct ask *a, struct span prompt, struct buf *body)
     jw_object(&j);
     put_name(&j, "job", a->job);
     put_name(&j, "provider", o->provider);
+    put_name(&j, "api", o->api);
     put_request(&j, o, prompt);
     jw_key(&j, "target"), jw_object(&j);
     put_name(&j, "table", o->table != NULL ? o->table : "messages");

@@ -51,6 +51,7 @@ static const struct option options[] = {
     {"cursor", 0, TEXT, "CURSOR", AT(cursor), ",sub,", "go on after this cursor (the member `cursor` that --json prints)"},
     {"once", 0, FLAG, NULL, AT(once), ",sub,", "stop when the present state has been printed"},
     {"provider", 0, TEXT, "NAME", AT(provider), ",ask,", "one that the service is configured with (default: its first)"},
+    {"api", 0, TEXT, "KIND", AT(api), ",ask,", "the kind of provider: chat, responses or messages (default: chat)"},
     {"model", 0, TEXT, "NAME", AT(model), ",ask,", "the provider's name of the model"},
     {"system", 0, TEXT, "TEXT", AT(system), ",ask,", "instructions that go before the prompt"},
     {"table", 0, TEXT, "NAME", AT(table), ",ask,", "the table of the reply's row (default: messages)"},

@@ -398,6 +398,21 @@ test('segue ask writes the reply as it comes, and ends with 0', async (t) => {
     assert.equal(JSON.parse(json.stdout).state, 'done')
 })
 
+test('segue ask speaks to every kind of provider', async (t) => {
+    const { s, provider } = await llmService(t)
+    for (const [api, name] of [['chat', 'stand-in'], ['responses', 'stand-in'], ['messages', 'anthropic']]) {
+        const model = api === 'chat' ? 'happy' : `${api}-text`
+        const { code, stdout, stderr } = await segue(s, ['ask', '--api', api, '--provider', name, '--model', model, '--system', 'Be brief.', 'Why?'])
+        assert.equal(code, 0, stderr)
+        assert.equal(stdout, `${TIDE}\n`)
+        const { messages, input, system, instructions } = provider.requests(model)[0].body, question = { role: 'user', content: 'Why?' }
+        assert.deepEqual(input || messages, api === 'chat' ? [{ role: 'system', content: 'Be brief.' }, question] : [question])
+        assert.deepEqual([system, instructions], [api === 'messages' ? 'Be brief.' : undefined, api === 'responses' ? 'Be brief.' : undefined])
+    }
+    const unknown = await segue(s, ['ask', '--api', 'telepathy', '--model', 'happy', 'Why?'])
+    assert.equal(unknown.code, 1)
+})
+
 test('segue ask tells what went wrong, and ends with 1', async (t) => {
     const { s } = await llmService(t, { args: QUICK })
     const cut = await segue(s, ['ask', '--model', 'cut', 'Why?'])
