@@ -109,7 +109,11 @@ void llm_close(struct llm *l)
 struct llm_counts llm_counts(const struct llm *l)
 {
     struct llm_counts counts = l->counts;
-    for (const struct llm_job *j = l->first; j != NULL; j = j->next)
-        counts.queued += j->record.state == JOB_QUEUED && j->ending == 0;
+    for (const struct llm_job *j = l->first; j != NULL; j = j->next) {
+        if (j->ending != 0) continue;
+        counts.queued += j->record.state == JOB_QUEUED;
+        counts.connecting += j->record.state == JOB_CONNECTING;
+        counts.streaming += j->record.state == JOB_STREAMING;
+    }
     return counts;
 }

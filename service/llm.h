@@ -86,7 +86,8 @@ void llm_hide_key(const struct llm *l, struct span provider, struct buf *text);
 
 struct llm_counts {
     uint64_t begun, done, failed, cancelled, interrupted, retries, resumed;
-    uint64_t calls, queued; // now
+    uint64_t tokens; // of jobs that have ended, as far as they were told
+    uint64_t calls, queued, connecting, streaming; // now
 };
 struct llm_counts llm_counts(const struct llm *l);
 

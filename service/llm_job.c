@@ -400,6 +400,7 @@ static void job_over(struct llm_job *j)
       : j->ending == JOB_FAILED    ? &c->failed
       : j->ending == JOB_CANCELLED ? &c->cancelled
                                    : &c->interrupted) += 1;
+    c->tokens += tokens_of(&llm_parser_reply(j->parser)->usage);
     j->heir = NULL;
     llm_job_free(j);
     if (heir != NULL) llm_job_begin(heir);

@@ -4,6 +4,7 @@
 
 #include "llm.h"
 #include "server.h"
+#include "subs_run.h"
 
 struct metric {
     const char *name, *type, *help;
@@ -25,6 +26,9 @@ static const struct metric of_conns[] = {
 static const struct metric of_llm[] = {
     {"segue_llm_calls", "gauge", "calls to LLM providers under way", LLM(calls)},
     {"segue_llm_jobs_queued", "gauge", "LLM jobs that wait for a place", LLM(queued)},
+    {"segue_llm_jobs_connecting", "gauge", "LLM jobs that wait for their first token", LLM(connecting)},
+    {"segue_llm_jobs_streaming", "gauge", "LLM jobs whose reply comes", LLM(streaming)},
+    {"segue_llm_tokens_total", "counter", "tokens that ended LLM jobs have used, as far as they were told", LLM(tokens)},
     {"segue_llm_retries_total", "counter", "calls to LLM providers that were made again", LLM(retries)},
     {"segue_llm_jobs_resumed_total", "counter", "LLM jobs that went on after a restart", LLM(resumed)},
     {"segue_llm_jobs_begun_total", "counter", "LLM jobs whose call was made", LLM(begun)},
@@ -32,6 +36,14 @@ static const struct metric of_llm[] = {
     {"segue_llm_jobs_failed_total", "counter", "LLM jobs that failed", LLM(failed)},
     {"segue_llm_jobs_cancelled_total", "counter", "LLM jobs that were cancelled", LLM(cancelled)},
     {"segue_llm_jobs_interrupted_total", "counter", "LLM jobs whose reply broke off", LLM(interrupted)},
+};
+
+#define SUBS(member) offsetof(struct subs_counts, member)
+static const struct metric of_subs[] = {
+    {"segue_subscriptions", "gauge", "subscriptions of workers to streams", SUBS(subscriptions)},
+    {"segue_webhooks_delivering", "gauge", "webhooks on their way", SUBS(delivering)},
+    {"segue_webhooks_delivered_total", "counter", "webhooks that their target took", SUBS(delivered)},
+    {"segue_webhooks_undelivered_total", "counter", "webhooks that their target did not take", SUBS(undelivered)},
 };
 
 #define APP(member) offsetof(struct app_counts, member)
@@ -84,9 +96,12 @@ static void write_service(struct buf *out, struct server *s)
         buf_printf(out, "segue_replies_total{status=\"%dxx\"} %llu\n", class, (unsigned long long)counts->statuses[class]);
 }
 
-static void write_llm(struct buf *out, struct server *s)
+static void write_engines(struct buf *out, struct server *s)
 {
     struct llm_counts counts = llm_counts(server_llm(s));
+    struct subs_counts subs = subs_run_counts(server_subs(s));
+    for (size_t i = 0; i < sizeof of_subs / sizeof of_subs[0]; i++)
+        one(out, of_subs[i].name, of_subs[i].type, of_subs[i].help, value_at(&subs, &of_subs[i]));
     for (size_t i = 0; i < sizeof of_llm / sizeof of_llm[0]; i++)
         one(out, of_llm[i].name, of_llm[i].type, of_llm[i].help, value_at(&counts, &of_llm[i]));
 }
@@ -113,6 +128,6 @@ static void write_apps(struct buf *out, struct server *s)
 void metrics_write(struct buf *out, struct server *s)
 {
     write_service(out, s);
-    write_llm(out, s);
+    write_engines(out, s);
     write_apps(out, s);
 }

@@ -51,6 +51,16 @@ void deliveries_free(struct subs_run *r)
         delivery_free(r->deliveries);
 }
 
+struct subs_counts subs_run_counts(const struct subs_run *r)
+{
+    struct subs_counts counts = r->counts;
+    counts.delivering = r->delivering;
+    for (size_t i = 0; i < r->app_count; i++)
+        for (const struct follow *f = r->apps[i]->first; f != NULL; f = f->next)
+            counts.subscriptions++;
+    return counts;
+}
+
 // ---- the answer -----------------------------------------------------------------------------------------------------
 
 static bool on_head(void *ctx, const struct call_head *head)
@@ -84,6 +94,7 @@ static void on_ended(void *ctx, const struct call_end *end)
     struct follow *f = d->f;
     bool too_long = d->answer.err != 0;
     bool taken = d->status >= 200 && d->status < 300 && (end->problem.err == 0 || too_long);
+    *(taken ? &r->counts.delivered : &r->counts.undelivered) += 1;
     if (f != NULL && !taken)
         log_info("webhook", "a delivery failed", LF_STR("app", app_name(f->app->app)), LF_SPAN("subscription", f->sub.id),
                  LF_UINT("generation", f->sub.generation), LF_UINT("status", (uint64_t)(end->status > 0 ? end->status : 0)), LF_ERR(end->problem.err));

@@ -33,6 +33,12 @@ void subs_run_visible(struct subs_run *r, struct app *app);
 
 struct webhook_signer *subs_run_signer(struct subs_run *r);
 
+struct subs_counts {
+    uint64_t delivered, undelivered;    // webhooks whose target took them, or did not
+    uint64_t delivering, subscriptions; // now
+};
+struct subs_counts subs_run_counts(const struct subs_run *r);
+
 // A subscription is about to be made: from now on changes are heard. ERR_BUSY, ERR_NOMEM.
 int subs_run_expect(struct subs_run *r, struct app *app);
 // A step of this subscription was accepted: it is looked at again, now.

@@ -51,6 +51,7 @@ struct subs_run {
     size_t app_count;
     struct delivery *deliveries;
     size_t delivering;
+    struct subs_counts counts;
     uv_timer_t *timer; // its own memory: it outlives the engine until the loop has closed it
     uint64_t armed_ms; // wall clock; 0: not
     bool stopping;

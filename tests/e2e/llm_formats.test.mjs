@@ -223,6 +223,8 @@ test('tokens of a day are counted through a restart, and refused beyond the limi
     const { s, app } = await llmService(t, { args: ['--llm-tokens-day', '40'] })
     for (let i = 0; i < 2; i++) await ended(app, (await ask(app, 'happy')).job)
     assertProblem(await post(app, jobOf('happy')), 429, 'tokens_spent')
+    const metrics = await app.metrics()
+    for (const line of ['segue_llm_tokens_total 42', 'segue_llm_jobs_done_total 2', 'segue_llm_jobs_streaming 0']) assert.ok(metrics.includes(`${line}\n`), line)
     await s.kill()
     await s.start()
     assertProblem(await post(app, jobOf('happy')), 429, 'tokens_spent')

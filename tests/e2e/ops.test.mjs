@@ -55,6 +55,7 @@ test('healthz and metrics', async (t) => {
     assert.match(metrics.headers['content-type'], /^text\/plain/)
     assert.match(metrics.text, /^segue_seq\{app="default"\} 1$/m)
     assert.match(metrics.text, /^segue_commits_total\{app="default"\} 1$/m)
+    assert.match(metrics.text, /^segue_subscriptions 0$/m)
     for (const line of metrics.text.trimEnd().split('\n'))
         assert.match(line, /^(# (HELP|TYPE) [a-z_]+ .+|[a-z_]+(\{[a-z]+="[^"]*"\})? [0-9.]+)$/)
 })
