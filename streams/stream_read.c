@@ -190,13 +190,8 @@ static int sealed_offset_at(struct streams *s, struct db_txn *txn, const struct 
     return stream_segment_bounds_err(&b);
 }
 
-int stream_offset_at(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t seq, uint64_t *offset, uint64_t *changed)
+static int bounds_offset_at(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t seq, uint64_t *offset, uint64_t *changed)
 {
-    assert(v->rec->created_seq <= seq);
-    *offset = v->rec->offset;
-    *changed = v->rec->changed_seq;
-    if (v->rec->changed_seq <= seq) return 0;
-    if (stream_is_dead(v->rec) && !is_whole(s, txn, v)) return 0; // where it ended then is forgotten with its bytes: where it ended at last has to do
     size_t n = v->hot == NULL ? 0 : stream_tail_bounds_to_seq(&v->hot->tail, seq);
     if (n > 0) {
         *offset = v->hot->tail.bounds[n - 1].end;
@@ -206,6 +201,22 @@ int stream_offset_at(struct streams *s, struct db_txn *txn, const struct stream_
     *offset = stream_start(v->rec);
     *changed = v->rec->created_seq;
     return sealed_offset_at(s, txn, v, seq, offset, changed);
+}
+
+int stream_offset_at(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t seq, uint64_t *offset, uint64_t *changed)
+{
+    const struct stream_record *r = v->rec;
+    assert(r->created_seq <= seq);
+    *offset = r->offset;
+    *changed = r->changed_seq;
+    if (r->changed_seq <= seq) return 0;
+    if (stream_is_dead(r) && !is_whole(s, txn, v)) return 0; // where it ended then is forgotten with its bytes: where it ended at last has to do
+    int err = bounds_offset_at(s, txn, v, seq, offset, changed);
+    // Which appends below the beginning are still known depends on how the bytes lie, and a decision may ask for this.
+    if (err != 0 || r->trimmed_seq == 0 || *offset > stream_start(r)) return err;
+    *offset = stream_start(r);
+    *changed = seq >= r->trimmed_changed ? r->trimmed_changed : r->created_seq;
+    return 0;
 }
 
 int stream_seq_of(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, uint64_t *seq)

@@ -140,7 +140,8 @@ int stream_view_path(struct streams *s, struct db_txn *txn, struct span path, st
 // The one that lived as of `seq`; it may be deleted since.
 int stream_view_at(struct streams *s, struct db_txn *txn, struct span path, uint64_t seq, struct stream_view *out);
 
-// The tail as of `seq`, not before its creation, and the seq of the last append until then (created_seq if none).
+// The tail as of `seq`, not before its creation, and the seq of the last append until then (created_seq if none). Of one that
+// was trimmed: never below its beginning.
 int stream_offset_at(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t seq, uint64_t *offset, uint64_t *changed);
 // The seq of the append that holds the byte at `offset`, which is below the tail.
 int stream_seq_of(struct streams *s, struct db_txn *txn, const struct stream_view *v, uint64_t offset, uint64_t *seq);

@@ -472,8 +472,11 @@ static void check_path(struct model *m, int path)
         assert_int_equal(rig_find_at(&m->r, paths[path], seq, &info), t->stream >= 0);
         if (t->stream < 0) continue;
         assert_int_equal(info.number, t->stream + 1);
-        if (m->trims) continue; // what an offset was may be forgotten with the bytes
-        assert_int_equal(info.offset, t->offset);
+        // What ended below the beginning is said to end there, however its bytes lie; with a deleted stream its offsets may be forgotten.
+        bool lives = m->truth[m->r.seq][path].stream == t->stream;
+        if (m->trims && !lives) continue;
+        uint64_t first = lives ? m->more[path].first : 0;
+        assert_int_equal(info.offset, t->offset > first ? t->offset : first);
         assert_int_equal(info.closed, t->closed);
     }
 }
