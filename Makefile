@@ -24,6 +24,8 @@ LIBSEGUE_SRC := calls client get http put source sse stream subscribe upload
 CLI_SRC := cli cmd_ask cmd_batch cmd_blob cmd_query cmd_schema cmd_stream cmd_sub main options progress sub_print table
 
 SERVICE_SRC += seq_times stream_pace
+BLOBS_SRC += blob_reader blob_verified
+SERVICE_SRC += api_blob_sign blob_link blob_send blob_view disposition http_select key_file
 SERVICE_SRC += api_ds path_set subs subs_decide subs_deliver subs_glob subs_run webhook_sign webhook_url
 
 # Unit tests, by folder: tests/unit/<folder>/test_<name>.c

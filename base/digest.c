@@ -10,6 +10,7 @@
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <openssl/sha.h>
 
 #include "err.h"
@@ -155,6 +156,16 @@ size_t digests_final(struct digests *d, enum digest_kind kind, uint8_t out[DIGES
     int ok = EVP_DigestFinal_ex(ctx, out, &n);
     assert(ok == 1);
     return n;
+}
+
+struct sha256 sha256_keyed(struct span key, struct span s)
+{
+    struct sha256 sum;
+    unsigned n = 0;
+    assert(key.n > 0 && key.n <= INT32_MAX);
+    const uint8_t *done = HMAC(EVP_sha256(), key.p, (int)key.n, s.n > 0 ? s.p : (const uint8_t *)"", s.n, sum.b, &n);
+    assert(done != NULL && n == SHA256_BYTES);
+    return sum;
 }
 
 void hex_format(char *text, struct span s)

@@ -28,6 +28,8 @@ size_t digest_save(const struct digest *d, uint8_t out[DIGEST_STATE_MAX]);
 int digest_restore(struct digest *d, struct span state);
 
 struct sha256 sha256_of(struct span s);
+// HMAC-SHA-256 (RFC 2104).
+struct sha256 sha256_keyed(struct span key, struct span s);
 
 // SHA-1, for protocols that were made when it was trusted (the handshake of WebSocket); nothing here relies on it.
 #define SHA1_BYTES 20

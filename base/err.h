@@ -126,6 +126,7 @@
     X(FENCED, 132, "fenced", 409, "another wake of the subscription is the current one") \
     X(ALREADY_CLAIMED, 133, "already_claimed", 409, "another worker holds the subscription's lease") \
     X(NOTHING_PENDING, 134, "nothing_pending", 409, "there is nothing new for this subscription") \
+    X(PRECONDITION_FAILED, 140, "precondition_failed", 412, "the condition of the request does not hold") \
     X(WEBHOOK_URL_REJECTED, 135, "webhook_url_rejected", 400, "this address is not called")
 
 enum err {

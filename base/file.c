@@ -70,6 +70,16 @@ int file_read(int fd, void *p, size_t n, uint64_t offset)
     return 0;
 }
 
+int file_read_now(int fd, void *p, size_t n, uint64_t offset)
+{
+    struct iovec iov = {.iov_base = p, .iov_len = n};
+    ssize_t got = preadv2(fd, &iov, 1, (off_t)offset, RWF_NOWAIT);
+    if (got == (ssize_t)n) return 0;
+    // A file system that cannot say what it has in memory is one that has it all: there is no better guess.
+    if (got < 0 && errno == EOPNOTSUPP) return file_read(fd, p, n, offset);
+    return got < 0 && errno != EAGAIN && errno != EINTR ? err_from_errno(errno) : ERR_BUSY;
+}
+
 // An interrupted barrier has not failed and may be asked for again; a failed one may not, as the kernel can have
 // dropped the pages. So only EINTR is retried.
 int file_sync(int fd)
@@ -97,6 +107,12 @@ int file_open(const char *path, int flags)
         fd = open(path, flags | O_CLOEXEC, 0600);
     while (fd < 0 && errno == EINTR);
     return fd >= 0 ? fd : open_error(errno);
+}
+
+int file_dup(int fd)
+{
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    return copy >= 0 ? copy : err_from_errno(errno);
 }
 
 void file_close(int fd)

@@ -11,11 +11,15 @@ int file_write(int fd, struct span s, uint64_t offset);
 int file_writev(int fd, struct iovec *iov, int count, uint64_t offset); // may change `iov`
 // Reads exactly `n` bytes; ERR_CORRUPT where the file ends before.
 int file_read(int fd, void *p, size_t n, uint64_t offset);
+// The same without waiting for the disk: ERR_BUSY where the kernel does not have all of it in memory.
+int file_read_now(int fd, void *p, size_t n, uint64_t offset);
 // The barrier: returns when data and the size are on the disk (fdatasync).
 int file_sync(int fd);
 // Opens or creates; flags as of open(2), O_CLOEXEC is added; mode 0600. >= 0 is the descriptor. ERR_NOT_FOUND for
 // a missing file, ERR_EXISTS under O_EXCL.
 int file_open(const char *path, int flags);
+// Another descriptor of the same open file. ERR_IO: no more can be had.
+int file_dup(int fd);
 void file_close(int fd); // -1 is fine
 // A folder with its parents, mode 0700, each parent synced; an existing one is fine.
 int dir_make(const char *path);

@@ -23,6 +23,7 @@
 #define HTTP_DISCARD_MAX (64 * KIB)    // bytes of an unwanted body that are read and dropped to keep a connection
 #define HTTP_LINGER_BYTES_MAX (8 * MIB) // bytes still taken from a peer after the last reply, so that it sees the reply
 #define HTTP_LINGER_MS_MAX 3000        // and for how long
+#define HTTP_RANGES_MAX 32             // parts of one Range field; more are answered with the whole
 #define STOP_MS_MAX 8000               // from the signal to stop until connections are cut
 
 // Batches
@@ -89,6 +90,7 @@
 #define BLOB_CHUNK_MAX (256 * KIB)
 #define BLOB_PACK_BYTES (1024ull * MIB) // a pack file before the next one is begun
 #define BLOB_WINDOW (1 * MIB)          // bytes of an upload in memory in one stage
+#define BLOB_LINK_S_MAX 604800         // how long a signed link of a blob may live: seven days
 #define UPLOADS_MAX 256                // bodies being stored at once
 #define UPLOADS_OPEN_MAX 10000         // resumable uploads of an app that are not done
 #define UPLOAD_METADATA_MAX (4 * KIB)  // bytes of an Upload-Metadata field

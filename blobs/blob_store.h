@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 
+#include "blob_verified.h"
 #include "chunk_table.h"
 #include "upload_feed.h"
 #include "upload_keys.h"
@@ -24,6 +25,7 @@ struct blobs {
     struct buf entry; // the owner's: what is being written
     struct chunk_table chunks; // the owner's
     uint32_t uploads;          // open; the owner's
+    struct verified verified;  // any thread's
     atomic_uint readers;       // open; a reader may be closed on any thread
     struct upload_feeds feeds;
 };
@@ -104,8 +106,8 @@ int uploads_hash(struct blobs *b, struct db_txn *txn, struct digest *d);
 // Reads back every open upload. ERR_CORRUPT, logged, where one is not what its offset promises.
 int uploads_check(struct blobs *b, struct db_txn *txn);
 
-// Reads a chunk into `content`, which it replaces, and verifies it; `scratch` is for the record. ERR_CORRUPT is logged with the
-// place. Any thread.
+// Reads a chunk into `content`, which it replaces, and verifies it; `scratch` is for the record, head and payload as they lie. ERR_CORRUPT
+// is logged with the place. Any thread.
 int chunk_read(struct blobs *b, const struct chunk *chunk, struct buf *scratch, struct buf *content);
 
 #endif

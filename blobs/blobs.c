@@ -24,8 +24,10 @@ int blobs_open(struct blobs **out, const struct blobs_options *options, struct d
     buf_init(&b->entry, KIB);
     chunk_table_init(&b->chunks);
     b->crew = crew_new();
-    err = b->crew == NULL ? ERR_NOMEM : packs_open(&b->packs, options->path);
+    err = b->crew == NULL ? ERR_NOMEM : verified_init(&b->verified);
+    if (err == 0) err = packs_open(&b->packs, options->path);
     if (err != 0) {
+        verified_free(&b->verified);
         crew_free(b->crew);
         free(b);
         return err;
@@ -44,6 +46,7 @@ void blobs_close(struct blobs *b)
     buf_free(&b->entry);
     packs_close(b->packs);
     crew_free(b->crew);
+    verified_free(&b->verified);
     free(b);
 }
 

@@ -61,13 +61,39 @@ struct blob_info {
 
 bool blobs_find(struct blobs *b, struct db_txn *txn, const struct sha256 *digest, struct blob_info *out);
 
-// A reader over a byte range: owns no transaction between calls. After an error it can only be closed.
+// A reader over a byte range. It holds no transaction between calls, but the files of what is planned: a chunk that moves, or whose blob goes,
+// is still read where it was found. After an error it can only be closed.
+//
+//      owner: blobs_reader_next ─> blobs_reader_piece … while it gives something
+//                                  else, if something is planned: any thread: blobs_reader_read, which takes all that is planned
+//      … until blobs_reader_done
+//
+// A chunk is verified when it is read first after a start; then its bytes may leave as they lie.
 struct blob_reader;
 int blobs_reader_open(struct blobs *b, struct db_txn *txn, const struct sha256 *digest, uint64_t offset, uint64_t length, struct blob_reader **out);
-// Owner: looks the next chunks' places up (about `budget` bytes). Then any thread: reads and verifies them into `out`. *done when the range is through.
+// Of a resumable upload, done or not: ends with it if `length` is UINT64_MAX. ERR_NO_SUCH_UPLOAD, also from next where it was dropped.
+int blobs_reader_open_upload(struct blobs *b, struct db_txn *txn, struct uuid id, uint64_t offset, uint64_t length, struct blob_reader **out);
+// Owner, with nothing planned: looks the next chunks' places up (about `budget` bytes). An upload's may be nothing yet.
 int blobs_reader_next(struct blob_reader *r, struct db_txn *txn, size_t budget);
-int blobs_reader_read(struct blob_reader *r, struct buf *out, bool *done); // ERR_CORRUPT: a chunk does not match its hash, logged with its place
-void blobs_reader_close(struct blob_reader *r);                            // NULL is fine
+bool blobs_reader_planned(const struct blob_reader *r);
+bool blobs_reader_done(const struct blob_reader *r); // the range is through
+// From now on pieces and reads are zstd frames, one for each chunk. Before anything is given out, and at chunks' edges: the whole blob.
+void blobs_reader_code(struct blob_reader *r);
+// The first chunk that is planned is stored packed, so that a coded answer is one that goes as it lies.
+bool blobs_reader_packed(const struct blob_reader *r);
+
+// Bytes as they lie: the caller's reference to some in memory, or else the caller's descriptor of a file that has them.
+struct blob_piece {
+    struct bytes *bytes;
+    int fd;
+    uint64_t position;
+    size_t n;
+};
+// Owner: what is next in the plan, if it was verified, lies as it is wanted and is in the kernel's memory, so that nothing waits for the disk. 1: *out;
+// 0: it has to be read, or nothing is planned; negative: ERR_NOMEM, ERR_IO.
+int blobs_reader_piece(struct blob_reader *r, struct blob_piece *out);
+int blobs_reader_read(struct blob_reader *r, struct buf *out); // ERR_CORRUPT: a chunk does not match its hash, logged with its place
+void blobs_reader_close(struct blob_reader *r);                // NULL is fine
 
 // ---- uploading -----------------------------------------------------------------------------------------------------
 

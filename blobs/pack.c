@@ -421,6 +421,13 @@ int pack_read(struct pack *k, void *to, size_t n, uint64_t position)
     return err == 0 || err == ERR_CORRUPT ? err : fault(k, "cannot read a pack", err); // damage is told by who knows what is damaged
 }
 
+int pack_open(struct pack *k)
+{
+    int fd = pack_fd(k, false);
+    if (fd == ERR_NOT_FOUND) return ERR_CORRUPT;
+    return fd >= 0 ? fd : fault(k, "cannot open a pack", fd);
+}
+
 // With the pack's lock held: so the one caller that is told of a failure has recorded it before another's barrier begins.
 static int sync_locked(struct pack *k)
 {

@@ -58,6 +58,8 @@ int pack_write_batch(struct pack *k, uint8_t *batch, size_t n, uint64_t position
 int pack_write_again(struct pack *k, struct iovec *iov, int count, uint64_t position);
 // ERR_CORRUPT where the file is missing or ends before.
 int pack_read(struct pack *k, void *to, size_t n, uint64_t position);
+// The descriptor, which is the pack's, and stays open as long as the caller has its reference, even if the file is unlinked. ERR_CORRUPT where it is missing.
+int pack_open(struct pack *k);
 // The barrier for everything written so far, and for the file's name. Callers that wait for one another share it.
 int pack_sync(struct pack *k);
 bool pack_failed(const struct pack *k); // a barrier on it has failed

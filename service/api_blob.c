@@ -1,13 +1,20 @@
-// HEAD and GET /apps/<app>/blobs/<sha256>: a blob or a range of it (RFC 9110, sections 13 and 14), each chunk verified on the pool as it is read.
+// HEAD and GET /apps/<app>/blobs/<sha256>: a blob, or parts of it (PROTOCOL.md, "blobs"; RFC 9110, sections 13 and 14).
+//
+//   conditions (412, 304) ─> parts (416) ─> coding ─┬─ HEAD: fields
+//                                                   └─ GET: blob_send, fields with the first bytes
 #include "api_blob.h"
 
-#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <uv.h>
 
+#include "base64.h"
+#include "blob_send.h"
+#include "blob_view.h"
 #include "err.h"
-#include "log.h"
+#include "http_select.h"
+
+#define CODED_MIN 1024 // shorter blobs are not worth a coding
+#define ETAG_ROOM (SHA256_HEX + 8)
 
 int blob_path_digest(const struct request *r, struct sha256 *out, struct problem *p)
 {
@@ -15,75 +22,153 @@ int blob_path_digest(const struct request *r, struct sha256 *out, struct problem
     return problem_set(p, ERR_BAD_DIGEST, -1, "a blob's path ends in the 64 hexadecimal digits of its SHA-256");
 }
 
-// ---- the answer's head ----
-
-struct range {
-    uint64_t from, n;
-    bool partial;
+// An answer under way.
+struct get {
+    struct blob_send send; // first
+    struct blob_info info;
+    struct blob_view view;
+    struct byte_ranges ranges; // the parts that are sent; the whole is one part
+    size_t next;
+    bool partial;              // 206
+    bool coded;                // the body is zstd frames: another representation, with another tag
+    bool may_code;
+    char boundary[UUID_TEXT + 1]; // between several parts
 };
 
-static bool take_number(struct span *s, uint64_t *out)
+static struct span etag_of(const struct blob_info *info, bool coded, char room[ETAG_ROOM])
 {
-    size_t i = 0;
-    *out = 0;
-    for (; i < s->n && s->p[i] >= '0' && s->p[i] <= '9'; i++) {
-        if (*out > (UINT64_MAX - 9) / 10) return false;
-        *out = 10 * *out + (s->p[i] - '0');
-    }
-    *s = span_sub(*s, i, SIZE_MAX);
-    return i > 0;
+    char hex[SHA256_HEX];
+    hex_format(hex, SPAN(info->digest.b, SHA256_BYTES));
+    int n = snprintf(room, ETAG_ROOM, "\"%.64s%s\"", hex, coded ? "-zstd" : "");
+    return SPAN(room, (size_t)n);
 }
 
-// One range. Several, other units and malformed ones are read as if there were none (RFC 9110, 14.2). ERR_RANGE_NOT_SATISFIABLE.
-static int parse_range(struct span s, uint64_t size, struct range *out)
-{
-    uint64_t a, b = size - 1;
-    if (!span_starts(s, "bytes=")) return 0;
-    s = span_sub(s, 6, SIZE_MAX);
-    bool suffix = s.n > 0 && s.p[0] == '-';
-    if (suffix) s = span_sub(s, 1, SIZE_MAX);
-    if (!take_number(&s, &a)) return 0;
-    if (suffix) {
-        if (s.n != 0) return 0;
-        if (a == 0 || size == 0) return ERR_RANGE_NOT_SATISFIABLE;
-        a = a < size ? size - a : 0;
-    } else {
-        if (s.n == 0 || s.p[0] != '-') return 0;
-        s = span_sub(s, 1, SIZE_MAX);
-        if (s.n > 0 && (!take_number(&s, &b) || s.n != 0 || b < a)) return 0;
-        if (a >= size) return ERR_RANGE_NOT_SATISFIABLE;
-        if (b >= size) b = size - 1;
-    }
-    *out = (struct range){.from = a, .n = (suffix ? size - 1 : b) - a + 1, .partial = true};
-    return 0;
-}
+// ---- fields --------------------------------------------------------------------------------------------------------
 
-// Is `etag` among the entity tags of a field ("*" is all of them)? Weak tags compare by their text.
-static bool has_etag(struct span list, const char *etag)
+static void put_fields(struct get *g, struct request *r, int status)
 {
-    size_t n = strlen(etag);
-    if (span_is(list, "*")) return true;
-    for (size_t i = 0; i + n <= list.n; i++)
-        if (memcmp(list.p + i, etag, n) == 0) return true;
-    return false;
-}
-
-static int get_range(struct request *r, const char *etag, uint64_t size, struct range *out)
-{
-    struct span value, condition;
-    *out = (struct range){.n = size};
-    if (!request_header(r, "range", &value)) return 0;
-    if (request_header(r, "if-range", &condition) && !span_is(condition, etag)) return 0;
-    return parse_range(value, size, out);
-}
-
-static void head(struct request *r, int status, const char *etag)
-{
+    char etag[ETAG_ROOM];
+    etag_of(&g->info, g->coded, etag);
     reply_start(r, status);
     reply_header(r, "ETag", "%s", etag);
     reply_header(r, "Accept-Ranges", "bytes");
-    reply_header(r, "Cache-Control", "private, max-age=31536000, immutable");
-    reply_header(r, "Content-Security-Policy", "sandbox"); // whatever type it claims, it runs nothing here
+    reply_header(r, "Vary", "Accept-Encoding");
+    blob_view_fields(&g->view, r);
+}
+
+// The digest is that of the representation: a coded one would need its own.
+static void put_digest(const struct get *g, struct request *r)
+{
+    struct span want;
+    struct buf text;
+    if (g->coded || (request_header(r, "want-repr-digest", &want) && !http_wants_sha256(want))) return;
+    buf_init(&text, 64);
+    base64_encode(&text, SPAN(g->info.digest.b, SHA256_BYTES));
+    reply_header(r, "Repr-Digest", "sha-256=:%.*s:", (int)text.n, text.p != NULL ? (const char *)text.p : "");
+    buf_free(&text);
+}
+
+// What stands before a part among several. Returns its length; sends it where `r` is given.
+static uint64_t part_head(const struct get *g, size_t i, struct request *r)
+{
+    char text[STREAM_TYPE_MAX + 200];
+    const struct byte_range *part = &g->ranges.at[i];
+    int n = snprintf(text, sizeof text, "%s--%s\r\nContent-Type: %s\r\nContent-Range: bytes %llu-%llu/%llu\r\n\r\n", i == 0 ? "" : "\r\n", g->boundary,
+                     g->view.type, (unsigned long long)part->from, (unsigned long long)(part->from + part->n - 1), (unsigned long long)g->info.size);
+    if (r != NULL) reply_write_span(r, SPAN(text, (size_t)n));
+    return (uint64_t)n;
+}
+
+static uint64_t parts_end(const struct get *g, struct request *r)
+{
+    char text[UUID_TEXT + 16];
+    int n = snprintf(text, sizeof text, "\r\n--%s--\r\n", g->boundary);
+    if (r != NULL) reply_write_span(r, SPAN(text, (size_t)n));
+    return (uint64_t)n;
+}
+
+static int64_t body_length(const struct get *g)
+{
+    uint64_t n = g->ranges.count > 1 ? parts_end(g, NULL) : 0;
+    for (size_t i = 0; i < g->ranges.count; i++)
+        n += g->ranges.at[i].n + (g->ranges.count > 1 ? part_head(g, i, NULL) : 0);
+    return g->coded ? -1 : (int64_t)n;
+}
+
+// Everything up to the body.
+static void put_head(struct get *g, struct request *r)
+{
+    const struct byte_range *part = &g->ranges.at[0];
+    char type[UUID_TEXT + 64];
+    bool several = g->ranges.count > 1;
+    put_fields(g, r, g->partial ? 206 : 200);
+    put_digest(g, r);
+    if (g->partial && !several)
+        reply_header(r, "Content-Range", "bytes %llu-%llu/%llu", (unsigned long long)part->from, (unsigned long long)(part->from + part->n - 1), (unsigned long long)g->info.size);
+    if (g->coded) reply_header(r, "Content-Encoding", "zstd");
+    snprintf(type, sizeof type, "multipart/byteranges; boundary=%s", g->boundary);
+    reply_stream(r, several ? type : g->view.type, body_length(g));
+}
+
+// ---- the body ------------------------------------------------------------------------------------------------------
+
+// A blob whose first chunk is stored packed goes out packed, if it may.
+static int choose_coding(struct get *g, struct request *r, struct blob_reader *reader)
+{
+    int err = blobs_reader_next(reader, app_txn(r->app), 1);
+    g->coded = err == 0 && blobs_reader_packed(reader);
+    if (g->coded) blobs_reader_code(reader);
+    g->may_code = false;
+    return err;
+}
+
+static int part_open(struct blob_send *s, struct blob_reader **out)
+{
+    struct get *g = (struct get *)s;
+    struct app *a = s->r->app;
+    if (g->next == g->ranges.count) return 0;
+    const struct byte_range *part = &g->ranges.at[g->next];
+    int err = blobs_reader_open(app_blobs(a), app_txn(a), &g->info.digest, part->from, part->n, out);
+    if (err != 0) return err;
+    g->next++;
+    err = g->may_code ? choose_coding(g, s->r, *out) : 0;
+    return err != 0 ? err : 1;
+}
+
+static void part_tell(struct blob_send *s, bool first)
+{
+    struct get *g = (struct get *)s;
+    if (first) put_head(g, s->r);
+    if (g->ranges.count > 1) part_head(g, g->next - 1, s->r);
+}
+
+static void parts_over(struct blob_send *s)
+{
+    struct get *g = (struct get *)s;
+    if (g->ranges.count > 1) parts_end(g, s->r);
+}
+
+static void get_free(struct blob_send *s)
+{
+    struct get *g = (struct get *)s;
+    blob_view_free(&g->view);
+    free(g);
+}
+
+static const struct blob_send_ops get_ops = {.open = part_open, .tell = part_tell, .end = parts_over, .free = get_free};
+
+// ---- what is asked for ---------------------------------------------------------------------------------------------
+
+// The tag that the client has, of the two there can be. False: neither.
+static bool has_tag(struct get *g, struct span list, bool strong)
+{
+    char room[ETAG_ROOM];
+    for (int coded = 0; coded < 2; coded++) {
+        if (!http_etag_listed(list, etag_of(&g->info, coded, room), strong)) continue;
+        g->coded = coded;
+        return true;
+    }
+    return false;
 }
 
 static void reply_unsatisfiable(struct request *r, uint64_t size)
@@ -97,178 +182,90 @@ static void reply_unsatisfiable(struct request *r, uint64_t size)
     buf_put_str(&b, "}");
     reply_start(r, 416);
     reply_header(r, "Content-Range", "bytes */%llu", (unsigned long long)size);
+    reply_header(r, "Cache-Control", "no-store");
     reply_body(r, "application/problem+json", buf_span(&b));
     buf_free(&b);
 }
 
-// ---- the answer's body ----
-
-struct get {
-    struct app_user user; // first
-    struct request *r;    // NULL once the peer is gone
-    struct blob_reader *reader;
-    struct buf piece;
-    bool done;    // the piece is the last
-    bool working; // on the pool
-    bool over;
-    int err;
-    uv_work_t work;
-};
-
-static void read_next(struct get *g);
-
-static void get_close(struct get *g)
+// A range is asked of the bytes themselves; HEAD has none (RFC 9110, 14.2).
+static int choose_parts(struct get *g, struct request *r)
 {
-    g->over = true;
-    if (g->working) return;
-    blobs_reader_close(g->reader);
-    g->reader = NULL;
-    app_user_remove(&g->user);
-}
-
-static void get_free_when_done(struct get *g)
-{
-    if (g->r != NULL || g->working) return;
-    get_close(g);
-    buf_free(&g->piece);
-    free(g);
-}
-
-static void on_reset(struct app_user *user, int err)
-{
-    struct get *g = (struct get *)user;
-    (void)err;
-    if (!g->over && g->r != NULL) reply_break(g->r);
-    get_close(g);
-}
-
-static void work(uv_work_t *w)
-{
-    struct get *g = w->data;
-    g->err = blobs_reader_read(g->reader, &g->piece, &g->done);
-}
-
-static void break_off(struct get *g, int err)
-{
-    log_warn("blob", "an answer broke off", LF_UINT("request", request_id(g->r)), LF_ERR(err));
-    get_close(g);
-    reply_break(g->r);
-}
-
-static void on_work(uv_work_t *w, int status)
-{
-    struct get *g = w->data;
-    g->working = false;
-    if (g->over || g->r == NULL) {
-        get_close(g);
-        get_free_when_done(g);
-        return;
-    }
-    int err = status != 0 ? ERR_CANCELED : g->err;
-    if (err != 0) {
-        break_off(g, err);
-        return;
-    }
-    struct bytes *piece = buf_take(&g->piece);
-    if (piece == NULL) {
-        break_off(g, ERR_NOMEM);
-        return;
-    }
-    bool room = reply_write(g->r, piece);
-    bytes_unref(piece);
-    if (g->done) {
-        get_close(g);
-        reply_end(g->r);
-    } else if (room) {
-        read_next(g);
-    }
-}
-
-static void read_next(struct get *g)
-{
-    struct request *r = g->r;
-    if (g->over || g->working) return;
-    int err = app_txn(r->app) == NULL ? ERR_BUSY : blobs_reader_next(g->reader, app_txn(r->app), BLOB_CHUNK_MAX);
-    if (err != 0) {
-        break_off(g, err);
-        return;
-    }
-    buf_clear(&g->piece);
-    g->working = true;
-    g->work.data = g;
-    int status = uv_queue_work(server_loop(r->server), &g->work, work, on_work);
-    assert(status == 0); // fails only without a callback
-}
-
-static int begin_body(struct request *r, const struct blob_info *info, const struct range *range, const char *etag)
-{
-    struct get *g = calloc(1, sizeof *g);
-    if (g == NULL) return ERR_NOMEM;
-    int err = blobs_reader_open(app_blobs(r->app), app_txn(r->app), &info->digest, range->from, range->n, &g->reader);
-    if (err != 0) return free(g), err;
-    g->r = r;
-    buf_init(&g->piece, 2 * BLOB_WINDOW);
-    app_user_add(r->app, &g->user, on_reset);
-    r->data = g;
-    head(r, range->partial ? 206 : 200, etag);
-    if (range->partial)
-        reply_header(r, "Content-Range", "bytes %llu-%llu/%llu", (unsigned long long)range->from, (unsigned long long)(range->from + range->n - 1), (unsigned long long)info->size);
-    reply_stream(r, info->type, (int64_t)range->n);
-    read_next(g);
+    struct span field, condition;
+    char room[ETAG_ROOM];
+    g->ranges = (struct byte_ranges){.count = 1, .at[0].n = g->info.size};
+    if (r->method == METHOD_HEAD || !request_header(r, "range", &field)) return 0;
+    if (request_header(r, "if-range", &condition) && !span_equal(condition, etag_of(&g->info, false, room))) return 0;
+    int got = http_ranges_parse(field, g->info.size, &g->ranges);
+    if (got < 0) return got;
+    g->partial = got == 1;
+    if (g->ranges.count > 1) uuid_format(uuid_new(), g->boundary);
     return 0;
 }
 
-static int answer(struct request *r, struct problem *p)
+// True: a condition has been answered.
+static bool conditions(struct get *g, struct request *r)
+{
+    struct span list;
+    if (request_header(r, "if-match", &list) && !has_tag(g, list, true)) {
+        reply_error(r, ERR_PRECONDITION_FAILED);
+        return true;
+    }
+    g->coded = false;
+    if (!request_header(r, "if-none-match", &list) || !has_tag(g, list, false)) return false;
+    put_fields(g, r, 304);
+    reply_body(r, NULL, SPAN_NONE);
+    return true;
+}
+
+static int reply_head(struct get *g, struct request *r)
+{
+    struct blob_reader *reader;
+    if (g->may_code) {
+        int err = blobs_reader_open(app_blobs(r->app), app_txn(r->app), &g->info.digest, 0, g->info.size, &reader);
+        if (err != 0) return err;
+        err = choose_coding(g, r, reader);
+        blobs_reader_close(reader);
+        if (err != 0) return err;
+    }
+    put_head(g, r);
+    reply_end(r);
+    return 0;
+}
+
+// 0: answered, or an answer is under way, and *taken says whether that has `g`.
+static int answer(struct get *g, struct request *r, bool *taken, struct problem *p)
 {
     struct sha256 digest;
-    struct blob_info info;
-    struct range range;
-    struct span value;
-    char etag[SHA256_HEX + 3] = "\"";
+    struct span accept;
     int err = blob_path_digest(r, &digest, p);
     if (err == 0 && app_txn(r->app) == NULL) err = ERR_BUSY;
     if (err != 0) return err;
-    if (!blobs_find(app_blobs(r->app), app_txn(r->app), &digest, &info)) return ERR_NO_SUCH_BLOB;
-    hex_format(etag + 1, SPAN(digest.b, SHA256_BYTES));
-    memcpy(etag + 1 + SHA256_HEX, "\"", 2);
-    if (request_header(r, "if-none-match", &value) && has_etag(value, etag)) {
-        head(r, 304, etag);
-        reply_body(r, NULL, SPAN_NONE);
+    if (!blobs_find(app_blobs(r->app), app_txn(r->app), &digest, &g->info)) return ERR_NO_SUCH_BLOB;
+    err = blob_view_open(&g->view, r, &g->info, p);
+    if (err != 0) return err;
+    if (conditions(g, r)) return 0;
+    if (choose_parts(g, r) != 0) {
+        reply_unsatisfiable(r, g->info.size);
         return 0;
     }
-    if (get_range(r, etag, info.size, &range) != 0) {
-        reply_unsatisfiable(r, info.size);
-        return 0;
-    }
-    if (r->method == METHOD_GET && range.n > 0) return begin_body(r, &info, &range, etag);
-    head(r, range.partial ? 206 : 200, etag);
-    reply_stream(r, info.type, (int64_t)range.n);
-    reply_end(r);
+    g->may_code = !g->partial && g->info.size >= CODED_MIN && request_header(r, "accept-encoding", &accept) && http_takes_coding(accept, "zstd");
+    if (r->method == METHOD_HEAD || g->info.size == 0) return reply_head(g, r);
+    *taken = true;
+    blob_send_begin(&g->send, r, &get_ops);
     return 0;
 }
 
 static void get_begin(struct request *r)
 {
     struct problem p = PROBLEM_NONE;
-    int err = answer(r, &p);
+    struct get *g = calloc(1, sizeof *g);
+    bool taken = false;
+    int err = g == NULL ? ERR_NOMEM : answer(g, r, &taken, &p);
+    if (g != NULL && !taken) get_free(&g->send);
     if (err == 0) return;
     problem_set(&p, err, -1, "%s", err_text(err));
     reply_problem(r, &p);
 }
 
-static void get_drain(struct request *r)
-{
-    if (r->data != NULL) read_next(r->data);
-}
-
-static void get_done(struct request *r)
-{
-    struct get *g = r->data;
-    if (g == NULL) return;
-    g->r = NULL;
-    g->over = true;
-    get_free_when_done(g);
-}
-
-const struct handler api_blob_get = {.begin = get_begin, .drain = get_drain, .done = get_done};
-const struct handler api_blob_head = {.begin = get_begin, .done = get_done};
+const struct handler api_blob_get = {.begin = get_begin, .drain = blob_send_drain, .done = blob_send_done};
+const struct handler api_blob_head = {.begin = get_begin, .done = blob_send_done};

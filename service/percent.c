@@ -28,3 +28,13 @@ int percent_decode(struct buf *out, struct span s, bool plus_is_space)
     if (out->err < 0) return out->err;
     return utf8_valid(SPAN(out->p + from, out->n - from)) ? 0 : ERR_BAD_PARAMETER;
 }
+
+void percent_encode(struct buf *out, struct span s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        uint8_t c = s.p[i];
+        bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '.' || c == '_' || c == '~';
+        if (plain) buf_put_u8(out, c);
+        else buf_printf(out, "%%%02X", c);
+    }
+}

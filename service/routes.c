@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "api.h"
+#include "blob_link.h"
 #include "conns.h"
 #include "err.h"
 #include "percent.h"
@@ -22,6 +23,7 @@ struct route {
         const struct handler *handler;
     } methods[ROUTE_METHODS];
     bool own; // its handler asks: a wake's token speaks for itself
+    bool links; // what is read there may be asked for by a link that speaks for itself
 };
 
 // Looked through in this order: what is asked for most comes first.
@@ -66,7 +68,9 @@ static const struct route routes[] = {
      {{METHOD_HEAD, MAY_UPLOAD, &api_upload_head}, {METHOD_PATCH, MAY_UPLOAD, &api_upload_patch}, {METHOD_DELETE, MAY_UPLOAD, &api_upload_delete}}},
     {"/apps/*/blobs/*",
      false,
-     {{METHOD_PUT, MAY_UPLOAD, &api_blob_put}, {METHOD_GET, MAY_READ_BLOB, &api_blob_get}, {METHOD_HEAD, MAY_READ_BLOB, &api_blob_head}}},
+     {{METHOD_PUT, MAY_UPLOAD, &api_blob_put}, {METHOD_GET, MAY_READ_BLOB, &api_blob_get}, {METHOD_HEAD, MAY_READ_BLOB, &api_blob_head}, {METHOD_POST, MAY_UPLOAD, &api_blob_sign}},
+     false,
+     true},
 };
 
 // Does `path` match? The app's name and the tail are raw.
@@ -125,7 +129,7 @@ static void reply_options(struct request *r, const struct route *route)
     }
     // The star does not cover Authorization, and older browsers do not know it.
     reply_header(r, "Access-Control-Allow-Headers",
-                 "Authorization, Content-Type, If-None-Match, If-Match, Last-Event-ID, Range, Idempotency-Key, Accept, "
+                 "Authorization, Content-Type, If-None-Match, If-Match, If-Range, Want-Repr-Digest, Last-Event-ID, Range, Idempotency-Key, Accept, "
                  "Stream-Closed, Stream-Seq, Stream-TTL, Stream-Expires-At, Stream-Forked-From, Stream-Fork-Offset, Stream-Fork-Sub-Offset, "
                  "Stream-Trim-Before, Producer-Id, Producer-Epoch, Producer-Seq, "
                  "Segue-Stream, Segue-Cursor, X-Api-Key, Tus-Resumable, Upload-Length, Upload-Offset, Upload-Metadata, Upload-Defer-Length, Upload-Checksum, Upload-Concat, Segue-Link, X-HTTP-Method-Override, *");
@@ -212,7 +216,16 @@ void routes_dispatch(struct request *r)
     bool tailed = route->pattern[strlen(route->pattern) - 1] == '*';
     int err = tailed ? tail_decode(r, tail) : 0;
     bool own = route->own && server_app(r->server, app) != NULL;
-    if (err == 0 && !own) err = admit(r, route, route->methods[i].verb, app);
+    if (err == 0 && route->links && (r->method & (METHOD_GET | METHOD_HEAD)) != 0 && blob_link_is(r)) {
+        struct problem p = PROBLEM_NONE;
+        err = blob_link_admit(server_signer(r->server), r, app, &p);
+        if (err != 0) {
+            problem_set(&p, err, -1, "%s", err_text(err));
+            reply_problem(r, &p);
+            return;
+        }
+        r->identity = identity_of(IDENTITY_NOBODY);
+    } else if (err == 0 && !own) err = admit(r, route, route->methods[i].verb, app);
     // Whether an app exists is told only to those who may ask.
     if (err == 0 && app.p != NULL) r->app = server_app(r->server, app);
     if (err == 0 && app.p != NULL && r->app == NULL) err = ERR_NO_SUCH_APP;

@@ -16,6 +16,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "blob_link.h"
 #include "bug.h"
 #include "err.h"
 #include "file.h"
@@ -49,6 +50,7 @@ struct server {
     uv_signal_t sigterm, sigint;
     struct conns *conns;
     struct auth *auth;
+    struct blob_signer *signer;
     struct calls *calls;
     struct llm *llm;
     struct subs_run *subs;
@@ -90,6 +92,11 @@ struct llm *server_llm(struct server *s)
 struct subs_run *server_subs(struct server *s)
 {
     return s->subs;
+}
+
+const struct blob_signer *server_signer(const struct server *s)
+{
+    return s->signer;
 }
 
 bool server_dev(const struct server *s)
@@ -411,6 +418,8 @@ static int server_open(struct server *s, struct problem *p)
     struct auth_options auth = {.dev = s->options->dev, .path = s->options->data};
     err = auth_open(&s->auth, &auth);
     if (err < 0) return problem_set(p, err, -1, "the admin key in %.150s cannot be used", s->options->data);
+    err = blob_signer_open(&s->signer, s->options->data, p);
+    if (err < 0) return err;
     err = apps_open(s, p);
     if (err < 0) return err;
     err = calls_open(&s->calls, &s->loop);
@@ -459,6 +468,7 @@ int server_run(const struct options *options, struct problem *p)
     }
     apps_close(&s);
     auth_close(s.auth);
+    blob_signer_close(s.signer);
     file_close(s.lock_fd);
     int left = uv_loop_close(&s.loop);
     assert(left == 0);

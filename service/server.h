@@ -13,6 +13,7 @@
 #include "stream_care.h"
 #include "upload_care.h"
 
+struct blob_signer;
 struct calls;
 struct llm;
 struct server;
@@ -29,6 +30,8 @@ struct conns *server_conns(struct server *s);
 struct calls *server_calls(struct server *s);
 struct llm *server_llm(struct server *s);
 struct subs_run *server_subs(struct server *s);
+// What signs links of blobs.
+const struct blob_signer *server_signer(const struct server *s);
 bool server_dev(const struct server *s);
 // The address under which clients see the service, without a slash at its end; empty: what they say themselves.
 const char *server_public_url(const struct server *s);

@@ -5,6 +5,7 @@
 #include "compress.h"
 #include "err.h"
 #include "file.h"
+#include "http_select.h"
 #include "json_lines.h"
 #include "log.h"
 
@@ -23,41 +24,10 @@ struct stream_pipe {
 
 // ---- what is asked for ---------------------------------------------------------------------------------------------
 
-static struct span trim(struct span s)
-{
-    while (s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t'))
-        s = span_sub(s, 1, s.n);
-    while (s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
-        s.n--;
-    return s;
-}
-
-// "zstd", or "zstd;q=…" with anything but zero (RFC 9110, 12.4.2, 12.5.3).
-static bool coding_is_zstd(struct span item)
-{
-    size_t n = 0;
-    while (n < item.n && item.p[n] != ';')
-        n++;
-    if (!span_is(trim(span_sub(item, 0, n)), "zstd")) return false;
-    struct span q = trim(span_sub(item, n + 1, item.n));
-    if (!span_starts(q, "q=")) return true;
-    for (size_t i = 2; i < q.n; i++)
-        if (q.p[i] >= '1' && q.p[i] <= '9') return true;
-    return false;
-}
-
 static bool takes_zstd(const struct request *r)
 {
     struct span list;
-    if (!request_header(r, "accept-encoding", &list)) return false;
-    for (size_t at = 0; at < list.n;) {
-        size_t n = 0;
-        while (at + n < list.n && list.p[at + n] != ',')
-            n++;
-        if (coding_is_zstd(trim(span_sub(list, at, n)))) return true;
-        at += n + 1;
-    }
-    return false;
+    return request_header(r, "accept-encoding", &list) && http_takes_coding(list, "zstd");
 }
 
 int stream_pipe_plan(struct request *r, const struct stream_info *info, uint64_t from, struct stream_range *out)

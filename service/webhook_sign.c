@@ -4,18 +4,14 @@
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "base64.h"
 #include "digest.h"
 #include "err.h"
-#include "file.h"
 #include "json_write.h"
+#include "key_file.h"
 #include "limits.h"
-#include "log.h"
-#include "uuid.h"
 
-#define SEED_BYTES 32
 #define PUBLIC_BYTES 32
 #define SIGNATURE_BYTES 64
 #define BASE64URL_32 43 // characters of 32 bytes
@@ -49,45 +45,6 @@ static void text_of_32(char *text, const uint8_t bytes[32])
     text[BASE64URL_32] = '\0';
 }
 
-static int seed_make(const char *path)
-{
-    uint8_t seed[SEED_BYTES];
-    char text[2 * SEED_BYTES + 1];
-    random_bytes(seed, sizeof seed);
-    hex_format(text, SPAN(seed, sizeof seed));
-    text[2 * SEED_BYTES] = '\n';
-    int err = file_replace(path, SPAN(text, sizeof text));
-    explicit_bzero(seed, sizeof seed);
-    explicit_bzero(text, sizeof text);
-    if (err == 0) log_info("webhook", "made the key that signs webhooks", LF_STR("file", path));
-    return err;
-}
-
-static int seed_parse(struct span text, uint8_t seed[SEED_BYTES])
-{
-    if (text.n > 0 && text.p[text.n - 1] == '\n') text.n--;
-    return hex_parse(seed, SEED_BYTES, text) == 0 ? 0 : ERR_USAGE;
-}
-
-static int seed_load(const char *path, uint8_t seed[SEED_BYTES])
-{
-    struct buf text;
-    struct stat st;
-    buf_init(&text, 2 * SEED_BYTES + 2);
-    int err = file_slurp(&text, path);
-    if (err == ERR_NOT_FOUND) {
-        err = seed_make(path);
-        if (err == 0) err = file_slurp(&text, path);
-    }
-    if (err == 0) err = seed_parse(buf_span(&text), seed);
-    if (err == ERR_TOO_LARGE) err = ERR_USAGE;
-    if (text.p != NULL) explicit_bzero(text.p, text.cap);
-    buf_free(&text);
-    if (err == 0 && stat(path, &st) == 0 && (st.st_mode & 077) != 0)
-        log_warn("webhook", "others may read the key that signs webhooks", LF_STR("file", path));
-    return err;
-}
-
 // The name is the hash of the key's members in the one form that RFC 7638 allows.
 static int name_key(struct webhook_signer *s)
 {
@@ -105,11 +62,9 @@ static int name_key(struct webhook_signer *s)
 
 int webhook_signer_open(struct webhook_signer **out, const char *folder, struct problem *p)
 {
-    char path[4200];
-    uint8_t seed[SEED_BYTES];
-    if (snprintf(path, sizeof path, "%s/webhook.key", folder) >= (int)sizeof path) return ERR_USAGE;
+    uint8_t seed[KEY_FILE_BYTES];
     struct webhook_signer *s = calloc(1, sizeof *s);
-    int err = s == NULL ? ERR_NOMEM : seed_load(path, seed);
+    int err = s == NULL ? ERR_NOMEM : key_file_load(folder, "webhook.key", "signs webhooks", seed, p);
     if (err == 0) {
         s->key = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, seed, sizeof seed);
         explicit_bzero(seed, sizeof seed);
@@ -117,7 +72,7 @@ int webhook_signer_open(struct webhook_signer **out, const char *folder, struct 
     }
     if (err != 0) {
         webhook_signer_close(s);
-        return problem_set(p, err, -1, "%.150s cannot be used: one line of 64 hexadecimal digits is needed", path);
+        return problem_set(p, err, -1, "webhooks cannot be signed: %s", err_text(err));
     }
     *out = s;
     return 0;

@@ -73,14 +73,13 @@ static int read_all(struct db_txn *txn, const struct sha256 *digest, uint64_t si
     struct blob_reader *r;
     struct buf out;
     uint64_t n = 0;
-    bool done = false;
     buf_init(&out, 1 * MIB);
     int err = blobs_reader_open(blobs, txn, digest, 0, size, &r);
     assert(err == 0);
-    while (err == 0 && !done) {
+    while (err == 0 && !blobs_reader_done(r)) {
         buf_clear(&out);
         err = blobs_reader_next(r, txn, 100000);
-        if (err == 0) err = blobs_reader_read(r, &out, &done);
+        if (err == 0) err = blobs_reader_read(r, &out);
         n += out.n;
     }
     assert(err != 0 || n == size);

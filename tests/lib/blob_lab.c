@@ -160,11 +160,10 @@ int lab_read(struct blob_lab *lab, const struct sha256 *digest, uint64_t offset,
 {
     struct blob_reader *r;
     int err = blobs_reader_open(lab->blobs, lab->txn, digest, offset, n, &r);
-    bool done = false;
     if (err != 0) return err;
-    while (!done && err == 0) {
+    while (err == 0 && !blobs_reader_done(r)) {
         err = blobs_reader_next(r, lab->txn, budget);
-        if (err == 0) err = blobs_reader_read(r, out, &done);
+        if (err == 0) err = blobs_reader_read(r, out);
     }
     blobs_reader_close(r);
     return err;

@@ -308,7 +308,8 @@ struct job {
 static void *run_read(void *arg)
 {
     struct job *j = arg;
-    j->err = blobs_reader_read(j->r, &j->out, &j->done);
+    j->err = blobs_reader_read(j->r, &j->out);
+    j->done = blobs_reader_done(j->r);
     return NULL;
 }
 
