@@ -36,6 +36,7 @@ UNIT_blobs := chunker blob_keys pack blob_upload blob_read blob_apply blobs uplo
 UNIT_service := call reach batch entry fates app app_disk session redecide hub auth conn http_parse http_scan options outbox request wheel jobs llm_parse llm_ui llm_ui_request tus app_upload sync ws_frames ws_handshake stream_headers ws_records stream_frame stream_care
 UNIT_service += seq_times stream_pace
 UNIT_service += subs subs_app subs_glob webhook
+UNIT_service += blob_link http_select
 UNIT_clients := sse
 
 # Fuzz targets: tests/fuzz/fuzz_<name>.c with a corpus in tests/fuzz/corpus/<name>/

@@ -66,7 +66,7 @@ test('ranges', async (t) => {
         assertProblem(reply, 416, 'range_not_satisfiable')
         assert.equal(reply.headers['content-range'], `bytes */${n}`)
     }
-    for (const range of ['bytes=5-2', 'lines=1-2', 'bytes=a-b', 'bytes=0-1,3-4']) assert.equal((await get(range)).status, 200, range)
+    for (const range of ['bytes=5-2', 'lines=1-2', 'bytes=a-b', 'bytes=0-1,x']) assert.equal((await get(range)).status, 200, range)
     assert.equal((await get('bytes=0-9', { 'if-range': '"other"' })).status, 200)
     assert.equal((await get('bytes=0-9', { 'if-range': `"${digest}"` })).status, 206)
     const head = await app.request('HEAD', at(digest), { headers: { range: 'bytes=0-9' } })
