@@ -7,9 +7,10 @@
 #define BUCKETS ((size_t)64 * KIB) // a power of two
 #define BUCKET_SLOTS 8             // one line of the processor's cache: 4 MiB in all, for 32 GiB of chunks of average length
 
-// A place is never given out twice, so it alone names the record. Never 0: packs count from 1.
+// A place is never given out twice, so it alone names the record. 0: there is no such place. Packs count from 1.
 static uint64_t key_of(const struct place *place)
 {
+    if (place->position >= BLOB_PACK_BYTES) return 0;
     return (uint64_t)place->pack << 32 | (uint32_t)(place->position / RECORD_ALIGN);
 }
 _Static_assert(BLOB_PACK_BYTES / RECORD_ALIGN <= UINT32_MAX, "a position fits");
@@ -43,13 +44,13 @@ static atomic_ullong *slot_find(const struct verified *v, uint64_t key, uint64_t
 bool verified_has(const struct verified *v, const struct place *place)
 {
     uint64_t key = key_of(place);
-    return slot_find(v, key, key) != NULL;
+    return key != 0 && slot_find(v, key, key) != NULL;
 }
 
 void verified_add(struct verified *v, const struct place *place)
 {
     uint64_t key = key_of(place);
-    if (slot_find(v, key, key) != NULL) return;
+    if (key == 0 || slot_find(v, key, key) != NULL) return;
     atomic_ullong *slot = slot_find(v, key, 0);
     // Whose place it takes does not matter much; the position's bits spread it.
     if (slot == NULL) slot = bucket_of(v, key) + (key >> 4) % BUCKET_SLOTS;
@@ -59,6 +60,6 @@ void verified_add(struct verified *v, const struct place *place)
 void verified_forget(struct verified *v, const struct place *place)
 {
     uint64_t key = key_of(place);
-    for (atomic_ullong *slot; (slot = slot_find(v, key, key)) != NULL;)
+    for (atomic_ullong *slot; key != 0 && (slot = slot_find(v, key, key)) != NULL;)
         atomic_store_explicit(slot, 0, memory_order_relaxed);
 }
