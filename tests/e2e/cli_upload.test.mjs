@@ -133,7 +133,7 @@ test('get goes on with what an earlier run left', async (t) => {
         assert.ok(!fs.existsSync(`${out}.part`))
     }
     // Half of it is there; then all of it; then something else.
-    for (const [part, least, most] of [[it.bytes.subarray(0, SIZE / 2), SIZE / 2, SIZE / 2 + 10000], [it.bytes, 0, 10000], [randomBytes(1000), SIZE, 2 * SIZE],
+    for (const [part, least, most] of [[it.bytes.subarray(0, SIZE / 2), SIZE / 2, SIZE / 2 + 10000], [it.bytes, 0, 10000], [randomBytes(1000), SIZE, 2 * SIZE + 10000],
         [randomBytes(SIZE + 5), SIZE, SIZE + 10000]]) {
         fs.writeFileSync(`${out}.part`, part)
         const p = await proxy(t, s)
