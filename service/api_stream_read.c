@@ -48,9 +48,9 @@ static void array_end(const struct stream_info *info, struct buf *b)
 }
 
 // What cannot change any more may be kept a while. What grows, or lives by being read, is asked for each time; its tag makes that cheap.
-static const char *cache_control(const struct stream_info *info, bool at_tail)
+static const char *cache_control(const struct stream_info *info, bool at_tail, bool snapshot)
 {
-    bool changes = info->deadline_ms > 0 || (at_tail && !info->closed);
+    bool changes = info->deadline_ms > 0 || snapshot || (at_tail && !info->closed);
     return changes ? "private, no-cache" : "private, max-age=60, stale-while-revalidate=300";
 }
 
@@ -69,7 +69,7 @@ static void reply_page(struct request *r, const struct stream_info *info, struct
     bool same = request_header(r, "if-none-match", &tags) && stream_etag_listed(tags, page->etag);
     reply_start(r, same ? 304 : 200);
     reply_header(r, "ETag", "%s", page->etag);
-    reply_header(r, "Cache-Control", "%s", cache_control(info, at_tail));
+    reply_header(r, "Cache-Control", "%s", cache_control(info, at_tail, page->snapshot));
     if (page->cursor != NULL) reply_header(r, "Stream-Cursor", "%s", page->cursor);
     if (page->snapshot) reply_header(r, "Stream-Snapshot", "true");
     if (info->first > 0) stream_offset_header(r, "Stream-Earliest-Offset", info->first);
@@ -105,7 +105,8 @@ static int reply_snapshot(struct request *r, const struct stream_info *info)
     array_end(info, &b);
     if (err == 0) err = b.err;
     bool end = page.next == info->offset && info->closed;
-    snprintf(page.etag, sizeof page.etag, "\"%llu:s:%llu%s\"", (unsigned long long)info->number, (unsigned long long)page.next, end ? ":c" : "");
+    // Another one may take its place at the same offset.
+    snprintf(page.etag, sizeof page.etag, "\"%llu:s%llu:%llu%s\"", (unsigned long long)info->number, (unsigned long long)info->trimmed_seq, (unsigned long long)page.next, end ? ":c" : "");
     if (err == 0) reply_page(r, info, &page, buf_span(&b));
     buf_free(&b);
     return err;

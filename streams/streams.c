@@ -256,6 +256,7 @@ void stream_info_fill(struct stream_info *out, const struct stream_record *r)
         .changed_seq = r->changed_seq,
         .created_ms = r->created_ms,
         .first = r->first,
+        .trimmed_seq = r->trimmed_seq,
         .json = r->json,
         .gone = r->gone_seq != 0,
         .has_ttl = r->has_ttl,

@@ -51,6 +51,7 @@ struct stream_info {
     uint64_t changed_seq; // the last commit that appended or closed
     uint64_t created_ms;  // arrival of its first batch
     uint64_t first;       // the earliest offset that is kept; 0 unless it was trimmed
+    uint64_t trimmed_seq; // the commit that trimmed it last; 0: none
     bool json;
     bool gone;            // deleted, but forks still read it: its path stays taken
     bool has_ttl;

@@ -223,6 +223,9 @@ test('a beginning is forgotten, and what stands for it is told', async (t) => {
         if (round === 1) await sleep(200), await app.s.stop()
         if (round < 2) await app.s.start()
     }
+    const { etag } = (await s.get('-1')).headers
+    assert.equal((await s.trim('6', { body: 'so far, in other words', headers: text })).status, 204)
+    assert.equal((await s.get('-1', { 'if-none-match': etag })).text, 'so far, in other words')
     const end = await s.trim('tail', { body: 'final', headers: { 'stream-closed': 'true' } })
     assert.deepEqual([end.status, end.headers['stream-closed'], end.headers['stream-next-offset']], [204, 'true', s.next])
     const final = await s.get('-1')
