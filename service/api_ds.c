@@ -16,8 +16,8 @@
 #include "webhook_sign.h"
 #include "webhook_url.h"
 
-#define LIST_NAMES 200    // links by name that one step of a listing writes
-#define LIST_STREAMS 2000 // streams that one step of it looks at
+#define LIST_STREAMS 2000 // streams that a listing looks at before others have their turn
+#define LIST_BYTES (8 * MIB) // what it says about these, with the longest paths
 #define ORIGIN_MAX 300
 
 // One request. Lives until it and its submission are through.
@@ -362,20 +362,23 @@ static bool list_stream(void *ctx, struct span path, const struct stream_info *i
     return l->err == 0;
 }
 
-// Some more of the listing. Each step looks anew: what happens meanwhile is told or not, but never told wrong.
-static int list_step(struct ds *d)
+// Some more of the listing, at most *left streams of it. Each step looks anew: what happens meanwhile is told or not, but never told wrong.
+static int list_step(struct ds *d, size_t *left)
 {
     struct app *app = d->app;
     struct sub s;
     if (app_txn(app) == NULL || app_sub(app, SPAN_STR(d->id), &s) != 1 || s.born != d->born) return ERR_BUSY;
-    struct listing l = {.d = d, .s = &s, .left = LIST_NAMES};
+    struct listing l = {.d = d, .s = &s, .left = *left};
     if (d->phase == LIST_BY_NAME) {
         int err = app_sub_links(app, &s, buf_span(&d->after), list_name, &l);
         if (err != 0) return err;
         if (l.left > 0) d->phase = s.pattern.n > 0 ? LIST_BY_PATTERN : LIST_END;
-    } else if (streams_each(app_streams(app), app_txn(app), &d->resume, LIST_STREAMS, list_stream, &l) == 0) {
-        d->phase = LIST_END;
+    } else {
+        size_t looked = streams_each(app_streams(app), app_txn(app), &d->resume, *left, list_stream, &l);
+        l.left -= looked;
+        if (looked == 0) d->phase = LIST_END;
     }
+    *left = l.left;
     if (d->phase == LIST_END) buf_put_str(&d->piece, "]}");
     return l.err != 0 ? l.err : d->piece.err;
 }
@@ -384,7 +387,10 @@ static void list_go(struct request *r)
 {
     struct ds *d = r->data;
     if (d == NULL || !d->streaming || d->phase == LIST_END || reply_full(r)) return;
-    if (list_step(d) != 0) {
+    int err = 0;
+    for (size_t left = LIST_STREAMS; err == 0 && left > 0 && d->phase != LIST_END;) // a short one is whole at once
+        err = list_step(d, &left);
+    if (err != 0) {
         reply_break(r);
         return;
     }
@@ -715,7 +721,7 @@ static void ds_begin(struct request *r)
     buf_init(&d->acks, 2 * SUB_BODY_MAX);
     buf_init(&d->after, STREAM_PATH_MAX);
     buf_init(&d->resume, 4 * KIB);
-    buf_init(&d->piece, 4 * MIB);
+    buf_init(&d->piece, LIST_BYTES);
     int err = dispatch(d, &p);
     if (err == 0) return;
     problem_set(&p, err, -1, "%s", err_text(err));

@@ -16,7 +16,8 @@
 #define OP_MAX (8 * MIB)
 #define REFUSED_MS 200      // after a step that was refused
 #define RECENT_MAX 100000   // changed streams of one group that are kept; beyond, all are looked at
-#define SWEEP_STREAMS 2000  // looked at in one step
+#define SWEEP_STREAMS 2000  // looked at in one step …
+#define LOOKS_MAX 50000u    // … and how often a stream is held against a subscription, before others have their turn
 #define SWEEP_MS 5          // between two steps
 #define EXPECT_MS 60000     // after which one that was to be made has been, or will not be
 #define TOKEN_BYTES 32
@@ -484,10 +485,23 @@ static struct follow_app *app_find(struct subs_run *r, struct app *app)
     return NULL;
 }
 
+// How many streams, at most `max`, can be held against all subscriptions in one go.
+static size_t share(const struct follow_app *fa, size_t max)
+{
+    size_t n = 1;
+    for (const struct follow *f = fa->first; f != NULL; f = f->next)
+        n++;
+    return LOOKS_MAX / n < max ? LOOKS_MAX / n : max;
+}
+
 void subs_run_visible(struct subs_run *r, struct app *app)
 {
     struct follow_app *fa = app_find(r, app);
     if (fa == NULL || !fa->loaded || (fa->recent.count == 0 && !fa->recent_full) || app_txn(app) == NULL) return;
+    if (fa->recent.count > share(fa, RECENT_MAX)) { // looking at all, some at a time, keeps nobody waiting
+        path_set_free(&fa->recent);
+        fa->recent_full = true;
+    }
     for (struct follow *f = fa->first; f != NULL; f = f->next) {
         for (size_t i = 0; i < fa->recent.count; i++)
             take_change(f, path_set_at(&fa->recent, i));
@@ -513,7 +527,7 @@ static void sweep(struct follow_app *fa)
     if (fa->resume.n == 0)
         for (struct follow *f = fa->first; f != NULL; f = f->next)
             f->missed = false; // what does not fit from here on is missed again
-    size_t looked = streams_each(app_streams(fa->app), app_txn(fa->app), &fa->resume, SWEEP_STREAMS, sweep_one, fa);
+    size_t looked = streams_each(app_streams(fa->app), app_txn(fa->app), &fa->resume, share(fa, SWEEP_STREAMS), sweep_one, fa);
     if (looked > 0) {
         arm(fa->run, clock_wall_ms() + SWEEP_MS);
         return;
