@@ -5,6 +5,7 @@
 
 #include "checksum.h"
 #include "err.h"
+#include "uuid.h"
 
 #define SLOTS_MIN 16
 
@@ -18,6 +19,7 @@ void path_set_init(struct path_set *s, size_t max)
 {
     assert(max < UINT32_MAX / 4);
     *s = (struct path_set){.max = max};
+    random_bytes(&s->seed, sizeof s->seed);
 }
 
 void path_set_free(struct path_set *s)
@@ -26,7 +28,7 @@ void path_set_free(struct path_set *s)
         free(s->items[i].p);
     free(s->items);
     free(s->slots);
-    path_set_init(s, s->max);
+    *s = (struct path_set){.max = s->max, .seed = s->seed};
 }
 
 // The slot that has it, or the free one where it would be.
@@ -61,7 +63,7 @@ static int grow(struct path_set *s)
 
 int path_set_add(struct path_set *s, struct span path)
 {
-    uint64_t hash = checksum64(path, 0);
+    uint64_t hash = checksum64(path, s->seed);
     if (s->count > 0 && s->slots[slot_of(s, hash, path)] != 0) return 0;
     if (s->count == s->max) return ERR_TOO_MANY;
     if (s->count == s->cap && grow(s) != 0) return ERR_NOMEM;
@@ -75,7 +77,7 @@ int path_set_add(struct path_set *s, struct span path)
 
 bool path_set_has(const struct path_set *s, struct span path)
 {
-    return s->count > 0 && s->slots[slot_of(s, checksum64(path, 0), path)] != 0;
+    return s->count > 0 && s->slots[slot_of(s, checksum64(path, s->seed), path)] != 0;
 }
 
 struct span path_set_at(const struct path_set *s, size_t i)

@@ -9,6 +9,7 @@ struct path_set {
     size_t count, cap, max;
     uint32_t *slots; // 1 + place; a power of two of them
     size_t slot_count;
+    uint64_t seed; // of the hash: nobody chooses what collides
 };
 
 void path_set_init(struct path_set *s, size_t max);
