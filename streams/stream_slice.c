@@ -56,10 +56,11 @@ static int slice_sealed(struct streams *s, struct db_txn *txn, const struct stre
     if (n > to - offset) n = to - offset;
     out->n = n;
     bool alone = (packed || n >= FILE_SLICE_MIN) && stream_segments_alone(&s->segments, v->rec->number, &ix, &seen);
-    if (alone && seen.codec == SEGMENT_PLAIN && n >= FILE_SLICE_MIN) return slice_file(&s->segments, &seen, at, n, out);
-    if (!alone || !packed || seen.codec != SEGMENT_ZSTD || n != ix.raw) return slice_copy(s, v->rec->number, &ix, at, n, out);
-    out->packed = true;
-    return slice_file(&s->segments, &seen, 0, seen.payload, out);
+    bool raw = alone && seen.codec == SEGMENT_PLAIN && n >= FILE_SLICE_MIN;
+    bool frame = alone && packed && seen.codec == SEGMENT_ZSTD && n == ix.raw;
+    if (raw && slice_file(&s->segments, &seen, at, n, out) == 0) return 0;
+    if (frame && slice_file(&s->segments, &seen, 0, seen.payload, out) == 0) return out->packed = true, 0;
+    return slice_copy(s, v->rec->number, &ix, at, n, out); // also where descriptors have run out
 }
 
 static int slice_tail(const struct stream_view *v, uint64_t offset, uint64_t to, struct stream_slice *out)

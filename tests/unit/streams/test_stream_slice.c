@@ -6,6 +6,10 @@
 
 #include <cmocka.h>
 
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include "compress.h"
 #include "err.h"
 #include "file.h"
@@ -117,6 +121,31 @@ static void bytes_are_given_as_they_lie(void **state)
     assert_int_equal(c.files, 1);
     check(r, "a", want.n - 1, true, &want, &c);
     assert_int_equal(c.slices, 1);
+    buf_free(&want);
+}
+
+static void where_descriptors_run_out_bytes_are_copied(void **state)
+{
+    struct rig *r = *state;
+    struct buf want;
+    struct counts c;
+    struct rlimit all, none;
+    buf_init(&want, 16 * MIB);
+    rig_create1(r, "a");
+    put(r, "a", 1 * MIB, 0, 1, &want);
+    put(r, "a", 1 * MIB, 1, 2, &want);
+    rig_seal_all(r);
+    check(r, "a", 0, true, &want, &c); // the store has its file open
+    assert_int_equal(c.files, 2);
+    int next = fcntl(0, F_DUPFD_CLOEXEC, 0);
+    close(next);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &all), 0);
+    none = all;
+    none.rlim_cur = (rlim_t)next;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    check(r, "a", 0, true, &want, &c);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &all), 0);
+    assert_int_equal(c.files, 0);
     buf_free(&want);
 }
 
@@ -237,6 +266,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(bytes_are_given_as_they_lie, setup, teardown),
+        cmocka_unit_test_setup_teardown(where_descriptors_run_out_bytes_are_copied, setup, teardown),
         cmocka_unit_test_setup_teardown(small_streams_that_share_a_record_are_copied, setup, teardown),
         cmocka_unit_test_setup_teardown(what_does_not_verify_is_not_sent, setup, teardown),
         cmocka_unit_test_setup_teardown(a_file_that_is_given_back_is_still_readable_by_who_has_a_slice, setup, teardown),
