@@ -34,7 +34,9 @@ struct upload_feed {
 
 struct upload_sub {
     struct feed_sub sub; // first
-    bool unsure;         // it resumes, and may know of an upload that is gone
+    // It resumes, and may know of an upload that is gone since an unknown commit: that it is told once, unlike others at its place. Those are not
+    // told anything there, so nothing is kept that this one could be given instead; and to be told of a deletion twice does no harm.
+    bool unsure;
 };
 
 // ---- the set ---------------------------------------------------------------------------------------------------

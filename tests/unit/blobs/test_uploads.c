@@ -588,6 +588,44 @@ static void feed_tells_the_newest_state_of_each_range(void **state)
     buf_free(&r.text);
 }
 
+// What one reader of a feed is told of a range is given to others at its place: it must be what they would be told.
+static void readers_at_one_place_are_told_the_same(void **state)
+{
+    struct blob_lab *lab = *state;
+    struct uuid id = uuid_new();
+    struct feed_sub *subs[3];
+    struct reader r[3];
+    uint8_t *p = random_content(100, 9);
+    for (int i = 0; i < 3; i++) {
+        r[i] = (struct reader){.sink = {.emit = take}};
+        buf_init(&r[i].text, 64 * KIB);
+    }
+    assert_int_equal(blobs_attach_upload(lab->blobs, lab->txn, id, false, &subs[0]), 0); // before there is one
+    assert_int_equal(create(lab, id, 100), 0);
+    for (size_t at = 0; at < 40; at++)
+        patch(lab, id, SPAN(p, 100), at, at + 1);
+    assert_int_equal(blobs_attach_upload(lab->blobs, lab->txn, id, true, &subs[1]), 0); // one that resumes
+    for (size_t at = 40; at < 90; at++)
+        patch(lab, id, SPAN(p, 100), at, at + 1);
+    assert_int_equal(blobs_attach_upload(lab->blobs, lab->txn, id, false, &subs[2]), 0); // and one that begins late
+    assert_int_equal(drop(lab, id), 0);
+    for (uint64_t from = 0; from < lab->seq; from++) {
+        for (uint64_t to = from + 1; to <= lab->seq; to++) {
+            for (int i = 0; i < 3; i++) {
+                buf_clear(&r[i].text);
+                assert_int_equal(subs[i]->feed->ops->changes(subs[i], NULL, from, to, &r[i].sink), 0);
+            }
+            for (int i = 1; i < 3; i++)
+                assert_true(span_equal(buf_span(&r[i].text), buf_span(&r[0].text)));
+        }
+    }
+    for (int i = 0; i < 3; i++) {
+        subs[i]->feed->ops->detach(subs[i]);
+        buf_free(&r[i].text);
+    }
+    free(p);
+}
+
 static void reader_far_behind_gets_the_newest_state_at_last(void **state)
 {
     struct blob_lab *lab = *state;
@@ -624,6 +662,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(damaged_tail_is_found_before_a_byte_is_added, setup, teardown),
         cmocka_unit_test_setup_teardown(random_breaks_never_lose_what_was_committed, setup, teardown),
         cmocka_unit_test_setup_teardown(feed_tells_the_newest_state_of_each_range, setup, teardown),
+        cmocka_unit_test_setup_teardown(readers_at_one_place_are_told_the_same, setup, teardown),
         cmocka_unit_test_setup_teardown(reader_far_behind_gets_the_newest_state_at_last, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
