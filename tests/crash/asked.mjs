@@ -73,7 +73,7 @@ class Campaign {
         this.random = new Random(SEED)
         this.jobs = new Map()
         this.readers = new Map() // id -> {job, stream, kind, pieces, over}
-        this.kills = { service: 0, early: 0, provider: 0, clients: 0 }
+        this.kills = { service: 0, stops: 0, early: 0, provider: 0, clients: 0 }
         this.running = true
         this.folder = tempFolder()
         this.journal = path.join(this.folder, 'provider')
@@ -221,6 +221,11 @@ class Campaign {
     // ---- kills ------------------------------------------------------------------------------------------------------
 
     async killService() {
+        if (this.random.chance(15)) { // asked to stop, for once
+            assert.equal(await this.s.stop(), 0)
+            this.kills.stops++
+            return this.s.start()
+        }
         await this.s.kill()
         this.kills.service++
         if (this.random.chance(20)) { // and once more while it recovers
@@ -273,7 +278,8 @@ class Campaign {
         this.running = false
         await Promise.allSettled(killers)
         if (this.failure) throw this.failure
-        await this.killService() // and all of it is still there
+        await this.s.kill() // and all of it is still there
+        await this.s.start()
     }
 
     stuck() {
@@ -291,8 +297,8 @@ class Campaign {
 }
 
 function report(campaign, counts, ms) {
-    const { service, early, provider, clients } = campaign.kills
-    console.log(`${service} kills of the service, ${early} more while it recovered; ${provider} of the provider, ${clients} of clients; ${(ms / 1000).toFixed(0)} s`)
+    const { service, stops, early, provider, clients } = campaign.kills
+    console.log(`${service} kills of the service, ${early} more while it recovered, ${stops} stops; ${provider} of the provider, ${clients} of clients; ${(ms / 1000).toFixed(0)} s`)
     console.log(`ends: ${Object.entries(counts.states).sort().map(([state, n]) => `${n} ${state}`).join(', ')}; ${counts.resumed} of ${counts.background} in the background` +
         ` were resumed, ${counts.forks} went on in a fork, ${counts.retried} were asked again before anything was shown`)
     console.log(`${counts.readers} readers got ${counts.pieces} pieces, ${(counts.bytes / 1e6).toFixed(1)} MB, all at their place; ${counts.again} pieces were shown again, the same`)
