@@ -105,6 +105,7 @@ async function streams(app, send, path) {
     const producer = (seq, epoch = 0) => ({ producer: { id: `p${random(3)}`, epoch, seq } })
     await send([{ ...create(path, json ? 'application/json' : 'text/plain'), ...data(2), ...(random(3) === 0 && { ttl: 1 + random(2) }) }])
     for (let n = 0; n < 1 + random(4); n++) await send([{ op: 'append', stream: path, ...data(1 + random(3)), ...producer(random(2)), ...(random(3) === 0 && { seq: String(n) }) }], false)
+    if (random(3) === 0) await send([json ? { op: 'trim', stream: path, tail: true, messages: [{ was: 'more' }] } : { op: 'trim', stream: path, before: 10 + random(20) }], false)
     await send([{ ...create(`${path}/fork`), fork: { from: path } }, { op: 'append', stream: `${path}/fork`, ...data(1), ...producer(0, 1) }], false)
     if (random(3) === 0) await send([{ ...create(`${path}/fork/fork`), fork: { from: `${path}/fork` } }])
     if (random(2) === 0) await send([{ op: 'drop', stream: path }])
