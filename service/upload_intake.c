@@ -477,12 +477,17 @@ static bool is_worthless(const struct intake *u)
 static bool nothing_left(struct intake *u)
 {
     if (!u->ended || u->arrived != u->kept || completes(u)) return false;
+    int err = u->complete ? check_digests(u) : 0; // of no bytes, too
+    if (err != 0) {
+        fail_err(u, err);
+        return true;
+    }
     if (u->upload == NULL || (u->make.n == 0 && !u->set_length) || u->problem.err != 0) {
         finish(u);
         return true;
     }
     u->bare = true;
-    int err = submit(u);
+    err = submit(u);
     if (err != 0) fail_err(u, err);
     return true;
 }

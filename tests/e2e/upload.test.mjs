@@ -1,59 +1,13 @@
 // Resumable uploads: PROTOCOL.md, "uploads".
 import assert from 'node:assert/strict'
-import { createHash, randomBytes, randomUUID } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import { test } from 'node:test'
-import { App, assertProblem, Raw, request } from './lib/http.mjs'
+import { assertProblem, request } from './lib/http.mjs'
 import { chatService, message } from './lib/chat.mjs'
-import { eventually, service, sleep } from './lib/service.mjs'
+import { eventually, sleep } from './lib/service.mjs'
 import { subscribe, Subscriber } from './lib/sse.mjs'
+import { assertBlob, BODY, idOf, sha256, Tus, tus } from './lib/tus.mjs'
 
-const sha256 = (bytes) => createHash('sha256').update(bytes).digest('hex')
-const TUS = { 'tus-resumable': '1.0.0' }
-const BODY = 'application/offset+octet-stream'
-
-// An app as a tus client sees it. An upload is its path.
-class Tus {
-    constructor(app) { this.app = app }
-
-    ask(method, path, headers = {}, body) { return request(this.app.s, method, path, { headers: { ...TUS, ...headers }, body }) }
-
-    post(headers) { return this.ask('POST', '/apps/default/uploads', headers) }
-
-    async create(length, headers = {}) {
-        const reply = await this.post({ 'upload-length': String(length), ...headers })
-        assert.equal(reply.status, 201, reply.text)
-        assert.match(reply.headers.location, /^\/apps\/default\/uploads\/[0-9a-f-]{36}$/)
-        return reply.headers.location
-    }
-
-    patch(path, offset, body, headers = {}) { return this.ask('PATCH', path, { 'content-type': BODY, 'upload-offset': String(offset), ...headers }, body) }
-
-    head(path) { return this.ask('HEAD', path) }
-
-    async offset(path) {
-        const reply = await this.head(path)
-        assert.equal(reply.status, 200)
-        assert.equal(reply.headers['cache-control'], 'no-store')
-        return Number(reply.headers['upload-offset'])
-    }
-
-    // A PATCH on a socket of its own, for as many bytes of `bytes` as are sent.
-    raw(path, offset, length) {
-        const raw = new Raw(this.app.s)
-        raw.send(`PATCH ${path} HTTP/1.1\r\nHost: x\r\nTus-Resumable: 1.0.0\r\nUpload-Offset: ${offset}\r\nContent-Type: ${BODY}\r\nContent-Length: ${length}\r\n\r\n`)
-        return raw
-    }
-}
-
-const tus = async (t, options) => new Tus(new App(await service(t, options)))
-const idOf = (path) => path.split('/').at(-1)
-
-async function assertBlob(app, bytes, type) {
-    const reply = await app.request('GET', `/blobs/${sha256(bytes)}`)
-    assert.equal(reply.status, 200)
-    assert.ok(reply.body.equals(bytes))
-    if (type) assert.equal(reply.headers['content-type'], type)
-}
 
 test('an upload in pieces becomes a blob', async (t) => {
     const up = await tus(t)
