@@ -153,10 +153,12 @@
 #define LLM_JOBS_MAX 256               // calls under way; further jobs are queued
 #define LLM_QUEUE_MAX 1024             // jobs of one app that wait; one more is refused
 #define LLM_REQUEST_MAX (4 * MIB)      // a job's JSON body
-#define LLM_EVENT_MAX (256 * KIB)      // a line or an event of a provider's stream
+#define LLM_EVENT_MAX (2 * MIB)        // a line or an event of a provider's stream: some tell all of a reply again in one
+#define LLM_ARGUMENTS_MAX (256 * KIB)  // of a tool call that are told again with its end
 #define LLM_PARTS_MAX 512              // parts of one reply
 #define LLM_BUFFER_MAX (256 * KIB)     // text that waits for its commit before the provider has to wait
 #define LLM_TEXT_MAX (16 * MIB)        // text of one reply
+#define LLM_RAW_MAX (64 * MIB)         // one reply as the provider sends it, a few hundred bytes for each token
 #define LLM_CONNECT_MS 10000           // to reach the provider
 #define LLM_FIRST_MS 120000            // from the request to the first token
 #define LLM_IDLE_MS 60000              // between two bytes

@@ -166,8 +166,8 @@ static int resume(struct llm_ask *a, struct span target, uint64_t offset)
     // A stream that was made for its call is named by it.
     if (span_starts(a->path, OWN_PATH) && uuid_parse(&a->id, span_sub(a->path, sizeof OWN_PATH - 1, a->path.n)) == 0)
         a->has_id = true;
-    else
-        look_back(a, target, true, &next);
+    else if (look_back(a, target, true, &next) == NEVER) // another body, or none: the name alone tells who writes it now
+        a->has_id = app_job_writing(a->r->app, a->path, &a->id);
     return llm_ask_attach(a, offset);
 }
 

@@ -357,10 +357,12 @@ static void check_time(struct call *c, uint64_t now)
         problem_set(&p, ERR_PROVIDER_TIMEOUT, -1, "the call took longer than %llu ms", (unsigned long long)t->total_ms);
     else if (c->paused)
         return; // it is we who let it wait
-    else if (!c->first_came && now - c->began_ms > t->first_ms)
+    else if (!c->first_came && now - c->began_ms <= t->first_ms)
+        return;
+    else if (!c->first_came)
         problem_set(&p, ERR_PROVIDER_TIMEOUT, -1, "%s for %llu ms", c->heard_ms == 0 ? "the peer sent nothing" : "no answer began",
                     (unsigned long long)t->first_ms);
-    else if (c->heard_ms != 0 && now > c->heard_ms && now - c->heard_ms > t->idle_ms)
+    else if (now > c->heard_ms && now - c->heard_ms > t->idle_ms)
         problem_set(&p, ERR_PROVIDER_TIMEOUT, -1, "the peer fell silent for %llu ms", (unsigned long long)t->idle_ms);
     if (p.err != 0) end(c, &p);
 }
@@ -427,6 +429,7 @@ static bool set_options(struct call *c)
            curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
            // A name that nobody resolves is looked for by a thread of the library: a call that ends does not wait for it.
            curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L) == CURLE_OK && curl_easy_setopt(e, CURLOPT_TCP_NODELAY, 1L) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L) == CURLE_OK && // an answer that is long in the making, and a peer that is gone, are both silent
            curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)c->options.times.connect_ms) == CURLE_OK &&
            curl_easy_setopt(e, CURLOPT_ERRORBUFFER, c->error) == CURLE_OK &&
            curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header) == CURLE_OK && curl_easy_setopt(e, CURLOPT_HEADERDATA, c) == CURLE_OK &&

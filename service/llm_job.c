@@ -10,7 +10,7 @@
 #include "llm_impl.h"
 #include "log.h"
 
-#define OUT_MAX (4 * MIB) // LLM_BUFFER_MAX on its way, as much that waits, and what one more piece can come to
+#define OUT_MAX (6 * MIB) // LLM_BUFFER_MAX on its way, as much that waits, and what one more piece can come to
 #define END_MAX (4 * KIB) // of the end's own words behind it
 
 // ---- coming and going -----------------------------------------------------------------------------------------------
@@ -192,6 +192,18 @@ static void put_stream_op(struct llm_job *j, enum batch_op_kind kind, struct spa
     batch_put_op(&j->batch, &op);
 }
 
+// In as many appends as it takes; one of messages has whole ones, each of which is far smaller than an append may be.
+static void put_bytes(struct llm_job *j, struct span data)
+{
+    while (data.n > 0) {
+        size_t n = data.n < STREAM_APPEND_MAX ? data.n : STREAM_APPEND_MAX;
+        while (j->writer.json && n > 1 && data.p[n - 1] != '\n')
+            n--;
+        put_stream_op(j, BATCH_APPEND, span_sub(data, 0, n));
+        data = span_sub(data, n, data.n);
+    }
+}
+
 static void put_make(const struct llm_job *j, struct buf *batch)
 {
     const struct job *r = &j->record;
@@ -271,7 +283,7 @@ static void put_step(struct llm_job *j, enum job_state state, bool with_progress
 // The first bytes also move the job and the row on. A raw reply is cut between two events, so that it can go on there.
 static void make_bytes(struct llm_job *j, size_t n)
 {
-    put_stream_op(j, BATCH_APPEND, span_sub(buf_span(&j->out), 0, n));
+    put_bytes(j, span_sub(buf_span(&j->out), 0, n));
     if (j->record.state != JOB_STREAMING) put_columns(j, JOB_STREAMING, false, SPAN_NONE);
     bool progress = j->progress_due || j->progress_kept;
     if (j->record.state != JOB_STREAMING || progress)
@@ -355,7 +367,7 @@ static void make_end(struct llm_job *j)
     buf_init(&usage, 4 * KIB);
     put_usage(j, &usage);
     tell_end(j);
-    if (with_bytes && j->out.n > 0) put_stream_op(j, BATCH_APPEND, buf_span(&j->out));
+    if (with_bytes) put_bytes(j, buf_span(&j->out));
     if (j->end_level != END_JOB_ALONE) put_stream_op(j, BATCH_CLOSE, SPAN_NONE);
     if (with_columns) put_columns(j, j->ending, true, buf_span(&usage));
     if (j->heir != NULL) {

@@ -241,6 +241,42 @@ static int take_json(struct llm_parser *p, const struct jr *root)
     return p->api == LLM_CHAT ? llm_parse_chat(p, root) : p->api == LLM_RESPONSES ? llm_parse_responses(p, root) : llm_parse_messages(p, root);
 }
 
+// The four digits of an escape \\uXXXX at `at`; 0: it is none.
+static unsigned escape_at(struct span s, size_t at)
+{
+    unsigned n = 0;
+    if (at + 6 > s.n || s.p[at] != '\\' || s.p[at + 1] != 'u') return 0;
+    for (size_t i = at + 2; i < at + 6; i++) {
+        uint8_t c = s.p[i] | 0x20;
+        if (!(c >= '0' && c <= '9') && !(c >= 'a' && c <= 'f')) return 0;
+        n = 16 * n + (unsigned)(c <= '9' ? c - '0' : c - 'a' + 10);
+    }
+    return n;
+}
+
+// Some providers cut a reply between the two halves of a character. A half alone is no text: U+FFFD stands for it, as in every browser.
+// False: there was none.
+static bool mend_halves(struct buf *json)
+{
+    struct span s = buf_span(json);
+    bool mended = false;
+    for (size_t at = 0; at < s.n; at++) {
+        if (s.p[at] != '\\') continue;
+        unsigned first = escape_at(s, at), second = escape_at(s, at + 6);
+        bool high = first >= 0xd800 && first < 0xdc00, low = first >= 0xdc00 && first < 0xe000;
+        if (high && second >= 0xdc00 && second < 0xe000) {
+            at += 11;
+        } else if (high || low) {
+            memcpy(json->p + at + 2, "fffd", 4);
+            mended = true;
+            at += 5;
+        } else {
+            at++; // what is escaped
+        }
+    }
+    return mended;
+}
+
 static int take_event(struct llm_parser *p)
 {
     struct jr_tree *tree;
@@ -250,6 +286,7 @@ static int take_event(struct llm_parser *p)
         return 0;
     }
     int err = jr_parse(&tree, buf_span(&p->data), NULL);
+    if (err != 0 && err != ERR_NOMEM && mend_halves(&p->data)) err = jr_parse(&tree, buf_span(&p->data), NULL);
     if (err == ERR_NOMEM) return problem_set(&p->problem, err, -1, "%s", err_text(err));
     if (err != 0) return llm_malformed(p, "an event is not JSON");
     err = take_json(p, jr_root(tree));

@@ -64,6 +64,13 @@ void llm_reply_abandon(struct llm_job *j)
     llm_farewell(j);
 }
 
+static void check_size(struct llm_job *j)
+{
+    if (j->out.err != 0) llm_job_end(j, JOB_FAILED, j->out.err, "the reply cannot be kept");
+    if (j->out_bytes > (j->record.form == LLM_FORM_RAW ? LLM_RAW_MAX : LLM_TEXT_MAX))
+        llm_job_end(j, JOB_FAILED, ERR_TOO_LARGE, "the reply is longer than the limit");
+}
+
 // An answer that is no event stream: it is what it is.
 static bool plain_data(struct llm_job *j, struct span piece)
 {
@@ -73,8 +80,7 @@ static bool plain_data(struct llm_job *j, struct span piece)
     buf_put_span(&j->out, piece);
     buf_put_span(&j->answer, piece);
     j->out_bytes += piece.n;
-    if (j->out.err != 0) llm_job_end(j, JOB_FAILED, j->out.err, "the reply cannot be kept");
-    if (j->out_bytes > LLM_TEXT_MAX) llm_job_end(j, JOB_FAILED, ERR_TOO_LARGE, "the reply is longer than the limit");
+    check_size(j);
     if (j->ending == 0) llm_job_tick(j);
     return j->ending == 0;
 }
@@ -131,8 +137,7 @@ static bool on_data(void *ctx, struct span piece)
     }
     int err = llm_parser_feed(j->parser, piece);
     j->out_bytes += j->out.n - before;
-    if (j->out.err != 0) llm_job_end(j, JOB_FAILED, j->out.err, "the reply cannot be kept");
-    if (j->out_bytes > LLM_TEXT_MAX) llm_job_end(j, JOB_FAILED, ERR_TOO_LARGE, "the reply is longer than the limit");
+    check_size(j);
     if (!was_resumable && can_resume(j)) j->progress_due = true;
     // An end waits for on_ended: it takes the rest of the bytes along.
     if (err != 0 || llm_parser_reply(j->parser)->ended || j->ending != 0) return false;
@@ -323,6 +328,7 @@ static int call_make(struct llm_job *j)
     struct call_times times = j->llm->times;
     uint64_t used = now_ms() - j->called_ms; // the limit is for all calls of the job together
     times.total_ms = used < times.total_ms ? times.total_ms - used : 1;
+    if (j->type != NULL) times.first_ms = times.total_ms; // an answer in one piece begins when all of it is made
     if (resume)
         snprintf(path, sizeof path, "/responses/%s?stream=true&starting_after=%llu", reply->id, (unsigned long long)reply->sequence);
     else

@@ -74,7 +74,7 @@ static void call_begin(struct llm_writer *w, const struct llm_event *e)
     calls->list = list;
     struct open_call *new = &list[calls->count++];
     *new = (struct open_call){.index = e->index};
-    buf_init(&new->arguments, LLM_EVENT_MAX);
+    buf_init(&new->arguments, LLM_ARGUMENTS_MAX);
     if (e->tool_id.n > 0) memcpy(new->id, e->tool_id.p, e->tool_id.n);
     if (e->tool_name.n > 0) memcpy(new->name, e->tool_name.p, e->tool_name.n);
 }

@@ -69,7 +69,7 @@ test('a reply that does not fit is kept in whole messages, and told as failed', 
     const raw = await rawProvider(t)
     const { app } = await llmService(t, { url: raw.url })
     const call = (index) => ({ choices: [{ index: 0, delta: { tool_calls: [{ index, id: `c${index}`, function: { name: 'f', arguments: '"'.repeat(120000) } }] } }] })
-    const events = [...Array.from({ length: 24 }, (_, i) => call(i)), { choices: [{ index: 0, delta: {}, finish_reason: 'tool_calls' }] }]
+    const events = [...Array.from({ length: 32 }, (_, i) => call(i)), { choices: [{ index: 0, delta: {}, finish_reason: 'tool_calls' }] }]
     raw.answer = answer('200 OK', 'Content-Type: text/event-stream\r\n', events.map((e) => `data: ${JSON.stringify(e)}\n\n`).join(''))
     const target = { target: { stream: 'large' }, insert: undefined, status: undefined, usage: undefined }
     const j = await ended(app, (await ask(app, 'm', { ...target, form: 'messages' })).job)
@@ -111,4 +111,32 @@ test('a fork begins where its reply did, behind what the stream had before, also
     await eventually('text in the fork', async () => (await textOf(app, old.continued_in)).includes('tick'))
     assert.match(await textOf(app, old.continued_in), /^Before\. The tide/)
     assert.equal((await app.readStream('begun')).closed, true)
+})
+
+test('an event may tell as much as a whole reply, and half a character', async (t) => {
+    const raw = await rawProvider(t)
+    const { app } = await llmService(t, { url: raw.url })
+    const content = 'wave '.repeat(300000), event = (delta, more) => `data: ${JSON.stringify({ choices: [{ index: 0, delta, ...more }] })}\n\n`
+    const body = event({ content }) + event({ content: '\ud83c' }) + event({}, { finish_reason: 'stop' }) + 'data: [DONE]\n\n'
+    raw.answer = answer('200 OK', 'Content-Type: text/event-stream\r\n', body)
+    const made = await ask(app, 'm')
+    assert.equal((await ended(app, made.job)).state, 'done')
+    assert.equal(await textOf(app, made.stream), `${content}\ufffd`)
+    const direct = await app.request('POST', '/llm/stand-in/v1/chat/completions', { body: '{"model":"m","messages":[],"stream":true}' })
+    assert.equal(direct.text, body)
+})
+
+test('an answer that breaks off is cut for who comes with its name alone, too', async (t) => {
+    const { app, provider } = await llmService(t)
+    const headers = { 'segue-stream': 'named' }
+    const gone = app.request('POST', '/llm/stand-in/v1/chat/completions', { headers, body: '{"model":"slow","messages":[],"stream":true}' }).then(() => 'whole', () => 'cut')
+    const { job } = await eventually('its job', async () => {
+        const reply = await app.request('GET', '/v1/stream/named?offset=-1')
+        return reply.status === 200 && reply.text.includes('tick') && { job: true }
+    })
+    assert.ok(job)
+    const other = app.request('POST', '/llm/stand-in/v1/chat/completions', { headers: { ...headers, 'segue-cursor': '-1' }, body: '' }).then(() => 'whole', () => 'cut')
+    await new Promise((go) => setTimeout(go, 50))
+    await provider.end()
+    assert.deepEqual([await gone, await other], ['cut', 'cut'])
 })

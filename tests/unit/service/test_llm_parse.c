@@ -86,6 +86,13 @@ static void pieces_may_end_anywhere(void **state)
     }
 }
 
+static void half_a_character_is_no_reason_to_fail(void **state)
+{
+    (void)state;
+    assert_int_equal(feed(CONTENT("a\\ud83c") CONTENT("\\udf0a") CONTENT("\\ud83c\\udf0a \\\\ud83c \\uD83Cx")), 0);
+    assert_text("a\xef\xbf\xbd\xef\xbf\xbd\xf0\x9f\x8c\x8a \\ud83c \xef\xbf\xbdx");
+}
+
 static void a_stream_that_ends_before_its_reply_is_not_complete(void **state)
 {
     (void)state;
@@ -448,6 +455,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(a_reply_is_its_deltas_one_after_the_other),
         T(pieces_may_end_anywhere),
+        T(half_a_character_is_no_reason_to_fail),
         T(a_stream_that_ends_before_its_reply_is_not_complete),
         T(a_half_event_at_the_end_is_no_event),
         T(the_last_line_may_lack_its_end),
