@@ -18,8 +18,8 @@ JOBS := $(shell nproc)
 BASE_SRC := base64 buf bug bytes checksum compress crew cur db digest err feed file hlc journal journal_segment json_lines json_read json_write log problem utf8 uuid
 ROWS_SRC := apply arena row_batch decide decide_end effects history instant query query_run record row_keys rows scan schema schema_build schema_codec schema_text show sort_keys sql sql_const sql_scan sql_schema sql_select sql_tree value value_convert view view_diff view_feed view_ring
 STREAMS_SRC := stream_apply stream_decide stream_effects stream_expiry stream_feed stream_fork stream_groups stream_hash stream_keys stream_observe stream_read stream_reclaim stream_record stream_seal stream_segment stream_segments stream_slice stream_table stream_tail stream_trim stream_writers streams
-BLOBS_SRC := blobs blob_apply blob_check blob_join blob_keys blob_life blob_mark blob_read blob_refs blob_upload chunk_table chunker gear pack upload_feed upload_keys uploads
-SERVICE_SRC := api_admin api_batch api_blob api_blob_put api_llm api_llm_ask api_llm_pass api_llm_proxy api_llm_ui api_query api_schema api_stream api_stream_live api_stream_read api_stream_write api_subscribe api_upload api_upload_patch api_upload_post app app_decide app_short app_turn auth batch batch_json call conn conns crowd entry fates holds http_parse http_scan hub jobs llm llm_job llm_parse llm_parse_chat llm_parse_messages llm_parse_responses llm_provider llm_queue llm_reply llm_sweep llm_tail llm_ui llm_ui_request llm_writer llm_writer_ui main message metrics options origin outbox percent reach reply request routes server session session_pack stream_care stream_frame stream_headers stream_pipe sync sync_messages tus upload_care upload_intake upload_join wheel ws ws_frames ws_handshake ws_records
+BLOBS_SRC := blobs blob_apply blob_audit blob_check blob_join blob_keys blob_life blob_mark blob_read blob_refs blob_upload blob_work chunk_table chunker gear pack upload_feed upload_keys uploads
+SERVICE_SRC := api_admin api_batch api_blob api_blob_care api_blob_put api_llm api_llm_ask api_llm_pass api_llm_proxy api_llm_ui api_query api_schema api_stream api_stream_live api_stream_read api_stream_write api_subscribe api_upload api_upload_patch api_upload_post app app_decide app_short app_turn auth batch batch_json blob_care call conn conns crowd entry fates holds http_parse http_scan hub jobs llm llm_job llm_parse llm_parse_chat llm_parse_messages llm_parse_responses llm_provider llm_queue llm_reply llm_sweep llm_tail llm_ui llm_ui_request llm_writer llm_writer_ui main message metrics options outbox percent reach reply request routes server session session_pack stream_care stream_frame stream_headers stream_pipe sync sync_messages tus upload_care upload_intake upload_join wheel ws ws_frames ws_handshake ws_records
 LIBSEGUE_SRC := calls client get http put source sse stream subscribe upload
 CLI_SRC := cli cmd_ask cmd_batch cmd_blob cmd_query cmd_schema cmd_stream cmd_sub main options progress sub_print table
 
@@ -32,7 +32,7 @@ SERVICE_SRC += api_ds path_set subs subs_decide subs_deliver subs_glob subs_run 
 UNIT_base := base64 buf bug bytes checksum compress crew cur db digest disk err feed file hlc image journal journal_faults json_lines json_read json_write log problem span utf8 uuid
 UNIT_rows := merge query record rows schema sql view
 UNIT_streams := stream_apply stream_decide stream_feed stream_fork stream_model stream_reclaim stream_seal stream_segment stream_slice stream_tail stream_writers streams
-UNIT_blobs := chunker blob_keys pack blob_upload blob_read blob_apply blobs uploads
+UNIT_blobs := chunker blob_keys blob_life pack blob_upload blob_read blob_apply blobs uploads
 UNIT_service := call reach batch entry fates app app_disk session redecide hub auth conn http_parse http_scan options outbox request wheel jobs llm_parse llm_ui llm_ui_request tus app_upload sync ws_frames ws_handshake stream_headers ws_records stream_frame stream_care
 UNIT_service += seq_times stream_pace message crowd
 UNIT_service += subs subs_app subs_glob webhook
@@ -54,9 +54,9 @@ BENCH_SRC := bare catchup closed histogram link load pipeline readers text usage
 PACKAGES_BUILD := gcc libc6-dev pkg-config libuv1-dev liblmdb-dev libxxhash-dev libzstd-dev zlib1g-dev libcurl4-openssl-dev \
 	libhttp-parser-dev libwslay-dev libjansson-dev libssl-dev libpg-query-dev
 PACKAGES_TEST := libcmocka-dev curl nodejs npm chromium
-PACKAGES_BENCH := redis-server nginx libsqlite3-dev restic
-# Peers of the append and the upload cells; their place is below build/.
-NPM_BENCH := @durable-streams/server@0.3.6 @tus/server@2.4.5 @tus/file-store@2.1.1
+PACKAGES_BENCH := redis-server nginx libsqlite3-dev
+# A peer of the append cell; its place is below build/.
+NPM_BENCH := @durable-streams/server@0.3.6
 
 # ---- compilers -------------------------------------------------------------------------------------------------
 
@@ -284,11 +284,8 @@ $(B)/tests/bench/load: $(call obj,tests/bench,$(BENCH_SRC)) $(B)/libbase.a
 $(B)/tests/bench/plain: $(B)/tests/bench/plain.o
 	@echo "  LINK $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(if $(wildcard /usr/include/sqlite3.h),-lsqlite3)
-$(B)/tests/bench/stages: $(B)/tests/bench/stages.o $(B)/libblobs.a $(B)/libbase.a
-	@echo "  LINK $@"
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_base)
 .PHONY: bench bench-deps
-bench: $(B)/segued $(B)/tests/bench/load $(B)/tests/bench/plain $(B)/tests/bench/stages
+bench: $(B)/segued $(B)/tests/bench/load $(B)/tests/bench/plain
 	$(Q)B=$(B) ONLY=$(ONLY) $(if $(ROUNDS),ROUNDS=$(ROUNDS)) node tests/bench/bench.mjs
 # The peers. `make test` never needs them, and `make bench` starts its own, whatever the packages start.
 bench-deps: deps

@@ -67,5 +67,6 @@ int chunk_read(struct blobs *b, const struct chunk *chunk, struct buf *scratch, 
     if (err != ERR_CORRUPT) return err;
     verified_forget(&b->verified, &chunk->place);
     log_damage(chunk, what);
+    damage_note(b, chunk);
     return err;
 }

@@ -2,6 +2,7 @@
 #ifndef SEGUE_BLOB_STORE_H
 #define SEGUE_BLOB_STORE_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "blob_verified.h"
@@ -11,6 +12,15 @@
 
 struct crew;
 struct packs;
+struct blob_works;
+
+// Chunks that somebody read and found damaged, until the owner has looked at them. Any thread.
+#define DAMAGE_MAX 64
+struct damage_list {
+    pthread_mutex_t lock;
+    struct chunk list[DAMAGE_MAX]; // lock; what does not fit is found again
+    size_t count;                  // lock
+};
 
 #define TYPE_DEFAULT "application/octet-stream"
 
@@ -28,6 +38,8 @@ struct blobs {
     struct verified verified;  // any thread's
     atomic_uint readers;       // open; a reader may be closed on any thread
     struct upload_feeds feeds;
+    struct damage_list damage;
+    struct blob_works *works; // blob_work.c
 };
 
 // A blob that a batch makes and that was not there, or one that it brings again.
@@ -79,6 +91,13 @@ int tail_count(struct blobs *b, struct db_txn *txn, const struct chunk *tail, in
 int pack_count_find(struct blobs *b, struct db_txn *txn, uint32_t pack, struct pack_count *out); // zeros where nothing lives in it
 // Every chunk that the manifest calls known is there. ERR_NOT_FOUND
 int manifest_check_known(struct blobs *b, struct db_txn *txn, const struct manifest *m);
+
+// blob_work.c
+int works_open(struct blobs *b);
+void works_close(struct blobs *b);
+// Owner: the chunk at that very place is damaged, or is not any more. True: the index was changed.
+bool chunk_mark(struct blobs *b, struct db_txn *txn, const struct chunk *chunk, bool damaged, int *err);
+void damage_note(struct blobs *b, const struct chunk *chunk); // any thread
 
 // blob_life.c
 void life_decide_effects(struct blobs_batch *d, struct buf *effects);

@@ -26,7 +26,10 @@ int blobs_open(struct blobs **out, const struct blobs_options *options, struct d
     b->crew = crew_new();
     err = b->crew == NULL ? ERR_NOMEM : verified_init(&b->verified);
     if (err == 0) err = packs_open(&b->packs, options->path);
+    if (err == 0) err = works_open(b);
     if (err != 0) {
+        packs_close(b->packs);
+        buf_free(&b->entry);
         verified_free(&b->verified);
         crew_free(b->crew);
         free(b);
@@ -40,6 +43,7 @@ void blobs_close(struct blobs *b)
 {
     if (b == NULL) return;
     assert(b->uploads == 0);
+    works_close(b);
     assert(atomic_load(&b->readers) == 0);
     upload_feeds_check_empty(&b->feeds);
     chunk_table_free(&b->chunks);

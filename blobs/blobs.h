@@ -248,12 +248,63 @@ void blobs_step_put_pin(struct buf *step, const struct sha256 *digest, bool pinn
 // batch. False: there is no nth.
 bool blobs_step_due(struct blobs *b, struct db_txn *txn, uint64_t now_ms, uint64_t grace_ms, size_t n, struct buf *step);
 
+// Garbage is what packs hold and the index does not name. Where it is more than half of a pack, what lives is copied to where new records go,
+// synced, and the index is moved there; the file goes when no place in it can come back: two commits of the database later. Nothing
+// of this is state. The work is done in small pieces, one at a time:
+//
+//      owner: blobs_work_plan ─> pool: blobs_work_run ─> owner: blobs_work_done
+//
+// So is the scrub, which reads every chunk again and again, as fast as it may.
+struct blobs_pace {
+    uint64_t compact_bytes_s, scrub_bytes_s; // 0: not at all
+};
+struct blobs_work;
+struct blobs_work *blobs_work_plan(struct blobs *b, struct db_txn *txn, const struct blobs_pace *pace, uint64_t now_ms); // NULL: nothing to do now
+void blobs_work_run(struct blobs_work *w);
+// Frees it. `txn`: NULL when the store is about to go. True: something was written.
+bool blobs_work_done(struct blobs *b, struct db_txn *txn, struct blobs_work *w);
+// Owner, from time to time: what readers found damaged is remembered, files without anything that lives are deleted. True: something was written.
+bool blobs_tend(struct blobs *b, struct db_txn *txn);
+bool blobs_tending(const struct blobs *b); // call it soon
+void blobs_committed(struct blobs *b); // the database was committed
+
 // ---- checks --------------------------------------------------------------------------------------------------------
 
 // Feeds the logical state (digests, sizes, types; not where chunks lie) into `d`, in one order.
 int blobs_hash(struct blobs *b, struct db_txn *txn, struct digest *d);
 // Reads and verifies every chunk of every blob and upload; logs each that fails. Returns ERR_CORRUPT if any did; *checked counts blobs.
 int blobs_check(struct blobs *b, struct db_txn *txn, uint64_t *checked);
+// The check of a store at work, in pieces: every chunk is read and verified, then counts and lists are compared.
+//
+//      owner: blobs_audit_plan ─> pool: blobs_audit_run ─> owner: blobs_audit_done     … until plan returns false
+//      pool, in a transaction that reads: blobs_audit_finish
+struct blobs_audit;
+struct blobs_damage {
+    struct sha256 chunk;
+    uint32_t pack, length;
+    uint64_t position;
+};
+struct blobs_usage {
+    uint64_t blobs, logical;    // all blobs and their bytes
+    uint64_t chunks, content;   // all chunks that are referred to, and their bytes: each once
+    uint64_t stored;            // bytes of their records
+    uint64_t files;             // of all packs; what is not stored is garbage
+};
+#define BLOBS_DAMAGE_MAX 1000 // that are told one by one
+int blobs_audit_open(struct blobs *b, struct blobs_audit **out);
+bool blobs_audit_plan(struct blobs_audit *a, struct db_txn *txn, size_t bytes_max); // false: all have been read
+void blobs_audit_run(struct blobs_audit *a);
+// *err: what ended the check, or 0. True: something was written.
+bool blobs_audit_done(struct blobs_audit *a, struct db_txn *txn, int *err);
+// `user` is called for each blob that has damaged chunks. *wrong: see blobs_mark.
+typedef void blobs_damage_user(void *ctx, const struct sha256 *blob, const struct blobs_damage *d, uint64_t offset);
+int blobs_audit_finish(struct blobs_audit *a, struct db_txn *txn, uint64_t *wrong, blobs_damage_user *user, void *ctx);
+uint64_t blobs_audit_damage(const struct blobs_audit *a, const struct blobs_damage **list, size_t *listed); // how many chunks
+void blobs_audit_counts(const struct blobs_audit *a, uint64_t *chunks, uint64_t *bytes);                    // that were read
+void blobs_audit_close(struct blobs_audit *a); // NULL is fine
+// Any transaction, any thread that may read through it. out->files is the caller's (blobs_pack_bytes is the owner's).
+int blobs_usage(struct blobs *b, struct db_txn *txn, struct blobs_usage *out);
+
 // Compares the counts of references, of free chunks and of what lives in packs with what lists and uploads say; logs each difference. Any
 // transaction, any thread that may read through it.
 int blobs_mark(struct blobs *b, struct db_txn *txn, uint64_t *wrong);

@@ -86,6 +86,12 @@ struct placed *chunk_table_add(struct chunk_table *t, const struct chunk *chunk,
     return p;
 }
 
+void chunk_table_unlist(struct chunk_table *t, const struct sha256 *sha)
+{
+    struct placed *p = chunk_table_find(t, sha);
+    if (p != NULL) unlist(t, p);
+}
+
 void chunk_table_unref(struct chunk_table *t, struct placed *p)
 {
     assert(p->refs > 0);

@@ -37,6 +37,8 @@ struct placed *chunk_table_find(const struct chunk_table *t, const struct sha256
 // Lists a new one with one reference, in the stead of one of the same hash. Takes the reference to `pack`, also on
 // failure. NULL: no memory.
 struct placed *chunk_table_add(struct chunk_table *t, const struct chunk *chunk, struct pack *pack, uint64_t sum);
+// What is listed under `sha` is not to be found any more: it is damaged. Those who rely on it already keep it.
+void chunk_table_unlist(struct chunk_table *t, const struct sha256 *sha);
 void chunk_table_unref(struct chunk_table *t, struct placed *p);
 
 #endif

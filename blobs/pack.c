@@ -18,6 +18,7 @@
 #include "log.h"
 
 #define SPARE_MAX 4 // more batches are seldom written at the same time
+#define PACK_FILES_BYTES_MAX (64 * MIB) // of the list of packs: four million
 #define NAME_ROOM 24 // "4294967295.pack" and its end
 
 struct pack {
@@ -50,6 +51,12 @@ struct packs {
     uint32_t number;
     uint64_t end;
     uint64_t before; // bytes of all packs but this one
+    struct buf files; // struct pack_file: those that take no more, in order of their numbers
+};
+
+struct pack_file {
+    uint32_t number;
+    uint64_t size;
 };
 
 // ---- opening ---------------------------------------------------------------------------------------------------
@@ -84,6 +91,28 @@ static int measure(const struct packs *p, uint32_t number, uint64_t *size)
     return err;
 }
 
+static struct pack_file *file_at(const struct packs *p, size_t i)
+{
+    return &((struct pack_file *)(void *)p->files.p)[i]; // malloc's memory
+}
+
+static size_t file_count(const struct packs *p)
+{
+    return p->files.n / sizeof(struct pack_file);
+}
+
+static int add_file(struct packs *p, uint32_t number, uint64_t size)
+{
+    struct pack_file f = {.number = number, .size = size};
+    size_t i = file_count(p);
+    buf_put(&p->files, &f, sizeof f);
+    if (p->files.err != 0) return p->files.err;
+    for (; i > 0 && file_at(p, i - 1)->number > number; i--)
+        *file_at(p, i) = *file_at(p, i - 1);
+    *file_at(p, i) = f;
+    return 0;
+}
+
 // Takes one file found in the folder into account; the one of the highest number goes on being filled.
 static int take_file(struct packs *p, uint32_t number)
 {
@@ -92,12 +121,13 @@ static int take_file(struct packs *p, uint32_t number)
     if (err != 0) return err;
     if (number < p->number) {
         p->before += size;
-        return 0;
+        return add_file(p, number, size);
     }
     p->before += p->end;
+    if (p->number > 0) err = add_file(p, p->number, p->end);
     p->number = number;
     p->end = size;
-    return 0;
+    return err;
 }
 
 static int scan_folder(struct packs *p)
@@ -127,6 +157,7 @@ int packs_open(struct packs **out, const char *path)
     struct packs *p = calloc(1, sizeof *p);
     if (p == NULL) return ERR_NOMEM;
     pthread_mutex_init(&p->lock, NULL);
+    buf_init(&p->files, PACK_FILES_BYTES_MAX);
     p->path = strdup(path);
     err = p->path == NULL ? ERR_NOMEM : scan_folder(p);
     if (err != 0) {
@@ -159,6 +190,7 @@ void packs_close(struct packs *p)
     while (p->spare_count > 0)
         free(p->spare[--p->spare_count]);
     pthread_mutex_destroy(&p->lock);
+    buf_free(&p->files);
     free(p->path);
     free(p);
 }
@@ -271,6 +303,7 @@ static void roll(struct packs *p)
     pack_unref(p->current);
     p->current = NULL;
     p->before += p->end;
+    if (p->end > 0) add_file(p, p->number, p->end); // without memory for it, it is found by the next start
     p->end = 0;
     p->number++;
 }
@@ -310,6 +343,88 @@ uint64_t packs_take(struct packs *p, size_t n)
     p->end = n < PACK_BATCH_MIN ? position + n : page_align(position + n);
     assert(p->end <= BLOB_PACK_BYTES);
     return position;
+}
+
+// ---- reclaiming ------------------------------------------------------------------------------------------------
+
+bool packs_file_after(const struct packs *p, uint32_t after, uint32_t *number, uint64_t *size)
+{
+    size_t low = 0, high = file_count(p);
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (file_at(p, middle)->number <= after) low = middle + 1;
+        else high = middle;
+    }
+    if (low == file_count(p)) return false;
+    *number = file_at(p, low)->number;
+    *size = file_at(p, low)->size;
+    return true;
+}
+
+uint32_t packs_current(const struct packs *p, uint64_t *size)
+{
+    *size = p->end;
+    return p->number;
+}
+
+void packs_roll(struct packs *p)
+{
+    roll(p);
+}
+
+bool packs_in_use(struct packs *p, uint32_t number)
+{
+    pthread_mutex_lock(&p->lock);
+    struct pack *k = p->open;
+    while (k != NULL && k->number != number)
+        k = k->next;
+    bool used = k != NULL && k->refs > 0;
+    pthread_mutex_unlock(&p->lock);
+    return used;
+}
+
+// Takes the handle of an idle pack out of the list; *busy where it has references.
+static struct pack *take_idle(struct packs *p, uint32_t number, bool *busy)
+{
+    pthread_mutex_lock(&p->lock);
+    struct pack **at = &p->open;
+    while (*at != NULL && (*at)->number != number)
+        at = &(*at)->next;
+    struct pack *k = *at;
+    *busy = k != NULL && k->refs > 0;
+    if (k != NULL && !*busy) {
+        *at = k->next;
+        p->idle--;
+    }
+    pthread_mutex_unlock(&p->lock);
+    return *busy ? NULL : k;
+}
+
+static void forget_file(struct packs *p, uint32_t number)
+{
+    size_t n = file_count(p);
+    for (size_t i = 0; i < n; i++) {
+        if (file_at(p, i)->number != number) continue;
+        p->before -= file_at(p, i)->size;
+        memmove(file_at(p, i), file_at(p, i + 1), (n - i - 1) * sizeof(struct pack_file));
+        buf_truncate(&p->files, p->files.n - sizeof(struct pack_file));
+        return;
+    }
+}
+
+int packs_remove(struct packs *p, uint32_t number)
+{
+    bool busy;
+    assert(number != p->number);
+    struct pack *k = take_idle(p, number, &busy);
+    if (busy) return ERR_BUSY;
+    if (k != NULL) pack_free(k);
+    char *path = path_of(p, number);
+    if (path == NULL) return ERR_NOMEM;
+    int err = unlink(path) == 0 || errno == ENOENT ? 0 : err_from_errno(errno);
+    free(path);
+    if (err == 0) forget_file(p, number);
+    return err;
 }
 
 uint64_t packs_bytes(const struct packs *p)

@@ -43,6 +43,16 @@ struct pack *packs_get(struct packs *p, uint32_t number);
 // Owner: bytes of all packs, garbage included.
 uint64_t packs_bytes(const struct packs *p);
 
+// ---- reclaiming: the owner --------------------------------------------------------------------------------------------
+// The first pack behind the number `after` (0: the first of all) that has a file and takes no more records; false: there is none.
+bool packs_file_after(const struct packs *p, uint32_t after, uint32_t *number, uint64_t *size);
+// The pack that takes records, and how much of it is given out.
+uint32_t packs_current(const struct packs *p, uint64_t *size);
+void packs_roll(struct packs *p);                        // the next record begins a new one
+bool packs_in_use(struct packs *p, uint32_t number);     // somebody has a reference
+// Deletes the file of a pack that nobody has a reference to; ERR_BUSY if somebody has.
+int packs_remove(struct packs *p, uint32_t number);
+
 // Any thread from here on.
 struct pack *pack_ref(struct pack *k);
 void pack_unref(struct pack *k); // NULL is fine

@@ -252,7 +252,7 @@ uint64_t app_now_ms(void)
 void app_close(struct app *a)
 {
     if (a == NULL) return;
-    assert(a->users == NULL && !a->sealing && !a->in_turn);
+    assert(a->users == NULL && !a->sealing && !a->blob_working && !a->in_turn);
     app_refuse(a, ERR_SHUTTING_DOWN);
     if (a->db != NULL && a->state != APP_RECOVERING && a->state != APP_READ_ONLY && a->dirty && app_commit_db(a) == 0) db_sync(a->db);
     close_all(a);
@@ -357,7 +357,7 @@ static void retry_recovery(struct app *a, uint64_t now_ms)
 {
     bool waited = a->rows != NULL || now_ms >= a->retry_ms; // a reopening that failed is not tried in a hot loop
     ask_users(a, ERR_BUSY);                                 // those who came since
-    if (a->users == NULL && !a->sealing && waited) reopen(a);
+    if (a->users == NULL && !a->sealing && !a->blob_working && waited) reopen(a);
 }
 
 // Called by the tick in the states that wait for something.

@@ -135,6 +135,14 @@ void app_dismiss(struct app *a);
 struct streams_seal *app_seal_begin(struct app *a);
 void app_seal_end(struct app *a, struct streams_seal *job, int err);
 
+// ---- what is done with packs (blobs.h, "life"): a piece for blobs_work_run on any thread, or NULL. Must be handed back.
+struct blobs_work *app_blob_work_begin(struct app *a, const struct blobs_pace *pace, uint64_t now_ms);
+void app_blob_work_end(struct app *a, struct blobs_work *w, int err); // err: it did not run
+// The blob store's index has changed beside any batch: where things lie, what is damaged.
+void app_blobs_touched(struct app *a);
+// The last commit of the database, to be read by the thread that calls, which ends it with db_abort. The caller is a user of the app's.
+struct db_txn *app_snapshot(struct app *a);
+
 // ---- checks --------------------------------------------------------------------------------------------------------
 
 // SHA-256 of the app's logical state: rows, history, streams with their bytes, blobs, jobs, fates, times; not of where anything lies.

@@ -81,6 +81,7 @@ struct app {
     uint64_t retry_ms; // when to try again, by app_now_ms
     bool preparing;    // the journal makes room, a step per tick
     bool sealing;
+    bool blob_working;
     uint64_t sealed_ms;
     struct app_user *users;
     struct app_counts counts;

@@ -278,6 +278,7 @@ int app_commit_db(struct app *a)
     a->dirty = false;
     a->counts.db_commits++;
     streams_committed(a->streams);
+    blobs_committed(a->blobs);
     // This commit may be lost in a power cut (NOMETASYNC), the one before it cannot any more.
     journal_recycle(a->journal, a->mark.group);
     a->mark = next;
@@ -309,13 +310,14 @@ void app_tick(struct app *a)
     }
     if (a->dirty && now - a->dirty_since_ms >= DB_DIRTY_MS_MAX) commit_or_fail(a);
     else if (!a->dirty) settle_down(a);
+    if (a->state == APP_READY && blobs_tend(a->blobs, a->txn)) mark_dirty(a);
     if (a->state == APP_READY && streams_reclaim(a->streams, a->txn) && !a->dirty) mark_dirty(a);
     if (a->state == APP_READY) a->preparing = journal_prepare(a->journal);
 }
 
 bool app_busy(const struct app *a)
 {
-    return a->state == APP_READY ? a->dirty || a->preparing || streams_reclaiming(a->streams) : true;
+    return a->state == APP_READY ? a->dirty || a->preparing || streams_reclaiming(a->streams) || blobs_tending(a->blobs) : true;
 }
 
 // ---- sealing ----
@@ -341,4 +343,32 @@ void app_seal_end(struct app *a, struct streams_seal *job, int err)
     }
     a->counts.seals++;
     mark_dirty(a);
+}
+
+// ---- packs ----
+
+struct blobs_work *app_blob_work_begin(struct app *a, const struct blobs_pace *pace, uint64_t now_ms)
+{
+    if (a->state != APP_READY || a->blob_working) return NULL;
+    struct blobs_work *w = blobs_work_plan(a->blobs, a->txn, pace, now_ms);
+    a->blob_working = w != NULL;
+    return w;
+}
+
+void app_blob_work_end(struct app *a, struct blobs_work *w, int err)
+{
+    assert(a->blob_working);
+    a->blob_working = false;
+    bool gone = err != 0 || a->state != APP_READY; // the store it belongs to is about to go, or the disk takes nothing
+    if (blobs_work_done(a->blobs, gone ? NULL : a->txn, w)) mark_dirty(a);
+}
+
+void app_blobs_touched(struct app *a)
+{
+    if (a->state == APP_READY) mark_dirty(a);
+}
+
+struct db_txn *app_snapshot(struct app *a)
+{
+    return db_begin_read(a->db);
 }

@@ -15,7 +15,7 @@ struct identity {
     char name[64]; // "admin", "dev"; empty for nobody
 };
 
-enum verb { MAY_READ_APP, MAY_WRITE_BATCH, MAY_PUBLISH_SCHEMA, MAY_QUERY, MAY_SUBSCRIBE, MAY_READ_STREAM, MAY_READ_BLOB, MAY_UPLOAD, MAY_READ_METRICS, MAY_CALL_LLM, MAY_CONTROL_SUBSCRIPTIONS, MAY_CLAIM_WAKES };
+enum verb { MAY_READ_APP, MAY_WRITE_BATCH, MAY_PUBLISH_SCHEMA, MAY_QUERY, MAY_SUBSCRIBE, MAY_READ_STREAM, MAY_READ_BLOB, MAY_UPLOAD, MAY_READ_METRICS, MAY_CALL_LLM, MAY_CONTROL_SUBSCRIPTIONS, MAY_CLAIM_WAKES, MAY_CARE_FOR_BLOBS };
 
 // The identity as the journal keeps it: by its kind alone.
 struct identity identity_of(enum identity_kind kind);

@@ -47,6 +47,11 @@ static const struct option table[] = {
     {"seal-quiet-ms", NUMBER, "2000", 1, 3600000, AT(seal_quiet_ms), false, "N", "a stream without appends this long is sealed"},
     {"sse-ms", NUMBER, "60000", 0, 86400000, AT(sse_ms), false, "N", "how long a reader follows a stream before it has to connect again; 0: for ever"},
     {"heartbeat-ms", NUMBER, "15000", 10, 600000, AT(heartbeat_ms), false, "N", "silence on a subscription before a sign of life"},
+    {"blob-grace-ms", NUMBER, "86400000", 0, UINT64_C(1) << 50, AT(blob_grace_ms), false, "N", "how long a blob lives that no row, pin or upload keeps"},
+    {"blob-compact-bytes", NUMBER, "67108864", 0, UINT64_C(1) << 40, AT(blob_compact_bytes), false, "N",
+     "bytes a second that are copied out of packs that are mostly garbage; 0: none"},
+    {"blob-scrub-bytes", NUMBER, "1048576", 0, UINT64_C(1) << 40, AT(blob_scrub_bytes), false, "N",
+     "bytes a second of stored chunks that are read and verified in the background; 0: none"},
     {"upload-ttl-ms", NUMBER, "604800000", 0, UINT64_C(1) << 50, AT(upload_ttl_ms), false, "N", "an upload that does not change is kept this long; 0: for ever"},
     {"llm-provider", PROVIDER, NULL, 0, 0, AT(providers), false, "\"NAME URL [KEY] [KIND]\"",
      "a provider of LLM replies: its base URL, the environment variable or the file (with a slash in its name) that has its key, and "

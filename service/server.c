@@ -23,6 +23,7 @@
 #include "call.h"
 #include "llm.h"
 #include "log.h"
+#include "blob_care.h"
 #include "routes.h"
 #include "subs_run.h"
 
@@ -37,6 +38,7 @@ struct server_app {
     struct hub hub;
     struct upload_care uploads;
     struct stream_care care;
+    struct blob_care blobs;
     uv_work_t seal_work;
     struct streams_seal *seal; // on the pool
     int seal_err;
@@ -223,6 +225,8 @@ static int app_add(struct server *s, const char *name, struct problem *p)
         return problem_set(p, err, -1, "the app %s cannot be opened: %s", name, err_text(err));
     }
     stream_care_init(&sa->care, sa->app);
+    struct blobs_pace pace = {.compact_bytes_s = s->options->blob_compact_bytes, .scrub_bytes_s = s->options->blob_scrub_bytes};
+    blob_care_init(&sa->blobs, &s->loop, sa->app, s->options->blob_grace_ms, &pace);
     upload_care_init(&sa->uploads, s, sa->app, s->options->upload_ttl_ms);
     s->apps[s->app_count++] = sa;
     log_info("server", "app opened", LF_STR("app", name), LF_UINT("seq", app_visible(sa->app)));
@@ -302,6 +306,7 @@ static void on_tick(uv_timer_t *timer)
     for (size_t i = 0; i < s->app_count; i++) {
         app_tick(s->apps[i]->app);
         if (!s->stopping) stream_care_tick(&s->apps[i]->care, clock_wall_ms());
+        if (!s->stopping) blob_care_tick(&s->apps[i]->blobs, clock_wall_ms());
         if (!s->stopping) upload_care_tick(&s->apps[i]->uploads, clock_wall_ms());
         seal_begin(s->apps[i]);
     }
@@ -325,7 +330,7 @@ static void on_prepare(uv_prepare_t *prepare)
     bool pending = false, busy = false;
     for (size_t i = 0; i < s->app_count; i++) {
         pending = pending || app_pending(s->apps[i]->app) || s->apps[i]->hub.first != NULL;
-        busy = busy || app_busy(s->apps[i]->app) || stream_care_busy(&s->apps[i]->care);
+        busy = busy || app_busy(s->apps[i]->app) || stream_care_busy(&s->apps[i]->care) || blob_care_busy(&s->apps[i]->blobs);
     }
     if (pending) conns_wake(s->conns);
     uint64_t ms = busy ? TICK_BUSY_MS : quiet_ms(s);

@@ -114,21 +114,102 @@ int lab_feed_all(struct blob_lab *lab, struct blob_upload *u, struct span conten
     return 0;
 }
 
-int lab_store(struct blob_lab *lab, const struct sha256 *digest, struct span type, struct span manifest)
+// One operation as a batch of its own.
+static int decide_and_apply(struct blob_lab *lab, struct span request, int (*decide)(struct blobs_batch *d, void *ctx, struct problem *p), void *ctx)
 {
-    struct commit c = {.seq = lab->seq + 1, .request = manifest};
+    struct commit c = {.seq = lab->seq + 1, .arrival_ms = lab->now_ms, .request = request};
     struct buf effects;
     struct problem p = PROBLEM_NONE;
     buf_init(&effects, 64 * KIB);
     struct blobs_batch *d = blobs_decide(lab->blobs, lab->txn, &c);
     assert(d != NULL);
-    int err = blobs_decide_store(d, digest, type, manifest, &p);
+    int err = decide(d, ctx, &p);
     assert(err == p.err);
     if (err == 0) blobs_decide_effects(d, &effects);
     blobs_batch_free(d);
     if (err == 0) err = blobs_apply(lab->blobs, lab->txn, &c, buf_span(&effects));
     if (err == 0) lab->seq++;
     buf_free(&effects);
+    return err;
+}
+
+struct store {
+    const struct sha256 *digest;
+    struct span type, manifest;
+};
+
+static int decide_store(struct blobs_batch *d, void *ctx, struct problem *p)
+{
+    struct store *s = ctx;
+    return blobs_decide_store(d, s->digest, s->type, s->manifest, p);
+}
+
+int lab_store(struct blob_lab *lab, const struct sha256 *digest, struct span type, struct span manifest)
+{
+    struct store s = {digest, type, manifest};
+    return decide_and_apply(lab, manifest, decide_store, &s);
+}
+
+static int decide_step(struct blobs_batch *d, void *ctx, struct problem *p)
+{
+    return blobs_decide_step(d, *(struct span *)ctx, p);
+}
+
+int lab_step(struct blob_lab *lab, struct span step)
+{
+    return decide_and_apply(lab, step, decide_step, &step);
+}
+
+static int decide_link(struct blobs_batch *d, void *ctx, struct problem *p)
+{
+    return blobs_decide_link(d, ctx, p);
+}
+
+int lab_link(struct blob_lab *lab, const struct sha256 *digest)
+{
+    struct sha256 copy = *digest;
+    return decide_and_apply(lab, SPAN_NONE, decide_link, &copy);
+}
+
+static int decide_upload(struct blobs_batch *d, void *ctx, struct problem *p)
+{
+    return blobs_decide_upload(d, *(struct span *)ctx, p);
+}
+
+int lab_upload_op(struct blob_lab *lab, struct span op)
+{
+    return decide_and_apply(lab, op, decide_upload, &op);
+}
+
+static int progress(struct blob_lab *lab, struct blob_upload *u, struct span piece)
+{
+    struct buf op;
+    int err = blobs_upload_load(u);
+    buf_init(&op, MIB);
+    for (size_t at = 0; at < piece.n && err == 0; at += BLOB_WINDOW) {
+        if (at + BLOB_WINDOW >= piece.n) blobs_upload_pause(u);
+        err = lab_feed(lab, u, span_sub(piece, at, BLOB_WINDOW), false);
+    }
+    if (err == 0) err = blobs_upload_sync(u);
+    if (err == 0) blobs_upload_progress(u, &op);
+    if (err == 0) err = op.err != 0 ? op.err : lab_upload_op(lab, buf_span(&op));
+    buf_free(&op);
+    return err;
+}
+
+int lab_upload_piece(struct blob_lab *lab, struct uuid id, struct span content, size_t from, size_t to)
+{
+    struct blob_upload *u;
+    struct buf op;
+    int err = 0;
+    buf_init(&op, 8 * KIB);
+    blobs_upload_put_create(&op, id, &(struct upload_new){.length = content.n});
+    if (from == 0) err = lab_upload_op(lab, buf_span(&op));
+    buf_free(&op);
+    if (err == 0) err = blobs_upload_resume(lab->blobs, lab->txn, id, &u);
+    if (err != 0) return err;
+    err = progress(lab, u, span_sub(content, from, to - from));
+    blobs_upload_close(u);
     return err;
 }
 

@@ -10,7 +10,8 @@ struct blob_lab {
     struct db *db;
     struct blobs *blobs;
     struct db_txn *txn;
-    uint64_t seq; // of the last commit
+    uint64_t seq;    // of the last commit
+    uint64_t now_ms; // at which batches arrive; the test's
 };
 
 void lab_open(struct blob_lab *lab);
@@ -31,6 +32,12 @@ int lab_feed_all(struct blob_lab *lab, struct blob_upload *u, struct span conten
 int lab_commit(struct blob_lab *lab, struct blob_upload *u, const char *type);
 // Decides and applies any manifest.
 int lab_store(struct blob_lab *lab, const struct sha256 *digest, struct span type, struct span manifest);
+// Any step of a blob's life; a row's first link to a blob; any operation on a resumable upload.
+int lab_step(struct blob_lab *lab, struct span step);
+int lab_link(struct blob_lab *lab, const struct sha256 *digest);
+int lab_upload_op(struct blob_lab *lab, struct span op);
+// Makes the upload (from 0) and brings the bytes in [from, to) in one progress, then lets it go.
+int lab_upload_piece(struct blob_lab *lab, struct uuid id, struct span content, size_t from, size_t to);
 // From content to commit, closed in any case. `digest` may be NULL.
 int lab_upload(struct blob_lab *lab, struct span content, struct sha256 *digest);
 // Appends a range of a stored blob to `out`, in steps of about `budget` bytes.
