@@ -318,6 +318,14 @@ static void on_fate(struct submission *s, const struct fate *f)
         reply_fate_problem(r, f);
 }
 
+static int may_write(const struct request *r, const struct job *j)
+{
+    uint8_t room[STREAM_PATH_MAX];
+    struct buf path = {.p = room, .cap = sizeof room, .max = sizeof room};
+    job_path(&path, j);
+    return may(server_auth(r->server), &r->identity, MAY_WRITE_BATCH, SPAN_STR(app_name(r->app)), buf_span(&path));
+}
+
 static int make(struct request *r, struct post *post, struct problem *p)
 {
     int err = jr_parse(&post->tree, buf_span(&r->body), p);
@@ -329,6 +337,9 @@ static int make(struct request *r, struct post *post, struct problem *p)
     if (err != 0) return err;
     j->request = sha256_of(buf_span(&r->body));
     j->identity = r->identity;
+    // The door was for calls; what they write has one of its own.
+    err = may_write(r, j);
+    if (err != 0) return err;
     if (was_made(r, post, &found)) {
         reply_made(r, &found, 0);
         return 0;

@@ -132,9 +132,17 @@ static void put_value(struct buf *b, const char *fmt, va_list args)
         buf_put_str(b, va_arg(args, const char *));
         return;
     }
+    va_list again; // for what is longer: names that were escaped, lists
+    va_copy(again, args);
     int n = vsnprintf(text, sizeof text, fmt, args);
-    assert(n >= 0 && (size_t)n < sizeof text);
-    buf_put(b, text, (size_t)n);
+    assert(n >= 0);
+    if ((size_t)n < sizeof text) {
+        buf_put(b, text, (size_t)n);
+    } else if (buf_reserve(b, (size_t)n + 1) != NULL) {
+        vsnprintf((char *)b->p + b->n, (size_t)n + 1, fmt, again);
+        b->n += (size_t)n;
+    }
+    va_end(again);
 }
 
 void reply_header(struct request *r, const char *name, const char *fmt, ...)

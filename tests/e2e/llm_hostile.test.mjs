@@ -140,3 +140,11 @@ test('an answer that breaks off is cut for who comes with its name alone, too', 
     await provider.end()
     assert.deepEqual([await gone, await other], ['cut', 'cut'])
 })
+
+test('the longest name of a stream, all of it escaped, is told again', async (t) => {
+    const { app } = await llmService(t)
+    const name = '%C3%A9'.repeat(200)
+    const reply = await app.request('POST', '/llm/stand-in/v1/chat/completions', { headers: { 'segue-stream': name }, body: '{"model":"happy","messages":[],"stream":true}' })
+    assert.equal(reply.status, 200)
+    assert.equal(reply.headers['segue-stream'], name)
+})
