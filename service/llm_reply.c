@@ -12,7 +12,7 @@
 #include "uuid.h"
 
 #define PARTING_MS 2000      // that an end waits for the provider to be told: nobody would tell it behind a restart
-#define RESUMES_MAX 5        // in a row without an event between them
+#define RESUMES_MAX 10       // in a row without an event between them: minutes, as a provider that is started again may need
 #define PAUSE_MAX_MS 30000   // of our own choice
 #define PAUSE_ASKED_MAX_MS 60000 // a provider that asks for more is not waited for
 
@@ -254,6 +254,12 @@ static bool try_resume(struct llm_job *j, const struct call_end *end)
 
 // ---- the end --------------------------------------------------------------------------------------------------------
 
+// The provider has the rest of a reply whose beginning is kept: however the way there ends, the reply broke off.
+static bool lacks_rest(const struct llm_job *j)
+{
+    return j->record.background && (j->visible || j->progress_kept);
+}
+
 // A raw reply is what the provider said, also where it said no.
 static void refused(struct llm_job *j, const struct call_end *end)
 {
@@ -265,8 +271,7 @@ static void refused(struct llm_job *j, const struct call_end *end)
         snprintf(text, sizeof text, "the provider answered with status %d", end->status);
     if (j->record.form == LLM_FORM_RAW && !j->visible) buf_put_span(&j->out, end->body);
     llm_key_hide(j->provider, j->out.p + before, j->out.n - before);
-    bool lost = j->record.background && (j->visible || j->progress_kept);
-    llm_job_end(j, lost ? JOB_INTERRUPTED : JOB_FAILED, ERR_PROVIDER_REFUSED, text);
+    llm_job_end(j, lacks_rest(j) ? JOB_INTERRUPTED : JOB_FAILED, ERR_PROVIDER_REFUSED, text);
 }
 
 static void conclude(struct llm_job *j, const struct call_end *end)
@@ -283,7 +288,7 @@ static void conclude(struct llm_job *j, const struct call_end *end)
     else if (p->err == 0)
         llm_job_end(j, JOB_INTERRUPTED, ERR_PROVIDER_CUT, "the provider's stream ended before its reply did");
     else
-        llm_job_end(j, p->err == ERR_PROVIDER_CUT ? JOB_INTERRUPTED : JOB_FAILED, p->err, problem_text(p));
+        llm_job_end(j, p->err == ERR_PROVIDER_CUT || (p->err == ERR_PROVIDER_UNREACHABLE && lacks_rest(j)) ? JOB_INTERRUPTED : JOB_FAILED, p->err, problem_text(p));
 }
 
 static void on_ended(void *ctx, const struct call_end *end)
