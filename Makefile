@@ -54,9 +54,9 @@ BENCH_SRC := bare catchup closed histogram link load pipeline readers text usage
 PACKAGES_BUILD := gcc libc6-dev pkg-config libuv1-dev liblmdb-dev libxxhash-dev libzstd-dev zlib1g-dev libcurl4-openssl-dev \
 	libhttp-parser-dev libwslay-dev libjansson-dev libssl-dev libpg-query-dev
 PACKAGES_TEST := libcmocka-dev curl nodejs npm chromium
-PACKAGES_BENCH := redis-server nginx libsqlite3-dev
-# A peer of the append cell; its place is below build/.
-NPM_BENCH := @durable-streams/server@0.3.6
+PACKAGES_BENCH := redis-server nginx libsqlite3-dev restic
+# Peers of the append and the upload cells; their place is below build/.
+NPM_BENCH := @durable-streams/server@0.3.6 @tus/server@2.4.5 @tus/file-store@2.1.1
 
 # ---- compilers -------------------------------------------------------------------------------------------------
 
@@ -284,8 +284,11 @@ $(B)/tests/bench/load: $(call obj,tests/bench,$(BENCH_SRC)) $(B)/libbase.a
 $(B)/tests/bench/plain: $(B)/tests/bench/plain.o
 	@echo "  LINK $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(if $(wildcard /usr/include/sqlite3.h),-lsqlite3)
+$(B)/tests/bench/stages: $(B)/tests/bench/stages.o $(B)/libblobs.a $(B)/libbase.a
+	@echo "  LINK $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_base)
 .PHONY: bench bench-deps
-bench: $(B)/segued $(B)/tests/bench/load $(B)/tests/bench/plain
+bench: $(B)/segued $(B)/tests/bench/load $(B)/tests/bench/plain $(B)/tests/bench/stages
 	$(Q)B=$(B) ONLY=$(ONLY) $(if $(ROUNDS),ROUNDS=$(ROUNDS)) node tests/bench/bench.mjs
 # The peers. `make test` never needs them, and `make bench` starts its own, whatever the packages start.
 bench-deps: deps

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define CREW_MIN 2 // one may be waiting for the disk
+
 enum state { NOT_OFFERED, QUEUED, RUNNING, DONE };
 
 struct crew {
@@ -25,7 +27,7 @@ struct crew *crew_new(void)
     struct crew *c = calloc(1, sizeof *c);
     if (c == NULL) return NULL;
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    c->limit = processors <= 1 ? 1 : processors > CREW_MAX ? CREW_MAX : (int)processors - 1;
+    c->limit = processors < CREW_MIN ? CREW_MIN : processors > CREW_MAX ? CREW_MAX : (int)processors;
     c->last = &c->first;
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->wanted, NULL);

@@ -10,7 +10,7 @@
 
 struct crew;
 
-#define CREW_MAX 4 // helpers of one crew; fewer where the machine has fewer processors
+#define CREW_MAX 4 // helpers of one crew; fewer, but two, where the machine has fewer processors
 
 // The caller's, zero at first; it stays in place until it is joined.
 struct crew_task {

@@ -55,6 +55,14 @@ struct blob_upload {
     struct digest *whole;      // while `hashing` is on offer, a helper's
     struct crew_task hashing;
     struct span taken; // the window's new bytes, for it
+    struct crew_task writing; // of the batch, where a window follows; what it needs is here, as `pieces` are the next window's then
+    uint8_t *batch;           // NULL: there is none
+    struct pack *batch_pack;
+    uint64_t batch_at;
+    size_t batch_bytes;
+    struct placed *batch_placed[PIECES_MAX];
+    size_t batch_count;
+    int batch_err;
     struct sha256 digest;
     uint64_t size;
     struct buf chunks; // struct placed *: every chunk so far, in order, each with a reference
@@ -111,10 +119,13 @@ static void *pointer_at(const struct buf *b, size_t i)
     return p;
 }
 
+static int write_end(struct blob_upload *u);
+
 void blobs_upload_close(struct blob_upload *u)
 {
     if (u == NULL) return;
     crew_join(u->b->crew, &u->hashing);
+    write_end(u); // what is still being written keeps the owner no longer than one window takes
     for (size_t i = 0; i < pointer_count(&u->chunks); i++)
         chunk_table_unref(&u->b->chunks, pointer_at(&u->chunks, i));
     for (size_t i = 0; i < pointer_count(&u->packs); i++)
@@ -400,19 +411,31 @@ int blobs_upload_place(struct blob_upload *u, struct db_txn *txn)
 
 // ---- write -----------------------------------------------------------------------------------------------------
 
-static void note_written(struct blob_upload *u)
+static void write_batch(void *arg)
 {
-    for (size_t i = 0; i < u->piece_count; i++)
-        if (u->pieces[i].ours) atomic_store(&u->pieces[i].placed->written, true);
+    struct blob_upload *u = arg;
+    u->batch_err = pack_write_batch(u->batch_pack, u->batch, u->batch_bytes, u->batch_at);
+    for (size_t i = 0; i < u->batch_count && u->batch_err == 0; i++)
+        atomic_store(&u->batch_placed[i]->written, true);
 }
 
-// The window's new records in one piece of memory, in whole pages: a copy costs less than what the page cache would.
+// Waits for the batch that is being written, if one is: how that ended.
+static int write_end(struct blob_upload *u)
+{
+    if (u->batch == NULL) return 0;
+    crew_join(u->b->crew, &u->writing);
+    packs_batch_done(u->b->packs, u->batch);
+    u->batch = NULL;
+    return u->batch_err;
+}
+
+// The window's new records in one piece of memory, in whole pages: a copy costs less than what the page cache would. A
+// helper writes them while the next window is cut and hashed.
 static int write_pages(struct blob_upload *u)
 {
-    struct packs *packs = u->b->packs;
-    uint8_t *batch = packs_batch_memory(packs);
+    uint8_t *batch = u->batch = packs_batch_memory(u->b->packs);
     if (batch == NULL) return ERR_NOMEM;
-    size_t n = 0;
+    size_t n = u->batch_count = 0;
     for (size_t i = 0; i < u->piece_count; i++) {
         struct piece *piece = &u->pieces[i];
         if (!piece->ours) continue;
@@ -422,11 +445,14 @@ static int write_pages(struct blob_upload *u)
         memcpy(batch + n + RECORD_HEAD_BYTES, payload.p, payload.n);
         memset(batch + n + RECORD_HEAD_BYTES + payload.n, 0, room - RECORD_HEAD_BYTES - payload.n);
         n += room;
+        u->batch_placed[u->batch_count++] = piece->placed;
     }
     assert(n == u->fresh_bytes);
-    int err = pack_write_batch(u->fresh_pack, batch, n, u->fresh_at);
-    packs_batch_done(packs, batch);
-    return err;
+    u->batch_pack = u->fresh_pack;
+    u->batch_at = u->fresh_at;
+    u->batch_bytes = n;
+    crew_offer(u->b->crew, &u->writing, write_batch, u);
+    return u->last || u->pause ? write_end(u) : 0;
 }
 
 static int record_iov(struct blob_upload *u, struct piece *piece, struct iovec iov[3])
@@ -440,21 +466,24 @@ static int record_iov(struct blob_upload *u, struct piece *piece, struct iovec i
     return 3;
 }
 
-static int write_fresh(struct blob_upload *u)
+// Few bytes: through the page cache, for the barrier to write.
+static int write_few(struct blob_upload *u)
 {
     struct iovec iov[3 * PIECES_MAX];
     int count = 0;
-    if (u->fresh_pack == NULL) return 0;
-    int err;
-    if (u->fresh_bytes >= PACK_BATCH_MIN) {
-        err = write_pages(u);
-    } else {
-        for (size_t i = 0; i < u->piece_count; i++)
-            if (u->pieces[i].ours) count += record_iov(u, &u->pieces[i], iov + count);
-        err = pack_write(u->fresh_pack, iov, count, u->fresh_at);
-    }
-    if (err == 0) note_written(u);
+    for (size_t i = 0; i < u->piece_count; i++)
+        if (u->pieces[i].ours) count += record_iov(u, &u->pieces[i], iov + count);
+    int err = pack_write(u->fresh_pack, iov, count, u->fresh_at);
+    for (size_t i = 0; i < u->piece_count && err == 0; i++)
+        if (u->pieces[i].ours) atomic_store(&u->pieces[i].placed->written, true);
     return err;
+}
+
+static int write_fresh(struct blob_upload *u)
+{
+    int err = write_end(u);
+    if (err != 0 || u->fresh_pack == NULL) return err;
+    return u->fresh_bytes >= PACK_BATCH_MIN ? write_pages(u) : write_few(u);
 }
 
 // A record that another upload has placed, and has not written: it may never do so.

@@ -7,6 +7,7 @@
 //
 //   B=build ONLY=append ROUNDS=3 SECONDS=2 node tests/bench/bench.mjs
 import { spawn } from 'node:child_process'
+import { createHash, randomFillSync } from 'node:crypto'
 import fs from 'node:fs'
 import net from 'node:net'
 import path from 'node:path'
@@ -17,7 +18,7 @@ const build = path.resolve(root, process.env.B || 'build')
 const rounds = Number(process.env.ROUNDS || 3)
 const seconds = process.env.SECONDS || '2'
 const table = path.join(root, 'build/bench.tsv')
-const KIB = 1024, MIB = 1024 * 1024
+const KIB = 1024, MIB = 1024 * 1024, GIB = 1024 * MIB
 
 // On the disk that holds the project: a temporary folder may be memory, where nothing has to be synced.
 const folder = fs.mkdtempSync(path.join(build, 'bench-data-'))
@@ -111,6 +112,21 @@ async function npmServer(modules) {
     const child = start(process.execPath, [path.join(root, 'tests/bench/npm_server.mjs'), modules, fresh('npm'), String(port)])
     await listening('the npm server', child)
     return { child, url: `http://127.0.0.1:${port}`, pid: child.pid }
+}
+
+// The tus project's server, with files. From the same packages.
+async function tusServer(modules) {
+    const port = await freePort(), data = fresh('tus')
+    fs.mkdirSync(data)
+    const child = start(process.execPath, [path.join(root, 'tests/bench/tus_server.mjs'), modules, data, String(port)])
+    await listening('the tus server', child)
+    return { child, data, url: `http://127.0.0.1:${port}`, pid: child.pid }
+}
+
+function tusModules() {
+    const modules = path.join(root, 'build/bench-npm/node_modules')
+    if (fs.existsSync(path.join(modules, '@tus/server'))) return modules
+    note('@tus/server is missing (make bench-deps installs it)')
 }
 
 async function sendfile(bytes) {
@@ -323,17 +339,218 @@ async function batch() {
     figure('rows_16x100/rows_64x1', large.rate * 100, many.rate, 'rows/s')
 }
 
+// ---- files ----
+
+// A stage of an upload alone: its rate.
+async function stage(...args) {
+    const child = start(path.join(build, 'tests/bench/stages'), args.map(String))
+    if (await child.ended !== 0) throw new Error(`stages ${args}: ${child.errors}`)
+    return Number(/rate=(\S+)/.exec(child.text)[1])
+}
+
+async function chunking() {
+    const copy = await stage('copy'), cut = await stage('cut'), hash = await stage('hash'), both = await stage('cut_hash')
+    figure('cut/limit', cut, 2, 'GB/s')
+    figure('cut/memcpy', cut, copy, 'GB/s')
+    figure('cut_hash/limit', both, 0.85, 'GB/s')
+    figure('cut_hash/hash', both, hash, 'GB/s')
+}
+
+// A file that does not compress: its path and what names it.
+function noiseFile(bytes) {
+    const name = fresh('noise'), fd = fs.openSync(name, 'w'), hash = createHash('sha256')
+    for (let at = 0; at < bytes; at += MIB) {
+        const block = randomFillSync(Buffer.alloc(Math.min(MIB, bytes - at)))
+        fs.writeSync(fd, block)
+        hash.update(block)
+    }
+    fs.fdatasyncSync(fd) // or writing it is measured, too
+    fs.closeSync(fd)
+    return { name, bytes: fs.statSync(name).size, sha: hash.digest('hex') }
+}
+
+function usage(pid) {
+    const stat = fs.readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1].split(' ')
+    const peak = /VmHWM:\s+(\d+)/.exec(fs.readFileSync(`/proc/${pid}/status`, 'utf8'))[1]
+    return { cpu: (Number(stat[11]) + Number(stat[12])) / 100, rss: Number(peak) / 1024 }
+}
+
+// One upload by curl, as anybody would: MB/s, and what it took of the server.
+async function curl(server, file, args) {
+    const before = server.pid ? usage(server.pid) : { cpu: 0 }
+    const child = start('curl', ['-sS', '--fail', '-o', '/dev/null', '-w', '%{time_total} %{http_code}', ...args])
+    if (await child.ended !== 0) throw new Error(`curl ${args}: ${child.errors}`)
+    const seconds = Number(child.text.split(' ')[0])
+    const after = server.pid ? usage(server.pid) : before
+    return { rate: file.bytes / seconds / 1e6, cpu: (after.cpu - before.cpu) * GIB / file.bytes, rss: after.rss }
+}
+
+const put = (server, file) => curl(server, file, ['-T', file.name, `${server.url}/apps/default/blobs/${file.sha}`])
+
+async function patch(server, file, create) {
+    const made = await fetch(create, { method: 'POST', headers: { 'Tus-Resumable': '1.0.0', 'Upload-Length': String(file.bytes) } })
+    const place = new URL(made.headers.get('location'), create).href
+    return curl(server, file, ['-X', 'PATCH', '-T', file.name, '-H', 'Tus-Resumable: 1.0.0', '-H', 'Upload-Offset: 0', '-H', 'Content-Type: application/offset+octet-stream', place])
+}
+
+// What the slowest stage of an upload gives alone, all in MB/s: receiving, cutting and hashing, writing with a barrier.
+async function slowestStage(file) {
+    const child = start(path.join(build, 'tests/bench/stages'), ['receive', String(file.bytes)])
+    const url = `http://${await listening('receive', child)}`
+    await curl({}, file, ['-T', file.name, url])
+    await child.ended
+    const rates = { receive: Number(/rate=(\S+)/.exec(child.text)[1]), cut_hash: await stage('cut_hash') * 1000, disk: await stage('disk', folder, file.bytes) }
+    note(`stages alone, MB/s: ${JSON.stringify(rates)}`)
+    return Math.min(...Object.values(rates))
+}
+
+// One file over loopback, sync on. The tus server neither syncs nor hashes; nginx does not sync.
 async function upload() {
-    const peer = installed('nginx')
-    const large = { bytes: 64 * MIB, connections: 1 }, small = { bytes: 16 * KIB, connections: 16 }
-    const [ours, ours16] = await once(segued, async (s) => [await load('upload', s, large), await load('upload', s, small)])
-    figure('large/disk', ours.rate * 64 * 1.048576, diskRate(64 * MIB, MIB) * 64 * 1.048576, 'MB/s')
-    figure('small_16/disk', ours16.rate, diskRate(16 * KIB), '/s')
+    const modules = tusModules(), peer = installed('nginx')
+    const file = noiseFile(Number(process.env.BYTES || GIB))
+    const ours = await once(segued, (s) => put(s, file))
+    const tus = await once(segued, (s) => patch(s, file, `${s.url}/apps/default/uploads`))
+    const stages = await slowestStage(file)
+    figure('put/slowest_stage', ours.rate, stages, 'MB/s')
+    figure('tus/slowest_stage', tus.rate, stages, 'MB/s')
+    figure('put_cpu/limit', ours.cpu, 2.5, 's/GiB')
+    figure('tus_cpu/limit', tus.cpu, 2.5, 's/GiB')
+    figure('put_rss/limit', ours.rss, 64, 'MiB')
+    figure('tus_rss/limit', tus.rss, 64, 'MiB')
+    if (modules) {
+        const theirs = await once(() => tusServer(modules), (s) => patch(s, file, `${s.url}/files`))
+        figure('put/tus_server', ours.rate, theirs.rate, 'MB/s')
+        figure('tus/tus_server', tus.rate, theirs.rate, 'MB/s')
+        figure('tus_cpu/tus_server', tus.cpu, theirs.cpu, 's/GiB')
+        figure('tus_rss/tus_server', tus.rss, theirs.rss, 'MiB')
+    }
+    if (peer) {
+        const theirs = await once(() => nginx(peer), (s) => curl(s, file, ['-T', file.name, `${s.url}/file`]))
+        figure('put/nginx', ours.rate, theirs.rate, 'MB/s')
+        figure('put_cpu/nginx', ours.cpu, theirs.cpu, 's/GiB')
+    }
+    fs.rmSync(file.name)
+}
+
+// As many as go through in the time: 16 KiB each, from 16 connections.
+async function small_uploads() {
+    const modules = tusModules(), peer = installed('nginx')
+    const small = { bytes: 16 * KIB, connections: 16 }
+    const [puts, tus] = await once(segued, async (s) => [
+        await load('upload', s, small),
+        await load('upload', { ...s, url: `${s.url}/apps/default/uploads` }, { kind: 'tus', ...small }),
+    ])
+    figure('put/disk', puts.rate, diskRate(16 * KIB), '/s')
+    if (modules) {
+        const theirs = await once(() => tusServer(modules), (s) => load('upload', { ...s, url: `${s.url}/files` }, { kind: 'tus', ...small }))
+        figure('put/tus_server', puts.rate, theirs.rate, '/s')
+        figure('tus/tus_server', tus.rate, theirs.rate, '/s')
+        figure('tus_cpu/tus_server', tus.cpu_us, theirs.cpu_us, 'us')
+    }
     if (!peer) return
-    const [theirs, theirs16] = await once(() => nginx(peer), async (s) => [await load('upload', s, { kind: 'put', ...large }), await load('upload', s, { kind: 'put', ...small })])
-    figure('large/nginx', ours.rate * 64 * 1.048576, theirs.rate * 64 * 1.048576, 'MB/s')
-    figure('large_cpu/nginx', ours.cpu_us / 1e6 * 16, theirs.cpu_us / 1e6 * 16, 's/GiB')
-    figure('small_16/nginx', ours16.rate, theirs16.rate, '/s')
+    const theirs = await once(() => nginx(peer), (s) => load('upload', s, { kind: 'put', ...small }))
+    figure('put/nginx', puts.rate, theirs.rate, '/s')
+}
+
+// What a service keeps of its files: packs and database; not the journal, which lets go of what both have.
+const stored = (s) => diskBytes(path.join(s.data, 'apps/default/packs')) + diskBytes(path.join(s.data, 'apps/default/db'))
+
+// A file, and the same with 100 pieces put in at scattered places, together a hundredth of it.
+async function dedupInserts() {
+    const bytes = Number(process.env.BYTES || GIB), inserts = 100, each = Math.floor(bytes / inserts / 100)
+    const first = noiseFile(bytes)
+    const fd = fs.openSync(first.name, 'r'), step = Math.floor(bytes / inserts)
+    const name = fresh('noise'), out = fs.openSync(name, 'w'), hash = createHash('sha256')
+    const write = (part) => { fs.writeSync(out, part); hash.update(part) }
+    for (let i = 0; i < inserts; i++) {
+        const block = Buffer.alloc(i + 1 < inserts ? step : bytes - i * step), cut = Math.floor(Math.random() * block.length)
+        fs.readSync(fd, block, 0, block.length, i * step)
+        write(block.subarray(0, cut))
+        write(randomFillSync(Buffer.alloc(each)))
+        write(block.subarray(cut))
+    }
+    fs.closeSync(fd)
+    fs.closeSync(out)
+    const second = { name, bytes: fs.statSync(name).size, sha: hash.digest('hex') }
+    await once(segued, async (s) => {
+        await put(s, first)
+        await sleep(SETTLE_MS)
+        const before = stored(s)
+        await put(s, second)
+        await sleep(SETTLE_MS)
+        const fresh = stored(s) - before
+        figure('inserts_new/limit', fresh / MIB, 25 * bytes / GIB, 'MiB')
+        figure('inserts_share/limit', fresh / second.bytes * 100, 3, '%')
+    })
+    fs.rmSync(first.name)
+    fs.rmSync(name)
+}
+
+// Regular files below a folder.
+function filesBelow(dir) {
+    return fs.readdirSync(dir, { withFileTypes: true }).flatMap((e) => {
+        const name = path.join(dir, e.name)
+        return e.isDirectory() ? filesBelow(name) : e.isFile() ? [name] : []
+    })
+}
+
+async function putAll(server, files) {
+    const waiting = [...files]
+    const one = async () => {
+        for (let name; (name = waiting.pop());) {
+            const body = fs.readFileSync(name)
+            const sha = createHash('sha256').update(body).digest('hex')
+            const answer = await fetch(`${server.url}/apps/default/blobs/${sha}`, { method: 'PUT', body, headers: { 'Content-Type': 'text/plain' } })
+            if (!answer.ok) throw new Error(`${name}: ${answer.status} ${await answer.text()}`)
+            await answer.arrayBuffer()
+        }
+    }
+    await Promise.all(Array.from({ length: 16 }, one))
+}
+
+async function restic(command, repository, ...args) {
+    const child = spawn(command, ['-q', '--no-cache', '-r', repository, ...args], { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, RESTIC_PASSWORD: 'bench' } })
+    let errors = ''
+    child.stderr.setEncoding('utf8').on('data', (s) => { errors += s })
+    if (await new Promise((done) => child.on('close', done)) !== 0) throw new Error(`restic ${args}: ${errors}`)
+}
+
+// A source tree of several thousand files, the headers that any machine has that can build this; then a changed version: a line in every tenth file.
+async function dedupTree() {
+    const tree = fresh('tree'), command = installed('restic')
+    fs.cpSync('/usr/include', tree, { recursive: true, dereference: false })
+    const files = filesBelow(tree)
+    const change = () => files.filter((_, i) => i % 10 === 0).forEach((name) => {
+        const text = fs.readFileSync(name)
+        fs.writeFileSync(name, Buffer.concat([text.subarray(0, text.length / 2), Buffer.from('\n/* another version */\n'), text.subarray(text.length / 2)]))
+    })
+    const ours = [], theirs = []
+    const server = await segued(), repository = fresh('restic')
+    const empty = stored(server)
+    try {
+        if (command) await restic(command, repository, 'init')
+        for (let version = 0; version < 2; version++) {
+            if (version > 0) change()
+            await putAll(server, files)
+            await sleep(SETTLE_MS)
+            ours.push((stored(server) - empty) / MIB)
+            if (command) await restic(command, repository, 'backup', tree)
+            if (command) theirs.push(diskBytes(repository) / MIB)
+        }
+    } finally {
+        await end(server.child)
+    }
+    const plain = files.reduce((sum, name) => sum + fs.statSync(name).size, 0) / MIB
+    note(`${files.length} files`)
+    figure('tree/plain', ours[0], plain, 'MiB')
+    if (command) figure('tree/restic', ours[0], theirs[0], 'MiB')
+    if (command) figure('tree_changed/restic', ours[1], theirs[1], 'MiB')
+    fs.rmSync(tree, { recursive: true })
+}
+
+async function dedup() {
+    await dedupInserts()
+    await dedupTree()
 }
 
 async function idle() {
@@ -350,8 +567,8 @@ async function idle() {
 
 // ---- running ----------------------------------------------------------------------------------------------------------
 
-const cells = { append, append_pipelined, tokens, tails, catchup, fanout, batch, upload, idle }
-const ONCE = ['idle', 'tokens', 'tails'] // long, and of bytes more than of time
+const cells = { append, append_pipelined, tokens, tails, catchup, fanout, batch, chunking, upload, small_uploads, dedup, idle }
+const ONCE = ['idle', 'tokens', 'tails', 'dedup'] // long, and of bytes more than of time
 
 function wanted() {
     const only = process.env.ONLY

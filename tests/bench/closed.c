@@ -146,6 +146,17 @@ static void put_upload(const struct load *load, struct link *l)
     l->body = body;
 }
 
+// Created and filled by one request; the address has the path that creates.
+static void tus_upload(const struct load *load, struct link *l)
+{
+    struct span body = fresh_content(load, l);
+    buf_printf(&l->out,
+               "POST %s HTTP/1.1\r\nHost: bench\r\nTus-Resumable: 1.0.0\r\nUpload-Length: %zu\r\nContent-Type: application/offset+octet-stream\r\n"
+               "Content-Length: %zu\r\n\r\n",
+               load->prefix, body.n, body.n);
+    l->body = body;
+}
+
 static const struct work works[] = {
     {"append", "segue", segue_append_prepare, segue_append, http_good},
     {"append", "redis", NULL, redis_append, redis_good},
@@ -153,6 +164,7 @@ static const struct work works[] = {
     {"batch", "segue", batch_prepare, batch_request, http_good},
     {"upload", "segue", NULL, segue_upload, http_good},
     {"upload", "put", NULL, put_upload, http_good},
+    {"upload", "tus", NULL, tus_upload, http_good},
 };
 
 // ---- the loop ----
