@@ -9,6 +9,7 @@
 #include "err.h"
 #include "json_read.h"
 #include "json_write.h"
+#include "origin.h"
 #include "stream_headers.h"
 #include "subs_glob.h"
 #include "subs_run.h"
@@ -18,7 +19,6 @@
 
 #define LIST_STREAMS 2000 // streams that a listing looks at before others have their turn
 #define LIST_BYTES (8 * MIB) // what it says about these, with the longest paths
-#define ORIGIN_MAX 300
 
 // One request. Lives until it and its submission are through.
 struct ds {
@@ -166,16 +166,6 @@ static int bearer(const struct request *r, struct span *token)
     return 0;
 }
 
-// The address under which this client sees the service.
-static void put_origin(const struct request *r, struct buf *out)
-{
-    struct span host;
-    const char *said = server_public_url(r->server);
-    if (said[0] != '\0') buf_put_str(out, said);
-    else if (request_header(r, "host", &host)) buf_printf(out, "http://%.*s", SPAN_FMT(span_sub(host, 0, ORIGIN_MAX - 8)));
-    else buf_put_str(out, "http://localhost");
-}
-
 // ---- reading what was asked -----------------------------------------------------------------------------------------
 
 static int parse_body(struct ds *d, struct problem *p)
@@ -288,7 +278,7 @@ static void put_webhook(struct ds *d, struct jw *w, const struct sub *s)
         return;
     }
     buf_init(&url, KIB);
-    put_origin(d->r, &url);
+    origin_put(d->r, &url);
     buf_printf(&url, "/apps/%s/v1/stream/__ds/jwks.json", app_name(d->app));
     jw_object(w);
     jw_key(w, "url"), jw_str(w, s->url);
@@ -438,8 +428,8 @@ static int sub_put(struct ds *d, struct problem *p)
     int err = parse_body(d, p);
     if (err == 0) err = get_config(d, p);
     if (err != 0) return err;
-    put_origin(d->r, &origin);
-    if (origin.err != 0) return problem_set(p, ERR_BAD_REQUEST, -1, "the Host of the request is too long");
+    origin_put(d->r, &origin);
+    if (origin.n == 0) return problem_set(p, ERR_BAD_REQUEST, -1, "the Host of the request is no host");
     d->op.step = SUB_CREATE;
     d->op.base = buf_span(&origin);
     return submit(d, created);

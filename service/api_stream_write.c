@@ -7,6 +7,7 @@
 #include "err.h"
 #include "file.h"
 #include "json_lines.h"
+#include "origin.h"
 #include "percent.h"
 
 #define ENCODED_MAX (2 * STREAM_APPEND_MAX + 64 * KIB) // each element of an array takes a byte more as a message
@@ -33,27 +34,12 @@ static void write_free(struct write *w)
 
 // ---- replies -----------------------------------------------------------------------------------------------------
 
-// Where the client has reached us, as it says itself: "" where it does not, or not in plain words.
-static struct span said_host(const struct request *r)
-{
-    struct span host = SPAN_NONE;
-    if (!request_header(r, "host", &host) || host.n > 255) return SPAN_NONE;
-    for (size_t i = 0; i < host.n; i++) {
-        uint8_t c = host.p[i];
-        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || (c != 0 && strchr("-._:[]", c) != NULL);
-        if (!plain) return SPAN_NONE;
-    }
-    return host;
-}
-
-// The stream's whole URL; everything in its path that is not plain is escaped. Whoever takes TLS off in front of us says so.
+// The stream's whole URL; everything in its path that is not plain is escaped.
 static void put_location(struct request *r)
 {
     struct buf b;
-    struct span host = said_host(r), proto;
-    bool tls = request_header(r, "x-forwarded-proto", &proto) && span_is(proto, "https");
     buf_init(&b, 4 * STREAM_PATH_MAX + KIB);
-    if (host.n > 0) buf_printf(&b, "%s://%.*s", tls ? "https" : "http", SPAN_FMT(host));
+    origin_put(r, &b);
     buf_printf(&b, "/apps/%s/v1/stream/", app_name(r->app));
     for (size_t i = 0; i < r->path.n; i++) {
         uint8_t c = r->path.p[i];

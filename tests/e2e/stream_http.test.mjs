@@ -192,6 +192,19 @@ test('JSON keeps the text of what it means', async (t) => {
     await s.reads(all)
 })
 
+test('a new stream is told where it is, as its client knows the service', async (t) => {
+    for (const [args, headers, want] of [
+        [[], { host: 'streams.example:81' }, 'http://streams.example:81'],
+        [[], { host: 'streams.example', 'x-forwarded-proto': 'https' }, 'https://streams.example'],
+        [[], { host: 'a!b' }, ''],
+        [['--public-url', 'https://said.example'], { host: 'streams.example' }, 'https://said.example'],
+    ]) {
+        const app = await streams(t, { args })
+        const made = await app.request('PUT', app.stream('a b'), { headers })
+        assert.deepEqual([made.status, made.headers.location.replace(/\/apps.*/, '')], [201, want])
+    }
+})
+
 test('a beginning is forgotten, and what stands for it is told', async (t) => {
     const app = await streams(t, { args: ['--seal-quiet-ms', '50'] })
     const s = await new Stream(app, 's').made(text, '0123456789')
