@@ -169,6 +169,29 @@ test('a wait ends with the stream, the connection, or the service', async (t) =>
     await stopped.until('the end', () => stopped.ended)
 })
 
+test('a reader that is slow itself gets all of it, and one whose bytes are trimmed is sent away', async (t) => {
+    const app = await streams(t)
+    const big = ['a', 'b', 'c'].map((c) => c.repeat(3000000))
+    await write(app, 's', big)
+    const f = await follow(t, app, 's', 'offset=-1&pace=recorded')
+    f.res.pause()
+    await sleep(600) // longer than it took to write
+    f.res.resume()
+    await f.until('the end', () => f.ended)
+    assert.ok(f.text === big.join(''))
+    assert.equal(f.last.streamClosed, true)
+    await app.batch([create('t', 'text/plain')])
+    await app.batch([append('t', words[0])])
+    await sleep(1500)
+    await app.batch([append('t', words[1])])
+    const trimmed = await follow(t, app, 't', 'offset=-1&pace=recorded&speed=0.1&gap-ms=60000')
+    await trimmed.until('the first', () => trimmed.told.length > 0)
+    assert.equal((await app.request('PATCH', app.stream('t'), { headers: { 'stream-trim-before': 'tail' } })).status, 204)
+    await trimmed.until('the end of the connection', () => trimmed.ended)
+    assert.equal(trimmed.text, words[0])
+    assert.equal((await app.request('GET', `${app.stream('t')}?offset=${trimmed.last.streamNextOffset}&live=sse&pace=recorded`)).status, 410)
+})
+
 test('what is not a pace is refused', async (t) => {
     const app = await streams(t)
     await app.request('PUT', app.stream('s'), { headers: text, body: 'x' })
