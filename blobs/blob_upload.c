@@ -433,7 +433,8 @@ static int write_end(struct blob_upload *u)
 // helper writes them while the next window is cut and hashed.
 static int write_pages(struct blob_upload *u)
 {
-    uint8_t *batch = u->batch = packs_batch_memory(u->b->packs);
+    bool many;
+    uint8_t *batch = u->batch = packs_batch_memory(u->b->packs, &many);
     if (batch == NULL) return ERR_NOMEM;
     size_t n = u->batch_count = 0;
     for (size_t i = 0; i < u->piece_count; i++) {
@@ -452,7 +453,7 @@ static int write_pages(struct blob_upload *u)
     u->batch_at = u->fresh_at;
     u->batch_bytes = n;
     crew_offer(u->b->crew, &u->writing, write_batch, u);
-    return u->last || u->pause ? write_end(u) : 0;
+    return many || u->last || u->pause ? write_end(u) : 0; // so that memory is bounded by threads, not by uploads
 }
 
 static int record_iov(struct blob_upload *u, struct piece *piece, struct iovec iov[3])

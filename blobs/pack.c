@@ -46,6 +46,7 @@ struct packs {
     uint64_t clock;    // lock
     uint8_t *spare[SPARE_MAX]; // lock; memory of batches, for the next ones
     size_t spare_count;        // lock
+    size_t batches;            // lock; being written
     // The owner's: where the next record goes. `current` is NULL until something is placed.
     struct pack *current;
     uint32_t number;
@@ -451,19 +452,24 @@ int pack_write(struct pack *k, struct iovec *iov, int count, uint64_t position)
     return 0;
 }
 
-uint8_t *packs_batch_memory(struct packs *p)
+uint8_t *packs_batch_memory(struct packs *p, bool *many)
 {
     uint8_t *batch = NULL;
     pthread_mutex_lock(&p->lock);
     if (p->spare_count > 0) batch = p->spare[--p->spare_count];
+    p->batches++;
+    *many = p->batches > SPARE_MAX;
     pthread_mutex_unlock(&p->lock);
-    return batch != NULL ? batch : aligned_alloc(PACK_PAGE, PACK_BATCH_MAX);
+    if (batch == NULL) batch = aligned_alloc(PACK_PAGE, PACK_BATCH_MAX);
+    if (batch == NULL) packs_batch_done(p, NULL);
+    return batch;
 }
 
 void packs_batch_done(struct packs *p, uint8_t *batch)
 {
     pthread_mutex_lock(&p->lock);
-    bool keep = p->spare_count < SPARE_MAX;
+    bool keep = batch != NULL && p->spare_count < SPARE_MAX;
+    p->batches--;
     if (keep) p->spare[p->spare_count++] = batch;
     pthread_mutex_unlock(&p->lock);
     if (!keep) free(batch);

@@ -59,8 +59,9 @@ void pack_unref(struct pack *k); // NULL is fine
 uint32_t pack_number(const struct pack *k);
 // Writes at a place; may change `iov`. The file is made if it is not there yet.
 int pack_write(struct pack *k, struct iovec *iov, int count, uint64_t position);
-// PACK_BATCH_MAX bytes in whole pages, for one write. NULL when memory is exhausted.
-uint8_t *packs_batch_memory(struct packs *p);
+// PACK_BATCH_MAX bytes in whole pages, for one write. *many: enough others are under way that it should not wait. NULL when
+// memory is exhausted.
+uint8_t *packs_batch_memory(struct packs *p, bool *many);
 void packs_batch_done(struct packs *p, uint8_t *batch);
 // Writes a batch of `n` bytes at its place, and fills its last page up with zeros in `batch`.
 int pack_write_batch(struct pack *k, uint8_t *batch, size_t n, uint64_t position);

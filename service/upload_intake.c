@@ -7,6 +7,7 @@
 //                                       ^                                                              │ a pause, or the last window:
 //                                       └──────────────── FATE (the batch) <── synced ─────────────────┘
 //                                                           └──> the last window's, or nothing comes any more: ended
+//    Where the next window is here before this one is written, the pool does both: WRITE and its CHUNK.
 //
 // A body that is small and whole is cut, hashed and written here, which costs less than two ways to the pool and back, and shares
 // the barrier with others like it: WRITE begins with the wait for that.
@@ -26,7 +27,8 @@
 #include "file.h"
 #include "upload_care.h"
 
-#define WINDOW_FULL (BLOB_WINDOW - HTTP_READ_MAX) // one more piece from the socket still fits
+#define WINDOW (BLOB_WINDOW / 2)             // two of them and what the stages hold are less than 2 MiB
+#define WINDOW_FULL (WINDOW - HTTP_READ_MAX) // one more piece from the socket still fits
 #define ONCE_BYTES (16 * UPLOAD_PROGRESS_BYTES)   // between two commits of what nobody goes on with: they only bound a batch
 #define HERE_MAX (2 * BLOB_CHUNK_MIN)             // of a body that is stored without the pool
 #define MADE_MAX (UPLOAD_METADATA_MAX + UPLOAD_PARTS_MAX * UPLOAD_PART_BYTES + 4 * KIB)
@@ -74,6 +76,7 @@ struct intake {
     bool due;      // what is here has waited long enough
     bool pausing;  // the window being worked on ends in a pause
     bool last;     // or is the last
+    bool follows;  // it was here before the window before it was written: the pool does that first
     bool bare;     // the batch under way has no bytes
     bool here;     // it is stored without the pool
     bool drop;     // nobody may wait for us
@@ -249,7 +252,8 @@ static void work(uv_work_t *w)
     if (u->task == LOAD) {
         u->err = blobs_upload_load(u->upload);
     } else if (u->task == CHUNK) {
-        do_chunk(u);
+        if (u->follows) u->err = blobs_upload_write(u->upload);
+        if (u->err == 0) do_chunk(u);
     } else {
         u->err = blobs_upload_write(u->upload);
         if (u->err == 0 && (u->last || u->pausing)) u->err = blobs_upload_sync(u->upload);
@@ -497,6 +501,20 @@ static bool fits_here(const struct intake *u)
     return u->last && u->kept == 0 && u->window.n == u->arrived && u->window.n <= HERE_MAX;
 }
 
+static void take_window(struct intake *u)
+{
+    struct buf swap = u->window;
+    u->window = u->incoming;
+    u->incoming = swap;
+    buf_clear(&u->incoming);
+}
+
+// The next window is here, and one like this: then writing this one and cutting that one is one way to the pool and back.
+static bool next_follows(const struct intake *u)
+{
+    return !u->last && !u->pausing && !u->ended && u->incoming.n >= WINDOW_FULL && !is_due(u);
+}
+
 static void next_window(struct intake *u)
 {
     bool due = is_due(u);
@@ -506,10 +524,7 @@ static void next_window(struct intake *u)
         return;
     }
     if (nothing_left(u)) return;
-    struct buf swap = u->window;
-    u->window = u->incoming;
-    u->incoming = swap;
-    buf_clear(&u->incoming);
+    take_window(u);
     u->last = completes(u);
     // The end of a body with a digest is where it is stored, and so is a last window.
     u->pausing = !u->last && (u->ended || due);
@@ -528,8 +543,11 @@ static void tick(struct intake *u)
     if (u->err == 0 && u->drop) u->err = ERR_CANCELED;
     if (u->err == 0 && u->stage == CHUNK) {
         u->err = place(u);
+        u->follows = u->err == 0 && next_follows(u);
+        if (u->follows) take_window(u);
+        if (u->follows && u->r != NULL) request_resume(u->r);
         if (u->err == 0) {
-            start(u, WRITE);
+            start(u, u->follows ? CHUNK : WRITE);
             return;
         }
     }
@@ -737,8 +755,8 @@ int intake_begin(struct request *r, const struct intake_plan *plan, struct intak
         free(u);
         return ERR_NOMEM;
     }
-    buf_init(&u->incoming, BLOB_WINDOW);
-    buf_init(&u->window, BLOB_WINDOW);
+    buf_init(&u->incoming, WINDOW);
+    buf_init(&u->window, WINDOW);
     buf_init(&u->make, MADE_MAX);
     buf_init(&u->op, ENTRY_BYTES_MAX / 4);
     buf_init(&u->encoded, ENTRY_BYTES_MAX / 2);

@@ -230,7 +230,8 @@ static uint64_t write_letters(struct fixture *f, size_t n, char letter, struct p
     *out = packs_next(f->packs, n);
     assert_non_null(*out);
     uint64_t at = packs_take(f->packs, n);
-    uint8_t *batch = packs_batch_memory(f->packs);
+    bool many;
+    uint8_t *batch = packs_batch_memory(f->packs, &many);
     assert_non_null(batch);
     memset(batch, letter, n);
     assert_int_equal(pack_write_batch(*out, batch, n, at), 0);
@@ -307,6 +308,23 @@ static void refused_direct_write_is_made_through_the_cache(void **state)
     pack_unref(k);
 }
 
+static void batches_beyond_a_few_are_said_to_be_many(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t *batches[6];
+    bool many;
+    for (size_t i = 0; i < 6; i++) {
+        batches[i] = packs_batch_memory(f->packs, &many);
+        assert_non_null(batches[i]);
+        assert_int_equal(many, i >= 4);
+    }
+    for (size_t i = 0; i < 6; i++)
+        packs_batch_done(f->packs, batches[i]);
+    batches[0] = packs_batch_memory(f->packs, &many);
+    assert_false(many);
+    packs_batch_done(f->packs, batches[0]);
+}
+
 struct writer {
     struct pack *pack;
     uint64_t at;
@@ -332,7 +350,8 @@ static void record_written_again_harms_no_neighbour(void **state)
     size_t n = 2 * PACK_BATCH_MIN;
     struct pack *k = packs_next(f->packs, n);
     struct writer w = {.pack = k, .at = packs_take(f->packs, n)};
-    uint8_t *batch = packs_batch_memory(f->packs);
+    bool many;
+    uint8_t *batch = packs_batch_memory(f->packs, &many);
     pthread_t thread;
     memset(batch, 'a', n);
     assert_int_equal(pthread_create(&thread, NULL, write_one_record_often, &w), 0);
@@ -362,6 +381,7 @@ int main(void)
         T(few_bytes_follow_one_another_without_a_gap),
         T(file_system_without_direct_writes_gets_the_others),
         T(refused_direct_write_is_made_through_the_cache),
+        T(batches_beyond_a_few_are_said_to_be_many),
         T(record_written_again_harms_no_neighbour),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
