@@ -200,6 +200,16 @@ test('a cancelled response in the background is cancelled at the provider', asyn
     await eventually('the cancellation', () => provider.lines.includes('cancel resp_background Bearer made-up-key'))
 })
 
+test('who is told that a job in the background is cancelled may rely on its provider knowing it, whatever the form', async (t) => {
+    const { app, provider } = await llmService(t)
+    for (const form of ['text', 'messages', 'raw', 'ui']) {
+        const made = await askStream(app, 'responses-background', { form, background: true })
+        await eventually('what came first', async () => (await textOf(app, made.stream)).includes('follows'))
+        assert.equal((await app.request('DELETE', `/llm/jobs/${made.job}`)).json.state, 'cancelled')
+    }
+    assert.equal(provider.lines.filter((line) => line.startsWith('cancel resp_background')).length, 4)
+})
+
 test('a job that is to be asked again after a restart goes on in a fork', async (t) => {
     const { s, app, provider } = await llmService(t)
     const made = await askStream(app, 'slow', { form: 'text', on_restart: 'fork' })

@@ -6,15 +6,15 @@ import { assertProblem } from './lib/http.mjs'
 import { ended, jobOf, ask, llmService, post, rowOf, textOf } from './lib/provider.mjs'
 import { eventually } from './lib/service.mjs'
 
-// A provider that answers every request with these bytes, and closes.
+// A provider that answers every request with these bytes, and closes; with `hold` it does not.
 async function rawProvider(t) {
     const raw = { answer: '' }
     const server = net.createServer((socket) => {
         socket.on('error', () => {})
-        socket.once('data', () => socket.end(raw.answer, 'latin1'))
+        socket.once('data', () => (raw.hold ? socket.write(raw.answer, 'latin1') : socket.end(raw.answer, 'latin1')))
     })
     await new Promise((go) => server.listen(0, '127.0.0.1', go))
-    t.after(() => server.close())
+    t.after(() => { server.close(); server.unref() })
     raw.url = `http://127.0.0.1:${server.address().port}/v1`
     return raw
 }
@@ -147,4 +147,16 @@ test('the longest name of a stream, all of it escaped, is told again', async (t)
     const reply = await app.request('POST', '/llm/stand-in/v1/chat/completions', { headers: { 'segue-stream': name }, body: '{"model":"happy","messages":[],"stream":true}' })
     assert.equal(reply.status, 200)
     assert.equal(reply.headers['segue-stream'], name)
+})
+
+test('a drop-in answer is shown from its first event on, long before its first token', async (t) => {
+    const raw = await rawProvider(t)
+    const { s } = await llmService(t, { url: raw.url })
+    const first = 'event: response.created\ndata: {"type":"response.created","sequence_number":0,"response":{"id":"r","model":"m"}}\n\n'
+    raw.answer = `HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n${first}`
+    raw.hold = true
+    const reply = await fetch(`${s.url}/apps/default/llm/stand-in/v1/responses`, { method: 'POST', body: '{"model":"m","input":"Why?","stream":true}' })
+    const { value } = await reply.body.getReader().read()
+    assert.equal(Buffer.from(value).toString(), first)
+    assert.equal(reply.status, 200)
 })
