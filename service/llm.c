@@ -61,6 +61,7 @@ bool llm_tick(struct llm *l)
 {
     for (struct llm_job *j = l->first, *next; j != NULL; j = next) {
         next = j->next;
+        llm_job_look(j);
         if (!j->on_its_way) llm_job_tick(j);
     }
     llm_queue_run(l);

@@ -40,6 +40,7 @@ struct llm_job {
     bool has_slot;      // counts among the app's calls
     uint32_t status;    // of the last answer
     uint64_t asked_ms, called_ms, first_ms; // monotonic; 0: not yet, or in another process
+    uint64_t looked_ms; // when its stream was last looked at
 
     // The reply.
     struct llm_parser *parser;
@@ -121,6 +122,8 @@ void llm_job_interrupt(struct llm_job *j, int err);
 // Makes the next batch, if there is something to say, and submits it.
 void llm_job_tick(struct llm_job *j);
 void llm_waiters_tell(struct llm_job *j);
+// Ends one whose stream is closed or gone, though nothing comes that could be refused there: nobody pays for what nobody gets.
+void llm_job_look(struct llm_job *j);
 
 // ---- llm_reply.c: the call ----
 // A parser, and a writer in its first state. ERR_NOMEM.

@@ -11,6 +11,7 @@
 #include "log.h"
 
 #define OUT_MAX (6 * MIB) // LLM_BUFFER_MAX on its way, as much that waits, and what one more piece can come to
+#define LOOK_MS 1000 // between two looks at a job's stream
 #define END_MAX (4 * KIB) // of the end's own words behind it
 
 // ---- coming and going -----------------------------------------------------------------------------------------------
@@ -400,6 +401,22 @@ void llm_job_interrupt(struct llm_job *j, int err)
     llm_job_end(j, JOB_INTERRUPTED, err, err_text(err));
     llm_reply_drop(j);
     llm_job_tick(j);
+}
+
+void llm_job_look(struct llm_job *j)
+{
+    uint64_t now = clock_mono_us() / 1000;
+    uint8_t room[STREAM_PATH_MAX];
+    struct buf path = {.p = room, .cap = sizeof room, .max = sizeof room};
+    struct stream_info info;
+    if (j->ending != 0 || j->leaving || now - j->looked_ms < LOOK_MS || app_txn(j->app) == NULL) return;
+    j->looked_ms = now;
+    job_path(&path, &j->record);
+    bool there = streams_find(app_streams(j->app), app_txn(j->app), buf_span(&path), &info) && !info.gone;
+    if (there && !info.closed) return;
+    int err = there ? ERR_STREAM_CLOSED : ERR_STREAM_NOT_FOUND;
+    llm_job_end(j, JOB_FAILED, err, err_text(err));
+    llm_reply_drop(j);
 }
 
 static void job_over(struct llm_job *j)

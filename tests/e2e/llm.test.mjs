@@ -257,6 +257,15 @@ test('a target that goes away fails the job', async (t) => {
     assert.equal(second.state, 'failed')
     assert.match(second.error.code, /^(no_such_row|stream_not_found)$/)
     await provider.gone('slow')
+    // Also where the provider says nothing that could be refused.
+    const silent = await ask(app, 'silent'), fallen = await ask(app, 'falls-silent')
+    await eventually('text', async () => (await textOf(app, fallen.stream)) === 'The tide')
+    await app.batch([close(fallen.stream)])
+    await app.batch([remove('messages', silent.id)])
+    assert.deepEqual([(await ended(app, fallen.job)).error.code, (await ended(app, silent.job)).error.code], ['stream_closed', 'stream_not_found'])
+    assert.equal(await textOf(app, fallen.stream), 'The tide')
+    await provider.gone('silent')
+    await provider.gone('falls-silent')
 })
 
 test('a job that cannot be is refused, and nothing is asked', async (t) => {
