@@ -48,6 +48,7 @@ TESTLIB_SRC := tmp blob_lab disk disk_fault disk_record disk_log stream_rig app_
 POWERCUT_SRC := image
 # The load generator: tests/bench/<name>.c
 BENCH_SRC := bare catchup closed histogram link load pipeline readers text usage wire
+BENCH_SRC += download
 
 # ---- packages --------------------------------------------------------------------------------------------------
 

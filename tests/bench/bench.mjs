@@ -139,12 +139,12 @@ async function nginx(command) {
     fs.mkdirSync(path.join(dir, 'files'), { recursive: true })
     fs.writeFileSync(conf, `daemon off; master_process off; pid ${dir}/pid; error_log ${dir}/error.log;
         events { worker_connections 1024; }
-        http { access_log off; client_max_body_size 0; client_body_temp_path ${dir}/tmp; proxy_temp_path ${dir}/t1; fastcgi_temp_path ${dir}/t2;
+        http { access_log off; sendfile on; client_max_body_size 0; client_body_temp_path ${dir}/tmp; proxy_temp_path ${dir}/t1; fastcgi_temp_path ${dir}/t2;
                uwsgi_temp_path ${dir}/t3; scgi_temp_path ${dir}/t4; keepalive_requests 1000000;
                server { listen 127.0.0.1:${port}; root ${dir}/files; location / { dav_methods PUT; } } }\n`)
     const child = start(command, ['-c', conf, '-p', dir, '-e', path.join(dir, 'error.log')])
     await eventually('nginx', child, () => answers(port))
-    return { child, url: `http://127.0.0.1:${port}`, pid: child.pid }
+    return { child, url: `http://127.0.0.1:${port}`, pid: child.pid, files: path.join(dir, 'files') }
 }
 
 // One run of the load generator: its key=value lines.
@@ -553,6 +553,30 @@ async function dedup() {
     await dedupTree()
 }
 
+// A file that is in memory, and 4 KiB from anywhere in it.
+async function get() {
+    const peer = installed('nginx'), file = noiseFile(Number(process.env.BYTES || GIB))
+    const read = async (s, url) => {
+        const parts = { size: file.bytes, bytes: 4 * KIB }
+        return [await load('download', { ...s, url }, { size: file.bytes }), await load('get', { ...s, url }, { ...parts, connections: 16 }), await load('get', { ...s, url }, parts)]
+    }
+    const [whole, many, one] = await once(segued, async (s) => {
+        await put(s, file)
+        return read(s, `${s.url}/apps/default/blobs/${file.sha}`)
+    })
+    if (peer) {
+        const [whole2, many2, one2] = await once(() => nginx(peer), (s) => {
+            fs.linkSync(file.name, path.join(s.files, 'noise'))
+            return read(s, `${s.url}/noise`)
+        })
+        figure('whole/nginx', whole.rate, whole2.rate, 'MB/s')
+        figure('whole_cpu/nginx', whole.cpu_us / 1e6 * GIB / file.bytes, whole2.cpu_us / 1e6 * GIB / file.bytes, 's/GiB')
+        figure('4KiB_16/nginx', many.rate, many2.rate, '/s')
+        figure('4KiB_p50_1/nginx', one.p50_us, one2.p50_us, 'us')
+    }
+    fs.rmSync(file.name)
+}
+
 async function idle() {
     for (const kind of ['sse', 'ws']) {
         const ours = await once(segued, (s) => load('idle', s, { kind, readers: 10000 }))
@@ -567,7 +591,7 @@ async function idle() {
 
 // ---- running ----------------------------------------------------------------------------------------------------------
 
-const cells = { append, append_pipelined, tokens, tails, catchup, fanout, batch, chunking, upload, small_uploads, dedup, idle }
+const cells = { append, append_pipelined, tokens, tails, catchup, fanout, batch, chunking, upload, small_uploads, dedup, get, idle }
 const ONCE = ['idle', 'tokens', 'tails', 'dedup'] // long, and of bytes more than of time
 
 function wanted() {

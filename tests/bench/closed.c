@@ -157,7 +157,20 @@ static void tus_upload(const struct load *load, struct link *l)
     l->body = body;
 }
 
+// ---- get ----
+
+// A part of the file that the URL names, from anywhere in it.
+static void get_range(const struct load *load, struct link *l)
+{
+    static uint64_t x = 88172645463325252u;
+    x ^= x << 13, x ^= x >> 7, x ^= x << 17;
+    uint64_t from = x % (load->size - load->bytes + 1);
+    buf_printf(&l->out, "GET %s HTTP/1.1\r\nHost: bench\r\nRange: bytes=%llu-%llu\r\n\r\n", load->prefix, (unsigned long long)from,
+               (unsigned long long)(from + load->bytes - 1));
+}
+
 static const struct work works[] = {
+    {"get", "segue", NULL, get_range, http_good},
     {"append", "segue", segue_append_prepare, segue_append, http_good},
     {"append", "redis", NULL, redis_append, redis_good},
     {"append", "bare", NULL, bare_append, bare_good},

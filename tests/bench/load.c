@@ -16,6 +16,8 @@ static const char usage_text[] =
     "load catchup --url U --kind segue|sendfile    a stream of --bytes, read from its beginning\n"
     "load sendfile --bytes N                       a server of a file of so many bytes\n"
     "load upload --url U --kind segue|put          uploads of --bytes\n"
+    "load get    --url U                           --bytes from anywhere in the file of --size that U names, in a closed loop\n"
+    "load download --url U                         the whole of the file of --size that U names, again and again\n"
     "load fanout --url U --kind sse|ds|ws|bare     --readers of one stream, appended to --rate times a second; at 0 by --connections in a closed loop\n"
     "load idle   --url U --kind sse|ws             memory of --readers, each of a stream of its own; needs --pid\n"
     "load bare   --dir D                           the least server, for --readers and one writer\n"
@@ -63,6 +65,8 @@ static void option(struct load *load, const char *name, const char *value)
         load->ops = (uint32_t)strtoul(value, NULL, 10);
     else if (strcmp(name, "--bytes") == 0)
         load->bytes = strtoull(value, NULL, 10);
+    else if (strcmp(name, "--size") == 0)
+        load->size = strtoull(value, NULL, 10);
     else if (strcmp(name, "--seconds") == 0)
         load->seconds = strtod(value, NULL);
     else if (strcmp(name, "--rate") == 0)
@@ -106,6 +110,8 @@ int main(int argc, char **argv)
         load_fanout(&load);
     else if (strcmp(load.command, "catchup") == 0)
         load_catchup(&load);
+    else if (strcmp(load.command, "download") == 0)
+        load_download(&load);
     else if (strcmp(load.command, "pipeline") == 0)
         load_pipeline(&load);
     else if (strcmp(load.command, "idle") == 0)

@@ -12,6 +12,7 @@ struct load {
     uint16_t port;
     uint32_t connections, readers, ops, streams, window;
     uint64_t bytes; // of one append, row or upload
+    uint64_t size;  // of the file that is read
     double seconds, rate;
     int pid;         // of the service, for its memory and processor time; 0: not asked
     const char *text; // a file whose words content is made of
@@ -32,6 +33,9 @@ void bare_serve(const struct load *load);
 // catchup.c: one reader of a whole stream of --bytes; a server that does the same with sendfile.
 void load_catchup(struct load *load);
 void sendfile_serve(const struct load *load);
+
+// download.c: one connection that reads a whole file.
+void load_download(struct load *load);
 
 // usage.c: of a process: processor time in microseconds, resident bytes.
 struct usage {
