@@ -249,7 +249,7 @@ static int piece_of_file(const struct planned *p, struct blob_piece *out)
     if (err == 0) err = file_read_now(p->fd, &byte, 1, out->position);
     if (err != 0) return err == ERR_BUSY ? 0 : err;
     out->fd = file_dup(p->fd);
-    return out->fd >= 0 ? 1 : out->fd;
+    return out->fd >= 0; // where descriptors have run out it is copied
 }
 
 int blobs_reader_piece(struct blob_reader *r, struct blob_piece *out)

@@ -16,6 +16,7 @@ extern const struct handler api_stream_put, api_stream_post, api_stream_patch, a
 extern const struct handler api_blob_put, api_blob_get, api_blob_head, api_blob_sign;
 extern const struct handler api_blob_pin, api_blob_check, api_blob_usage;
 extern const struct handler api_upload_post, api_upload_head, api_upload_patch, api_upload_delete;
+extern const struct handler api_upload_content_get;
 extern const char upload_fields[];        // of every reply under /uploads
 void upload_options(struct request *r);   // further fields of the reply to OPTIONS there
 extern const struct handler api_llm_post, api_llm_get, api_llm_delete;

@@ -8,8 +8,6 @@
 #include "json_write.h"
 #include "utf8.h"
 
-#define TAIL "/sign"
-
 static int check_member(void *ctx, struct span key, const struct jr *value)
 {
     (void)value;
@@ -36,13 +34,10 @@ static int read_options(const struct jr *root, struct blob_link *l, struct probl
     return type == NULL || blob_view_type_is_good(l->type) ? 0 : problem_set(p, ERR_BAD_REQUEST, -1, "\"type\" is not a content type");
 }
 
-static int read_path(struct request *r, struct sha256 *out, struct problem *p)
+static int read_path(const struct request *r, struct sha256 *out, struct problem *p)
 {
-    size_t n = sizeof TAIL - 1;
-    if (r->path.n <= n || !span_is(span_sub(r->path, r->path.n - n, n), TAIL)) return ERR_METHOD_NOT_ALLOWED;
-    r->path.n -= n;
-    int err = blob_path_digest(r, out, p);
     struct blob_info info;
+    int err = blob_path_digest(r, out, p);
     if (err != 0) return err;
     if (app_txn(r->app) == NULL) return ERR_BUSY;
     return blobs_find(app_blobs(r->app), app_txn(r->app), out, &info) ? 0 : ERR_NO_SUCH_BLOB;

@@ -13,6 +13,7 @@ static void pump(struct blob_send *s);
 static void let_go(struct blob_send *s)
 {
     s->over = true;
+    if (s->ops->release != NULL) s->ops->release(s);
     if (s->working) return;
     blobs_reader_close(s->reader);
     s->reader = NULL;

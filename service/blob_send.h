@@ -22,6 +22,7 @@ struct blob_send_ops {
     // Bytes of a part will follow: sends what stands before them; with `first`, status and fields.
     void (*tell)(struct blob_send *s, bool first);
     void (*end)(struct blob_send *s); // what stands behind the last part, before the reply's end; may be NULL
+    void (*release)(struct blob_send *s); // lets go of what it holds of the app's stores, perhaps more than once; may be NULL
     void (*free)(struct blob_send *s);
 };
 

@@ -15,7 +15,7 @@
 #define UPLOADS "/apps/*/uploads" // what is below it speaks tus
 
 struct route {
-    const char *pattern; // "/apps/*" is followed by an app's name; a '*' at the end takes the rest of the path, which must not be empty
+    const char *pattern; // "/apps/*" is followed by an app's name; a '*' at the end takes the rest of the path, a second one before it one segment: neither may be empty
     bool open;           // asks nobody
     struct {
         enum method method;
@@ -63,15 +63,17 @@ static const struct route routes[] = {
       {METHOD_POST, MAY_CALL_LLM, &api_llm_proxy_post},
       {METHOD_DELETE, MAY_CALL_LLM, &api_llm_proxy_delete}}},
     {UPLOADS, false, {{METHOD_POST, MAY_UPLOAD, &api_upload_post}}},
+    {UPLOADS "/*/content", false, {{METHOD_GET, MAY_READ_BLOB, &api_upload_content_get}, {METHOD_HEAD, MAY_READ_BLOB, &api_upload_content_get}}},
     {UPLOADS "/*",
      false,
      {{METHOD_HEAD, MAY_UPLOAD, &api_upload_head}, {METHOD_PATCH, MAY_UPLOAD, &api_upload_patch}, {METHOD_DELETE, MAY_UPLOAD, &api_upload_delete}}},
     {"/apps/*/blob-check", false, {{METHOD_POST, MAY_CARE_FOR_BLOBS, &api_blob_check}}},
     {"/apps/*/blob-usage", false, {{METHOD_GET, MAY_CARE_FOR_BLOBS, &api_blob_usage}}},
     {"/apps/*/blob-pins/*", false, {{METHOD_PUT, MAY_CARE_FOR_BLOBS, &api_blob_pin}, {METHOD_DELETE, MAY_CARE_FOR_BLOBS, &api_blob_pin}}},
+    {"/apps/*/blobs/*/sign", false, {{METHOD_POST, MAY_UPLOAD, &api_blob_sign}}},
     {"/apps/*/blobs/*",
      false,
-     {{METHOD_PUT, MAY_UPLOAD, &api_blob_put}, {METHOD_GET, MAY_READ_BLOB, &api_blob_get}, {METHOD_HEAD, MAY_READ_BLOB, &api_blob_head}, {METHOD_POST, MAY_UPLOAD, &api_blob_sign}},
+     {{METHOD_PUT, MAY_UPLOAD, &api_blob_put}, {METHOD_GET, MAY_READ_BLOB, &api_blob_get}, {METHOD_HEAD, MAY_READ_BLOB, &api_blob_head}},
      false,
      true},
 };
@@ -93,7 +95,7 @@ static bool route_match(const char *pattern, struct span path, struct span *app,
         }
         while (i < path.n && path.p[i] != '/')
             i++;
-        *app = span_sub(path, from, i - from);
+        *(app->p == NULL ? app : tail) = span_sub(path, from, i - from);
     }
     return i == path.n;
 }
@@ -216,8 +218,7 @@ void routes_dispatch(struct request *r)
         reply_not_allowed(r, route);
         return;
     }
-    bool tailed = route->pattern[strlen(route->pattern) - 1] == '*';
-    int err = tailed ? tail_decode(r, tail) : 0;
+    int err = tail.p != NULL ? tail_decode(r, tail) : 0;
     bool own = route->own && server_app(r->server, app) != NULL;
     if (err == 0 && route->links && (r->method & (METHOD_GET | METHOD_HEAD)) != 0 && blob_link_is(r)) {
         struct problem p = PROBLEM_NONE;
