@@ -57,9 +57,9 @@ static int get_name(struct llm_ask *a, struct problem *p)
 
 // The same request under the same name is the same job, so that an SDK may send it again: its id is made from both. A request that
 // failed before its first byte may be made again: `attempt` tells them apart.
-static struct uuid named_id(const struct llm_ask *a, struct span target, unsigned attempt)
+static struct uuid named_id(const struct llm_ask *a, struct span target, struct sha256 body, unsigned attempt)
 {
-    struct sha256 body = sha256_of(buf_span(&a->r->body)), sum;
+    struct sha256 sum;
     struct uuid id;
     struct buf b;
     buf_init(&b, 4 * STREAM_PATH_MAX);
@@ -82,9 +82,10 @@ enum before { NEVER, FAILED, THERE };
 static enum before look_back(struct llm_ask *a, struct span target, bool has_bytes, struct uuid *next)
 {
     struct job j;
+    struct sha256 body = sha256_of(buf_span(&a->r->body));
     enum before before = NEVER;
     for (unsigned n = 0; n < ATTEMPTS_MAX; n++) {
-        *next = named_id(a, target, n);
+        *next = named_id(a, target, body, n);
         if (app_job(a->r->app, *next, &j) != 1) break;
         a->id = *next;
         a->has_id = true;

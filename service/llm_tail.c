@@ -57,6 +57,7 @@ int llm_tail_open(struct llm_tail *t, struct request *r, struct span path, uint6
     *t = (struct llm_tail){.r = r, .hub = server_hub(r->server, app), .woken = {.run = on_woken}, .offset = offset, .path_n = path.n};
     if (app_txn(app) == NULL) return ERR_BUSY;
     if (path.n > STREAM_PATH_MAX || !streams_find(app_streams(app), app_txn(app), path, &info)) return ERR_NO_SUCH_STREAM;
+    if (info.json) return ERR_CONTENT_TYPE_MISMATCH;
     memcpy(t->path, path.p, path.n);
     t->number = info.number;
     int err = streams_attach(app_streams(app), app_txn(app), path_of(t), offset, false, 0, &t->sub, NULL);

@@ -32,7 +32,7 @@ struct llm_tail {
 };
 
 // Takes the place `offset` of the stream; `begin` and `whole` are the caller's to set, then llm_tail_look. The request must stay until
-// llm_tail_close. ERR_BUSY, ERR_NO_SUCH_STREAM, ERR_BAD_OFFSET, ERR_NOMEM: not open.
+// llm_tail_close. ERR_BUSY, ERR_NO_SUCH_STREAM, ERR_BAD_OFFSET, ERR_NOMEM: not open; ERR_CONTENT_TYPE_MISMATCH: messages, whose bytes are no body.
 int llm_tail_open(struct llm_tail *t, struct request *r, struct span path, uint64_t offset);
 // Looks at the stream now.
 void llm_tail_look(struct llm_tail *t);

@@ -141,6 +141,12 @@ test('an answer that breaks off is cut for who comes with its name alone, too', 
     assert.deepEqual([await gone, await other], ['cut', 'cut'])
 })
 
+test('messages of a JSON stream are no answer of a provider', async (t) => {
+    const { app } = await llmService(t)
+    await app.request('PUT', '/v1/stream/json', { headers: { 'content-type': 'application/json' }, body: '[1,2]' })
+    assertProblem(await app.request('POST', '/llm/stand-in/v1/responses', { headers: { 'segue-stream': 'json', 'segue-cursor': '-1' }, body: '' }), 409, 'content_type_mismatch')
+})
+
 test('the longest name of a stream, all of it escaped, is told again', async (t) => {
     const { app } = await llmService(t)
     const name = '%C3%A9'.repeat(200)
