@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "bug.h"
+#include "digest.h"
 #include "err.h"
 #include "file.h"
 #include "limits.h"
@@ -498,4 +499,18 @@ bool db_iter_prev(struct db_iter *it)
     if (at->writes != it->txn->writes) return db_iter_seek_before(it, SPAN(at->key, at->key_n));
     MDB_val k;
     return refresh(it) && settle(it, move(it, &k, MDB_PREV));
+}
+
+int db_hash(struct db_txn *txn, int table, struct digest *d)
+{
+    struct db_iter it;
+    db_iter_init(&it, txn, table);
+    for (bool more = db_iter_first(&it); more; more = db_iter_next(&it)) {
+        uint64_t sizes[2] = {it.key.n, it.value.n};
+        digest_update(d, SPAN(sizes, sizeof sizes));
+        digest_update(d, it.key);
+        digest_update(d, it.value);
+    }
+    db_iter_end(&it);
+    return db_txn_err(txn);
 }

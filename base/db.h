@@ -10,6 +10,7 @@
 
 struct db;
 struct db_txn;
+struct digest;
 
 #define DB_TABLES_MAX 16 // named tables of one environment; their number is the caller's enum
 #define DB_KEY_MAX 511   // bytes of a key
@@ -65,5 +66,8 @@ bool db_iter_last(struct db_iter *it);
 bool db_iter_next(struct db_iter *it);
 bool db_iter_prev(struct db_iter *it);
 void db_iter_end(struct db_iter *it); // always; before the transaction ends
+
+// Feeds all that a table holds into `d`, in the order of its keys. The transaction's error.
+int db_hash(struct db_txn *txn, int table, struct digest *d);
 
 #endif

@@ -108,16 +108,8 @@ struct rows_counts rows_counts(const struct rows *r)
 // Every byte that is kept follows from the commits alone, so the tables' own bytes are the logical state.
 int rows_hash(struct rows *r, struct db_txn *txn, struct digest *d)
 {
-    for (int table = 0; table < ROWS_TABLE_COUNT; table++) {
-        struct db_iter it;
-        db_iter_init(&it, txn, rows_table(r, table));
-        for (bool more = db_iter_first(&it); more; more = db_iter_next(&it)) {
-            uint64_t sizes[2] = {it.key.n, it.value.n};
-            digest_update(d, SPAN(sizes, sizeof sizes));
-            digest_update(d, it.key);
-            digest_update(d, it.value);
-        }
-        db_iter_end(&it);
-    }
-    return db_txn_err(txn);
+    int err = 0;
+    for (int table = 0; table < ROWS_TABLE_COUNT && err == 0; table++)
+        err = db_hash(txn, rows_table(r, table), d);
+    return err;
 }

@@ -420,10 +420,10 @@ int app_state_hash(struct app *a, struct sha256 *out)
     int err = rows_hash(a->rows, a->txn, d);
     if (err == 0) err = streams_hash(a->streams, a->txn, d);
     if (err == 0) err = blobs_hash(a->blobs, a->txn, d);
-    if (err == 0) err = fates_hash(a->txn, TABLE_FATES, d);
-    if (err == 0) err = jobs_hash(a->txn, TABLE_JOBS, d);
-    if (err == 0) err = subs_hash(a->txn, TABLE_SUBS, d);
-    if (err == 0) err = seq_times_hash(a->txn, TABLE_SEQ_TIMES, d);
+    if (err == 0) err = db_hash(a->txn, TABLE_FATES, d);
+    if (err == 0) err = db_hash(a->txn, TABLE_JOBS, d);
+    if (err == 0) err = db_hash(a->txn, TABLE_SUBS, d);
+    if (err == 0) err = db_hash(a->txn, TABLE_SEQ_TIMES, d);
     if (err == 0) *out = digest_final(d);
     digest_free(d);
     return err;

@@ -7,7 +7,6 @@
 
 #include "cur.h"
 #include "db.h"
-#include "digest.h"
 #include "err.h"
 
 #define FATES_FORMAT 2
@@ -280,18 +279,4 @@ int fates_settle(struct db_txn *txn, int table, const struct batch_name *name, c
     else if (err == 0) settle_key(txn, table, name, who, c, buf_span(&record));
     buf_free(&record);
     return err;
-}
-
-int fates_hash(struct db_txn *txn, int table, struct digest *d)
-{
-    struct db_iter it;
-    db_iter_init(&it, txn, table);
-    for (bool more = db_iter_first(&it); more; more = db_iter_next(&it)) {
-        uint64_t sizes[2] = {it.key.n, it.value.n};
-        digest_update(d, SPAN(sizes, sizeof sizes));
-        digest_update(d, it.key);
-        digest_update(d, it.value);
-    }
-    db_iter_end(&it);
-    return db_txn_err(txn);
 }

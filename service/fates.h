@@ -12,7 +12,6 @@
 #include "commit.h"
 
 struct db_txn;
-struct digest;
 
 #define FATES_TABLES "fates"
 #define FATES_TABLE_COUNT 1
@@ -54,7 +53,5 @@ int fates_find(struct db_txn *txn, int table, const struct batch_name *name, con
 
 // Keeps a fate and drops those that have had their time. ERR_NOMEM; failures of the database are the transaction's.
 int fates_settle(struct db_txn *txn, int table, const struct batch_name *name, const struct identity *who, struct checksum128 content, const struct commit *c, const struct fate *f);
-
-int fates_hash(struct db_txn *txn, int table, struct digest *d);
 
 #endif

@@ -10,7 +10,6 @@
 
 #include "cur.h"
 #include "db.h"
-#include "digest.h"
 #include "err.h"
 #include "llm_event.h"
 
@@ -377,18 +376,4 @@ int jobs_apply(struct db_txn *txn, int table, const struct commit *c, struct spa
     while (err == 0 && cur_left(&cur) > 0)
         err = apply_one(txn, table, c, &cur);
     return err;
-}
-
-int jobs_hash(struct db_txn *txn, int table, struct digest *d)
-{
-    struct db_iter it;
-    db_iter_init(&it, txn, table);
-    for (bool more = db_iter_first(&it); more; more = db_iter_next(&it)) {
-        uint64_t sizes[2] = {it.key.n, it.value.n};
-        digest_update(d, SPAN(sizes, sizeof sizes));
-        digest_update(d, it.key);
-        digest_update(d, it.value);
-    }
-    db_iter_end(&it);
-    return db_txn_err(txn);
 }

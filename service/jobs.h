@@ -17,7 +17,6 @@
 #include "commit.h"
 
 struct db_txn;
-struct digest;
 
 #define JOBS_TABLES "jobs"
 #define JOBS_TABLE_COUNT 1
@@ -77,7 +76,5 @@ int jobs_apply(struct db_txn *txn, int table, const struct commit *c, struct spa
 uint64_t jobs_tokens(struct db_txn *txn, int table, uint64_t now_ms);
 // Appends the request of a live job that is to be asked again. False: it has none.
 bool jobs_ask(struct db_txn *txn, int table, struct uuid id, struct buf *out);
-
-int jobs_hash(struct db_txn *txn, int table, struct digest *d);
 
 #endif

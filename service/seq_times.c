@@ -5,7 +5,6 @@
 #include "buf.h"
 #include "cur.h"
 #include "db.h"
-#include "digest.h"
 #include "err.h"
 #include "limits.h"
 
@@ -216,18 +215,4 @@ int seq_times_find(struct db_txn *txn, int table, uint64_t seq, uint64_t span_ms
     }
     db_iter_end(&it);
     return err != 0 ? err : db_txn_err(txn);
-}
-
-int seq_times_hash(struct db_txn *txn, int table, struct digest *d)
-{
-    struct db_iter it;
-    db_iter_init(&it, txn, table);
-    for (bool more = db_iter_first(&it); more; more = db_iter_next(&it)) {
-        uint64_t sizes[2] = {it.key.n, it.value.n};
-        digest_update(d, SPAN(sizes, sizeof sizes));
-        digest_update(d, it.key);
-        digest_update(d, it.value);
-    }
-    db_iter_end(&it);
-    return db_txn_err(txn);
 }

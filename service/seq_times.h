@@ -12,7 +12,6 @@
 #include "commit.h"
 
 struct db_txn;
-struct digest;
 
 #define SEQ_TIMES_TABLES "seq_times"
 #define SEQ_TIMES_TABLE_COUNT 1
@@ -35,7 +34,5 @@ struct seq_time {
 };
 // Of a commit that touched a stream. ERR_CORRUPT, ERR_VERSION, the transaction's error.
 int seq_times_find(struct db_txn *txn, int table, uint64_t seq, uint64_t span_ms, struct seq_time *out);
-
-int seq_times_hash(struct db_txn *txn, int table, struct digest *d);
 
 #endif

@@ -307,17 +307,3 @@ int subs_links(struct db_txn *txn, int table, const struct sub *s, struct span a
     db_iter_end(&it);
     return err != 0 ? err : db_txn_err(txn);
 }
-
-int subs_hash(struct db_txn *txn, int table, struct digest *d)
-{
-    struct db_iter it;
-    db_iter_init(&it, txn, table);
-    for (bool more = db_iter_first(&it); more; more = db_iter_next(&it)) {
-        uint64_t sizes[2] = {it.key.n, it.value.n};
-        digest_update(d, SPAN(sizes, sizeof sizes));
-        digest_update(d, it.key);
-        digest_update(d, it.value);
-    }
-    db_iter_end(&it);
-    return db_txn_err(txn);
-}

@@ -139,6 +139,5 @@ int subs_decide(struct db_txn *txn, int table, const struct subs_host *host, str
                 struct problem *p);
 // Takes effects into the database, and drops some of what deleted subscriptions left. ERR_CORRUPT.
 int subs_apply(struct db_txn *txn, int table, struct span effects);
-int subs_hash(struct db_txn *txn, int table, struct digest *d);
 
 #endif

@@ -225,7 +225,7 @@ static void the_hash_knows_every_fate(void **state)
     struct sha256 hashes[3];
     struct digest *d = digest_new();
     for (int i = 0; i < 3; i++) {
-        assert_int_equal(fates_hash(l->txn, 0, d), 0);
+        assert_int_equal(db_hash(l->txn, 0, d), 0);
         hashes[i] = digest_final(d);
         accept(l, replica(1, (uint64_t)i + 1), "x", 1);
     }
