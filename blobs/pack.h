@@ -19,7 +19,7 @@
 #include "span.h"
 
 #define PACK_PAGE 4096
-#define PACK_BATCH_MIN (128 * KIB)
+#define PACK_BATCH_MIN (256 * KIB)
 #define PACK_BATCH_MAX (BLOB_WINDOW + 2 * BLOB_CHUNK_MAX) // a window's records and what they are made up to
 
 struct packs;

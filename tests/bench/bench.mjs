@@ -455,9 +455,9 @@ async function small_uploads() {
 // What a service keeps of its files: packs and database; not the journal, which lets go of what both have.
 const stored = (s) => diskBytes(path.join(s.data, 'apps/default/packs')) + diskBytes(path.join(s.data, 'apps/default/db'))
 
-// A file, and the same with 100 pieces put in at scattered places, together a hundredth of it.
+// A file of 1 GiB, and the same with 100 pieces put in at scattered places, together 10 MiB.
 async function dedupInserts() {
-    const bytes = Number(process.env.BYTES || GIB), inserts = 100, each = Math.floor(bytes / inserts / 100)
+    const bytes = Number(process.env.BYTES || GIB), inserts = 100, each = Math.floor(bytes / GIB * 10 * MIB / inserts)
     const first = noiseFile(bytes)
     const fd = fs.openSync(first.name, 'r'), step = Math.floor(bytes / inserts)
     const name = fresh('noise'), out = fs.openSync(name, 'w'), hash = createHash('sha256')
