@@ -1,6 +1,6 @@
 #include "blob_send.h"
 
-#include <assert.h>
+#include <stddef.h>
 
 #include "err.h"
 #include "log.h"
@@ -58,11 +58,16 @@ static void tell(struct blob_send *s)
     s->told = s->part_told = true;
 }
 
-// ---- the pool's part -----------------------------------------------------------------------------------------------
+// ---- the lane's part -----------------------------------------------------------------------------------------------
 
-static void work(uv_work_t *w)
+static struct blob_send *send_of(struct lane_job *j)
 {
-    struct blob_send *s = w->data;
+    return (struct blob_send *)((char *)j - offsetof(struct blob_send, work));
+}
+
+static void work(struct lane_job *j)
+{
+    struct blob_send *s = send_of(j);
     s->err = blobs_reader_read(s->reader, &s->read);
 }
 
@@ -80,26 +85,24 @@ static void send_read(struct blob_send *s)
     pump(s);
 }
 
-static void on_work(uv_work_t *w, int status)
+static void on_work(struct lane_job *j)
 {
-    struct blob_send *s = w->data;
+    struct blob_send *s = send_of(j);
     s->working = false;
     if (s->over || s->r == NULL) {
         let_go(s);
         free_when_done(s);
         return;
     }
-    int err = status != 0 ? ERR_CANCELED : s->err;
-    if (err != 0) fail(s, err);
+    if (s->err != 0) fail(s, s->err);
     else send_read(s);
 }
 
-static void read_on_pool(struct blob_send *s)
+static void read_aside(struct blob_send *s)
 {
     s->working = true;
-    s->work.data = s;
-    int status = uv_queue_work(server_loop(s->r->server), &s->work, work, on_work);
-    assert(status == 0); // fails only without a callback
+    s->work = (struct lane_job){.run = work, .done = on_work};
+    lane_submit(server_lane(s->r->server), &s->work);
 }
 
 // ---- step by step --------------------------------------------------------------------------------------------------
@@ -126,7 +129,7 @@ static int give(struct blob_send *s)
 {
     struct blob_piece piece;
     int got = blobs_reader_piece(s->reader, &piece);
-    if (got == 0) read_on_pool(s);
+    if (got == 0) read_aside(s);
     if (got != 1) return got;
     tell(s);
     if (piece.bytes == NULL) {

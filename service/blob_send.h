@@ -1,8 +1,8 @@
 // The body of an answer that gives out parts of blobs or uploads, one behind the other. What was verified and is in the kernel's memory goes from
-// the pack file to the socket; all else is read and verified on the pool first, a plan at a time.
+// the pack file to the socket; all else is read and verified on a lane of the service first, a plan at a time.
 //
 //      owner's ops.open ─> plan ─┬─ a piece as it lies ───────────┬─> ops.tell before the first byte of a part ─> reply ─> … next part
-//                                ├─ pool: read and verify ────────┘                                        no more parts: ops.end, done
+//                                ├─ lane: read and verify ────────┘                                        no more parts: ops.end, done
 //                                └─ nothing there yet (an upload): waits for blob_send_go
 //
 // Status and fields are told when the first bytes are at hand: damage there is an answer of its own (`corrupt`), not a connection cut. Damage later
@@ -12,6 +12,7 @@
 
 #include "app.h"
 #include "http.h"
+#include "lane.h"
 #include "server.h"
 
 struct blob_send;
@@ -32,13 +33,13 @@ struct blob_send {
     const struct blob_send_ops *ops;
     struct request *r; // NULL once the peer is gone
     struct blob_reader *reader;
-    struct buf read; // what the pool has read
+    struct buf read; // what the lane has read
     bool told;       // the reply's fields
     bool part_told;
-    bool working; // on the pool
+    bool working; // on the lane
     bool over;
     int err;
-    uv_work_t work;
+    struct lane_job work;
 };
 
 // Begins; the answer is under way, or has been sent, or refused with a problem, when it returns. The owner is freed by ops.free, from within blob_send_done or

@@ -21,6 +21,7 @@
 #include "err.h"
 #include "file.h"
 #include "call.h"
+#include "lane.h"
 #include "llm.h"
 #include "log.h"
 #include "blob_care.h"
@@ -53,6 +54,7 @@ struct server {
     struct conns *conns;
     struct auth *auth;
     struct blob_signer *signer;
+    struct lane *lane;
     struct calls *calls;
     struct llm *llm;
     struct subs_run *subs;
@@ -94,6 +96,11 @@ struct llm *server_llm(struct server *s)
 struct subs_run *server_subs(struct server *s)
 {
     return s->subs;
+}
+
+struct lane *server_lane(struct server *s)
+{
+    return s->lane;
 }
 
 const struct blob_signer *server_signer(const struct server *s)
@@ -355,6 +362,7 @@ static void stop_end(struct server *s)
     llm_close(s->llm);
     subs_run_close(s->subs);
     calls_close(s->calls);
+    lane_close(s->lane);
     uv_close((uv_handle_t *)&s->prepare, NULL);
     uv_close((uv_handle_t *)&s->tick, NULL);
     uv_close((uv_handle_t *)&s->stop, NULL);
@@ -427,6 +435,8 @@ static int server_open(struct server *s, struct problem *p)
     if (err < 0) return err;
     err = apps_open(s, p);
     if (err < 0) return err;
+    err = lane_open(&s->lane, &s->loop);
+    if (err < 0) return problem_set(p, err, -1, "no thread can be started");
     err = calls_open(&s->calls, &s->loop);
     if (err < 0) return problem_set(p, err, -1, "calls cannot be made");
     err = llm_open(&s->llm, s, s->options, p);
@@ -448,6 +458,7 @@ static void server_abandon(struct server *s)
     llm_close(s->llm);
     subs_run_close(s->subs);
     calls_close(s->calls);
+    lane_close(s->lane);
     uv_run(&s->loop, UV_RUN_DEFAULT);
 }
 

@@ -15,6 +15,7 @@
 
 struct blob_signer;
 struct calls;
+struct lane;
 struct llm;
 struct server;
 struct subs_run;
@@ -30,6 +31,8 @@ struct conns *server_conns(struct server *s);
 struct calls *server_calls(struct server *s);
 struct llm *server_llm(struct server *s);
 struct subs_run *server_subs(struct server *s);
+// Where blobs are read.
+struct lane *server_lane(struct server *s);
 // What signs links of blobs.
 const struct blob_signer *server_signer(const struct server *s);
 bool server_dev(const struct server *s);
