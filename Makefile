@@ -266,8 +266,10 @@ clients-if-npm:
 	else echo "clients: NOT RUN, npm cannot bring the clients here (make clients says why)"; fi
 
 RUNS ?= 200
+CRASH_jobs := asked
+CRASH_blobs := blobs
 crash: $(B)/segued $(B)/tests/provider/provider
-	$(Q)$(E2E) RUNS=$(RUNS) $(if $(SEED),SEED=$(SEED)) node tests/crash/$(if $(filter jobs,$(ONLY)),asked,crash).mjs
+	$(Q)$(E2E) RUNS=$(RUNS) $(if $(SEED),SEED=$(SEED)) node tests/crash/$(or $(CRASH_$(ONLY)),crash).mjs
 
 run: deps-build
 	@$(MAKE) --no-print-directory all $(B)/tests/provider/provider
@@ -309,6 +311,7 @@ test: deps
 	@$(MAKE) --no-print-directory VARIANT=$(VARIANT) unit fuzz-replay e2e web-if-npm clients-if-npm conformance-if-npm
 	@$(MAKE) --no-print-directory VARIANT=$(VARIANT) crash RUNS=6
 	@$(MAKE) --no-print-directory VARIANT=$(VARIANT) crash ONLY=jobs RUNS=80
+	@$(MAKE) --no-print-directory VARIANT=$(VARIANT) crash ONLY=blobs RUNS=10
 	@$(MAKE) --no-print-directory VARIANT=$(VARIANT) powercut POINTS=200
 
 # The same tests under a sanitizer.
@@ -340,6 +343,7 @@ help:
 	@echo "make conformance     the Durable Streams protocol's own suite, twice, with a kill -9 between"
 	@echo "make clients         the npm clients that apps use, unmodified"
 	@echo "make crash RUNS=200  kill -9 campaign; make crash ONLY=jobs RUNS=1000  the same for LLM jobs, providers and clients"
+	@echo "make crash ONLY=blobs RUNS=500  the same for uploads, packing and reclaiming"
 	@echo "make powercut POINTS=5000 [BUG=name]  simulated power cuts"
 	@echo "make bench [ONLY=append] figures beside peers and the machine's floor; make bench-deps gets the peers"
 	@echo "make fuzz F=sql S=60 search for inputs that break a parser"

@@ -24,7 +24,7 @@
 #define ROLL_BYTES_MIN (1 * MIB) // a current pack with less garbage goes on being filled
 #define DEAD_MAX 16              // files that wait for their end
 #define STUCK_MAX 64             // packs that are let alone until the next start
-#define LOOK_MS 500              // between two looks for a victim
+#define LOOK_MS 100              // between two looks for a victim
 #define SCRUB_PAUSE_MS 3600000   // from the end of a scrub to the next one's beginning
 #define VICTIM_BYTES_MAX (64 * MIB) // of the list of a victim's chunks
 
@@ -226,7 +226,7 @@ static void roll_current(struct blobs *b, struct db_txn *txn)
     uint64_t size;
     struct pack_count c;
     uint32_t number = packs_current(b->packs, &size);
-    if (b->uploads > 0 || pack_count_find(b, txn, number, &c) != 0 || c.live > size) return;
+    if (pack_count_find(b, txn, number, &c) != 0 || c.live > size) return;
     if (size - c.live >= ROLL_BYTES_MIN && size - c.live > size / 2) packs_roll(b->packs);
 }
 
