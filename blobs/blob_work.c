@@ -245,6 +245,7 @@ static void choose(struct blobs *b, struct db_txn *txn)
             continue;
         }
         if (is_stuck(w, pack)) continue;
+        log_info("blobs", "a pack is emptied", LF_UINT("pack", pack), LF_UINT("bytes", size), LF_UINT("live", c.live));
         w->victim = pack;
         w->gathered = w->begun = false;
         w->next = 0;

@@ -18,7 +18,7 @@ const GRACE_MS = 100
 const GARBAGE_MAX = 3 << 20 // of the pack that is being filled, and of those that are not worth the work yet
 const TUS = { 'tus-resumable': '1.0.0' }
 
-const counts = { kills: 0, early: 0, stored: 0, bytes: 0, pinned: 0, let_go: 0, gone: 0, linked: 0, uploads: 0, resumed: 0, reads: 0, packsGone: 0, garbageMax: 0 }
+const counts = { kills: 0, early: 0, stored: 0, bytes: 0, pinned: 0, let_go: 0, gone: 0, linked: 0, uploads: 0, resumed: 0, reads: 0, packsGone: 0, aimed: 0, garbageMax: 0 }
 const sha256 = (bytes) => createHash('sha256').update(bytes).digest('hex')
 
 // Stores blobs, keeps some, lets others go, and knows which must be there.
@@ -40,9 +40,9 @@ class Keeper extends Client {
     async step() {
         const dice = this.random.below(100)
         if (this.upload || dice < 25) return this.go_on()
-        if (dice < 40 && this.kept.some((b) => !b.row)) return this.letGo()
-        if (dice < 50 && this.kept.length > 0) return this.read(this.kept[this.random.below(this.kept.length)])
-        if (dice < 55) { await sleep(this.random.below(40)); return true }
+        if (dice < 48 && this.kept.some((b) => !b.row)) return this.letGo()
+        if (dice < 54 && this.kept.length > 0) return this.read(this.kept[this.random.below(this.kept.length)])
+        if (dice < 58) { await sleep(this.random.below(40)); return true }
         return this.store()
     }
 
@@ -209,9 +209,22 @@ class World {
         this.running = true
         const work = this.clients.map((c) => c.run())
         for (const w of work) w.catch(() => {}) // it is told below, with its run
-        await sleep(ms)
+        await this.moment(ms)
         await this.kill()
         await Promise.all(work)
+    }
+
+    // Any moment; or one soon behind the beginning or the end of a pack's being emptied, if there is one in time.
+    async moment(ms) {
+        const word = this.random.chance(70) ? ['a pack is emptied', 'an empty pack is gone'][this.random.below(2)] : undefined
+        const end = performance.now() + (word ? 1200 : ms)
+        while (performance.now() < end) {
+            await sleep(word ? 1 : ms)
+            if (!word || !this.s.child.stderr.includes(word)) continue
+            counts.aimed++
+            await sleep(this.random.chance(50) ? 0 : this.random.below(60))
+            break
+        }
     }
 
     async kill() {
@@ -294,7 +307,7 @@ async function main() {
     }
     console.log(`${counts.kills} kills in ${((performance.now() - began) / 1000).toFixed(0)} s, ${counts.early} more during recovery`)
     console.log(`${counts.stored} blobs stored, ${(counts.bytes / 1e6).toFixed(0)} MB; ${counts.pinned} pinned, ${counts.let_go} let go, ${counts.linked} named by rows; ${counts.reads} read meanwhile`)
-    console.log(`${counts.uploads} uploads done, ${counts.resumed} of them went on behind a kill; ${counts.packsGone} packs emptied; at most ${(counts.garbageMax / 1e6).toFixed(1)} MB of garbage at an end`)
+    console.log(`${counts.uploads} uploads done, ${counts.resumed} of them went on behind a kill; ${counts.packsGone} packs emptied, ${counts.aimed} kills beside that; at most ${(counts.garbageMax / 1e6).toFixed(1)} MB of garbage at an end`)
     console.log(`${passed} passed, ${failed} failed`)
     process.exitCode = failed > 0 ? 1 : 0
 }
