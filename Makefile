@@ -21,7 +21,7 @@ STREAMS_SRC := stream_apply stream_decide stream_effects stream_expiry stream_fe
 BLOBS_SRC := blobs blob_apply blob_audit blob_check blob_join blob_keys blob_life blob_mark blob_read blob_refs blob_upload blob_work chunk_table chunker gear pack upload_feed upload_keys uploads
 SERVICE_SRC := api_admin api_batch api_blob api_blob_care api_blob_put api_llm api_llm_ask api_llm_pass api_llm_proxy api_llm_ui api_query api_schema api_stream api_stream_live api_stream_read api_stream_write api_subscribe api_upload api_upload_patch api_upload_post app app_decide app_short app_turn auth batch batch_json blob_care call conn conns crowd entry fates holds http_parse http_scan hub jobs llm llm_job llm_parse llm_parse_chat llm_parse_messages llm_parse_responses llm_provider llm_queue llm_reply llm_sweep llm_tail llm_ui llm_ui_request llm_writer llm_writer_ui main message metrics options origin outbox percent reach reply request routes server session session_pack stream_care stream_frame stream_headers stream_pipe sync sync_messages tus upload_care upload_intake upload_join wheel ws ws_frames ws_handshake ws_records
 LIBSEGUE_SRC := calls client get http put source sse stream subscribe upload
-CLI_SRC := cli cmd_ask cmd_batch cmd_blob cmd_query cmd_schema cmd_stream cmd_sub main options progress sub_print table
+CLI_SRC := cli cmd_ask cmd_batch cmd_blob cmd_blobs cmd_query cmd_schema cmd_stream cmd_sub main options progress sub_print table
 
 SERVICE_SRC += seq_times stream_pace
 BLOBS_SRC += blob_reader blob_verified

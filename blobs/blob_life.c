@@ -263,13 +263,23 @@ static bool due_expire(struct blobs *b, struct db_txn *txn, uint64_t before_ms, 
     return more;
 }
 
-// A chunk that an upload under way was told of stays, and is looked at again when the upload is over.
-static bool due_forget(struct blobs *b, struct db_txn *txn, struct buf *chunks, struct blob_step *s)
+bool chunk_is_going(const struct blobs *b, const struct sha256 *sha)
 {
+    for (size_t i = 0; i < b->going.n; i += SHA256_BYTES)
+        if (memcmp(b->going.p + i, sha->b, SHA256_BYTES) == 0) return true;
+    return false;
+}
+
+// A chunk that an upload under way was told of stays, and is looked at again when the upload is over. The other way round, an upload that
+// meets a chunk which this step takes away stores it anew.
+static bool due_forget(struct blobs *b, struct db_txn *txn, struct blob_step *s)
+{
+    struct buf *chunks = &b->going;
     struct db_iter it;
     uint64_t free_ms;
     struct sha256 sha;
     int looked = 0;
+    buf_clear(chunks);
     db_iter_init(&it, txn, b->table_life);
     for (bool more = db_iter_seek(&it, SPAN_LIT("c")); more && life_key_is_free(it.key, 'c', &free_ms, &sha); more = db_iter_next(&it)) {
         if (chunk_table_find(&b->chunks, &sha) == NULL) buf_put(chunks, sha.b, SHA256_BYTES);
@@ -284,13 +294,10 @@ static bool due_forget(struct blobs *b, struct db_txn *txn, struct buf *chunks, 
 bool blobs_step_due(struct blobs *b, struct db_txn *txn, uint64_t now_ms, uint64_t grace_ms, size_t n, struct buf *step)
 {
     struct blob_step s = {.kind = 0};
-    struct buf chunks;
     bool due;
-    buf_init(&chunks, STEP_FORGET_MAX * SHA256_BYTES);
     if (n == 0) due = due_sweep(b, txn, &s);
-    else if (n == 1) due = due_forget(b, txn, &chunks, &s);
+    else if (n == 1) due = due_forget(b, txn, &s);
     else due = now_ms > grace_ms && due_expire(b, txn, now_ms - grace_ms, n - 2, &s);
     if (due) blob_step_encode(step, &s);
-    buf_free(&chunks);
     return due;
 }

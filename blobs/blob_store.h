@@ -40,6 +40,7 @@ struct blobs {
     struct upload_feeds feeds;
     struct damage_list damage;
     struct blob_works *works; // blob_work.c
+    struct buf going; // struct sha256: chunks that a step on its way forgets: nobody relies on them any more
 };
 
 // A blob that a batch makes and that was not there, or one that it brings again.
@@ -104,6 +105,7 @@ void life_decide_effects(struct blobs_batch *d, struct buf *effects);
 int life_apply(struct blobs *b, struct db_txn *txn, const struct commit *c, struct cur *effects);
 // The blob's references have changed: it becomes free, or no longer is. Puts the head.
 int blob_settle(struct blobs *b, struct db_txn *txn, struct blob_info *info, uint64_t now_ms);
+bool chunk_is_going(const struct blobs *b, const struct sha256 *sha);
 // A chunk list that nobody names any more: swept in steps.
 void pages_discard(struct blobs *b, struct db_txn *txn, struct uuid pages);
 bool pages_exist(struct blobs *b, struct db_txn *txn, struct uuid pages);

@@ -354,7 +354,7 @@ static int find_or_place(struct blob_upload *u, struct db_txn *txn, struct piece
     }
     // What is known to be damaged is stored anew, and the commit puts the new place in the stead of the other.
     struct chunk stored = {.sha = piece->chunk.sha, .known = true};
-    int err = chunk_place_find(b, txn, &stored.sha, &stored.place);
+    int err = chunk_is_going(b, &stored.sha) ? ERR_NOT_FOUND : chunk_place_find(b, txn, &stored.sha, &stored.place);
     if (err != 0 && err != ERR_NOT_FOUND && err != ERR_CORRUPT) return err;
     p = err == 0 ? chunk_table_add(&b->chunks, &stored, NULL, 0) : place_new(u, piece);
     if (p == NULL) return ERR_NOMEM;

@@ -183,7 +183,7 @@ static bool tend_dead(struct blobs *b, struct db_txn *txn)
     for (size_t i = w->dead_count; i-- > 0;) {
         uint64_t since = w->commits - w->dead[i].commits;
         if (!is_dead(b, txn, w->dead[i].pack)) w->dead[i] = w->dead[--w->dead_count];
-        else if (since >= 2 || bug("reclaim_bytes_first")) bury(b, i);
+        else if (since >= 2) bury(b, i);
         else waiting = true;
     }
     if (waiting) write_tick(b, txn);
@@ -406,6 +406,10 @@ static bool done_copy(struct blobs *b, struct db_txn *txn, struct blobs_work *w)
     for (size_t i = 0; i < w->count; i++)
         pack_unref(w->list[i].to);
     pack_unref(w->from);
+    if (bug("reclaim_bytes_first") && b->works->next == victim_count(b->works)) {
+        note_dead(b->works, b->works->victim);
+        bury(b, b->works->dead_count - 1);
+    }
     if (w->err != 0) {
         log_warn("blobs", "a pack was not emptied", LF_UINT("pack", b->works->victim), LF_ERR(w->err));
         leave_victim(b->works, true);

@@ -22,6 +22,7 @@ int blobs_open(struct blobs **out, const struct blobs_options *options, struct d
     b->table_pages = options->first_table + 3;
     b->table_life = options->first_table + 4;
     buf_init(&b->entry, KIB);
+    buf_init(&b->going, STEP_FORGET_MAX * SHA256_BYTES);
     chunk_table_init(&b->chunks);
     b->crew = crew_new();
     err = b->crew == NULL ? ERR_NOMEM : verified_init(&b->verified);
@@ -30,6 +31,7 @@ int blobs_open(struct blobs **out, const struct blobs_options *options, struct d
     if (err != 0) {
         packs_close(b->packs);
         buf_free(&b->entry);
+        buf_free(&b->going);
         verified_free(&b->verified);
         crew_free(b->crew);
         free(b);
@@ -48,6 +50,7 @@ void blobs_close(struct blobs *b)
     upload_feeds_check_empty(&b->feeds);
     chunk_table_free(&b->chunks);
     buf_free(&b->entry);
+    buf_free(&b->going);
     packs_close(b->packs);
     crew_free(b->crew);
     verified_free(&b->verified);

@@ -245,7 +245,7 @@ int blobs_apply(struct blobs *b, struct db_txn *txn, const struct commit *c, str
 // Pins a blob, or lets it go.
 void blobs_step_put_pin(struct buf *step, const struct sha256 *digest, bool pinned);
 // Owner: a step that is due: the 0th sweeps, the 1st forgets chunks, the nth ends the (n-2)th blob whose grace is over. All of these fit into one
-// batch. False: there is no nth.
+// batch, and one batch is on its way at a time: to ask again is to say that the one before is decided. False: there is no nth.
 bool blobs_step_due(struct blobs *b, struct db_txn *txn, uint64_t now_ms, uint64_t grace_ms, size_t n, struct buf *step);
 
 // Garbage is what packs hold and the index does not name. Where it is more than half of a pack, what lives is copied to where new records go,

@@ -33,6 +33,31 @@ int segue_schema_get(struct segue *s, bool as_json)
     return client_call(s, &request);
 }
 
+// ---- blobs -----------------------------------------------------------------------------------------------------
+
+int segue_blobs_check(struct segue *s)
+{
+    client_begin(s);
+    const struct http_request request = {.method = "POST", .path = "blob-check", .has_body = true};
+    return client_call(s, &request);
+}
+
+int segue_blobs_usage(struct segue *s)
+{
+    client_begin(s);
+    const struct http_request request = {.method = "GET", .path = "blob-usage"};
+    return client_call(s, &request);
+}
+
+int segue_blob_pin(struct segue *s, const char *digest, bool pinned)
+{
+    char path[128];
+    client_begin(s);
+    snprintf(path, sizeof path, "blob-pins/%.64s", digest);
+    const struct http_request request = {.method = pinned ? "PUT" : "DELETE", .path = path, .has_body = pinned};
+    return client_call(s, &request);
+}
+
 // ---- batches ---------------------------------------------------------------------------------------------------
 
 // The body is sent as it is: only whether it names itself is looked at. What is wrong with it the service says better.

@@ -185,6 +185,12 @@ struct segue_get_options {
 };
 int segue_get(struct segue *s, const struct segue_get_options *what);
 
+// For who looks after a service. The answers are those of PROTOCOL.md, section 9: reads and verifies every chunk, which takes as long as the
+// disk does; sums; and whether a blob is kept although no row names it.
+int segue_blobs_check(struct segue *s);
+int segue_blobs_usage(struct segue *s);
+int segue_blob_pin(struct segue *s, const char *digest, bool pinned);
+
 // ---- LLM jobs --------------------------------------------------------------------------------------------------
 
 // Makes a job, {"job", "request", "target", …} as PROTOCOL.md has it; with an id of the caller's ("job") it is made once. It goes on

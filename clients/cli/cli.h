@@ -84,5 +84,9 @@ int cmd_stream_tail(struct cli *c);
 int cmd_ask(struct cli *c);
 int cmd_put(struct cli *c);
 int cmd_get(struct cli *c);
+int cmd_blobs_check(struct cli *c);
+int cmd_blobs_du(struct cli *c);
+int cmd_blobs_pin(struct cli *c);
+int cmd_blobs_unpin(struct cli *c);
 
 #endif

@@ -19,6 +19,10 @@ static const struct cli_command commands[] = {
     {"stream tail", "PATH", 1, 1, cmd_stream_tail, "write a stream to standard output until its end"},
     {"ask", "PROMPT|-", 1, 1, cmd_ask, "let the service ask a language model, and follow the reply into its row; Ctrl-C cancels it"},
     {"put", "FILE|-", 1, 1, cmd_put, "store a blob and print its digest"},
+    {"blobs check", "", 0, 0, cmd_blobs_check, "read and verify everything that blobs are stored in; what is damaged is named, and the status is 1"},
+    {"blobs du", "", 0, 0, cmd_blobs_du, "bytes of all blobs: logical, deduplicated, stored, and garbage"},
+    {"blobs pin", "DIGEST", 1, 1, cmd_blobs_pin, "keep a blob that no row names"},
+    {"blobs unpin", "DIGEST", 1, 1, cmd_blobs_unpin, "no longer"},
     {"get", "DIGEST", 1, 1, cmd_get, "read a blob, and check that it is what its digest says"},
 };
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])

@@ -1,0 +1,80 @@
+// The life of blobs: PROTOCOL.md, section 9, "What keeps a blob" and "Looking after them".
+import assert from 'node:assert/strict'
+import fs from 'node:fs'
+import path from 'node:path'
+import { createHash, randomBytes } from 'node:crypto'
+import { test } from 'node:test'
+import { App, assertProblem } from './lib/http.mjs'
+import { eventually, segue, service, tempFolder } from './lib/service.mjs'
+
+const sha256 = (bytes) => createHash('sha256').update(bytes).digest('hex')
+const put = (app, bytes) => app.request('PUT', `/blobs/${sha256(bytes)}`, { body: bytes })
+const usage = async (app) => (await app.request('GET', '/blob-usage')).json
+const quiet = ['--blob-scrub-bytes', '0']
+
+test('a blob that nothing keeps goes after its grace, a pinned one stays until it is let go', async (t) => {
+    const app = new App(await service(t, { args: ['--blob-grace-ms', '300'] }))
+    const [pinned, loose] = [randomBytes(300000), randomBytes(4000000)]
+    assert.equal((await put(app, pinned)).status, 201)
+    assert.equal((await app.request('PUT', `/blob-pins/${sha256(pinned)}`)).status, 200)
+    assert.equal((await put(app, loose)).status, 201)
+    await eventually('the loose one is gone', async () => (await app.request('HEAD', `/blobs/${sha256(loose)}`)).status === 404)
+    assert.ok((await app.request('GET', `/blobs/${sha256(pinned)}`)).body.equals(pinned))
+    await eventually('its bytes are gone', async () => (await usage(app)).garbage < 1000000)
+    assert.ok((await app.request('GET', `/blobs/${sha256(pinned)}`)).body.equals(pinned))
+    assert.equal((await app.request('DELETE', `/blob-pins/${sha256(pinned)}`)).status, 200)
+    await eventually('the other one is gone', async () => (await usage(app)).blobs === 0)
+    assertProblem(await app.request('PUT', `/blob-pins/${sha256(pinned)}`), 404, 'no_such_blob')
+})
+
+test('a byte flipped by hand is named, its range fails alone, and the same bytes repair it', async (t) => {
+    const s = await service(t, { args: quiet })
+    const app = new App(s)
+    const bytes = randomBytes(3000000)
+    const file = path.join(tempFolder(t), 'file')
+    fs.writeFileSync(file, bytes)
+    assert.equal((await segue(s, ['put', file])).stdout.trim(), sha256(bytes))
+    assert.equal((await segue(s, ['blobs', 'check'])).code, 0)
+    await s.stop()
+    const pack = path.join(s.data, 'apps/default/packs/0001.pack')
+    const flip = () => {
+        const f = fs.openSync(pack, 'r+')
+        const one = Buffer.alloc(1)
+        fs.readSync(f, one, 0, 1, 1000)
+        one[0] ^= 1
+        fs.writeSync(f, one, 0, 1, 1000)
+        fs.closeSync(f)
+    }
+    flip()
+    await s.start()
+    const check = await segue(s, ['blobs', 'check'])
+    assert.equal(check.code, 1)
+    assert.match(check.stdout, /^damaged: pack 1, position 0, chunk [0-9a-f]{64}, \d+ bytes\n {2}in blob ([0-9a-f]{64}), bytes (\d+) to (\d+)\n\d+ chunks, 3000000 bytes verified, 1 damaged, 0 wrong counts\n$/)
+    const [, blob, from, to] = /in blob ([0-9a-f]+), bytes (\d+) to (\d+)/.exec(check.stdout)
+    assert.equal(blob, sha256(bytes))
+    const range = (a, b) => app.request('GET', `/blobs/${blob}`, { headers: { range: `bytes=${a}-${b}` } })
+    await assert.rejects(range(from, to).then((r) => assert.equal(r.status, 206)))
+    const behind = await range(Number(to) + 1, bytes.length - 1)
+    assert.ok(behind.body.equals(bytes.subarray(Number(to) + 1)), 'every other range works')
+    assert.equal((await segue(s, ['put', file])).code, 0)
+    assert.ok((await app.request('GET', `/blobs/${blob}`)).body.equals(bytes), 'it is repaired')
+    assert.equal((await segue(s, ['blobs', 'check'])).code, 0)
+    const du = (await segue(s, ['blobs', 'du'])).stdout
+    assert.match(du, /^blobs {9}1\nlogical {7}3000000\ndeduplicated {2}3000000 in \d+ chunks\nstored {8}\d+\ngarbage {7}\d+\n$/)
+})
+
+test('the scrub finds a flipped byte by itself', async (t) => {
+    const s = await service(t, { args: ['--blob-scrub-bytes', '100000000'] })
+    const app = new App(s)
+    const bytes = randomBytes(500000)
+    await put(app, bytes)
+    await s.stop()
+    const pack = path.join(s.data, 'apps/default/packs/0001.pack')
+    const content = fs.readFileSync(pack)
+    content[2000] ^= 1
+    fs.writeFileSync(pack, content)
+    await s.start()
+    await eventually('it is told', () => s.child.stderr.includes('a damaged chunk is not served any more'))
+    assert.equal((await put(app, bytes)).status, 200)
+    assert.ok((await app.request('GET', `/blobs/${sha256(bytes)}`)).body.equals(bytes))
+})
