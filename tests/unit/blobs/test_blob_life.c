@@ -280,6 +280,32 @@ static void manifest_that_relies_on_a_chunk_that_is_gone_is_refused(void **state
     buf_free(&manifest);
 }
 
+// The step was made before the upload came, and is decided behind it.
+static void chunk_that_is_being_forgotten_is_stored_anew(void **state)
+{
+    struct blob_lab *lab = *state;
+    struct blob_upload *u;
+    struct buf step;
+    buf_init(&step, 4096);
+    assert_int_equal(lab_upload(lab, SPAN_LIT("going"), NULL), 0);
+    lab->now_ms += GRACE_MS;
+    for (size_t n = 2; n != 1; n = n == 2 ? 0 : 1) { // its end and the sweep
+        buf_clear(&step);
+        assert_true(blobs_step_due(lab->blobs, lab->txn, lab->now_ms, GRACE_MS, n, &step));
+        assert_int_equal(lab_step(lab, buf_span(&step)), 0);
+    }
+    buf_clear(&step);
+    assert_true(blobs_step_due(lab->blobs, lab->txn, lab->now_ms, GRACE_MS, 1, &step));
+    assert_int_equal(blobs_upload_open(lab->blobs, &u), 0);
+    assert_int_equal(lab_feed(lab, u, SPAN_LIT("going"), true), 0);
+    assert_int_equal(lab_step(lab, buf_span(&step)), 0);
+    assert_int_equal(lab_commit(lab, u, ""), 0);
+    blobs_upload_close(u);
+    assert_true(lab_holds(lab, SPAN_LIT("going")));
+    assert_sound(lab);
+    buf_free(&step);
+}
+
 static void dropped_and_replaced_uploads_leave_nothing(void **state)
 {
     struct blob_lab *lab = *state;
@@ -410,6 +436,7 @@ int main(void)
         T(sweeping_goes_in_steps_and_counts_stay_right),
         T(free_chunk_that_an_upload_relies_on_stays),
         T(manifest_that_relies_on_a_chunk_that_is_gone_is_refused),
+        T(chunk_that_is_being_forgotten_is_stored_anew),
         T(dropped_and_replaced_uploads_leave_nothing),
         T(garbage_is_copied_out_of_and_its_file_deleted),
         T(file_stays_while_somebody_reads_from_it),
