@@ -25,7 +25,7 @@ CLI_SRC := cli cmd_ask cmd_batch cmd_blob cmd_blobs cmd_query cmd_schema cmd_str
 
 SERVICE_SRC += seq_times stream_pace
 BLOBS_SRC += blob_reader blob_verified
-SERVICE_SRC += api_blob_sign api_upload_content blob_link blob_send blob_view disposition http_select key_file lane
+SERVICE_SRC += api_blob_sign api_upload_content blob_link blob_row blob_send blob_view disposition http_select key_file lane
 SERVICE_SRC += api_ds path_set subs subs_decide subs_deliver subs_glob subs_run webhook_sign webhook_url
 
 # Unit tests, by folder: tests/unit/<folder>/test_<name>.c

@@ -2,6 +2,7 @@
 
 #include "base64.h"
 #include "blob_link.h"
+#include "blob_row.h"
 #include "disposition.h"
 #include "err.h"
 #include "file.h"
@@ -50,30 +51,42 @@ static int name_of_upload(const struct request *r, struct span text, const struc
 // ---- the parameters ------------------------------------------------------------------------------------------------
 
 struct asked {
-    struct span type, filename, manner, upload;
+    struct span type, filename, manner, upload, row;
 };
 
 static int read_asked(const struct request *r, struct buf *scratch, struct asked *a, struct problem *p)
 {
     // A buffer that grows moves what was found in it before: all of it is had at once.
-    if (buf_reserve(scratch, 6 * (size_t)r->query.n + 64) == NULL) return ERR_NOMEM;
+    if (buf_reserve(scratch, 7 * (size_t)r->query.n + 64) == NULL) return ERR_NOMEM;
     int found = request_param(r, "type", scratch, &a->type);
     if (found > 0 && !blob_view_type_is_good(a->type)) return problem_set(p, ERR_BAD_PARAMETER, -1, "\"type\" is not a content type");
     if (found >= 0) found = request_param(r, "filename", scratch, &a->filename);
     if (found >= 0) found = request_param(r, "upload", scratch, &a->upload);
+    if (found >= 0) found = request_param(r, "row", scratch, &a->row);
+    // A link says what it signs and nothing else.
+    if (r->identity.kind == IDENTITY_NOBODY) a->upload = a->row = SPAN_NONE;
     if (found >= 0) found = request_param(r, "disposition", scratch, &a->manner);
     if (found > 0 && !span_is(a->manner, "inline") && !span_is(a->manner, "attachment"))
         return problem_set(p, ERR_BAD_PARAMETER, -1, "\"disposition\" is inline or attachment");
     return found < 0 ? found : 0;
 }
 
+static int name_of_row(const struct request *r, struct span row, const struct blob_info *info, struct buf *name)
+{
+    const uint8_t *slash = memchr(row.p, '/', row.n);
+    struct span table = slash == NULL ? row : SPAN(row.p, (size_t)(slash - row.p));
+    int err = may(server_auth(r->server), &r->identity, MAY_QUERY, SPAN_STR(app_name(r->app)), table);
+    return err != 0 ? err : blob_row_name(r->app, row, &info->digest, name);
+}
+
 static int view_fill(struct blob_view *v, const struct request *r, const struct blob_info *info, const struct asked *a)
 {
     struct buf name;
     int err = 0;
-    buf_init(&name, UPLOAD_METADATA_MAX);
+    buf_init(&name, 2 * ROW_BYTES_MAX);
     buf_put_span(&name, a->filename);
-    if (a->upload.n > 0 && name.n == 0) err = name_of_upload(r, a->upload, info, &name);
+    if (a->row.n > 0 && name.n == 0) err = name_of_row(r, a->row, info, &name);
+    if (err == 0 && a->upload.n > 0 && name.n == 0) err = name_of_upload(r, a->upload, info, &name);
     struct span type = a->type.n > 0 ? a->type : SPAN_STR(info->type);
     memcpy(v->type, type.p, type.n);
     v->type[type.n] = 0;
@@ -93,7 +106,7 @@ int blob_view_open(struct blob_view *v, const struct request *r, const struct bl
     struct buf scratch;
     *v = (struct blob_view){.max_age_s = YEAR_S, .public = r->identity.kind == IDENTITY_ANONYMOUS_DEV};
     buf_init(&v->disposition, 2 * KIB);
-    buf_init(&scratch, 7 * HTTP_TARGET_MAX);
+    buf_init(&scratch, 8 * HTTP_TARGET_MAX);
     int err = r->query.n == 0 ? 0 : read_asked(r, &scratch, &a, p);
     if (err == 0) err = view_fill(v, r, info, &a);
     buf_free(&scratch);

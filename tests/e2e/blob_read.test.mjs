@@ -3,10 +3,10 @@ import assert from 'node:assert/strict'
 import fs from 'node:fs'
 import path from 'node:path'
 import zlib from 'node:zlib'
-import { createHash, randomBytes } from 'node:crypto'
+import { createHash, randomBytes, randomUUID } from 'node:crypto'
 import { execFileSync } from 'node:child_process'
 import { test } from 'node:test'
-import { App, assertProblem, enc, request } from './lib/http.mjs'
+import { App, assertProblem, enc, insert, request } from './lib/http.mjs'
 import { service, sleep } from './lib/service.mjs'
 
 const sha256 = (bytes) => createHash('sha256').update(bytes).digest('hex')
@@ -115,6 +115,21 @@ test('the name that an upload brought', async (t) => {
     assert.equal(done.headers['segue-blob'], digest)
     assert.equal((await get({}, `?upload=${id}`)).headers['content-disposition'], 'inline; filename="_.png"; filename*=UTF-8\'\'%C3%B6.png')
     assertProblem(await get({}, '?upload=x'), 404, 'no_such_upload')
+})
+
+test('the name that a row has for it', async (t) => {
+    const { s, app, get, digest } = await stored(t, Buffer.from('content'), { type: 'image/png' })
+    await app.schema('create table files (filename text, picture blob, other blob)')
+    const [id, nameless] = [randomUUID(), randomUUID()]
+    await app.batch([insert('files', { filename: 'row "1".png', picture: { blob: digest } }, id), insert('files', { picture: { blob: digest } }, nameless)])
+    const from = (row) => get({}, `?row=${enc(row)}`)
+    assert.equal((await from(`files/${id}/picture`)).headers['content-disposition'], 'inline; filename="row _1_.png"; filename*=UTF-8\'\'row%20%221%22.png')
+    assert.equal((await from(`files/${nameless}/picture`)).headers['content-disposition'], undefined)
+    for (const row of [`files/${id}/other`, `files/${id}/none`, `files/${randomUUID()}/picture`, `none/${id}/picture`, `fi"les/${id}/picture`])
+        assertProblem(await from(row), 404, 'not_found')
+    for (const row of ['files', 'files/x/picture', '//']) assertProblem(await from(row), 400, 'bad_parameter')
+    const { url } = (await app.request('POST', at(digest) + '/sign', { body: '{"seconds":60}' })).json
+    assert.equal((await request(s, 'GET', `${url}&row=${enc(`files/${id}/picture`)}`)).headers['content-disposition'], undefined)
 })
 
 const unzstd = zlib.zstdDecompressSync || ((bytes) => execFileSync('zstd', ['-dc'], { input: bytes, maxBuffer: 1 << 28 }))
