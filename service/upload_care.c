@@ -95,7 +95,7 @@ static void look_at(void *ctx, const struct upload_info *i)
         put(c, blobs_upload_put_expire, i->id);
     else if (i->state == UPLOAD_OPEN && i->made.kind == UPLOAD_ONCE)
         put(c, blobs_upload_put_drop, i->id); // its request ended with an earlier run, or in a way that let nothing be written
-    else if (i->state == UPLOAD_OPEN && i->made.kind == UPLOAD_JOINED)
+    else if (i->state == UPLOAD_OPEN && i->made.kind == UPLOAD_JOINED && l->now_ms >= c->joins_from_ms)
         upload_care_join(c, i->id);
 }
 

@@ -35,6 +35,7 @@ struct upload_care {
     struct buf encoded;
     bool submitted;
     struct upload_join *joins; // under way
+    uint64_t joins_from_ms;    // one has failed: none begins before
 };
 
 void upload_care_init(struct upload_care *c, struct server *s, struct app *a, uint64_t ttl_ms);

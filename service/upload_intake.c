@@ -29,7 +29,7 @@
 
 #define WINDOW (BLOB_WINDOW / 2)             // two of them and what the stages hold are less than 2 MiB
 #define WINDOW_FULL (WINDOW - HTTP_READ_MAX) // one more piece from the socket still fits
-#define ONCE_BYTES (16 * UPLOAD_PROGRESS_BYTES)   // between two commits of what nobody goes on with: they only bound a batch
+#define ONCE_BYTES (2 * UPLOAD_PROGRESS_BYTES)   // between two commits of what nobody goes on with: they only bound a batch
 #define HERE_MAX (2 * BLOB_CHUNK_MIN)             // of a body that is stored without the pool
 #define MADE_MAX (UPLOAD_METADATA_MAX + UPLOAD_PARTS_MAX * UPLOAD_PART_BYTES + 4 * KIB)
 

@@ -5,11 +5,13 @@
 
 #include "api_upload.h"
 #include "err.h"
+#include "file.h"
 #include "log.h"
 #include "upload_care.h"
 
 #define JOINS_MAX 4 // of an app at once; each reads on the pool
 #define OP_MAX (512 * KIB)
+#define RETRY_MS 10000
 
 struct upload_join {
     struct submission submission; // first
@@ -47,8 +49,10 @@ static void give_up(struct upload_join *j, int err)
 {
     char id[UUID_TEXT];
     uuid_format(j->id, id);
-    if (err != 0 && err != ERR_BUSY && err != ERR_SHUTTING_DOWN && err != ERR_UPLOAD_TAKEN)
+    if (err != 0 && err != ERR_BUSY && err != ERR_SHUTTING_DOWN && err != ERR_UPLOAD_TAKEN) {
         log_error("uploads", "parts cannot be joined", LF_SPAN("upload", SPAN(id, UUID_TEXT)), LF_ERR(err));
+        j->care->joins_from_ms = clock_wall_ms() + RETRY_MS;
+    }
     join_free(j);
 }
 
