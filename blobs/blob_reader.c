@@ -230,6 +230,13 @@ static bool as_it_lies(const struct blob_reader *r, const struct planned *p, uin
     return true;
 }
 
+bool blobs_reader_verified(const struct blob_reader *r)
+{
+    uint64_t position;
+    size_t n;
+    return r->plan_next < r->plan_count && as_it_lies(r, &r->plan[r->plan_next], &position, &n);
+}
+
 static int piece_copy(const struct planned *p, struct blob_piece *out)
 {
     out->bytes = bytes_alloc(out->n);

@@ -92,6 +92,8 @@ struct blob_piece {
 // Owner: what is next in the plan, if it was verified, lies as it is wanted and is in the kernel's memory, so that nothing waits for the disk. 1: *out;
 // 0: it has to be read, or nothing is planned; negative: ERR_NOMEM, ERR_IO.
 int blobs_reader_piece(struct blob_reader *r, struct blob_piece *out);
+// Owner: something is planned, and the next of it would be such a piece but for the kernel's memory.
+bool blobs_reader_verified(const struct blob_reader *r);
 int blobs_reader_read(struct blob_reader *r, struct buf *out); // ERR_CORRUPT: a chunk does not match its hash, logged with its place
 void blobs_reader_close(struct blob_reader *r);                // NULL is fine
 

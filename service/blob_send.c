@@ -71,18 +71,17 @@ static void work(struct lane_job *j)
     s->err = blobs_reader_read(s->reader, &s->read);
 }
 
-static void send_read(struct blob_send *s)
+static int send_read(struct blob_send *s)
 {
+    s->ready = false;
+    if (s->err != 0) return s->err;
     struct bytes *b = buf_take(&s->read);
     buf_free(&s->read); // not kept: most of the time is spent waiting for the socket
-    if (b == NULL) {
-        fail(s, ERR_NOMEM);
-        return;
-    }
+    if (b == NULL) return ERR_NOMEM;
     tell(s);
     reply_write(s->r, b);
     bytes_unref(b);
-    pump(s);
+    return 1;
 }
 
 static void on_work(struct lane_job *j)
@@ -94,8 +93,8 @@ static void on_work(struct lane_job *j)
         free_when_done(s);
         return;
     }
-    if (s->err != 0) fail(s, s->err);
-    else send_read(s);
+    s->ready = true;
+    pump(s);
 }
 
 static void read_aside(struct blob_send *s)
@@ -125,10 +124,12 @@ static int next_part(struct blob_send *s)
     return got;
 }
 
-static int give(struct blob_send *s)
+// Nothing is taken as it lies while the socket is full; what has to be read is read meanwhile.
+static int give(struct blob_send *s, bool full)
 {
     struct blob_piece piece;
-    int got = blobs_reader_piece(s->reader, &piece);
+    if (full && blobs_reader_verified(s->reader)) return 0;
+    int got = full ? 0 : blobs_reader_piece(s->reader, &piece);
     if (got == 0) read_aside(s);
     if (got != 1) return got;
     tell(s);
@@ -144,10 +145,12 @@ static int give(struct blob_send *s)
 // 1: go on; 0: wait, or it is over; negative: it failed.
 static int step(struct blob_send *s)
 {
-    if (s->told && reply_full(s->r)) return 0;
+    bool full = s->told && reply_full(s->r);
+    if (s->ready) return full ? 0 : send_read(s);
+    if (s->reader != NULL && blobs_reader_planned(s->reader)) return give(s, full);
+    if (s->reader != NULL && !blobs_reader_done(s->reader)) return plan(s);
+    if (full) return 0;
     if (s->reader == NULL) return next_part(s);
-    if (blobs_reader_planned(s->reader)) return give(s);
-    if (!blobs_reader_done(s->reader)) return plan(s);
     tell(s); // a part without bytes is told too
     blobs_reader_close(s->reader);
     s->reader = NULL;

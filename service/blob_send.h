@@ -6,7 +6,7 @@
 //                                └─ nothing there yet (an upload): waits for blob_send_go
 //
 // Status and fields are told when the first bytes are at hand: damage there is an answer of its own (`corrupt`), not a connection cut. Damage later
-// cuts it. Thread: the loop's.
+// cuts it. While the socket takes what was read, the lane reads on, one plan ahead. Thread: the loop's.
 #ifndef SEGUE_BLOB_SEND_H
 #define SEGUE_BLOB_SEND_H
 
@@ -37,6 +37,7 @@ struct blob_send {
     bool told;       // the reply's fields
     bool part_told;
     bool working; // on the lane
+    bool ready;   // it has read, or failed with `err`, and that was not sent or told
     bool over;
     int err;
     struct lane_job work;
