@@ -37,7 +37,7 @@ UNIT_service := call reach batch entry fates app app_disk session redecide hub a
 UNIT_service += seq_times stream_pace message crowd
 UNIT_service += subs subs_app subs_glob webhook
 UNIT_blobs += blob_reader
-UNIT_service += blob_link http_select
+UNIT_service += blob_link http_select lane
 UNIT_clients := sse
 
 # Fuzz targets: tests/fuzz/fuzz_<name>.c with a corpus in tests/fuzz/corpus/<name>/
