@@ -219,7 +219,7 @@ $(B)/tests/powercut/check: $(POWERCUT_OBJ) $(LIBS)
 .PHONY: powercut
 powercut: $(POWERCUT_CHECK) $(B)/tests/lib/disk.so $(B)/segued $(B)/tests/provider/provider
 	$(if $(BUG),@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=bugs build/bugs/segued)
-	@SEGUED=$(if $(BUG),build/bugs/segued,$(B)/segued) CHECK=$(POWERCUT_CHECK) DISK=$(B)/tests/lib/disk.so PROVIDER=$(B)/tests/provider/provider BUG=$(BUG) node tests/powercut/powercut.mjs $(POINTS)
+	@SEGUED=$(if $(BUG),build/bugs/segued,$(B)/segued) CHECK=$(POWERCUT_CHECK) DISK=$(B)/tests/lib/disk.so PROVIDER=$(B)/tests/provider/provider BUG=$(BUG) ONLY=$(ONLY) node tests/powercut/powercut.mjs $(POINTS)
 
 # The daemon from outside: node alone, no packages.
 .PHONY: e2e crash run

@@ -1,9 +1,10 @@
 // Power cuts, simulated: records what the real segued writes, syncs, renames and sends under a mixed load, then has
 // `check` cut the power at POINTS points of it. See check.c for what must hold at each of them.
 //
-//   node tests/powercut/powercut.mjs [POINTS]     SEED=n picks another run; BUG=name plants a bug that must be found
+//   node tests/powercut/powercut.mjs [POINTS]     SEED=n picks another run; BUG=name plants a bug that must be found; ONLY=blobs: a load
+//                                                 of blobs that come and go, so that packs are emptied
 import { spawnSync } from 'node:child_process'
-import { createHash, randomUUID } from 'node:crypto'
+import { createHash, randomBytes, randomUUID } from 'node:crypto'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
@@ -17,6 +18,7 @@ const PER_ROUND = Math.min(1000, POINTS)
 const ROUND_MS = Number(process.env.ROUND_MS || 2500)
 const CHECK = path.resolve(process.env.CHECK || path.join(root, 'build/tests/powercut/check'))
 const DISK = path.resolve(process.env.DISK || path.join(root, 'build/tests/lib/disk.so'))
+const BLOBS = process.env.ONLY === 'blobs'
 let state = BigInt(process.env.SEED || 1)
 
 // A small generator of its own, so that a seed means the same load again (as far as a real daemon allows).
@@ -85,6 +87,29 @@ async function writer(app, over) {
     }
 }
 
+// Blobs that come and go quickly: garbage is made all the time, and packs are emptied.
+async function keeper(app, over) {
+    const kept = []
+    const ask = async (method, path, body, fine) => {
+        const reply = await app.request(method, path, { body })
+        if (![200, 201, ...fine].includes(reply.status)) throw new Error(`${reply.status} ${reply.text}`)
+        return reply.status
+    }
+    const common = randomBytes(200000)
+    while (!over()) {
+        const pick = random(12)
+        if (pick < 2 && kept.length > 0) await ask('DELETE', `/blob-pins/${kept.splice(random(kept.length), 1)[0]}`, undefined, [404])
+        else if (pick === 2) await upload(app, randomBytes(1 + random(400000)))
+        else if (pick === 3) await sleep(random(40))
+        else {
+            const body = Buffer.concat([common.subarray(0, random(3) === 0 ? random(200000) : 0), randomBytes(1 + random(300000))])
+            const digest = createHash('sha256').update(body).digest('hex')
+            await ask('PUT', `/blobs/${digest}`, body, [])
+            if (random(5) === 0 && await ask('PUT', `/blob-pins/${digest}`, undefined, [404]) === 200) kept.push(digest)
+        }
+    }
+}
+
 // An upload in pieces; some are left as they are.
 async function upload(app, content) {
     const tus = (method, path, headers, body) => request(app.s, method, path, { headers: { 'tus-resumable': '1.0.0', ...headers }, body })
@@ -146,7 +171,7 @@ async function ask(app) {
 }
 
 async function record(data, log, first) {
-    const s = new Service({ data, args: ['--journal-segment-bytes', '262144', '--seal-quiet-ms', '150', '--stream-segment-bytes', '8192', '--log-level', 'error', '--llm-provider', `stand-in ${provider.url}/v1 MADE_UP_KEY`] })
+    const s = new Service({ data, args: ['--journal-segment-bytes', '262144', '--seal-quiet-ms', '150', '--stream-segment-bytes', '8192', '--log-level', 'error', ...(BLOBS ? ['--blob-grace-ms', '50', '--blob-compact-bytes', '500000000'] : []), '--llm-provider', `stand-in ${provider.url}/v1 MADE_UP_KEY`] })
     await s.start({ LD_PRELOAD: preload(DISK), SEGUE_DISK_RECORD: log, SEGUE_DISK_ROOT: data, MADE_UP_KEY: 'made-up-key', ...(process.env.BUG ? { SEGUE_BUG: process.env.BUG } : {}) })
     const app = new App(s)
     if (first) await app.schema(SCHEMA)
@@ -155,7 +180,7 @@ async function record(data, log, first) {
     const end = Date.now() + ROUND_MS
     let killed = false
     const over = () => killed || Date.now() > end
-    const work = [1, 2, 3, 4].map(() => writer(app, over).catch((e) => { if (!killed) throw e }))
+    const work = [1, 2, 3, 4].map(() => (BLOBS ? keeper : writer)(app, over).catch((e) => { if (!killed) throw e }))
     await sleep(ROUND_MS - 50)
     killed = true
     await s.kill() // in the middle of it: the next round on this folder recovers from its journal
