@@ -26,6 +26,7 @@ CLI_SRC := cli cmd_ask cmd_batch cmd_blob cmd_blobs cmd_query cmd_schema cmd_str
 SERVICE_SRC += seq_times stream_pace
 BLOBS_SRC += blob_reader blob_verified
 SERVICE_SRC += api_blob_sign api_upload_content blob_link blob_row blob_send blob_view disposition http_select key_file lane
+SERVICE_SRC += api_resumable rufh
 SERVICE_SRC += api_ds path_set subs subs_decide subs_deliver subs_glob subs_run webhook_sign webhook_url
 
 # Unit tests, by folder: tests/unit/<folder>/test_<name>.c
@@ -38,11 +39,13 @@ UNIT_service += seq_times stream_pace message crowd
 UNIT_service += subs subs_app subs_glob webhook
 UNIT_blobs += blob_reader
 UNIT_service += blob_link http_select lane
+UNIT_service += rufh
 UNIT_clients := sse
 
 # Fuzz targets: tests/fuzz/fuzz_<name>.c with a corpus in tests/fuzz/corpus/<name>/
 FUZZ := json json_lines sql manifest stream_effects journal http row_effects batch llm_events llm_ui upload_headers ws ws_records stream_headers
 FUZZ += http_select subs
+FUZZ += rufh
 
 TESTLIB_SRC := tmp blob_lab disk disk_fault disk_record disk_log stream_rig app_lab session_peer http_peer toy_http journal_rig rows_rig
 # The power-cut simulator: tests/powercut/<name>.c

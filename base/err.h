@@ -120,6 +120,7 @@
     X(UPLOAD_EXPIRED, 127, "upload_expired", 410, "the upload's time is over") \
     X(UPLOAD_FINAL, 128, "upload_final", 403, "the upload is made of others: no bytes are taken") \
     X(CHECKSUM, 129, "checksum_mismatch", 460, "the body does not have the checksum that was sent with it") \
+    X(UPLOAD_COMPLETE, 137, "upload_complete", 400, "the upload is complete") \
     /* subscriptions of workers */ \
     X(NO_SUCH_SUBSCRIPTION, 130, "no_such_subscription", 404, "no subscription has this id") \
     X(SUBSCRIPTION_EXISTS, 131, "subscription_exists", 409, "a subscription with this id and another configuration exists") \

@@ -17,7 +17,14 @@ extern const struct handler api_blob_put, api_blob_get, api_blob_head, api_blob_
 extern const struct handler api_blob_pin, api_blob_check, api_blob_usage;
 extern const struct handler api_upload_post, api_upload_head, api_upload_patch, api_upload_delete;
 extern const struct handler api_upload_content_get;
-extern const char upload_fields[];        // of every reply under /uploads
+// POST, PUT and PATCH of the IETF's draft, and a POST that makes a blob.
+extern const struct handler api_resumable;
+// Who handles a request that several protocols share a path for: `handler`, or the draft's.
+const struct handler *resumable_handler(const struct request *r, const struct handler *handler);
+// Does a request on an upload speak the draft rather than tus: it has no Tus-Resumable, and it has what the draft has, or needs nothing of either (HEAD, DELETE)?
+bool upload_is_draft(const struct request *r);
+void draft_options(struct request *r);    // its fields of the reply to OPTIONS
+extern const char upload_fields[];        // of every reply of tus
 void upload_options(struct request *r);   // further fields of the reply to OPTIONS there
 extern const struct handler api_llm_post, api_llm_get, api_llm_delete;
 extern const struct handler api_ds; // asks itself who may

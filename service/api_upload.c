@@ -24,9 +24,17 @@ struct span upload_field(const struct request *r, const char *name)
     return value.p != NULL ? value : SPAN_LIT("");
 }
 
+bool upload_is_draft(const struct request *r)
+{
+    struct span value;
+    if (request_header(r, "tus-resumable", &value)) return false;
+    if ((r->method & (METHOD_POST | METHOD_PUT | METHOD_PATCH)) == 0) return true;
+    return request_header(r, "upload-complete", &value) || request_header(r, "upload-incomplete", &value) || request_header(r, "upload-draft-interop-version", &value);
+}
+
 int upload_path_id(struct request *r, struct uuid *id, struct problem *p)
 {
-    int err = tus_check_version(upload_field(r, "tus-resumable"), p);
+    int err = upload_is_draft(r) ? draft_check_bare(r, p) : tus_check_version(upload_field(r, "tus-resumable"), p);
     if (err != 0) return err;
     return uuid_parse(id, r->path) == 0 ? 0 : ERR_NO_SUCH_UPLOAD;
 }
@@ -41,6 +49,10 @@ int upload_may_write(struct app *a)
 void upload_reply_problem(struct request *r, struct problem *p, int err)
 {
     problem_set(p, err, -1, "%s", err_text(err));
+    if (upload_is_draft(r)) {
+        draft_reply_problem(r, p);
+        return;
+    }
     if (p->err == ERR_TUS_VERSION) r->fields = FIELDS_TUS "Tus-Version: " TUS_SPOKEN "\r\n";
     reply_problem(r, p);
 }
@@ -179,6 +191,10 @@ static void put_concat(struct request *r, const struct upload_new *made)
 
 static void reply_info(struct request *r, const struct upload_info *info)
 {
+    if (upload_is_draft(r)) {
+        draft_reply_info(r, info);
+        return;
+    }
     struct intake_state s = {.offset = info->offset, .done = info->state == UPLOAD_DONE, .digest = info->digest};
     if (info->made.kind == UPLOAD_JOINED && !s.done) s.offset = UPLOAD_LENGTH_UNKNOWN; // tus has it told when it is done only
     if (info->made.ttl_ms > 0 && !s.done) s.expires_ms = info->changed_ms + info->made.ttl_ms;

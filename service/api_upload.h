@@ -11,8 +11,18 @@
 struct span upload_field(const struct request *r, const char *name);
 // Reads and checks what every request on an upload has: the version and the id in the path. An id that is none is ERR_NO_SUCH_UPLOAD.
 int upload_path_id(struct request *r, struct uuid *id, struct problem *p);
+// The draft's side of what both share (api_resumable.c): the check of a request without a body, and the replies.
+int draft_check_bare(const struct request *r, struct problem *p);
+void draft_reply_info(struct request *r, const struct upload_info *info);
+void draft_reply_problem(struct request *r, struct problem *p);
 // May something be written now? ERR_BUSY, ERR_NO_SPACE, ERR_READ_ONLY.
 int upload_may_write(struct app *a);
+// May one more be made? ERR_TOO_MANY.
+int upload_has_room(struct app *a, struct problem *p);
+// What an upload belongs to, for those who ask later: the kind of identity and its name.
+struct span upload_owner(const struct identity *who, uint8_t room[UPLOAD_OWNER_MAX]);
+// Segue-Link, where it is given, is checked: its form, and that this request may have it written. ERR_BAD_REQUEST, ERR_FORBIDDEN.
+int upload_read_link(struct request *r, struct span *link, struct problem *p);
 // A whole reply: an error with all that its code asks for.
 void upload_reply_problem(struct request *r, struct problem *p, int err);
 // Begins a reply that says where an upload stands; the caller adds to it, and ends it with reply_body.

@@ -33,8 +33,7 @@ struct making {
 
 // ---- reading what is asked for -------------------------------------------------------------------------------------
 
-// What the upload belongs to, for those who ask later: the kind of identity and its name.
-static struct span owner_of(const struct identity *who, uint8_t room[UPLOAD_OWNER_MAX])
+struct span upload_owner(const struct identity *who, uint8_t room[UPLOAD_OWNER_MAX])
 {
     size_t n = strlen(who->name);
     room[0] = (uint8_t)who->kind;
@@ -44,7 +43,7 @@ static struct span owner_of(const struct identity *who, uint8_t room[UPLOAD_OWNE
 _Static_assert(sizeof((struct identity *)0)->name < UPLOAD_OWNER_MAX, "an identity fits");
 
 // A link is written by the batch that completes the upload: whoever may not write one may not have it written.
-static int read_link(struct request *r, struct span *link, struct problem *p)
+int upload_read_link(struct request *r, struct span *link, struct problem *p)
 {
     struct tus_link to;
     *link = upload_field(r, "segue-link");
@@ -96,22 +95,26 @@ static int read_length(struct request *r, struct making *m, struct problem *p)
     return tus_length(length, defer, &m->make.length, p);
 }
 
+int upload_has_room(struct app *a, struct problem *p)
+{
+    if (blobs_uploads_open(app_blobs(a), app_txn(a)) < UPLOADS_OPEN_MAX) return 0;
+    return problem_set(p, ERR_TOO_MANY, -1, "%d uploads of this app are not done", UPLOADS_OPEN_MAX);
+}
+
 static int read_making(struct request *r, struct making *m, struct problem *p)
 {
     *m = (struct making){.make.ttl_ms = server_uploads(r->server, r->app)->ttl_ms};
     buf_init(&m->parts, UPLOAD_PARTS_MAX * UPLOAD_PART_BYTES);
-    m->make.owner = owner_of(&r->identity, m->owner);
+    m->make.owner = upload_owner(&r->identity, m->owner);
     m->make.metadata = upload_field(r, "upload-metadata");
     int err = tus_check_version(upload_field(r, "tus-resumable"), p);
     if (err == 0) err = tus_metadata(m->make.metadata, m->type, p);
     if (err == 0) err = upload_may_write(r->app);
     if (err == 0) err = read_length(r, m, p);
-    if (err == 0) err = read_link(r, &m->make.link, p);
+    if (err == 0) err = upload_read_link(r, &m->make.link, p);
     if (err != 0) return err;
     m->make.type = SPAN_STR(m->type);
-    if (blobs_uploads_open(app_blobs(r->app), app_txn(r->app)) >= UPLOADS_OPEN_MAX)
-        return problem_set(p, ERR_TOO_MANY, -1, "%d uploads of this app are not done", UPLOADS_OPEN_MAX);
-    return 0;
+    return upload_has_room(r->app, p);
 }
 
 // ---- one batch, then an answer ---------------------------------------------------------------------------------------

@@ -86,6 +86,10 @@ void http_date(uint64_t ms, char text[HTTP_DATE]);
 
 // ---- replying ------------------------------------------------------------------------------------------------------
 
+// An answer ahead of the reply (1xx but 101), with `fields` as whole lines. Nothing goes out where the peer cannot take it: over HTTP/1.0, where the
+// reply has begun, or while too much of what was told is still waiting for its reader.
+void reply_interim(struct request *r, int status, struct span fields);
+
 // Status line and the standard fields (Date, X-Content-Type-Options, CORS). Asserts that no reply was started.
 void reply_start(struct request *r, int status);
 // `name` as it is to be written. Values are checked for CR, LF and NUL (asserts: escape outside bytes first).
@@ -131,6 +135,8 @@ void reply_error(struct request *r, int err);
 void reply_problem_with(struct request *r, const struct problem *p, int status, void (*fields)(struct request *r, const struct problem *p, void *ctx), void *ctx);
 // The members of a problem without its braces, for those who add their own.
 void problem_members(struct buf *out, const struct problem *p);
+// The same of a problem that others have given a type to (a URI).
+void problem_members_typed(struct buf *out, const struct problem *p, const char *type, int status);
 // A complete JSON text as reply.
 void reply_json(struct request *r, int status, struct buf *json);
 

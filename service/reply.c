@@ -19,6 +19,7 @@ static const char *reason(int status)
         int status;
         const char *reason;
     } reasons[] = {{101, "Switching Protocols"},
+                   {104, "Upload Resumption Supported"},
                    {200, "OK"},
                    {201, "Created"},
                    {202, "Accepted"},
@@ -176,6 +177,18 @@ static void queue_copy(struct conn *c, struct span s)
 {
     queue_begin(c);
     if (!outbox_copy(&c->out, s)) conn_break(c);
+}
+
+void reply_interim(struct request *r, int status, struct span fields)
+{
+    struct conn *c = r->conn;
+    char line[64];
+    assert(status >= 102 && status <= 199);
+    if (dead(r) || c->old || c->reply != REPLY_NONE || c->out.n >= c->set->options.limits.outbox) return;
+    queue_copy(c, SPAN(line, (size_t)snprintf(line, sizeof line, "HTTP/1.1 %d %s\r\n", status, reason(status))));
+    queue_copy(c, fields);
+    queue_copy(c, SPAN_LIT("\r\n"));
+    conn_mark(c);
 }
 
 // Types come from clients and providers, who are not to write fields of ours: what does not print is left out.
@@ -396,10 +409,9 @@ void reply_body(struct request *r, const char *type, struct span body)
 
 // ---- problems and JSON ------------------------------------------------------------------------------------------------
 
-static void members(struct buf *out, const struct problem *p, int status)
+void problem_members_typed(struct buf *out, const struct problem *p, const char *type, int status)
 {
-    buf_printf(out, "\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"code\":\"%s\"", err_text(p->err), status,
-               err_wire(p->err));
+    buf_printf(out, "\"type\":\"%s\",\"title\":\"%s\",\"status\":%d,\"code\":\"%s\"", type, err_text(p->err), status, err_wire(p->err));
     if (p->text[0] != '\0') {
         buf_put_str(out, ",\"detail\":");
         struct jw w;
@@ -411,7 +423,7 @@ static void members(struct buf *out, const struct problem *p, int status)
 
 void problem_members(struct buf *out, const struct problem *p)
 {
-    members(out, p, err_status(p->err));
+    problem_members_typed(out, p, "about:blank", err_status(p->err));
 }
 
 void reply_problem(struct request *r, const struct problem *p)
@@ -430,7 +442,7 @@ void reply_problem_with(struct request *r, const struct problem *p, int status, 
     struct buf json;
     buf_init(&json, 4 * KIB);
     buf_put_u8(&json, '{');
-    members(&json, p, status);
+    problem_members_typed(&json, p, "about:blank", status);
     buf_put_u8(&json, '}');
     reply_start(r, status);
     if (fields != NULL) fields(r, p, ctx);

@@ -12,7 +12,8 @@
 
 #define ROUTE_METHODS 6
 #define LLM "/apps/*/llm/"
-#define UPLOADS "/apps/*/uploads" // what is below it speaks tus
+#define UPLOADS "/apps/*/uploads" // what is below it speaks tus, or the IETF's draft
+#define BLOBS "/apps/*/blobs"     // takes uploads that may turn resumable
 
 struct route {
     const char *pattern; // "/apps/*" is followed by an app's name; a '*' at the end takes the rest of the path, a second one before it one segment: neither may be empty
@@ -71,7 +72,8 @@ static const struct route routes[] = {
     {"/apps/*/blob-usage", false, {{METHOD_GET, MAY_CARE_FOR_BLOBS, &api_blob_usage}}},
     {"/apps/*/blob-pins/*", false, {{METHOD_PUT, MAY_CARE_FOR_BLOBS, &api_blob_pin}, {METHOD_DELETE, MAY_CARE_FOR_BLOBS, &api_blob_pin}}},
     {"/apps/*/blobs/*/sign", false, {{METHOD_POST, MAY_UPLOAD, &api_blob_sign}}},
-    {"/apps/*/blobs/*",
+    {BLOBS, false, {{METHOD_POST, MAY_UPLOAD, &api_resumable}}},
+    {BLOBS "/*",
      false,
      {{METHOD_PUT, MAY_UPLOAD, &api_blob_put}, {METHOD_GET, MAY_READ_BLOB, &api_blob_get}, {METHOD_HEAD, MAY_READ_BLOB, &api_blob_head}},
      false,
@@ -108,9 +110,9 @@ static const struct route *route_find(struct span path, struct span *app, struct
     return NULL;
 }
 
-static bool is_tus(const struct route *route)
+static bool is_below(const struct route *route, const char *pattern)
 {
-    return route != NULL && span_starts(SPAN_STR(route->pattern), UPLOADS);
+    return route != NULL && span_starts(SPAN_STR(route->pattern), pattern);
 }
 
 static void allow(struct request *r, const char *field, const struct route *route)
@@ -137,8 +139,10 @@ static void reply_options(struct request *r, const struct route *route)
                  "Authorization, Content-Type, If-None-Match, If-Match, If-Range, Want-Repr-Digest, Last-Event-ID, Range, Idempotency-Key, Accept, "
                  "Stream-Closed, Stream-Seq, Stream-TTL, Stream-Expires-At, Stream-Forked-From, Stream-Fork-Offset, Stream-Fork-Sub-Offset, "
                  "Stream-Trim-Before, Producer-Id, Producer-Epoch, Producer-Seq, "
-                 "Segue-Stream, Segue-Cursor, X-Api-Key, Tus-Resumable, Upload-Length, Upload-Offset, Upload-Metadata, Upload-Defer-Length, Upload-Checksum, Upload-Concat, Segue-Link, X-HTTP-Method-Override, *");
-    if (is_tus(route)) upload_options(r);
+                 "Segue-Stream, Segue-Cursor, X-Api-Key, Tus-Resumable, Upload-Length, Upload-Offset, Upload-Metadata, Upload-Defer-Length, Upload-Checksum, Upload-Concat, Segue-Link, X-HTTP-Method-Override, "
+                 "Upload-Complete, Upload-Incomplete, Upload-Draft-Interop-Version, Content-Digest, Repr-Digest, *");
+    if (is_below(route, UPLOADS)) upload_options(r);
+    if (is_below(route, UPLOADS) || is_below(route, BLOBS)) draft_options(r);
     reply_header(r, "Access-Control-Max-Age", "86400");
     reply_body(r, NULL, SPAN_NONE);
 }
@@ -199,9 +203,9 @@ void routes_dispatch(struct request *r)
 {
     struct span app, tail;
     const struct route *route = route_find(r->path, &app, &tail);
-    if (is_tus(route)) {
-        r->fields = upload_fields;
+    if (is_below(route, UPLOADS)) {
         override_method(r);
+        r->fields = r->method == METHOD_OPTIONS || !upload_is_draft(r) ? upload_fields : NULL;
     }
     if (r->method == METHOD_OPTIONS) {
         reply_options(r, route);
@@ -236,5 +240,5 @@ void routes_dispatch(struct request *r)
     if (err < 0)
         reply_error(r, err);
     else
-        r->handler = route->methods[i].handler;
+        r->handler = resumable_handler(r, route->methods[i].handler);
 }
