@@ -235,6 +235,39 @@ static void the_head_stays_while_the_body_comes(void **state)
     http_parse_free(h);
 }
 
+static void trailers_are_kept_until_the_next_request(void **state)
+{
+    (void)state;
+    static const char text[] = "POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n";
+    static const char *const behind[] = {"Sum: \t sha1 x= \r\nEmpty:\r\nSUM: second\r\n\r\n", "\r\n", "other: y\r\nsum:z\r\n\r\n"};
+    static const char *const sums[] = {"sha1 x=", NULL, "z"};
+    struct http_parse *h = http_parse_new();
+    for (size_t cut = 1; cut < 9; cut++) {
+        for (size_t i = 0; i < 6; i++) { // the same head again and again, too
+            char all[400];
+            size_t n = (size_t)snprintf(all, sizeof all, "%s%s", text, behind[i % 3]);
+            int event = PARSE_MORE;
+            for (size_t at = 0; at < n;) {
+                struct span in = SPAN(all + at, n - at < cut ? n - at : cut), piece, value;
+                at += in.n;
+                while (in.n > 0) {
+                    event = http_parse_next(h, &in, &piece, NULL);
+                    assert_true(event >= 0);
+                    assert_true(event != PARSE_HEAD || !http_parse_trailer(h, "sum", &value));
+                }
+            }
+            assert_int_equal(event, PARSE_END);
+            struct span value;
+            assert_int_equal(http_parse_trailer(h, "sum", &value), sums[i % 3] != NULL);
+            if (sums[i % 3] != NULL) assert_true(span_is(value, sums[i % 3]));
+            if (i % 3 == 0) assert_true(http_parse_trailer(h, "empty", &value) && value.n == 0);
+            assert_false(http_parse_trailer(h, "host", &value));
+            http_parse_reset(h);
+        }
+    }
+    http_parse_free(h);
+}
+
 static void a_body_limit_holds_for_chunks(void **state)
 {
     (void)state;
@@ -270,6 +303,7 @@ int main(void)
         cmocka_unit_test(requests_in_a_row_are_the_same_however_cut),
         cmocka_unit_test(a_head_that_comes_again_is_the_same_however_cut),
         cmocka_unit_test(the_head_stays_while_the_body_comes),
+        cmocka_unit_test(trailers_are_kept_until_the_next_request),
         cmocka_unit_test(a_body_limit_holds_for_chunks),
         cmocka_unit_test(a_refusal_says_why),
     };
