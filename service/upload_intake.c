@@ -66,6 +66,7 @@ struct intake {
     struct sha256 digest;
     uint64_t size;
     struct problem problem; // why it ends early
+    int refused;            // the body went wrong while a batch was under way, whose answer comes here first
     bool exists;     // it is in the store
     bool set_length; // its length is to be said with the next batch
     bool done, stored_before;
@@ -540,7 +541,7 @@ static void next_window(struct intake *u)
 static void tick(struct intake *u)
 {
     if (u->working || u->stage == OVER || u->stage == FATE || u->stage == WAIT || u->stage == MAKE || u->stage == DROP) return;
-    if (u->err == 0 && u->drop) u->err = ERR_CANCELED;
+    if (u->err == 0) u->err = u->drop ? ERR_CANCELED : u->refused;
     if (u->err == 0 && u->stage == CHUNK) {
         u->err = place(u);
         u->follows = u->err == 0 && next_follows(u);
@@ -563,6 +564,18 @@ static void tick(struct intake *u)
     next_window(u);
 }
 
+// Not while the app has our submission: its answer must find us. Then nothing more is taken, and that answer ends it.
+static void refuse(struct intake *u, int err)
+{
+    if (u->stage != FATE && u->stage != MAKE) {
+        fail_err(u, err);
+        return;
+    }
+    u->refused = err;
+    u->ended = true;
+    if (u->r != NULL) request_pause(u->r);
+}
+
 static void on_timer(struct request *r)
 {
     struct intake *u = r->timed;
@@ -576,13 +589,13 @@ void intake_body(struct intake *u, struct span piece)
     if (u == NULL || u->stage == OVER || u->stage == DROP || u->ended) return;
     uint64_t whole = u->length < BLOB_BYTES_MAX ? u->length : BLOB_BYTES_MAX;
     if (piece.n > whole - u->arrived || (u->plan.body_max > 0 && u->arrived - u->from + piece.n > u->plan.body_max)) {
-        fail_err(u, ERR_TOO_LARGE); // what is wrong at its end is not to be trusted before
+        refuse(u, ERR_TOO_LARGE); // what is wrong at its end is not to be trusted before
         return;
     }
     buf_put_span(&u->incoming, piece);
     u->arrived += piece.n;
     if (u->incoming.err != 0) {
-        fail_err(u, u->incoming.err);
+        refuse(u, u->incoming.err);
         return;
     }
     if (!u->timed && !u->plan.once && u->plan.digests == 0) {
@@ -626,7 +639,7 @@ static void tell_begun(struct intake *u)
 {
     u->stage = IDLE;
     struct intake_state s = state_of(u);
-    if (u->plan.begun != NULL) u->plan.begun(u->plan.ctx, &s);
+    if (u->r != NULL && u->plan.begun != NULL) u->plan.begun(u->plan.ctx, &s);
     if (u->r != NULL) request_resume(u->r);
 }
 

@@ -243,3 +243,23 @@ test('a large plain PUT is committed as it comes and leaves nothing where it bre
     assertProblem(await up.app.request('PUT', `/blobs/${sha256(bytes)}`, { body: wrong }), 422, 'digest_mismatch')
     await assertBlob(up.app, bytes)
 })
+
+test('a body that turns out too long while a part of it is being committed', async (t) => {
+    const up = await tus(t)
+    const step = 32 << 20 // so many bytes are made durable as they come
+    const chunk = (bytes) => Buffer.concat([Buffer.from(`${bytes.length.toString(16)}\r\n`), bytes, Buffer.from('\r\n')])
+    const bytes = randomBytes(step + 100)
+    for (let i = 0; i < 4; i++) {
+        const path = await up.create(bytes.length)
+        const raw = new Raw(up.app.s)
+        raw.send(`PATCH ${path} HTTP/1.1\r\nHost: x\r\nTus-Resumable: 1.0.0\r\nUpload-Offset: 0\r\nContent-Type: ${BODY}\r\nTransfer-Encoding: chunked\r\n\r\n`)
+        raw.send(chunk(bytes.subarray(0, step)))
+        await sleep(20 * i)
+        raw.send(chunk(randomBytes(200)))
+        if (i % 2 === 0) assert.equal((await raw.reply()).status, 413)
+        raw.destroy()
+        const offset = await up.offset(path) // what was committed before is kept
+        assert.ok(offset <= step, `${offset}`)
+        assert.equal((await up.patch(path, offset, bytes.subarray(offset))).headers['segue-blob'], sha256(bytes))
+    }
+})
