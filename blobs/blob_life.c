@@ -8,6 +8,7 @@
 #include "db.h"
 #include "err.h"
 
+#define SWEEP_LOOKS_MAX 64 // lists that are read, passed over in one go
 #define SWEEP_PAGES 2 // of one step: some 450 chunks
 #define PAGE_MAX (1 + PAGE_CHUNKS * PAGE_ENTRY_BYTES)
 
@@ -238,14 +239,20 @@ int life_apply(struct blobs *b, struct db_txn *txn, const struct commit *c, stru
 
 // ---- what is due -------------------------------------------------------------------------------------------------
 
+// A list along which somebody still reads waits for them: nobody else can begin to, as nothing names it.
 static bool due_sweep(struct blobs *b, struct db_txn *txn, struct blob_step *s)
 {
     struct db_iter it;
+    bool due = false;
+    int looked = 0;
     db_iter_init(&it, txn, b->table_life);
-    bool more = db_iter_seek(&it, SPAN_LIT("d")) && life_key_is_trash(it.key, &s->pages);
+    for (bool more = db_iter_seek(&it, SPAN_LIT("d")); more && !due && life_key_is_trash(it.key, &s->pages); more = db_iter_next(&it)) {
+        due = !pages_are_read(b, s->pages);
+        if (++looked == SWEEP_LOOKS_MAX) break;
+    }
     db_iter_end(&it);
     s->kind = STEP_SWEEP;
-    return more;
+    return due;
 }
 
 static bool due_expire(struct blobs *b, struct db_txn *txn, uint64_t before_ms, size_t n, struct blob_step *s)

@@ -28,6 +28,7 @@ struct planned {
 
 struct blob_reader {
     struct blobs *b;
+    struct blob_reader *next; // b->reading.lock
     bool upload; // of one that is not done as far as is known
     bool coded;
     struct uuid pages; // an upload's are named as it is
@@ -49,6 +50,10 @@ static int open_at(struct blobs *b, uint64_t offset, uint64_t end, struct blob_r
     r->at = offset;
     r->end = end;
     atomic_fetch_add(&b->readers, 1);
+    pthread_mutex_lock(&b->reading.lock);
+    r->next = b->reading.first;
+    b->reading.first = r;
+    pthread_mutex_unlock(&b->reading.lock);
     *out = r;
     return 0;
 }
@@ -84,9 +89,31 @@ static void plan_drop(struct blob_reader *r)
     r->plan_next = r->plan_count = 0;
 }
 
+static void unlist(struct blobs *b, struct blob_reader *r)
+{
+    pthread_mutex_lock(&b->reading.lock);
+    struct blob_reader **at = &b->reading.first;
+    while (*at != r)
+        at = &(*at)->next;
+    *at = r->next;
+    pthread_mutex_unlock(&b->reading.lock);
+}
+
+// Whose list it is only the owner changes, in `next`.
+bool pages_are_read(struct blobs *b, struct uuid pages)
+{
+    pthread_mutex_lock(&b->reading.lock);
+    struct blob_reader *r = b->reading.first;
+    while (r != NULL && !uuid_equal(r->pages, pages))
+        r = r->next;
+    pthread_mutex_unlock(&b->reading.lock);
+    return r != NULL;
+}
+
 void blobs_reader_close(struct blob_reader *r)
 {
     if (r == NULL) return;
+    unlist(r->b, r);
     plan_drop(r);
     atomic_fetch_sub(&r->b->readers, 1);
     free(r);

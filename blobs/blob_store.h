@@ -22,6 +22,12 @@ struct damage_list {
     size_t count;                  // lock
 };
 
+// The open readers.
+struct reading {
+    pthread_mutex_t lock;
+    struct blob_reader *first; // lock
+};
+
 #define TYPE_DEFAULT "application/octet-stream"
 
 struct blobs {
@@ -37,6 +43,7 @@ struct blobs {
     uint32_t uploads;          // open; the owner's
     struct verified verified;  // any thread's
     atomic_uint readers;       // open; a reader may be closed on any thread
+    struct reading reading;
     struct upload_feeds feeds;
     struct damage_list damage;
     struct blob_works *works; // blob_work.c
@@ -99,6 +106,9 @@ void works_close(struct blobs *b);
 // Owner: the chunk at that very place is damaged, or is not any more. True: the index was changed.
 bool chunk_mark(struct blobs *b, struct db_txn *txn, const struct chunk *chunk, bool damaged, int *err);
 void damage_note(struct blobs *b, const struct chunk *chunk); // any thread
+
+// blob_reader.c: somebody reads along this chunk list, which is not swept before they are through.
+bool pages_are_read(struct blobs *b, struct uuid pages);
 
 // blob_life.c
 void life_decide_effects(struct blobs_batch *d, struct buf *effects);

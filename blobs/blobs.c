@@ -24,6 +24,7 @@ int blobs_open(struct blobs **out, const struct blobs_options *options, struct d
     buf_init(&b->entry, KIB);
     buf_init(&b->going, STEP_FORGET_MAX * SHA256_BYTES);
     chunk_table_init(&b->chunks);
+    pthread_mutex_init(&b->reading.lock, NULL);
     b->crew = crew_new();
     err = b->crew == NULL ? ERR_NOMEM : verified_init(&b->verified);
     if (err == 0) err = packs_open(&b->packs, options->path);
@@ -34,6 +35,7 @@ int blobs_open(struct blobs **out, const struct blobs_options *options, struct d
         buf_free(&b->going);
         verified_free(&b->verified);
         crew_free(b->crew);
+        pthread_mutex_destroy(&b->reading.lock);
         free(b);
         return err;
     }
@@ -54,6 +56,7 @@ void blobs_close(struct blobs *b)
     packs_close(b->packs);
     crew_free(b->crew);
     verified_free(&b->verified);
+    pthread_mutex_destroy(&b->reading.lock);
     free(b);
 }
 

@@ -61,8 +61,8 @@ struct blob_info {
 
 bool blobs_find(struct blobs *b, struct db_txn *txn, const struct sha256 *digest, struct blob_info *out);
 
-// A reader over a byte range. It holds no transaction between calls, but the files of what is planned: a chunk that moves, or whose blob goes,
-// is still read where it was found. After an error it can only be closed.
+// A reader over a byte range. It holds no transaction between calls, but the files of what is planned: a chunk that moves is still read where
+// it was found; and the chunk list of a blob, which is not swept before all its readers are closed. After an error it can only be closed.
 //
 //      owner: blobs_reader_next ─> blobs_reader_piece … while it gives something
 //                                  else, if something is planned: any thread: blobs_reader_read, which takes all that is planned

@@ -242,6 +242,40 @@ static void sweeping_goes_in_steps_and_counts_stay_right(void **state)
     free(p);
 }
 
+// Who has begun to read a blob reads it to its end, though its time has come.
+static void blob_that_goes_is_read_to_its_end(void **state)
+{
+    struct blob_lab *lab = *state;
+    size_t n = 8 * MIB;
+    struct sha256 digest;
+    struct blob_reader *r;
+    struct buf out;
+    uint8_t *p = random_content(n, 4);
+    buf_init(&out, 2 * n);
+    assert_int_equal(lab_upload(lab, SPAN(p, n), &digest), 0);
+    assert_int_equal(blobs_reader_open(lab->blobs, lab->txn, &digest, 0, n, &r), 0);
+    assert_int_equal(blobs_reader_next(r, lab->txn, 64 * KIB), 0);
+    lab->now_ms += GRACE_MS;
+    assert_int_equal(run_steps(lab), 1);
+    assert_false(exists(lab, &digest));
+    run_work(lab);
+    for (;;) {
+        assert_int_equal(blobs_reader_read(r, &out), 0);
+        if (blobs_reader_done(r)) break;
+        assert_int_equal(blobs_reader_next(r, lab->txn, 64 * KIB), 0);
+    }
+    blobs_reader_close(r);
+    assert_true(span_equal(buf_span(&out), SPAN(p, n)));
+    assert_true(run_steps(lab) > 1);
+    assert_sound(lab);
+    struct db_iter it;
+    db_iter_init(&it, lab->txn, lab->blobs->table_chunks);
+    assert_false(db_iter_first(&it)); // nothing is left of it
+    db_iter_end(&it);
+    buf_free(&out);
+    free(p);
+}
+
 // What an upload under way was told is there stays until it is over.
 static void free_chunk_that_an_upload_relies_on_stays(void **state)
 {
@@ -434,6 +468,7 @@ int main(void)
         T(blob_that_came_again_has_its_grace_again),
         T(shared_chunks_outlive_one_of_their_blobs),
         T(sweeping_goes_in_steps_and_counts_stay_right),
+        T(blob_that_goes_is_read_to_its_end),
         T(free_chunk_that_an_upload_relies_on_stays),
         T(manifest_that_relies_on_a_chunk_that_is_gone_is_refused),
         T(chunk_that_is_being_forgotten_is_stored_anew),
