@@ -602,7 +602,7 @@ int blobs_upload_load(struct blob_upload *u)
 
 void blobs_upload_pause(struct blob_upload *u)
 {
-    assert(u->resumable && !u->last && (u->err != 0 || u->stage == STAGE_WRITTEN || u->stage == STAGE_SYNCED));
+    assert(u->resumable && !u->last && (u->err != 0 || u->stage != STAGE_FED));
     if (u->stage == STAGE_SYNCED) u->stage = STAGE_WRITTEN; // so that the next window does not take it for the pause before
     u->pause = true;
 }

@@ -186,7 +186,7 @@ int blobs_upload_resume(struct blobs *b, struct db_txn *txn, struct uuid id, str
 void blobs_upload_adopt(struct blob_upload *u, struct uuid id);
 // Pool: after resume, before the first window.
 int blobs_upload_load(struct blob_upload *u);
-// Between two windows: the next one ends in a pause; its sync makes all bytes so far durable.
+// Between two windows, from the place of the one before on: the next one ends in a pause; its sync makes all bytes so far durable.
 void blobs_upload_pause(struct blob_upload *u);
 // Owner, behind a sync: the operation that moves the offset; nothing (op stays empty) where no byte has come since the last.
 void blobs_upload_progress(struct blob_upload *u, struct buf *op);

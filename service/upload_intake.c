@@ -7,7 +7,7 @@
 //                                       ^                                                              │ a pause, or the last window:
 //                                       └──────────────── FATE (the batch) <── synced ─────────────────┘
 //                                                           └──> the last window's, or nothing comes any more: ended
-//    Where the next window is here before this one is written, the pool does both: WRITE and its CHUNK.
+//    Nobody waits for the write of a window in between: the pool does it before it cuts the next one.
 //
 // A body that is small and whole is cut, hashed and written here, which costs less than two ways to the pool and back, and shares
 // the barrier with others like it: WRITE begins with the wait for that.
@@ -77,7 +77,7 @@ struct intake {
     bool due;      // what is here has waited long enough
     bool pausing;  // the window being worked on ends in a pause
     bool last;     // or is the last
-    bool follows;  // it was here before the window before it was written: the pool does that first
+    bool owed;     // the window before has its places, and is written on the next way to the pool
     bool bare;     // the batch under way has no bytes
     bool here;     // it is stored without the pool
     bool drop;     // nobody may wait for us
@@ -253,7 +253,7 @@ static void work(uv_work_t *w)
     if (u->task == LOAD) {
         u->err = blobs_upload_load(u->upload);
     } else if (u->task == CHUNK) {
-        if (u->follows) u->err = blobs_upload_write(u->upload);
+        if (u->owed) u->err = blobs_upload_write(u->upload);
         if (u->err == 0) do_chunk(u);
     } else {
         u->err = blobs_upload_write(u->upload);
@@ -510,12 +510,6 @@ static void take_window(struct intake *u)
     buf_clear(&u->incoming);
 }
 
-// The next window is here, and one like this: then writing this one and cutting that one is one way to the pool and back.
-static bool next_follows(const struct intake *u)
-{
-    return !u->last && !u->pausing && !u->ended && u->incoming.n >= WINDOW_FULL && !is_due(u);
-}
-
 static void next_window(struct intake *u)
 {
     bool due = is_due(u);
@@ -544,11 +538,9 @@ static void tick(struct intake *u)
     if (u->err == 0) u->err = u->drop ? ERR_CANCELED : u->refused;
     if (u->err == 0 && u->stage == CHUNK) {
         u->err = place(u);
-        u->follows = u->err == 0 && next_follows(u);
-        if (u->follows) take_window(u);
-        if (u->follows && u->r != NULL) request_resume(u->r);
-        if (u->err == 0) {
-            start(u, u->follows ? CHUNK : WRITE);
+        u->owed = u->err == 0 && !u->last && !u->pausing;
+        if (u->err == 0 && !u->owed) {
+            start(u, WRITE);
             return;
         }
     }
