@@ -25,6 +25,7 @@
 #define DEAD_MAX 16              // files that wait for their end
 #define STUCK_MAX 64             // packs that are let alone until the next start
 #define LOOK_MS 100              // between two looks for a victim
+#define RETRY_MS 10000           // behind a fault of the disk
 #define SCRUB_PAUSE_MS 3600000   // from the end of a scrub to the next one's beginning
 #define VICTIM_BYTES_MAX (64 * MIB) // of the list of a victim's chunks
 
@@ -412,7 +413,8 @@ static bool done_copy(struct blobs *b, struct db_txn *txn, struct blobs_work *w)
     }
     if (w->err != 0) {
         log_warn("blobs", "a pack was not emptied", LF_UINT("pack", b->works->victim), LF_ERR(w->err));
-        leave_victim(b->works, true);
+        leave_victim(b->works, false);
+        b->works->look_due_ms += RETRY_MS; // there may be room then
     }
     return written;
 }

@@ -1,4 +1,5 @@
 // The life of blobs and of their bytes: references, steps, garbage, damage and its repair.
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -10,6 +11,7 @@
 #include "blob_lab.h"
 #include "blob_store.h"
 #include "db.h"
+#include "disk.h"
 #include "err.h"
 #include "pack.h"
 
@@ -386,6 +388,37 @@ static void garbage_is_copied_out_of_and_its_file_deleted(void **state)
     free(q);
 }
 
+// The disk is full, or fails, at each write and each barrier of a compaction in turn: nothing is lost, and it is done when there is room again.
+static void compaction_that_meets_a_full_disk_is_done_later(void **state)
+{
+    struct blob_lab *lab = *state;
+    size_t n = 5 * MIB;
+    for (uint32_t nth = 1; nth < 40; nth += 3) {
+        uint8_t *p = random_content(n, 100 + nth), *q = random_content(n / 4, 200 + nth);
+        struct sha256 keep = sha256_of(SPAN(q, n / 4));
+        assert_int_equal(lab_upload(lab, SPAN(p, n), NULL), 0);
+        assert_int_equal(lab_upload(lab, SPAN(q, n / 4), NULL), 0);
+        set_pin(lab, &keep, true);
+        lab->now_ms += GRACE_MS;
+        run_steps(lab);
+        disk_fail(DISK_WRITE | DISK_SYNC, ".pack", nth, nth % 2 == 0 ? ENOSPC : EIO, 1);
+        run_work(lab);
+        disk_fail_clear();
+        assert_true(lab_holds(lab, SPAN(q, n / 4)));
+        assert_sound(lab);
+        run_work(lab);
+        assert_true(lab_holds(lab, SPAN(q, n / 4)));
+        assert_true(blobs_pack_bytes(lab->blobs) < n);
+        set_pin(lab, &keep, false);
+        lab->now_ms += GRACE_MS;
+        run_steps(lab);
+        run_work(lab);
+        assert_sound(lab);
+        free(p);
+        free(q);
+    }
+}
+
 static void file_stays_while_somebody_reads_from_it(void **state)
 {
     struct blob_lab *lab = *state;
@@ -474,6 +507,7 @@ int main(void)
         T(chunk_that_is_being_forgotten_is_stored_anew),
         T(dropped_and_replaced_uploads_leave_nothing),
         T(garbage_is_copied_out_of_and_its_file_deleted),
+        T(compaction_that_meets_a_full_disk_is_done_later),
         T(file_stays_while_somebody_reads_from_it),
         T(damage_is_remembered_and_repaired_by_the_same_bytes),
         T(audit_names_a_flipped_byte_and_who_uses_it),
