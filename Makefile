@@ -25,6 +25,7 @@ CLI_SRC := cli cmd_ask cmd_batch cmd_blob cmd_blobs cmd_query cmd_schema cmd_str
 
 SERVICE_SRC += seq_times stream_pace
 BLOBS_SRC += blob_reader blob_verified
+SERVICE_SRC += api_chunks api_chunks_blob chunk_frames chunk_list
 SERVICE_SRC += api_blob_sign api_upload_content blob_link blob_row blob_send blob_view disposition http_select key_file lane
 SERVICE_SRC += api_resumable rufh
 SERVICE_SRC += api_ds path_set subs subs_decide subs_deliver subs_glob subs_run webhook_sign webhook_url
@@ -45,7 +46,7 @@ UNIT_clients := sse
 # Fuzz targets: tests/fuzz/fuzz_<name>.c with a corpus in tests/fuzz/corpus/<name>/
 FUZZ := json json_lines sql manifest stream_effects journal http row_effects batch llm_events llm_ui upload_headers ws ws_records stream_headers
 FUZZ += http_select subs
-FUZZ += rufh
+FUZZ += rufh chunk_frames
 
 TESTLIB_SRC := tmp blob_lab disk disk_fault disk_record disk_log stream_rig app_lab session_peer http_peer toy_http journal_rig rows_rig
 # The power-cut simulator: tests/powercut/<name>.c

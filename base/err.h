@@ -119,6 +119,7 @@
     X(UPLOAD_LENGTH, 126, "upload_length", 400, "the upload has another length") \
     X(UPLOAD_EXPIRED, 127, "upload_expired", 410, "the upload's time is over") \
     X(UPLOAD_FINAL, 128, "upload_final", 403, "the upload is made of others: no bytes are taken") \
+    X(CHUNKS_MISSING, 136, "chunks_missing", 409, "chunks that the blob needs are not stored") \
     X(CHECKSUM, 129, "checksum_mismatch", 460, "the body does not have the checksum that was sent with it") \
     X(UPLOAD_COMPLETE, 137, "upload_complete", 400, "the upload is complete") \
     /* subscriptions of workers */ \

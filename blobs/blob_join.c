@@ -1,5 +1,6 @@
 // Uploads that are made of others. A step looks a few chunks of the parts up, reads them on the pool for the digest of the whole,
 // and is a progress like any other: the same chunks, listed anew. A step ends with a part, for that is where a chunk may be short.
+// What a client lists by hash is made in the same way, from its list instead of parts.
 //
 //      owner: blobs_join_open ─> { owner: next ─> pool: read ─> owner: progress into a batch ─> kept } … ─> complete
 #include <assert.h>
@@ -15,6 +16,8 @@ struct blob_join {
     uint64_t length, at; // of the whole; what is committed
     struct digest *whole;
     struct buf parts;  // UPLOAD_PART_BYTES each
+    struct span list;  // in their stead: BLOB_LISTED_BYTES each, of what is not committed
+    bool listed;
     struct buf chunks; // struct chunk: of this step
     uint64_t step;     // their bytes
     bool read;
@@ -38,6 +41,23 @@ int blobs_join_open(struct blobs *b, struct db_txn *txn, struct uuid id, struct 
     if (err != 0) blobs_join_close(j);
     else *out = j;
     return err;
+}
+
+int blobs_join_open_listed(struct blobs *b, struct uuid id, uint64_t length, struct span list, struct blob_join **out)
+{
+    assert(list.n % BLOB_LISTED_BYTES == 0);
+    struct blob_join *j = calloc(1, sizeof *j);
+    if (j == NULL) return ERR_NOMEM;
+    *j = (struct blob_join){.b = b, .id = id, .length = length, .whole = digest_new(), .list = list, .listed = true};
+    buf_init(&j->parts, 0);
+    buf_init(&j->chunks, BLOB_JOIN_CHUNKS * sizeof(struct chunk));
+    atomic_fetch_add(&b->readers, 1);
+    if (j->whole != NULL) {
+        *out = j;
+        return 0;
+    }
+    blobs_join_close(j);
+    return ERR_NOMEM;
 }
 
 void blobs_join_close(struct blob_join *j)
@@ -98,6 +118,26 @@ static int add_page(struct blob_join *j, struct db_txn *txn, struct uuid part, u
     return err == 0 && j->step == before ? ERR_CORRUPT : err;
 }
 
+// The next ones that the list names. A chunk that is known to be damaged is as good as none: it is to be sent again.
+static int add_listed(struct blob_join *j, struct db_txn *txn)
+{
+    int err = 0;
+    for (size_t at = 0; at < j->list.n && j->chunks.n < j->chunks.max && err == 0; at += BLOB_LISTED_BYTES) {
+        struct chunk chunk = {.known = true};
+        struct cur c;
+        cur_init(&c, span_sub(j->list, at, BLOB_LISTED_BYTES));
+        memcpy(chunk.sha.b, cur_span(&c, SHA256_BYTES).p, SHA256_BYTES);
+        uint32_t length = cur_u32(&c);
+        err = chunk_place_find(j->b, txn, &chunk.sha, &chunk.place);
+        if (err == ERR_CORRUPT) err = ERR_NOT_FOUND;
+        if (err == 0 && chunk.place.length != length) err = ERR_BAD_VALUE;
+        if (err == 0) buf_put(&j->chunks, &chunk, sizeof chunk);
+        if (err == 0) err = j->chunks.err;
+        j->step += length;
+    }
+    return err;
+}
+
 int blobs_join_next(struct blob_join *j, struct db_txn *txn)
 {
     struct blob_info part = {0};
@@ -106,6 +146,7 @@ int blobs_join_next(struct blob_join *j, struct db_txn *txn)
     j->step = 0;
     j->read = false;
     if (j->at == j->length) return 0;
+    if (j->listed) return add_listed(j, txn);
     int err = find_part(j, txn, &at, &part);
     while (err == 0 && at + j->step < part.size && j->chunks.n < j->chunks.max)
         err = add_page(j, txn, part.pages, at + j->step);
@@ -170,5 +211,6 @@ void blobs_join_kept(struct blob_join *j)
 {
     j->at += j->step;
     j->step = 0;
+    if (j->listed) j->list = span_sub(j->list, j->chunks.n / sizeof(struct chunk) * BLOB_LISTED_BYTES, j->list.n);
     buf_clear(&j->chunks);
 }

@@ -27,6 +27,12 @@ int chunk_place_find(struct blobs *b, struct db_txn *txn, const struct sha256 *s
     return err;
 }
 
+bool blobs_chunk_stored(struct blobs *b, struct db_txn *txn, const struct sha256 *sha)
+{
+    struct place place;
+    return chunk_place_find(b, txn, sha, &place) == 0;
+}
+
 // ---- packs -----------------------------------------------------------------------------------------------------
 
 int pack_count_find(struct blobs *b, struct db_txn *txn, uint32_t pack, struct pack_count *out)

@@ -253,6 +253,45 @@ static void hash_end(struct blob_upload *u)
     u->digest = digest_final(u->whole);
 }
 
+// The window's room is free again but for the rest.
+static void window_begin(struct blob_upload *u)
+{
+    crew_join(u->b->crew, &u->hashing); // it reads the window
+    buf_consume(&u->window, u->cut);
+    buf_clear(&u->packed);
+    u->cut = 0;
+    u->piece_count = 0;
+}
+
+static int take_given(struct blob_upload *u, const struct blob_given *given)
+{
+    buf_put_span(&u->window, given->content);
+    if (u->window.err != 0) return u->window.err;
+    int err = take_piece(u, given->content.n);
+    if (err != 0) return err;
+    return sha256_equal(&u->pieces[u->piece_count - 1].chunk.sha, &given->sha) ? 0 : ERR_CHECKSUM;
+}
+
+int blobs_upload_give(struct blob_upload *u, const struct blob_given *given, size_t count, size_t *taken)
+{
+    size_t n = 0;
+    if (u->err != 0) return u->err;
+    assert(u->resumable && u->stage == STAGE_WRITTEN && u->window.n == u->cut);
+    window_begin(u);
+    while (n < count && n < PIECES_MAX && u->window.n + given[n].content.n <= BLOB_WINDOW) {
+        assert(given[n].content.n > 0 && given[n].content.n <= BLOB_CHUNK_MAX);
+        int err = take_given(u, &given[n++]);
+        if (err != 0) return upload_fail(u, err);
+    }
+    u->taken = buf_span(&u->window);
+    u->size += u->window.n;
+    u->pause = n == count;
+    hash_begin(u); // the check of open uploads compares it
+    *taken = n;
+    u->stage = STAGE_FED;
+    return 0;
+}
+
 int blobs_upload_chunk(struct blob_upload *u, struct span data, bool last)
 {
     assert(data.n <= BLOB_WINDOW);
@@ -260,11 +299,7 @@ int blobs_upload_chunk(struct blob_upload *u, struct span data, bool last)
     assert((u->stage == STAGE_WRITTEN || u->stage == STAGE_SYNCED) && !u->last);
     if (data.n > BLOB_BYTES_MAX - u->size) return upload_fail(u, ERR_TOO_LARGE);
 
-    crew_join(u->b->crew, &u->hashing); // it reads the window
-    buf_consume(&u->window, u->cut);
-    buf_clear(&u->packed);
-    u->cut = 0;
-    u->piece_count = 0;
+    window_begin(u);
     u->last = last;
     if (u->stage == STAGE_SYNCED) u->pause = false; // it was the window before
     buf_put_span(&u->window, data);

@@ -103,6 +103,13 @@ struct blob_upload;
 int blobs_upload_open(struct blobs *b, struct blob_upload **out); // ERR_TOO_MANY beyond UPLOADS_MAX
 // Pool: takes `data` (copied, at most BLOB_WINDOW) behind what came before; `last`: nothing follows. ERR_TOO_LARGE beyond BLOB_BYTES_MAX.
 int blobs_upload_chunk(struct blob_upload *u, struct span data, bool last);
+// Instead of it, of an upload of chunks that were cut elsewhere: takes as many of them as a window has room for, *taken; behind the last of them
+// comes the barrier. ERR_CHECKSUM: one is not what its hash says.
+struct blob_given {
+    struct sha256 sha;
+    struct span content; // 1 to BLOB_CHUNK_MAX bytes
+};
+int blobs_upload_give(struct blob_upload *u, const struct blob_given *given, size_t count, size_t *taken);
 int blobs_upload_place(struct blob_upload *u, struct db_txn *txn);
 int blobs_upload_write(struct blob_upload *u);
 int blobs_upload_sync(struct blob_upload *u); // every pack file that this upload relies on, also for chunks that another upload wrote
@@ -133,6 +140,7 @@ enum upload_kind {
     UPLOAD_PARTIAL, // becomes one that is a part of another
     UPLOAD_JOINED,  // is made of others: its progress is made by blobs_join_*
     UPLOAD_ONCE,    // the body of one request, which nobody goes on with
+    UPLOAD_CHUNKS,  // chunks that a client cut, in any order: it keeps them until a blob names them, and is never done
 };
 
 #define UPLOAD_OWNER_MAX 80
@@ -201,6 +209,11 @@ uint64_t blobs_upload_size(const struct blob_upload *u); // bytes taken so far
 struct blob_join;
 #define BLOB_JOIN_CHUNKS 1024                                                                               // of one step
 int blobs_join_open(struct blobs *b, struct db_txn *txn, struct uuid id, struct blob_join **out); // ERR_NO_SUCH_UPLOAD, ERR_EXISTS (it is done, or no such one)
+// Of an UPLOAD_ONCE that lists stored chunks: `list` has BLOB_LISTED_BYTES for each, its hash and its length (4, little-endian), and stays the caller's
+// until close; `length` is the sum. The upload need not exist yet.
+#define BLOB_LISTED_BYTES (SHA256_BYTES + 4)
+int blobs_join_open_listed(struct blobs *b, struct uuid id, uint64_t length, struct span list, struct blob_join **out);
+// ERR_NOT_FOUND: a listed chunk is not stored, or is damaged; ERR_BAD_VALUE: it has another length.
 int blobs_join_next(struct blob_join *j, struct db_txn *txn);
 int blobs_join_read(struct blob_join *j); // ERR_CORRUPT: a chunk does not match its hash
 void blobs_join_progress(struct blob_join *j, struct buf *op); // nothing, where all is empty
@@ -208,6 +221,8 @@ bool blobs_join_last(const struct blob_join *j);               // this step is t
 void blobs_join_complete(struct blob_join *j, struct buf *op, struct sha256 *digest);
 void blobs_join_kept(struct blob_join *j);
 void blobs_join_close(struct blob_join *j); // NULL is fine
+// Is there a chunk of this hash, undamaged? One that no list names may be gone soon.
+bool blobs_chunk_stored(struct blobs *b, struct db_txn *txn, const struct sha256 *sha);
 
 // A feed of an upload's state, which emits {"offset":n,"length":m}, {"done":true,"blob":digest} or {"deleted":true}: the newest
 // one that a range covers. Of one that does not exist: nothing, or {"deleted":true} to a reader that resumes.

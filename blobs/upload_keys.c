@@ -102,7 +102,7 @@ static void get_new(struct cur *c, struct upload_new *n)
     n->type = cur_blob(c);
     n->link = cur_blob(c);
     n->parts = cur_blob(c);
-    if (kind > UPLOAD_ONCE || n->parts.n % UPLOAD_PART_BYTES != 0 || n->parts.n > UPLOAD_PARTS_MAX * UPLOAD_PART_BYTES) cur_fail(c);
+    if (kind > UPLOAD_CHUNKS || n->parts.n % UPLOAD_PART_BYTES != 0 || n->parts.n > UPLOAD_PARTS_MAX * UPLOAD_PART_BYTES) cur_fail(c);
     if (n->length > BLOB_BYTES_MAX && n->length != UPLOAD_LENGTH_UNKNOWN) cur_fail(c);
     if ((kind == UPLOAD_JOINED) != (n->parts.n > 0)) cur_fail(c);
     n->kind = (enum upload_kind)kind;

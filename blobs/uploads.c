@@ -212,11 +212,11 @@ static int decide_create(struct blobs_batch *d, struct upload_change *u, const s
     return 0;
 }
 
-// Only a blob's last chunk is shorter than the rule allows.
+// Only a blob's last chunk is shorter than the rule allows; chunks of an UPLOAD_CHUNKS are of many blobs.
 static bool ends_early(const struct manifest *m, const struct upload_head *h)
 {
     struct chunk last;
-    if (m->count == 0 || h->info.made.kind == UPLOAD_JOINED) return false;
+    if (m->count == 0 || h->info.made.kind == UPLOAD_JOINED || h->info.made.kind == UPLOAD_CHUNKS) return false;
     blob_manifest_at(m, m->count - 1, &last);
     return last.place.length < BLOB_CHUNK_MIN && h->chunks_end < h->info.made.length;
 }
@@ -237,6 +237,7 @@ static int decide_progress(struct blobs_batch *d, struct upload_change *u, const
 static int decide_complete(struct blobs_batch *d, struct upload_change *u, const struct upload_op *op, struct problem *p)
 {
     const struct upload_info *info = &u->head.info;
+    if (info->made.kind == UPLOAD_CHUNKS) return problem_set(p, ERR_BAD_VALUE, -1, "chunks are no blob");
     if (!complete_fits(&u->head)) return problem_set(p, ERR_UPLOAD_OFFSET, -1, "the upload is at offset %llu", (unsigned long long)info->offset);
     struct sha256 empty = sha256_of(SPAN_NONE);
     if ((info->made.length == 0) != sha256_equal(&op->digest, &empty)) return problem_set(p, ERR_BAD_VALUE, -1, "the digest does not fit the size");

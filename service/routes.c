@@ -5,6 +5,7 @@
 
 #include "api.h"
 #include "blob_link.h"
+#include "chunk_list.h"
 #include "conns.h"
 #include "err.h"
 #include "percent.h"
@@ -68,6 +69,8 @@ static const struct route routes[] = {
     {UPLOADS "/*",
      false,
      {{METHOD_HEAD, MAY_UPLOAD, &api_upload_head}, {METHOD_PATCH, MAY_UPLOAD, &api_upload_patch}, {METHOD_DELETE, MAY_UPLOAD, &api_upload_delete}}},
+    {"/apps/*/chunks/missing", false, {{METHOD_POST, MAY_UPLOAD, &api_chunks_missing}}},
+    {"/apps/*/chunks", false, {{METHOD_POST, MAY_UPLOAD, &api_chunks_post}}},
     {"/apps/*/blob-check", false, {{METHOD_POST, MAY_CARE_FOR_BLOBS, &api_blob_check}}},
     {"/apps/*/blob-usage", false, {{METHOD_GET, MAY_CARE_FOR_BLOBS, &api_blob_usage}}},
     {"/apps/*/blob-pins/*", false, {{METHOD_PUT, MAY_CARE_FOR_BLOBS, &api_blob_pin}, {METHOD_DELETE, MAY_CARE_FOR_BLOBS, &api_blob_pin}}},
@@ -199,6 +202,14 @@ static void override_method(struct request *r)
     if (span_is(value, "HEAD")) r->method = METHOD_HEAD;
 }
 
+// A blob may be sent as the list of its chunks.
+static bool is_chunk_list(const struct request *r)
+{
+    struct span type;
+    size_t n = sizeof CHUNK_LIST_TYPE - 1;
+    return request_header(r, "content-type", &type) && span_starts(type, CHUNK_LIST_TYPE) && (type.n == n || type.p[n] == ';' || type.p[n] == ' ');
+}
+
 void routes_dispatch(struct request *r)
 {
     struct span app, tail;
@@ -237,8 +248,9 @@ void routes_dispatch(struct request *r)
     // Whether an app exists is told only to those who may ask.
     if (err == 0 && app.p != NULL) r->app = server_app(r->server, app);
     if (err == 0 && app.p != NULL && r->app == NULL) err = ERR_NO_SUCH_APP;
+    const struct handler *handler = route->methods[i].handler;
     if (err < 0)
         reply_error(r, err);
     else
-        r->handler = resumable_handler(r, route->methods[i].handler);
+        r->handler = handler == &api_blob_put && is_chunk_list(r) ? &api_chunks_blob : resumable_handler(r, handler);
 }

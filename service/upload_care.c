@@ -91,7 +91,9 @@ static void look_at(void *ctx, const struct upload_info *i)
     struct look *l = ctx;
     struct upload_care *c = l->care;
     if (holds_taken(&c->holds, i->id)) return; // whoever has it changes it
-    if (blobs_upload_past(i, l->now_ms) && (i->state != UPLOAD_EXPIRED || l->now_ms >= i->changed_ms + i->made.ttl_ms))
+    if (blobs_upload_past(i, l->now_ms) && i->made.kind == UPLOAD_CHUNKS)
+        put(c, blobs_upload_put_drop, i->id); // nobody was told its name
+    else if (blobs_upload_past(i, l->now_ms) && (i->state != UPLOAD_EXPIRED || l->now_ms >= i->changed_ms + i->made.ttl_ms))
         put(c, blobs_upload_put_expire, i->id);
     else if (i->state == UPLOAD_OPEN && i->made.kind == UPLOAD_ONCE)
         put(c, blobs_upload_put_drop, i->id); // its request ended with an earlier run, or in a way that let nothing be written

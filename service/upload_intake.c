@@ -655,6 +655,7 @@ static int check_length(struct intake *u, struct problem *p)
 static int take_found(struct intake *u, const struct upload_info *info, struct problem *p)
 {
     if (blobs_upload_past(info, clock_wall_ms())) return ERR_UPLOAD_EXPIRED;
+    if (info->made.kind == UPLOAD_CHUNKS) return ERR_NO_SUCH_UPLOAD;
     if (info->made.kind == UPLOAD_JOINED) return ERR_UPLOAD_FINAL;
     if (u->plan.has_offset && info->offset != u->plan.offset)
         return problem_set(p, ERR_UPLOAD_OFFSET, -1, "the upload is at offset %llu", (unsigned long long)info->offset);

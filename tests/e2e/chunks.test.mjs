@@ -1,0 +1,136 @@
+// Delta uploads: PROTOCOL.md, section 10.
+import assert from 'node:assert/strict'
+import { createHash, randomBytes } from 'node:crypto'
+import { test } from 'node:test'
+import { App, assertProblem } from './lib/http.mjs'
+import { service } from './lib/service.mjs'
+
+const sha256 = (bytes) => createHash('sha256').update(bytes).digest('hex')
+const TYPE = 'application/vnd.segue.manifest+json'
+
+function frame(bytes, digest = sha256(bytes)) {
+    const length = Buffer.alloc(4)
+    length.writeUInt32BE(bytes.length)
+    return Buffer.concat([Buffer.from(digest, 'hex'), length, bytes])
+}
+
+// Any cuts within the bounds will do.
+function cut(bytes, size = 50000) {
+    const chunks = []
+    for (let at = 0; at < bytes.length; at += size) chunks.push(bytes.subarray(at, at + size))
+    return chunks
+}
+
+const send = (app, chunks) => app.request('POST', '/chunks', { body: Buffer.concat(chunks.map((c) => frame(c))) })
+const ask = async (app, chunks) => {
+    const reply = await app.request('POST', '/chunks/missing', { body: JSON.stringify({ chunks: chunks.map(sha256) }) })
+    assert.equal(reply.status, 200, reply.text)
+    return reply.json.missing
+}
+const list = (bytes, chunks, more = {}) => ({ size: bytes.length, chunks: chunks.map((c) => [sha256(c), c.length]), ...more })
+const commit = (app, digest, body) =>
+    app.request('PUT', `/blobs/${digest}`, { headers: { 'content-type': TYPE }, body: typeof body === 'string' ? body : JSON.stringify(body) })
+
+test('what is missing is sent, and the list of chunks is the blob', async (t) => {
+    const app = new App(await service(t))
+    const bytes = randomBytes(5000003)
+    const chunks = cut(bytes)
+    assert.equal((await ask(app, chunks)).length, chunks.length)
+    assert.equal((await send(app, chunks.slice(0, 40).reverse())).status, 200)
+    const missing = await ask(app, chunks)
+    assert.deepEqual(missing, chunks.map((_, i) => i).slice(40))
+    const early = assertProblem(await commit(app, sha256(bytes), list(bytes, chunks)), 409, 'chunks_missing')
+    assert.deepEqual(early.missing, missing)
+    assert.deepEqual((await send(app, missing.map((i) => chunks[i]))).json.stored, missing.length)
+    const stored = await commit(app, sha256(bytes), list(bytes, chunks, { type: 'image/x-noise' }))
+    assert.equal(stored.status, 201, stored.text)
+    assert.equal(stored.json.blob, sha256(bytes))
+    assert.equal(stored.json.size, bytes.length)
+    const read = await app.request('GET', `/blobs/${sha256(bytes)}`)
+    assert.ok(read.body.equals(bytes))
+    assert.equal(read.headers['content-type'], 'image/x-noise')
+    const again = await commit(app, sha256(bytes), list(bytes, chunks))
+    assert.deepEqual([again.status, again.json], [200, stored.json])
+    // One byte more in front: only what changed is sent.
+    const changed = Buffer.concat([Buffer.from('x'), chunks[0]])
+    const next = [changed, ...chunks.slice(1)]
+    assert.deepEqual(await ask(app, next), [0])
+    await send(app, [changed])
+    assert.equal((await commit(app, sha256(Buffer.concat(next)), list(Buffer.concat(next), next))).status, 201)
+    assert.ok((await app.request('GET', `/blobs/${sha256(Buffer.concat(next))}`)).body.equals(Buffer.concat(next)))
+})
+
+test('senders in parallel, the same chunks twice in a body and in a blob, and a blob of nothing', async (t) => {
+    const app = new App(await service(t))
+    const chunks = cut(randomBytes(3000000))
+    const replies = await Promise.all([0, 1, 2, 3].map((i) => send(app, chunks.filter((_, n) => n % 4 === i || n % 3 === 0))))
+    for (const reply of replies) assert.equal(reply.status, 200, reply.text)
+    assert.equal((await send(app, [chunks[0], chunks[0], chunks[1]])).status, 200)
+    assert.deepEqual(await ask(app, chunks), [])
+    const twice = [...chunks, ...chunks]
+    const bytes = Buffer.concat(twice)
+    assert.equal((await commit(app, sha256(bytes), list(bytes, twice))).status, 201)
+    assert.ok((await app.request('GET', `/blobs/${sha256(bytes)}`)).body.equals(bytes))
+    const nothing = Buffer.alloc(0)
+    assert.equal((await commit(app, sha256(nothing), list(nothing, []))).status, 201)
+})
+
+test('a blob of more chunks than one step looks at', async (t) => {
+    const app = new App(await service(t))
+    const chunks = Array.from({ length: 2100 }, (_, i) => Buffer.alloc(16384, `${i} `))
+    for (let at = 0; at < chunks.length; at += 250) assert.equal((await send(app, chunks.slice(at, at + 250))).status, 200)
+    const bytes = Buffer.concat(chunks)
+    const gone = [...chunks.slice(0, 2050), Buffer.alloc(16384, 'not sent'), ...chunks.slice(2050)]
+    const refused = assertProblem(await commit(app, sha256(Buffer.concat(gone)), list(Buffer.concat(gone), gone)), 409, 'chunks_missing')
+    assert.deepEqual(refused.missing, [2050])
+    assert.equal((await commit(app, sha256(bytes), list(bytes, chunks))).status, 201)
+    assert.ok((await app.request('GET', `/blobs/${sha256(bytes)}`)).body.equals(bytes))
+})
+
+test('what is not what it says is refused, and nothing of it is kept', async (t) => {
+    const s = await service(t)
+    const app = new App(s)
+    const chunks = cut(randomBytes(200000))
+    const bytes = Buffer.concat(chunks)
+    const raw = (body) => app.request('POST', '/chunks', { body })
+    const wrong = [frame(chunks[0]), frame(chunks[1], sha256('other'))]
+    assertProblem(await raw(Buffer.concat(wrong)), 460, 'checksum_mismatch')
+    assert.deepEqual(await ask(app, chunks), [0, 1, 2, 3])
+    assertProblem(await raw(frame(chunks[0]).subarray(0, -1)), 400, 'bad_request')
+    assertProblem(await raw(frame(chunks[0]).subarray(0, 20)), 400, 'bad_request')
+    assertProblem(await raw(''), 400, 'bad_request')
+    assertProblem(await raw(frame(Buffer.alloc(0))), 400, 'bad_request')
+    assertProblem(await raw(frame(Buffer.alloc(262145))), 400, 'bad_request')
+    const huge = frame(chunks[0])
+    huge.writeUInt32BE(0xffffffff, 32)
+    assertProblem(await raw(huge), 400, 'bad_request')
+    await send(app, chunks)
+    assertProblem(await commit(app, sha256('other'), list(bytes, chunks)), 422, 'digest_mismatch')
+    assertProblem(await app.request('GET', `/blobs/${sha256('other')}`), 404, 'no_such_blob')
+    const swapped = [chunks[1], chunks[0], ...chunks.slice(2)]
+    assertProblem(await commit(app, sha256(bytes), list(bytes, swapped)), 422, 'digest_mismatch')
+    const lies = list(bytes, chunks)
+    lies.chunks[0][1] -= 1
+    lies.chunks[1][1] += 1
+    for (const body of [lies, list(bytes, chunks.slice(1)), { size: 1 }, { ...list(bytes, chunks), size: -1 }, list(bytes, [chunks[3].subarray(0, 5), ...chunks]),
+        { size: 5, chunks: [['zz', 5]] }, { size: 5, chunks: [5] }, { size: 5, chunks: [[sha256('a'), 4294967301]] }])
+        assert.ok([400, 413, 422].includes((await commit(app, sha256(bytes), body)).status), JSON.stringify(body))
+    assertProblem(await commit(app, sha256(bytes), '{"size":'), 400, 'bad_json')
+    assertProblem(await commit(app, 'zz', list(bytes, chunks)), 400, 'bad_digest')
+    const many = await app.request('POST', '/chunks/missing', { body: JSON.stringify({ chunks: Array(4097).fill(sha256('a')) }) })
+    assertProblem(many, 413, 'too_large')
+    assert.equal((await commit(app, sha256(bytes), list(bytes, chunks))).status, 201)
+})
+
+test('chunks that were told to be there are there after a kill', async (t) => {
+    const s = await service(t)
+    const app = new App(s)
+    const chunks = cut(randomBytes(900000))
+    const bytes = Buffer.concat(chunks)
+    assert.equal((await send(app, chunks)).status, 200)
+    await s.kill()
+    await s.start()
+    assert.deepEqual(await ask(app, chunks), [])
+    assert.equal((await commit(app, sha256(bytes), list(bytes, chunks))).status, 201)
+    assert.ok((await app.request('GET', `/blobs/${sha256(bytes)}`)).body.equals(bytes))
+})
