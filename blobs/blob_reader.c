@@ -275,12 +275,11 @@ static int piece_copy(const struct planned *p, struct blob_piece *out)
     return err == ERR_BUSY ? 0 : err;
 }
 
-// Sending from a file waits where the kernel has to read it: both ends are asked for.
+// Sending from a file waits where the kernel has to read it. Its end tells: what is read ahead or let go is so in longer runs than a chunk.
 static int piece_of_file(const struct planned *p, struct blob_piece *out)
 {
     uint8_t byte;
     int err = file_read_now(p->fd, &byte, 1, out->position + out->n - 1);
-    if (err == 0) err = file_read_now(p->fd, &byte, 1, out->position);
     if (err != 0) return err == ERR_BUSY ? 0 : err;
     out->fd = file_dup(p->fd);
     return out->fd >= 0; // where descriptors have run out it is copied

@@ -6,6 +6,7 @@
 #include "log.h"
 
 #define PLAN_BYTES (512 * KIB) // looked up at once, and read at once where it has to be verified
+#define FILES_QUEUED (1 * MIB) // at most, of files
 #define READ_MAX (PLAN_BYTES + 2 * BLOB_CHUNK_MAX) // a plan ends with a whole chunk, and a frame may be longer than its content
 
 static void pump(struct blob_send *s);
@@ -124,11 +125,13 @@ static int next_part(struct blob_send *s)
     return got;
 }
 
-// Nothing is taken as it lies while the socket is full; what has to be read is read meanwhile.
+// Nothing is taken as it lies while the socket is full; what has to be read is read meanwhile. Pieces of files take no memory: more of them may wait.
 static int give(struct blob_send *s, bool full)
 {
     struct blob_piece piece;
-    if (full && blobs_reader_verified(s->reader)) return 0;
+    bool lies = blobs_reader_verified(s->reader);
+    full = full && (!lies || reply_queued(s->r) >= FILES_QUEUED);
+    if (full && lies) return 0;
     int got = full ? 0 : blobs_reader_piece(s->reader, &piece);
     if (got == 0) read_aside(s);
     if (got != 1) return got;
