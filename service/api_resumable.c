@@ -405,9 +405,11 @@ static int read_metadata(struct draft *d, struct making *m, struct problem *p)
     return tus_metadata(m->make.metadata, m->type, p);
 }
 
+// There are clients that name the type of a part where they give the first one: it says nothing of the whole.
 static int read_type(struct draft *d, struct making *m, struct problem *p)
 {
     struct span type = upload_field(d->r, "content-type");
+    if (rufh_is_body_type(type)) type = SPAN_NONE;
     if (type.n > STREAM_TYPE_MAX) return problem_set(p, ERR_BAD_REQUEST, -1, "a content type has at most %d bytes", STREAM_TYPE_MAX);
     m->make.type = type.n > 0 ? type : SPAN_STR(m->type);
     return 0;

@@ -1,4 +1,4 @@
-// tus-js-client, unmodified: plain, in chunks, parallel, and with a length that it says at the end. Each upload is broken twice: the client lets its
+// tus-js-client, unmodified: plain, in chunks, parallel, with a length that it says at the end, and speaking the IETF's draft. Each upload is broken twice: the client lets its
 // connection go, and the service is killed.
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
@@ -43,6 +43,11 @@ for (const [name, options] of [
     ['in chunks', { chunkSize: 3 << 20 }],
     ['with its bytes in the creation', { uploadDataDuringCreation: true }],
     ['by POST alone', { overridePatchMethod: true }],
+    ...['ietf-draft-03', 'ietf-draft-05'].flatMap((protocol) => [
+        [`of ${protocol}`, { protocol }],
+        [`of ${protocol}, in chunks`, { protocol, chunkSize: 3 << 20 }],
+        [`of ${protocol}, with its bytes in the creation`, { protocol, uploadDataDuringCreation: true }],
+    ]),
 ]) {
     test(`an upload ${name}, broken twice, is what it was to be`, { timeout: 60000 }, async (t) => {
         const s = await service(t)
