@@ -20,7 +20,7 @@ ROWS_SRC := apply arena row_batch decide decide_end effects history instant quer
 STREAMS_SRC := stream_apply stream_decide stream_effects stream_expiry stream_feed stream_fork stream_groups stream_hash stream_keys stream_observe stream_read stream_reclaim stream_record stream_seal stream_segment stream_segments stream_slice stream_table stream_tail stream_trim stream_writers streams
 BLOBS_SRC := blobs blob_apply blob_audit blob_check blob_join blob_keys blob_life blob_mark blob_read blob_refs blob_upload blob_work chunk_table chunker gear pack upload_feed upload_keys uploads
 SERVICE_SRC := api_admin api_batch api_blob api_blob_care api_blob_put api_llm api_llm_ask api_llm_pass api_llm_proxy api_llm_ui api_query api_schema api_stream api_stream_live api_stream_read api_stream_write api_subscribe api_upload api_upload_patch api_upload_post app app_decide app_short app_turn auth batch batch_json blob_care call conn conns crowd entry fates holds http_parse http_scan hub jobs llm llm_job llm_parse llm_parse_chat llm_parse_messages llm_parse_responses llm_provider llm_queue llm_reply llm_sweep llm_tail llm_ui llm_ui_request llm_writer llm_writer_ui main message metrics options origin outbox percent reach reply request routes server session session_pack stream_care stream_frame stream_headers stream_pipe sync sync_messages tus upload_care upload_intake upload_join wheel ws ws_frames ws_handshake ws_records
-LIBSEGUE_SRC := calls client get http put source sse stream subscribe upload
+LIBSEGUE_SRC := calls client delta get http put source sse stream subscribe upload
 CLI_SRC := cli cmd_ask cmd_batch cmd_blob cmd_blobs cmd_query cmd_schema cmd_stream cmd_sub main options progress sub_print table
 
 SERVICE_SRC += seq_times stream_pace
@@ -88,7 +88,7 @@ SEE_rows := -iquote base -iquote rows
 SEE_streams := -iquote base -iquote streams
 SEE_blobs := -iquote base -iquote blobs
 SEE_service := -iquote base -iquote rows -iquote streams -iquote blobs -iquote service
-SEE_c := -iquote base -iquote clients/c
+SEE_c := -iquote base -iquote blobs -iquote clients/c
 SEE_cli := -iquote base -iquote clients/c -iquote clients/cli
 SEE_tests := $(SEE_service) -iquote tests/lib -iquote tests/powercut -iquote tests/fuzz
 
@@ -103,7 +103,8 @@ ROWS_OBJ := $(call obj,rows,$(ROWS_SRC))
 STREAMS_OBJ := $(call obj,streams,$(STREAMS_SRC))
 BLOBS_OBJ := $(call obj,blobs,$(BLOBS_SRC))
 SERVICE_OBJ := $(call obj,service,$(SERVICE_SRC))
-LIBSEGUE_OBJ := $(call obj,clients/c,$(LIBSEGUE_SRC))
+# The rule by which contents are cut is the service's and the client's.
+LIBSEGUE_OBJ := $(call obj,clients/c,$(LIBSEGUE_SRC)) $(call obj,blobs,chunker gear)
 CLI_OBJ := $(call obj,clients/cli,$(CLI_SRC))
 TESTLIB_OBJ := $(call obj,tests/lib,$(TESTLIB_SRC)) $(call obj,tests/powercut,$(POWERCUT_SRC))
 LIBS := $(B)/libbase.a $(B)/librows.a $(B)/libstreams.a $(B)/libblobs.a $(B)/libservice.a

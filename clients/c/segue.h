@@ -168,7 +168,7 @@ struct segue_put_options {
     segue_progress *progress; // may be NULL
     void *ctx;
 };
-// Stores a content. Above 4 MiB by a resumable upload: nothing is sent that the service has, and a call that ended in the middle is
+// Stores a content. Above 4 MiB only the chunks that the service lacks are sent, if it has any; else by a resumable upload. A call that ended in the middle is
 // gone on with by the next one, also by another process (${XDG_STATE_HOME:-~/.local/state}/segue/uploads/ keeps which it was).
 // *blob is written on success.
 int segue_put(struct segue *s, const struct segue_put_options *what, struct segue_blob *blob);

@@ -1,6 +1,7 @@
 // Uploading, with resumption:
 //
 //    HEAD blobs/<digest> ── it is there ─────────────────────────────────────────────> done
+//      │   no upload is begun, and chunks of it are there: delta.c ─────────────────────> done
 //      └─> state file ── an upload ──> HEAD uploads/<id> ── 200 ──┐
 //               └── none, or it is gone ──> POST uploads ─────────┴─> PATCH the rest ──> done: the digest is compared
 //                                                    ^                    │ broken: wait, HEAD
@@ -16,6 +17,7 @@
 
 #include "base64.h"
 #include "client.h"
+#include "delta.h"
 #include "err.h"
 #include "file.h"
 #include "limits.h"
@@ -245,7 +247,8 @@ int upload_source(struct segue *s, const struct segue_put_options *what, struct 
     int result = is_stored(&u, &stored);
     if (result != SEGUE_OK || stored) return result;
     state_open(&u);
-    result = transfer(&u);
+    if (u.id[0] == 0) result = delta_source(s, what, source, hex, &stored); // an upload that was begun is gone on with
+    if (result == SEGUE_OK && !stored) result = transfer(&u);
     state_close(&u, result == SEGUE_OK);
     return result;
 }

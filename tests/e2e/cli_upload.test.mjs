@@ -153,3 +153,31 @@ test('get goes on with what an earlier run left', async (t) => {
     assert.equal(none.code, 1)
     assert.ok(!fs.existsSync(`${out}3.part`))
 })
+
+test('of a file that has changed, what has changed is sent', async (t) => {
+    const s = await service(t)
+    const it = setup(t)
+    const p = await proxy(t, s)
+    await assertDone(it.run(p.url, 'put', it.file), it.digest)
+    const bytes = Buffer.concat([randomBytes(10), it.bytes.subarray(0, 4 << 20), randomBytes(1000), it.bytes.subarray((4 << 20) + 7), it.bytes.subarray(0, 3 << 20)])
+    fs.writeFileSync(it.file, bytes)
+    const before = p.up
+    await assertDone(it.run(p.url, 'put', it.file, '--type', 'video/x'), sha256(bytes))
+    assert.ok(p.up - before < 2 << 20, `${p.up - before} bytes`)
+    const reply = await new App(s).request('GET', `/blobs/${sha256(bytes)}`)
+    assert.ok(reply.body.equals(bytes))
+    assert.equal(reply.headers['content-type'], 'video/x')
+})
+
+test('a content that repeats itself is sent once, over connections that break', async (t) => {
+    const s = await service(t)
+    const it = setup(t)
+    const p = await proxy(t, s, [{ breakUp: 2 << 20 }, { breakUp: 3 << 20 }])
+    const part = randomBytes(6 << 20)
+    const bytes = Buffer.concat([part, part, Buffer.alloc(20 << 20), part])
+    fs.writeFileSync(it.file, bytes)
+    await assertDone(it.run(p.url, 'put', it.file), sha256(bytes))
+    assert.ok(p.connections >= 3)
+    assert.ok(p.up < 20 << 20, `${p.up} bytes`)
+    assert.ok((await new App(s).request('GET', `/blobs/${sha256(bytes)}`)).body.equals(bytes))
+})
