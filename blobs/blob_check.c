@@ -133,6 +133,41 @@ int blobs_check(struct blobs *b, struct db_txn *txn, uint64_t *checked)
     return err == 0 && (c.any_damaged || wrong > 0) ? ERR_CORRUPT : err;
 }
 
+// Which chunks there are decides what a manifest may rely on, and how often they are named, when they go.
+static int hash_chunks(struct blobs *b, struct db_txn *txn, struct digest *d)
+{
+    struct db_iter it;
+    int err = 0;
+    db_iter_init(&it, txn, b->table_chunks);
+    for (bool more = db_iter_first(&it); more && err == 0; more = db_iter_next(&it)) {
+        struct chunk_entry e;
+        uint8_t room[SHA256_BYTES + 4 + 4 + 8];
+        struct buf line = {.p = room, .cap = sizeof room, .max = sizeof room};
+        err = it.key.n == SHA256_BYTES ? chunk_entry_decode(it.value, &e) : ERR_CORRUPT;
+        if (err != 0) break;
+        buf_put_span(&line, it.key);
+        buf_put_u32(&line, e.place.length);
+        buf_put_u32(&line, e.refs);
+        buf_put_u64(&line, e.free_ms);
+        err = line.err;
+        digest_update(d, buf_span(&line));
+    }
+    db_iter_end(&it);
+    return err != 0 ? err : db_txn_err(txn);
+}
+
+// Lists that are to be swept. What else stands in that table follows from what was hashed, or is the machine's.
+static int hash_trash(struct blobs *b, struct db_txn *txn, struct digest *d)
+{
+    struct db_iter it;
+    struct uuid pages;
+    db_iter_init(&it, txn, b->table_life);
+    for (bool more = db_iter_seek(&it, SPAN_LIT("d")); more && life_key_is_trash(it.key, &pages); more = db_iter_next(&it))
+        digest_update(d, it.key);
+    db_iter_end(&it);
+    return db_txn_err(txn);
+}
+
 int blobs_hash(struct blobs *b, struct db_txn *txn, struct digest *d)
 {
     struct buf line;
@@ -149,6 +184,7 @@ int blobs_hash(struct blobs *b, struct db_txn *txn, struct digest *d)
         buf_put(&line, info.digest.b, SHA256_BYTES);
         buf_put_u64(&line, info.size);
         buf_put_blob(&line, SPAN_STR(info.type));
+        buf_put(&line, info.pages.b, sizeof info.pages.b);
         buf_put_u8(&line, (uint8_t)(info.linked | info.pinned << 1));
         buf_put_u32(&line, info.uploads);
         buf_put_u64(&line, info.free_ms);
@@ -158,5 +194,8 @@ int blobs_hash(struct blobs *b, struct db_txn *txn, struct digest *d)
     db_iter_end(&it);
     buf_free(&line);
     if (err == 0) err = db_txn_err(txn);
+    if (err == 0) err = hash_chunks(b, txn, d);
+    if (err == 0) err = db_hash(txn, b->table_pages, d);
+    if (err == 0) err = hash_trash(b, txn, d);
     return err != 0 ? err : uploads_hash(b, txn, d);
 }

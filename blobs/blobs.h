@@ -287,7 +287,8 @@ void blobs_committed(struct blobs *b); // the database was committed
 
 // ---- checks --------------------------------------------------------------------------------------------------------
 
-// Feeds the logical state (digests, sizes, types; not where chunks lie) into `d`, in one order.
+// Feeds the logical state (heads, chunk lists, which chunks there are and how often they are named; not where they lie, nor whether they are
+// damaged) into `d`, in one order.
 int blobs_hash(struct blobs *b, struct db_txn *txn, struct digest *d);
 // Reads and verifies every chunk of every blob and upload; logs each that fails. Returns ERR_CORRUPT if any did; *checked counts blobs.
 int blobs_check(struct blobs *b, struct db_txn *txn, uint64_t *checked);
