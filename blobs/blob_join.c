@@ -9,6 +9,7 @@
 #include "blob_store.h"
 #include "db.h"
 #include "err.h"
+#include "pack.h"
 
 struct blob_join {
     struct blobs *b;
@@ -19,6 +20,7 @@ struct blob_join {
     struct span list;  // in their stead: BLOB_LISTED_BYTES each, of what is not committed
     bool listed;
     struct buf chunks; // struct chunk: of this step
+    struct buf packs;  // struct pack *: where they lie, each once, each with a reference, so that its file stays while they are read
     uint64_t step;     // their bytes
     bool read;
 };
@@ -34,6 +36,7 @@ int blobs_join_open(struct blobs *b, struct db_txn *txn, struct uuid id, struct 
     *j = (struct blob_join){.b = b, .id = id, .length = head.info.made.length, .at = head.info.offset, .whole = digest_new()};
     buf_init(&j->parts, UPLOAD_PARTS_MAX * UPLOAD_PART_BYTES);
     buf_init(&j->chunks, BLOB_JOIN_CHUNKS * sizeof(struct chunk));
+    buf_init(&j->packs, BLOB_JOIN_CHUNKS * sizeof(struct pack *));
     buf_put_span(&j->parts, head.info.made.parts);
     atomic_fetch_add(&b->readers, 1);
     err = j->whole == NULL ? ERR_NOMEM : j->parts.err;
@@ -51,6 +54,7 @@ int blobs_join_open_listed(struct blobs *b, struct uuid id, uint64_t length, str
     *j = (struct blob_join){.b = b, .id = id, .length = length, .whole = digest_new(), .list = list, .listed = true};
     buf_init(&j->parts, 0);
     buf_init(&j->chunks, BLOB_JOIN_CHUNKS * sizeof(struct chunk));
+    buf_init(&j->packs, BLOB_JOIN_CHUNKS * sizeof(struct pack *));
     atomic_fetch_add(&b->readers, 1);
     if (j->whole != NULL) {
         *out = j;
@@ -60,9 +64,25 @@ int blobs_join_open_listed(struct blobs *b, struct uuid id, uint64_t length, str
     return ERR_NOMEM;
 }
 
+static struct pack *pack_at(const struct blob_join *j, size_t at)
+{
+    struct pack *pack;
+    memcpy(&pack, j->packs.p + at, sizeof pack);
+    return pack;
+}
+
+static void leave_packs(struct blob_join *j)
+{
+    for (size_t at = 0; at < j->packs.n; at += sizeof(struct pack *))
+        pack_unref(pack_at(j, at));
+    buf_clear(&j->packs);
+}
+
 void blobs_join_close(struct blob_join *j)
 {
     if (j == NULL) return;
+    leave_packs(j);
+    buf_free(&j->packs);
     atomic_fetch_sub(&j->b->readers, 1);
     buf_free(&j->parts);
     buf_free(&j->chunks);
@@ -85,15 +105,27 @@ static int find_part(struct blob_join *j, struct db_txn *txn, uint64_t *at, stru
     return ERR_CORRUPT; // they were as long as the whole when it was made
 }
 
+// Takes the chunk into this step.
+static int put_chunk(struct blob_join *j, const struct chunk *chunk)
+{
+    buf_put(&j->chunks, chunk, sizeof *chunk);
+    for (size_t at = j->packs.n; at > 0; at -= sizeof(struct pack *))
+        if (pack_number(pack_at(j, at - sizeof(struct pack *))) == chunk->place.pack) return j->chunks.err;
+    struct pack *pack = packs_get(j->b->packs, chunk->place.pack);
+    if (pack == NULL) return ERR_NOMEM;
+    buf_put(&j->packs, &pack, sizeof pack);
+    if (j->packs.err != 0) pack_unref(pack);
+    return j->packs.err != 0 ? j->packs.err : j->chunks.err;
+}
+
 static int add_chunk(struct blob_join *j, struct db_txn *txn, const struct sha256 *sha, uint32_t length)
 {
     struct chunk chunk = {.sha = *sha, .known = true};
     int err = chunk_place_find(j->b, txn, sha, &chunk.place);
     if (err != 0) return err == ERR_NOT_FOUND ? ERR_CORRUPT : err;
     if (chunk.place.length != length) return ERR_CORRUPT;
-    buf_put(&j->chunks, &chunk, sizeof chunk);
     j->step += length;
-    return j->chunks.err;
+    return put_chunk(j, &chunk);
 }
 
 // From `at` in the part to the end of the page that holds it.
@@ -131,8 +163,7 @@ static int add_listed(struct blob_join *j, struct db_txn *txn)
         err = chunk_place_find(j->b, txn, &chunk.sha, &chunk.place);
         if (err == ERR_CORRUPT) err = ERR_NOT_FOUND;
         if (err == 0 && chunk.place.length != length) err = ERR_BAD_VALUE;
-        if (err == 0) buf_put(&j->chunks, &chunk, sizeof chunk);
-        if (err == 0) err = j->chunks.err;
+        if (err == 0) err = put_chunk(j, &chunk);
         j->step += length;
     }
     return err;
@@ -142,6 +173,7 @@ int blobs_join_next(struct blob_join *j, struct db_txn *txn)
 {
     struct blob_info part = {0};
     uint64_t at = j->at;
+    leave_packs(j);
     buf_clear(&j->chunks);
     j->step = 0;
     j->read = false;
@@ -212,5 +244,6 @@ void blobs_join_kept(struct blob_join *j)
     j->at += j->step;
     j->step = 0;
     if (j->listed) j->list = span_sub(j->list, j->chunks.n / sizeof(struct chunk) * BLOB_LISTED_BYTES, j->list.n);
+    leave_packs(j);
     buf_clear(&j->chunks);
 }

@@ -436,6 +436,38 @@ static void file_stays_while_somebody_reads_from_it(void **state)
     free(p);
 }
 
+// A step of a join looks places up, and reads them later.
+static void file_stays_while_its_chunks_are_joined(void **state)
+{
+    struct blob_lab *lab = *state;
+    struct span keep = SPAN_LIT("listed");
+    struct blob_join *j;
+    struct sha256 digest;
+    struct buf list;
+    size_t n = 4 * MIB;
+    uint8_t *p = random_content(n, 8);
+    buf_init(&list, BLOB_LISTED_BYTES);
+    assert_int_equal(lab_upload(lab, keep, &digest), 0);
+    set_pin(lab, &digest, true);
+    assert_int_equal(lab_upload(lab, SPAN(p, n), NULL), 0);
+    buf_put(&list, digest.b, SHA256_BYTES);
+    buf_put_u32(&list, (uint32_t)keep.n);
+    assert_int_equal(blobs_join_open_listed(lab->blobs, uuid_new(), keep.n, buf_span(&list), &j), 0);
+    assert_int_equal(blobs_join_next(j, lab->txn), 0);
+    lab->now_ms += GRACE_MS;
+    run_steps(lab);
+    run_work(lab);
+    assert_true(has_pack(lab, 1));
+    assert_int_equal(blobs_join_read(j), 0);
+    blobs_join_close(j);
+    run_work(lab);
+    assert_false(has_pack(lab, 1));
+    assert_true(lab_holds(lab, keep));
+    assert_sound(lab);
+    buf_free(&list);
+    free(p);
+}
+
 static void damage_is_remembered_and_repaired_by_the_same_bytes(void **state)
 {
     struct blob_lab *lab = *state;
@@ -509,6 +541,7 @@ int main(void)
         T(garbage_is_copied_out_of_and_its_file_deleted),
         T(compaction_that_meets_a_full_disk_is_done_later),
         T(file_stays_while_somebody_reads_from_it),
+        T(file_stays_while_its_chunks_are_joined),
         T(damage_is_remembered_and_repaired_by_the_same_bytes),
         T(audit_names_a_flipped_byte_and_who_uses_it),
     };
