@@ -689,8 +689,24 @@ static int give(struct blob_lab *lab, struct uuid id, const uint8_t *p, size_t c
     return err;
 }
 
-// Makes the blob that lists the first `count` chunks; the digest of what was read into *digest.
-static int list(struct blob_lab *lab, const uint8_t *p, size_t count, struct sha256 *digest)
+// The upload, and whatever nothing keeps then.
+static void reclaim(struct blob_lab *lab, struct uuid id)
+{
+    struct buf step;
+    bool any = true;
+    buf_init(&step, 64 * KIB);
+    assert_int_equal(drop(lab, id), 0);
+    lab->now_ms += 1000000;
+    for (size_t n = 0; any || n < 2; n = any ? 0 : n + 1) {
+        buf_clear(&step);
+        any = blobs_step_due(lab->blobs, lab->txn, lab->now_ms, 1000, n, &step);
+        if (any) assert_int_equal(lab_step(lab, buf_span(&step)), 0);
+    }
+    buf_free(&step);
+}
+
+// Makes the blob that lists the first `count` chunks; the digest of what was read into *digest. `gone` (may be NULL) goes after they were read.
+static int list(struct blob_lab *lab, const uint8_t *p, size_t count, const struct uuid *gone, struct sha256 *digest)
 {
     struct blob_join *j;
     struct buf listed, op;
@@ -705,6 +721,7 @@ static int list(struct blob_lab *lab, const uint8_t *p, size_t count, struct sha
     assert_int_equal(blobs_join_open_listed(lab->blobs, id, count * GIVEN_BYTES, buf_span(&listed), &j), 0);
     int err = blobs_join_next(j, lab->txn);
     if (err == 0) err = blobs_join_read(j);
+    if (gone != NULL) reclaim(lab, *gone);
     struct upload_new make = {.kind = UPLOAD_ONCE, .length = count * GIVEN_BYTES};
     blobs_upload_put_create(&op, id, &make);
     if (err == 0) err = lab_upload_op(lab, buf_span(&op));
@@ -727,9 +744,9 @@ static void chunks_that_were_given_make_the_blob_that_lists_them(void **state)
     struct uuid id = uuid_new();
     struct sha256 digest, whole = sha256_of(SPAN(p, 150 * GIVEN_BYTES));
     uint64_t checked;
-    assert_int_equal(list(lab, p, 150, &digest), ERR_NOT_FOUND); // nothing was sent yet
+    assert_int_equal(list(lab, p, 150, NULL, &digest), ERR_NOT_FOUND); // nothing was sent yet
     assert_int_equal(give(lab, id, p, 150), 0);
-    assert_int_equal(list(lab, p, 150, &digest), 0);
+    assert_int_equal(list(lab, p, 150, NULL, &digest), 0);
     assert_true(sha256_equal(&digest, &whole));
     assert_true(lab_holds(lab, SPAN(p, 150 * GIVEN_BYTES)));
     assert_int_equal(drop(lab, id), 0);
@@ -753,6 +770,26 @@ static void given_chunk_that_is_another_is_refused(void **state)
     assert_int_equal(blobs_upload_place(u, lab->txn), ERR_CHECKSUM);
     blobs_upload_close(u);
     assert_false(blobs_chunk_stored(lab->blobs, lab->txn, &given[0].sha));
+    free(p);
+}
+
+// What was told to be there may go before the list is decided: then there is no blob, and none with a hole.
+static void list_of_reclaimed_chunks_is_refused(void **state)
+{
+    struct blob_lab *lab = *state;
+    uint8_t *p = random_content(20 * GIVEN_BYTES, 34);
+    struct uuid id = uuid_new();
+    struct sha256 digest, sha = given_of(p, 3).sha;
+    uint64_t wrong;
+    assert_int_equal(give(lab, id, p, 20), 0);
+    assert_true(blobs_chunk_stored(lab->blobs, lab->txn, &sha));
+    assert_int_equal(list(lab, p, 20, &id, &digest), ERR_BAD_VALUE);
+    assert_false(blobs_chunk_stored(lab->blobs, lab->txn, &sha));
+    assert_int_equal(give(lab, uuid_new(), p, 20), 0); // sent again
+    assert_int_equal(list(lab, p, 20, NULL, &digest), 0);
+    assert_true(lab_holds(lab, SPAN(p, 20 * GIVEN_BYTES)));
+    assert_int_equal(blobs_mark(lab->blobs, lab->txn, &wrong), 0);
+    assert_int_equal(wrong, 0);
     free(p);
 }
 
@@ -791,6 +828,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(reader_far_behind_gets_the_newest_state_at_last, setup, teardown),
         cmocka_unit_test_setup_teardown(chunks_that_were_given_make_the_blob_that_lists_them, setup, teardown),
         cmocka_unit_test_setup_teardown(given_chunk_that_is_another_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(list_of_reclaimed_chunks_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(chunks_are_no_blob, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
