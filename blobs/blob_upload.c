@@ -571,6 +571,16 @@ int blobs_upload_sync(struct blob_upload *u)
     return 0;
 }
 
+// A chunk that the index had was found damaged since it was relied on: the bytes that came with this upload are to come again, and repair it.
+static bool relies_on_damage(const struct blob_upload *u)
+{
+    for (size_t i = 0; i < pointer_count(&u->chunks); i++) {
+        const struct placed *p = pointer_at(&u->chunks, i);
+        if (p->pack == NULL && !p->listed) return true;
+    }
+    return false;
+}
+
 void blobs_upload_result(struct blob_upload *u, struct sha256 *digest, uint64_t *size, struct buf *manifest)
 {
     assert(u->err == 0 && u->stage == STAGE_SYNCED);
@@ -580,6 +590,7 @@ void blobs_upload_result(struct blob_upload *u, struct sha256 *digest, uint64_t 
         const struct placed *p = pointer_at(&u->chunks, i);
         blob_manifest_put(manifest, &p->chunk);
     }
+    if (relies_on_damage(u)) manifest->err = ERR_BUSY;
     *digest = u->digest;
     *size = u->size;
 }
@@ -663,7 +674,7 @@ void blobs_upload_progress(struct blob_upload *u, struct buf *op)
                                               .state = SPAN(state, u->last ? 0 : digest_save(u->whole, state))}};
     if (rest > 0) progress.progress.tail = u->tail.chunk;
     upload_op_encode(op, &progress);
-    if (op->err == 0) op->err = manifest.err;
+    if (op->err == 0) op->err = manifest.err != 0 ? manifest.err : relies_on_damage(u) ? ERR_BUSY : 0;
     buf_free(&manifest);
 }
 

@@ -113,7 +113,8 @@ int blobs_upload_give(struct blob_upload *u, const struct blob_given *given, siz
 int blobs_upload_place(struct blob_upload *u, struct db_txn *txn);
 int blobs_upload_write(struct blob_upload *u);
 int blobs_upload_sync(struct blob_upload *u); // every pack file that this upload relies on, also for chunks that another upload wrote
-// Owner: the digest and size of the whole, and the encoded manifest that goes into the batch.
+// Owner: the digest and size of the whole, and the encoded manifest that goes into the batch. Its error is ERR_BUSY where a chunk that was known was
+// found damaged meanwhile: the same bytes sent again repair it. So is that of a progress.
 void blobs_upload_result(struct blob_upload *u, struct sha256 *digest, uint64_t *size, struct buf *manifest);
 // It stored bytes that were not there, or were damaged: then its batch is worth making even if the blob exists. So it is for a free blob,
 // whose grace begins anew.

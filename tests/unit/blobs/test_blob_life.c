@@ -522,6 +522,27 @@ static void audit_names_a_flipped_byte_and_who_uses_it(void **state)
     free(p);
 }
 
+// What is found damaged while an upload relies on it is not acknowledged as stored: the next try of the same bytes repairs it.
+static void upload_that_relies_on_what_is_found_damaged_is_refused(void **state)
+{
+    struct blob_lab *lab = *state;
+    struct span content = SPAN_LIT("found damaged");
+    struct sha256 digest, sha = sha256_of(content);
+    struct blob_upload *u;
+    assert_int_equal(lab_upload(lab, content, &digest), 0);
+    assert_int_equal(blobs_upload_open(lab->blobs, &u), 0);
+    assert_int_equal(lab_feed(lab, u, content, true), 0);
+    flip(lab, entry_of(lab, &sha).place);
+    assert_int_equal(read_all(lab, &digest, content.n), ERR_CORRUPT);
+    assert_true(blobs_tend(lab->blobs, lab->txn));
+    assert_int_equal(lab_commit(lab, u, ""), ERR_BUSY);
+    blobs_upload_close(u);
+    assert_int_equal(lab_upload(lab, content, NULL), 0);
+    assert_false(entry_of(lab, &sha).damaged);
+    assert_true(lab_holds(lab, content));
+    assert_sound(lab);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -543,6 +564,7 @@ int main(void)
         T(file_stays_while_somebody_reads_from_it),
         T(file_stays_while_its_chunks_are_joined),
         T(damage_is_remembered_and_repaired_by_the_same_bytes),
+        T(upload_that_relies_on_what_is_found_damaged_is_refused),
         T(audit_names_a_flipped_byte_and_who_uses_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
