@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "blob_store.h"
 #include "compress.h"
@@ -275,6 +276,14 @@ static int piece_copy(const struct planned *p, struct blob_piece *out)
     return err == ERR_BUSY ? 0 : err;
 }
 
+// Many readers at slow sockets hold many descriptors. The rest of them is for connections and packs: from there on bytes are copied. The lowest
+// free number is what is handed out, so it tells how many there are.
+static bool is_scarce(int fd)
+{
+    struct rlimit limit;
+    return getrlimit(RLIMIT_NOFILE, &limit) == 0 && (rlim_t)fd >= limit.rlim_cur / 2;
+}
+
 // Sending from a file waits where the kernel has to read it. Its end tells: what is read ahead or let go is so in longer runs than a chunk.
 static int piece_of_file(const struct planned *p, struct blob_piece *out)
 {
@@ -282,7 +291,10 @@ static int piece_of_file(const struct planned *p, struct blob_piece *out)
     int err = file_read_now(p->fd, &byte, 1, out->position + out->n - 1);
     if (err != 0) return err == ERR_BUSY ? 0 : err;
     out->fd = file_dup(p->fd);
-    return out->fd >= 0; // where descriptors have run out it is copied
+    if (out->fd < 0 || !is_scarce(out->fd)) return out->fd >= 0;
+    file_close(out->fd);
+    out->fd = -1;
+    return 0;
 }
 
 int blobs_reader_piece(struct blob_reader *r, struct blob_piece *out)

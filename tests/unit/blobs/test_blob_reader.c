@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -296,6 +297,30 @@ static void set_remembers_what_it_is_told_and_forgets_only_for_room(void **state
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+// A half of them is kept for others.
+static void where_descriptors_are_scarce_bytes_are_copied(void **state)
+{
+    struct blob_lab *lab = *state;
+    size_t n = 2 * MIB;
+    struct sha256 digest;
+    struct rlimit limit, few;
+    uint8_t *p = random_content(n, 77);
+    assert_int_equal(lab_upload(lab, SPAN(p, n), &digest), 0);
+    struct given g = read_range(lab, &digest, 0, n, false); // verified from here on
+    buf_free(&g.bytes);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    few = (struct rlimit){.rlim_cur = 8, .rlim_max = limit.rlim_max}; // what is open stays open
+    g = read_range(lab, &digest, 0, n, false);
+    assert_true(g.files > 0 && span_equal(buf_span(&g.bytes), SPAN(p, n)));
+    buf_free(&g.bytes);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    g = read_range(lab, &digest, 0, n, false);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    assert_true(g.files == 0 && span_equal(buf_span(&g.bytes), SPAN(p, n)));
+    buf_free(&g.bytes);
+    free(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -305,6 +330,7 @@ int main(void)
         T(damaged_byte_is_met_by_who_needs_it_and_what_lies_before_is_given),
         T(upload_is_read_up_to_its_offset_and_goes_on_as_its_blob),
         T(upload_that_is_dropped_ends_its_reader),
+        T(where_descriptors_are_scarce_bytes_are_copied),
         cmocka_unit_test(set_remembers_what_it_is_told_and_forgets_only_for_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
