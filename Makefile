@@ -19,16 +19,18 @@ BASE_SRC := base64 buf bug bytes checksum compress crew cur db digest err feed f
 ROWS_SRC := apply arena row_batch decide decide_end effects history instant query query_run record row_keys rows scan schema schema_build schema_codec schema_text show sort_keys sql sql_const sql_scan sql_schema sql_select sql_tree value value_convert view view_diff view_feed view_ring
 STREAMS_SRC := stream_apply stream_decide stream_effects stream_expiry stream_feed stream_fork stream_groups stream_hash stream_keys stream_observe stream_read stream_reclaim stream_record stream_seal stream_segment stream_segments stream_slice stream_table stream_tail stream_trim stream_writers streams
 BLOBS_SRC := blobs blob_apply blob_audit blob_check blob_join blob_keys blob_life blob_mark blob_read blob_refs blob_upload blob_work chunk_table chunker gear pack upload_feed upload_keys uploads
-SERVICE_SRC := api_admin api_batch api_blob api_blob_care api_blob_put api_llm api_llm_ask api_llm_pass api_llm_proxy api_llm_ui api_query api_schema api_stream api_stream_live api_stream_read api_stream_write api_subscribe api_upload api_upload_patch api_upload_post app app_decide app_short app_turn auth batch batch_json blob_care call conn conns crowd entry fates holds http_parse http_scan hub jobs llm llm_job llm_parse llm_parse_chat llm_parse_messages llm_parse_responses llm_provider llm_queue llm_reply llm_sweep llm_tail llm_ui llm_ui_request llm_writer llm_writer_ui main message metrics options origin outbox percent reach reply request routes server session session_pack stream_care stream_frame stream_headers stream_pipe sync sync_messages tus upload_care upload_intake upload_join wheel ws ws_frames ws_handshake ws_records
+# The engine sees neither the others nor a loop.
+SERVICE_SRC := engine/app engine/app_decide engine/app_short engine/app_turn engine/auth engine/batch engine/batch_json engine/entry engine/fates engine/jobs engine/llm_kind engine/seq_times engine/subs engine/subs_decide engine/subs_glob
+SERVICE_SRC += http/call http/conn http/conns http/http_parse http/http_scan http/http_select http/outbox http/percent http/reach http/reply http/request http/wheel http/ws_frames http/ws_handshake
+SERVICE_SRC += live/crowd live/hub live/message live/session live/session_pack live/stream_frame live/sync live/sync_messages live/ws live/ws_records
+SERVICE_SRC += llm/llm llm/llm_job llm/llm_parse llm/llm_parse_chat llm/llm_parse_messages llm/llm_parse_responses llm/llm_provider llm/llm_queue llm/llm_reply llm/llm_sweep llm/llm_tail llm/llm_ui llm/llm_ui_request llm/llm_writer llm/llm_writer_ui
+SERVICE_SRC += workers/path_set workers/subs_deliver workers/subs_run workers/webhook_sign workers/webhook_url
+SERVICE_SRC += api/api_admin api/api_batch api/api_blob api/api_blob_care api/api_blob_put api/api_blob_sign api/api_chunks api/api_chunks_blob api/api_ds api/api_llm api/api_llm_ask api/api_llm_pass api/api_llm_proxy api/api_llm_ui api/api_query api/api_resumable api/api_schema api/api_stream api/api_stream_live api/api_stream_read api/api_stream_write api/api_subscribe api/api_upload api/api_upload_content api/api_upload_patch api/api_upload_post api/blob_care api/blob_link api/blob_row api/blob_send api/blob_view api/chunk_frames api/chunk_list api/disposition api/holds api/rufh api/stream_care api/stream_headers api/stream_pace api/stream_pipe api/tus api/upload_care api/upload_intake api/upload_join
+SERVICE_SRC += key_file lane main metrics options origin routes server
 LIBSEGUE_SRC := calls client delta get http put source sse stream subscribe upload
 CLI_SRC := cli cmd_ask cmd_batch cmd_blob cmd_blobs cmd_query cmd_schema cmd_stream cmd_sub main options progress sub_print table
 
-SERVICE_SRC += seq_times stream_pace
 BLOBS_SRC += blob_reader blob_verified
-SERVICE_SRC += api_chunks api_chunks_blob chunk_frames chunk_list
-SERVICE_SRC += api_blob_sign api_upload_content blob_link blob_row blob_send blob_view disposition http_select key_file lane
-SERVICE_SRC += api_resumable rufh
-SERVICE_SRC += api_ds path_set subs subs_decide subs_deliver subs_glob subs_run webhook_sign webhook_url
 
 # Unit tests, by folder: tests/unit/<folder>/test_<name>.c
 UNIT_base := base64 buf bug bytes checksum compress crew cur db digest disk err feed file hlc image journal journal_faults json_lines json_read json_write log problem span utf8 uuid
@@ -87,7 +89,8 @@ SEE_base := -iquote base
 SEE_rows := -iquote base -iquote rows
 SEE_streams := -iquote base -iquote streams
 SEE_blobs := -iquote base -iquote blobs
-SEE_service := -iquote base -iquote rows -iquote streams -iquote blobs -iquote service
+SEE_engine := -iquote base -iquote rows -iquote streams -iquote blobs -iquote service/engine
+SEE_service := $(SEE_engine) -iquote service $(addprefix -iquote service/,http live llm workers api)
 SEE_c := -iquote base -iquote blobs -iquote clients/c
 SEE_cli := -iquote base -iquote clients/c -iquote clients/cli
 SEE_tests := $(SEE_service) -iquote tests/lib -iquote tests/powercut -iquote tests/fuzz
@@ -154,6 +157,7 @@ $(eval $(call folder_rule,base,$$(SEE_base)))
 $(eval $(call folder_rule,rows,$$(SEE_rows)))
 $(eval $(call folder_rule,streams,$$(SEE_streams)))
 $(eval $(call folder_rule,blobs,$$(SEE_blobs)))
+$(eval $(call folder_rule,service/engine,$$(SEE_engine)))
 $(eval $(call folder_rule,service,$$(SEE_service)))
 $(eval $(call folder_rule,clients/c,$$(SEE_c)))
 $(eval $(call folder_rule,clients/cli,$$(SEE_cli)))

@@ -12,20 +12,11 @@
 
 #include "buf.h"
 #include "limits.h"
+#include "llm_kind.h"
 #include "problem.h"
 #include "uuid.h"
 
 #define LLM_WORD_MAX 128 // bytes of a name, an id or a reason that are kept, terminator included
-
-// How a provider is spoken to. Numbers are on the disk.
-enum llm_api {
-    LLM_CHAT = 1,  // OpenAI's chat/completions, and what is compatible with it
-    LLM_RESPONSES, // OpenAI's responses
-    LLM_MESSAGES,  // Anthropic's messages
-};
-
-const char *llm_api_name(enum llm_api api);                 // "chat", "responses", "messages"
-bool llm_api_parse(enum llm_api *out, struct span name);    // false: no such name
 
 enum llm_part { LLM_TEXT, LLM_REASONING, LLM_REFUSAL, LLM_TOOL };
 const char *llm_part_name(enum llm_part part); // "text", "reasoning", "refusal", "tool"
@@ -119,16 +110,6 @@ int llm_parser_load(struct llm_parser *p, struct span saved);
 bool llm_error_message(struct span json, char out[PROBLEM_TEXT_MAX]);
 
 // ---- writing ---------------------------------------------------------------------------------------------------------
-
-// Forms in which a job's reply is stored. Numbers are on the disk.
-enum llm_form {
-    LLM_FORM_TEXT = 1, // deltas of text and refusals alone
-    LLM_FORM_MESSAGES, // every event as a JSON message (PROTOCOL.md, "LLM jobs")
-    LLM_FORM_RAW,      // the provider's own bytes, in whole events; of a refusal its body
-    LLM_FORM_UI,       // the UI message stream of the Vercel AI SDK
-};
-const char *llm_form_name(enum llm_form form); // "text", "messages", "raw", "ui"
-bool llm_form_parse(enum llm_form *out, struct span name);
 
 // One that writes. `state` is the form's own: all zero at first, and kept with a job that may be resumed, so that bytes after a restart
 // go on where those before it ended. A fresh one that is told LLM_END writes the end of a reply whose beginning it has not seen.

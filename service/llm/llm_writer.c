@@ -180,25 +180,6 @@ void llm_writer_messages(struct llm_writer *w)
 
 // ---- forms ----------------------------------------------------------------------------------------------------------
 
-static const char *const form_names[] = {
-    [LLM_FORM_TEXT] = "text", [LLM_FORM_MESSAGES] = "messages", [LLM_FORM_RAW] = "raw", [LLM_FORM_UI] = "ui"};
-
-const char *llm_form_name(enum llm_form form)
-{
-    assert(form >= LLM_FORM_TEXT && form <= LLM_FORM_UI);
-    return form_names[form];
-}
-
-bool llm_form_parse(enum llm_form *out, struct span name)
-{
-    for (int form = LLM_FORM_TEXT; form <= LLM_FORM_UI; form++) {
-        if (!span_is(name, form_names[form])) continue;
-        *out = (enum llm_form)form;
-        return true;
-    }
-    return false;
-}
-
 // The bytes come past it.
 static void no_event(struct llm_writer *w, const struct llm_event *e, struct buf *out)
 {

@@ -7,7 +7,7 @@
 
 #include "cur.h"
 #include "err.h"
-#include "llm_event.h"
+#include "llm_kind.h"
 
 // ---- encoding ----
 

@@ -11,7 +11,7 @@
 #include "cur.h"
 #include "db.h"
 #include "err.h"
-#include "llm_event.h"
+#include "llm_kind.h"
 
 #define JOBS_FORMAT 3
 #define DAY_MS 86400000

@@ -8,24 +8,6 @@
 #include "err.h"
 #include "sse_field.h"
 
-static const char *const api_names[] = {[LLM_CHAT] = "chat", [LLM_RESPONSES] = "responses", [LLM_MESSAGES] = "messages"};
-
-const char *llm_api_name(enum llm_api api)
-{
-    assert(api >= LLM_CHAT && api <= LLM_MESSAGES);
-    return api_names[api];
-}
-
-bool llm_api_parse(enum llm_api *out, struct span name)
-{
-    for (int api = LLM_CHAT; api <= LLM_MESSAGES; api++) {
-        if (!span_is(name, api_names[api])) continue;
-        *out = (enum llm_api)api;
-        return true;
-    }
-    return false;
-}
-
 const char *llm_part_name(enum llm_part part)
 {
     static const char *const names[] = {[LLM_TEXT] = "text", [LLM_REASONING] = "reasoning", [LLM_REFUSAL] = "refusal", [LLM_TOOL] = "tool"};

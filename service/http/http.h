@@ -1,5 +1,5 @@
 // HTTP/1.1 as the API surfaces see it: a request, its body, a reply. RFC 9110 and 9112; where the parser library is lax, a
-// scan ahead of it is strict (service/http_scan.c). One thread: the loop's.
+// scan ahead of it is strict (service/http/http_scan.c). One thread: the loop's.
 //
 // Life of a request, and who calls what on a handler:
 //
