@@ -2,11 +2,13 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <linux/limits.h>
 #include <lmdb.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "bug.h"
 #include "digest.h"
@@ -80,14 +82,14 @@ static unsigned env_flags(void)
     return flags;
 }
 
-static int env_open(MDB_env **out, const struct db_options *o, uint64_t map_bytes)
+static int env_open(MDB_env **out, const char *path, uint64_t map_bytes)
 {
     MDB_env *env = NULL;
     int rc = mdb_env_create(&env);
     if (rc != 0) return rc;
     rc = mdb_env_set_mapsize(env, map_bytes);
     if (rc == 0) rc = mdb_env_set_maxdbs(env, DB_TABLES_MAX);
-    if (rc == 0) rc = mdb_env_open(env, o->path, env_flags(), 0600);
+    if (rc == 0) rc = mdb_env_open(env, path, env_flags(), 0600);
     if (rc != 0) {
         mdb_env_close(env);
         return rc;
@@ -99,10 +101,50 @@ static int env_open(MDB_env **out, const struct db_options *o, uint64_t map_byte
 static int env_open_fitting(MDB_env **out, const struct db_options *o)
 {
     uint64_t map_bytes = o->map_bytes == 0 ? DB_MAP_BYTES : o->map_bytes;
-    int rc = env_open(out, o, map_bytes);
+    int rc = env_open(out, o->path, map_bytes);
     if (rc != ENOMEM || map_bytes <= MAP_BYTES_SMALL) return rc;
     log_warn("db", "the system refuses to reserve the map, trying a smaller one", LF_UINT("bytes", map_bytes), LF_STR("path", o->path));
-    return env_open(out, o, MAP_BYTES_SMALL);
+    return env_open(out, o->path, MAP_BYTES_SMALL);
+}
+
+// The two files of an environment, and the folder in which a new one is made.
+#define DATA_FILE "data.mdb"
+#define LOCK_FILE "lock.mdb"
+#define NEW_FOLDER "new"
+
+static void path_in(char out[PATH_MAX], const struct db_options *o, const char *folder, const char *name)
+{
+    snprintf(out, PATH_MAX, "%s%s%s/%s", o->path, folder[0] != '\0' ? "/" : "", folder, name);
+}
+
+// Writes and syncs the file of an empty environment in `folder`.
+static int env_make(const char *folder)
+{
+    MDB_env *env = NULL;
+    int rc = env_open(&env, folder, MAP_BYTES_SMALL);
+    if (rc != 0) return translate(rc);
+    rc = mdb_env_sync(env, 1);
+    mdb_env_close(env);
+    return rc != 0 ? translate(rc) : dir_sync(folder);
+}
+
+// LMDB writes the first pages of a new file in place and takes a half of them for damage for ever: a file that a power cut broke then
+// would never open again. So a new one is whole and durable before it has its name.
+static int env_begin(const struct db_options *o)
+{
+    char data[PATH_MAX], made[PATH_MAX], lock[PATH_MAX], folder[PATH_MAX];
+    path_in(data, o, "", DATA_FILE);
+    if (access(data, F_OK) == 0) return 0;
+    path_in(folder, o, "", NEW_FOLDER);
+    path_in(made, o, NEW_FOLDER, DATA_FILE);
+    path_in(lock, o, NEW_FOLDER, LOCK_FILE);
+    unlink(made), unlink(lock); // of a start that was broken off
+    int err = dir_make(folder);
+    if (err == 0) err = env_make(folder);
+    if (err == 0 && rename(made, data) != 0) err = ERR_IO;
+    if (err != 0) return err;
+    unlink(lock), rmdir(folder);
+    return 0;
 }
 
 static int tables_open(struct db *db, const struct db_options *o)
@@ -117,7 +159,7 @@ static int tables_open(struct db *db, const struct db_options *o)
         return rc;
     }
     rc = mdb_txn_commit(txn);
-    // LMDB syncs neither the first meta pages of a new file nor its name.
+    // LMDB syncs nothing of its own accord here (NOMETASYNC): the tables are there for good before anything relies on them.
     return rc != 0 ? rc : mdb_env_sync(db->env, 1);
 }
 
@@ -144,6 +186,7 @@ int db_open(struct db **out, const struct db_options *options)
     assert(options->path != NULL);
     assert(options->table_count >= 1 && options->table_count <= DB_TABLES_MAX);
     int err = dir_make(options->path);
+    if (err == 0) err = env_begin(options);
     if (err != 0) return err;
     struct db *db = calloc(1, sizeof *db);
     if (db == NULL) return ERR_NOMEM;
