@@ -59,11 +59,10 @@ for (const reloaded of ['left', 'right']) {
         const { app, id, left, right } = two
         const words = Array.from({ length: 120 }, (_, i) => `${i} grüße €🦀 `)
         let told = ''
-        const seen = new Set()
         for (const [i, word] of words.entries()) {
             await app.batch([say(id, word)])
             told += word
-            if (i % 20 === 10) seen.add(await text(left))
+            if (i % 20 === 10) await hasText(left, told) // it grows before our eyes
             if (i === 60) {
                 await hasText(two[reloaded], told)
                 // The reply goes on while nobody in that tab listens.
@@ -80,7 +79,6 @@ for (const reloaded of ['left', 'right']) {
             assert.match(await page.textContent('#rows'), /done/)
             assert.deepEqual(page.failures, [])
         }
-        assert.ok(seen.size > 2, 'it grew before our eyes')
     })
 }
 
