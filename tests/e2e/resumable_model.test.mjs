@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { test } from 'node:test'
+import { mulberry32 } from './lib/dice.mjs'
 import { Draft, draft, PARTIAL } from './lib/draft.mjs'
 import { sleep } from './lib/service.mjs'
 import { assertBlob, BODY, sha256, Tus } from './lib/tus.mjs'
@@ -12,14 +13,8 @@ import { assertBlob, BODY, sha256, Tus } from './lib/tus.mjs'
 const STEPS = Number(process.env.MODEL_STEPS || 250)
 const SEED = Number(process.env.MODEL_SEED || 20262)
 
-// mulberry32
 function dice(seed) {
-    const next = () => {
-        seed = (seed + 0x6d2b79f5) | 0
-        let t = Math.imul(seed ^ (seed >>> 15), 1 | seed)
-        t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-        return ((t ^ (t >>> 14)) >>> 0) / 4294967296
-    }
+    const next = mulberry32(seed)
     const below = (n) => Math.floor(next() * n)
     return { below, of: (list) => list[below(list.length)], bytes: (n) => Buffer.from(Array.from({ length: Math.min(n, 4096) }, () => below(256)).join(',').repeat(Math.ceil(n / 4096))).subarray(0, n) }
 }

@@ -5,20 +5,15 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { test } from 'node:test'
+import { mulberry32 } from './lib/dice.mjs'
 import { sleep } from './lib/service.mjs'
 import { assertBlob, BODY, sha256, tus } from './lib/tus.mjs'
 
 const STEPS = Number(process.env.MODEL_STEPS || 250)
 const SEED = Number(process.env.MODEL_SEED || 20261)
 
-// mulberry32
 function dice(seed) {
-    const next = () => {
-        seed = (seed + 0x6d2b79f5) | 0
-        let t = Math.imul(seed ^ (seed >>> 15), 1 | seed)
-        t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-        return ((t ^ (t >>> 14)) >>> 0) / 4294967296
-    }
+    const next = mulberry32(seed)
     return { below: (n) => Math.floor(next() * n), of: (list) => list[Math.floor(next() * list.length)], bytes: (n) => { const b = Buffer.alloc(n); for (let i = 0; i < n; i += 4) b.writeUInt32LE((next() * 4294967296) >>> 0, Math.min(i, n - 4)); return b } }
 }
 

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdint.h>
 
+#include "fuzz_lines.h"
 #include "err.h"
 #include "tus.h"
 
@@ -90,12 +91,6 @@ static void try_line(uint8_t field, struct span value)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct span rest = SPAN(data, size);
-    while (rest.n > 0) {
-        const uint8_t *end = memchr(rest.p, '\n', rest.n);
-        struct span line = SPAN(rest.p, end == NULL ? rest.n : (size_t)(end - rest.p));
-        if (line.n > 0) try_line(line.p[0], span_sub(line, 1, line.n));
-        rest = span_sub(rest, line.n + 1, rest.n);
-    }
+    fuzz_lines(data, size, try_line);
     return 0;
 }
