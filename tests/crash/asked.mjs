@@ -14,7 +14,7 @@ import { App } from '../e2e/lib/http.mjs'
 import { Child, eventually, Service, sleep, tempFolder } from '../e2e/lib/service.mjs'
 import { readJournal, verifyJob } from './asked_verify.mjs'
 import { modelOf } from './model.mjs'
-import { Random } from './workload.mjs'
+import { Random, recover } from './workload.mjs'
 
 const JOBS = Number(process.env.RUNS || 1000)
 const SEED = Number(process.env.SEED || (Date.now() & 0x7fffffff))
@@ -228,14 +228,7 @@ class Campaign {
         }
         await this.s.kill()
         this.kills.service++
-        if (this.random.chance(20)) { // and once more while it recovers
-            const start = this.s.start().catch(() => {})
-            await sleep(this.random.below(40))
-            if (this.s.child) await this.s.kill()
-            await start
-            this.kills.early++
-        }
-        await this.s.start()
+        if (await recover(this.s, this.random, 40)) this.kills.early++
     }
 
     async killProvider() {

@@ -9,7 +9,7 @@ import { createHash } from 'node:crypto'
 import { performance } from 'node:perf_hooks'
 import { App, insert } from '../e2e/lib/http.mjs'
 import { eventually, Service, sleep } from '../e2e/lib/service.mjs'
-import { Client, exchange, Random, schema } from './workload.mjs'
+import { Client, exchange, Random, recover, schema } from './workload.mjs'
 
 const RUNS = Number(process.env.RUNS || 200)
 const SEED = Number(process.env.SEED || (Date.now() & 0x7fffffff))
@@ -235,14 +235,7 @@ class World {
     }
 
     async recover() {
-        if (this.random.chance(20)) {
-            counts.early++
-            const start = this.s.start().catch(() => {})
-            await sleep(this.random.below(60))
-            if (this.s.child) await this.s.kill()
-            await start
-        }
-        await this.s.start()
+        if (await recover(this.s, this.random, 60)) counts.early++
     }
 
     async verify() {

@@ -15,7 +15,7 @@ import { JobClient, verifyAskedOnce } from './jobs.mjs'
 import { LOG, SocketWriter } from './sockets.mjs'
 import { StreamClient } from './streams.mjs'
 import { TusClient } from './uploads.mjs'
-import { Appender, Random, schema, Uploader, Writer } from './workload.mjs'
+import { Appender, Random, recover, schema, Uploader, Writer } from './workload.mjs'
 
 const RUNS = Number(process.env.RUNS || 200)
 const SEED = Number(process.env.SEED || (Date.now() & 0x7fffffff))
@@ -95,16 +95,8 @@ class World {
         }
     }
 
-    // Up again; sometimes it is killed once more while it recovers.
     async recover() {
-        if (this.random.chance(20)) {
-            counts.early++
-            const start = this.s.start().catch(() => {})
-            await sleep(this.random.below(40))
-            if (this.s.child) await this.s.kill()
-            await start
-        }
-        await this.s.start()
+        if (await recover(this.s, this.random, 40)) counts.early++
     }
 
     async verify() {

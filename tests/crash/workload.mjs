@@ -3,12 +3,26 @@ import assert from 'node:assert/strict'
 import http from 'node:http'
 import { createHash } from 'node:crypto'
 import { append, close, create, insert, update } from '../e2e/lib/http.mjs'
+import { sleep } from '../e2e/lib/service.mjs'
 
 export const schema = `
 create table items (nonce text not null, n integer, owner text);
 create table tallies (owner text not null, batches integer, body stream);
 create table replies (body stream, status text, usage jsonb);
 create table files (name text, file blob);`
+
+// Up again; sometimes it is killed once more, within so many ms, while it recovers: then true.
+export async function recover(service, random, ms) {
+    const early = random.chance(20)
+    if (early) {
+        const start = service.start().catch(() => {})
+        await sleep(random.below(ms))
+        if (service.child) await service.kill()
+        await start
+    }
+    await service.start()
+    return early
+}
 
 // xorshift: the same seed gives the same decisions (what the machine makes of them differs).
 export class Random {
