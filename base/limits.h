@@ -51,6 +51,8 @@
 #define TABLES_MAX 1000
 #define COLUMNS_MAX 250                // of one table
 #define NAME_MAX_BYTES 63              // of a table, a column, an app
+#define ARRAY_ELEMENTS_MAX 4096        // of an array or a set
+#define ENUM_LABELS_MAX 1000           // of one enum
 #define ROW_BYTES_MAX (1 * MIB)        // an encoded row
 #define QUERY_TERMS_MAX 64             // comparisons in a where
 #define QUERY_PARAMS_MAX 64

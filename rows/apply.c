@@ -22,8 +22,8 @@ static bool cell_fits(const struct apply *a, const struct column *col, size_t i)
 {
     const struct cell *cell = &a->new.row.cells[i];
     if (cell->seq == a->c->seq) return !(cell->v.null && col->not_null);
-    if (row_live(&a->old.row)) return cell->seq == a->old.row.cells[i].seq && value_equal(col->type, &cell->v, &a->old.row.cells[i].v);
-    return cell->seq == 0 && (col->type == COL_STREAM || value_equal(col->type, &cell->v, &col->fill));
+    if (row_live(&a->old.row)) return cell->seq == a->old.row.cells[i].seq && value_equal(&col->type, &cell->v, &a->old.row.cells[i].v);
+    return cell->seq == 0 && (col->type.kind == COL_STREAM || value_equal(&col->type, &cell->v, &col->fill));
 }
 
 static int check_row(struct apply *a, const struct effect_row *e)

@@ -3,7 +3,7 @@
 #ifndef SEGUE_ROWS_AST_H
 #define SEGUE_ROWS_AST_H
 
-#include "span.h"
+#include "type.h"
 
 struct arena;
 
@@ -28,22 +28,21 @@ struct ast_const {
     int64_t position;
 };
 
-enum col_type {
-    COL_TEXT = 1,
-    COL_INTEGER,
-    COL_BIGINT,
-    COL_DOUBLE,
-    COL_BOOLEAN,
-    COL_TIMESTAMPTZ,
-    COL_UUID,
-    COL_JSONB,
-    COL_STREAM,
-    COL_BLOB,
+// A type as written: of an enum only its name is known.
+struct ast_type {
+    enum col_type kind;
+    bool array;
+    struct span name; // of COL_ENUM
 };
+
+struct ast_expr; // sql_expr.c's
+
+enum ast_action { ACTION_RESTRICT, ACTION_CASCADE, ACTION_SET_NULL };
 
 struct ast_column {
     struct span name;
-    enum col_type type;
+    struct ast_type type;
+    struct span merge; // of options (merge '…'); empty: not said
     bool not_null;
     bool primary_key;
     bool has_default;
@@ -51,6 +50,31 @@ struct ast_column {
     bool references;
     struct span ref_table;
     struct span ref_column; // empty: not named
+    enum ast_action on_delete;
+    int64_t position;
+};
+
+struct ast_index_column {
+    struct span name;
+    bool desc;
+    int64_t position;
+};
+
+// create index, or a unique constraint.
+struct ast_index {
+    struct span name; // empty: not named
+    struct span table;
+    bool unique;
+    struct ast_index_column *columns;
+    size_t column_count;
+    const struct ast_expr *where; // NULL: of all rows
+    int64_t position;
+};
+
+struct ast_check {
+    struct span name;   // empty: not named
+    struct span column; // beside which it stands; empty: none
+    const struct ast_expr *expr;
     int64_t position;
 };
 
@@ -58,12 +82,25 @@ struct ast_table {
     struct span name;
     struct ast_column *columns;
     size_t column_count;
+    struct ast_check *checks;
+    size_t check_count;
+    int64_t position;
+};
+
+struct ast_enum {
+    struct span name;
+    struct span *labels;
+    size_t label_count;
     int64_t position;
 };
 
 struct ast_schema {
     struct ast_table *tables;
     size_t table_count;
+    struct ast_enum *enums;
+    size_t enum_count;
+    struct ast_index *indexes; // of all tables, in the order of the text
+    size_t index_count;
     struct arena *arena;
 };
 

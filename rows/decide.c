@@ -55,17 +55,17 @@ static int find_id(struct rows_batch *b, const struct row_op *op, struct uuid *i
 static int check_cell(struct rows_batch *b, const struct column *c, const struct value *v, struct problem *p)
 {
     if (v->null && c->not_null) return problem_set(p, ERR_NOT_NULL, -1, "%.*s must not be null", SPAN_FMT(c->name));
-    if (c->type == COL_BLOB && !v->null) return b->host->blob_link(b->host->ctx, &v->h, p);
+    if (c->type.kind == COL_BLOB && !v->null) return b->host->blob_link(b->host->ctx, &v->h, p);
     return 0;
 }
 
 // The written value of one named column; a stream column may only be said to be null, which says nothing.
 static int convert(struct rows_batch *b, const struct column *c, const struct row_column *in, struct value *out, struct problem *p)
 {
-    struct value_target target = {.type = c->type, .source = VALUE_WRITTEN, .column = c->name, .position = -1};
+    struct value_target target = {.type = &c->type, .source = VALUE_WRITTEN, .column = c->name, .position = -1};
     int err = value_convert(out, &target, &in->value, b->arena, p);
     if (err) return err == ERR_NOMEM ? batch_no_room(b, p) : err;
-    if (c->type == COL_STREAM) {
+    if (c->type.kind == COL_STREAM) {
         out->null = false;
         return 0;
     }
@@ -80,9 +80,9 @@ static int default_value(struct rows_batch *b, const struct column *c, struct va
     case DEFAULT_NOW: *out = (struct value){.i = (int64_t)b->c.arrival_ms * 1000}; break;
     case DEFAULT_UUID: *out = (struct value){.u = make_id(b)}; break;
     case DEFAULT_CONST:
-        if (!value_copy(out, c->type, &c->def, b->arena)) return batch_no_room(b, p);
+        if (!value_copy(out, &c->type, &c->def, b->arena)) return batch_no_room(b, p);
     }
-    if (c->type == COL_STREAM) out->null = false;
+    if (c->type.kind == COL_STREAM) out->null = false;
     return check_cell(b, c, out, p);
 }
 
@@ -120,7 +120,7 @@ static int write_columns(struct rows_batch *b, const struct table *t, const stru
         given[at] = true;
         int err = convert(b, &t->columns[at], in, &v, p);
         if (err) return err;
-        if (!e || t->columns[at].type == COL_STREAM) continue;
+        if (!e || t->columns[at].type.kind == COL_STREAM) continue;
         err = write_wins(b, e->row.cells[at].seq, &wins);
         if (err) return err;
         if (!wins) continue;
@@ -149,7 +149,7 @@ static int each_stream(struct rows_batch *b, const struct table *t, struct uuid 
     int err = 0;
     buf_init(&path, STREAM_PATH_MAX);
     for (size_t i = 0; i < t->column_count && !err; i++) {
-        if (t->columns[i].type != COL_STREAM) continue;
+        if (t->columns[i].type.kind != COL_STREAM) continue;
         buf_clear(&path);
         rows_stream_path(&path, t->name, id, t->columns[i].name);
         err = path.err ? path.err : call(b->host->ctx, buf_span(&path), p);
@@ -174,7 +174,7 @@ static int insert_row(struct rows_batch *b, const struct table *t, const struct 
     e->loaded = e->changed = true;
     int err = write_columns(b, t, op, e, given, p);
     for (size_t i = 0; i < t->column_count && !err; i++) {
-        if (!given[i] || t->columns[i].type == COL_STREAM) err = default_value(b, &t->columns[i], &e->row.cells[i].v, p);
+        if (!given[i] || t->columns[i].type.kind == COL_STREAM) err = default_value(b, &t->columns[i], &e->row.cells[i].v, p);
         e->row.cells[i].seq = b->c.seq;
     }
     if (!err) err = check_size(b, t, e, p);
@@ -254,7 +254,7 @@ int rows_decide_stream(struct rows_batch *b, struct span path, bool touch, struc
     const struct table *t = schema_table(b->schema, part[1]);
     if (!t) return no_such_table(part[1], p);
     int at = table_column(t, part[3]);
-    if (at < 0 || t->columns[at].type != COL_STREAM)
+    if (at < 0 || t->columns[at].type.kind != COL_STREAM)
         return problem_set(p, ERR_NO_SUCH_COLUMN, -1, "%.*s has no stream %.*s", SPAN_FMT(t->name), SPAN_FMT(part[3]));
     int err = batch_entry(b, t, id, &e, p);
     if (err) return err;

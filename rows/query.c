@@ -29,6 +29,7 @@ void query_unref(struct query *q)
     assert(q->refs > 0);
     if (--q->refs > 0) return;
     arena_free(q->arena);
+    schema_unref(q->schema);
     free(q);
 }
 
@@ -45,13 +46,13 @@ static int unsupported(const struct compile *c, int64_t position, struct span co
 
 // ---- names and constants -------------------------------------------------------------------------------------------
 
-static int find_column(const struct compile *c, struct span name, int64_t position, int *column, enum col_type *type)
+static int find_column(const struct compile *c, struct span name, int64_t position, int *column, struct type *type)
 {
     int at = table_column(c->t, name);
     if (at == COLUMN_NONE)
         return problem_set(c->p, ERR_NO_SUCH_COLUMN, position, "%.*s has no column %.*s", SPAN_FMT(c->t->name), SPAN_FMT(name));
     *column = at;
-    *type = at == COLUMN_ID ? COL_UUID : c->t->columns[at].type;
+    *type = at == COLUMN_ID ? TYPE(COL_UUID) : c->t->columns[at].type;
     return 0;
 }
 
@@ -84,7 +85,7 @@ static int compile_columns(struct compile *c, const struct ast_select *ast)
     for (size_t i = 0; ast->star && i < c->t->column_count; i++)
         q->columns[q->column_count++] = (int)i;
     for (size_t i = 0; !ast->star && i < ast->column_count; i++) {
-        enum col_type type;
+        struct type type;
         int at;
         int err = find_column(c, ast->columns[i], ast->column_positions ? ast->column_positions[i] : -1, &at, &type);
         if (err) return err;
@@ -103,13 +104,13 @@ static int compile_term(struct compile *c, const struct ast_term *in, struct ter
     out->v = VALUE_NULL;
     int err = find_column(c, in->column, in->position, &out->column, &out->type);
     if (err || tests_null) return err;
-    if (out->type == COL_STREAM) return unsupported(c, in->position, in->column, "is a stream and has no value to compare");
-    if (in->op != OP_EQ && in->op != OP_NE && !col_type_ordered(out->type))
+    if (out->type.kind == COL_STREAM) return unsupported(c, in->position, in->column, "is a stream and has no value to compare");
+    if (in->op != OP_EQ && in->op != OP_NE && !type_ordered(&out->type))
         return unsupported(c, in->position, in->column, "has no order, only = and <>");
     err = constant(c, &in->value, &v);
     if (err) return err;
     enum value_source source = in->value.kind == AST_PARAM ? VALUE_PARAMETER : VALUE_LITERAL;
-    struct value_target target = {.type = out->type, .source = source, .column = in->column, .position = in->value.position};
+    struct value_target target = {.type = &out->type, .source = source, .column = in->column, .position = in->value.position};
     err = value_convert(&out->v, &target, &v, c->q->arena, c->p);
     return err == ERR_NOMEM ? no_room(c) : err;
 }
@@ -120,7 +121,7 @@ static int compare_terms(const void *x, const void *y)
     if (a->column != b->column) return a->column < b->column ? -1 : 1;
     if (a->op != b->op) return a->op < b->op ? -1 : 1;
     if (a->v.null || b->v.null) return b->v.null - a->v.null;
-    return value_compare(a->type, &a->v, &b->v);
+    return value_compare(&a->type, &a->v, &b->v);
 }
 
 // Terms are sorted, so that `a = 1 and b = 2` and `b = 2 and a = 1` are one query.
@@ -160,7 +161,7 @@ static int compile_order(struct compile *c, const struct ast_select *ast)
         *out = (struct order){.desc = in->desc, .nulls_first = in->nulls_first};
         int err = find_column(c, in->column, in->position, &out->column, &out->type);
         if (err) return err;
-        if (!col_type_ordered(out->type)) return unsupported(c, in->position, in->column, "has no order");
+        if (!type_ordered(&out->type)) return unsupported(c, in->position, in->column, "has no order");
     }
     return 0;
 }
@@ -186,7 +187,7 @@ static void put_term(struct buf *out, const struct term *t)
     buf_put_svarint(out, t->column);
     buf_put_u8(out, (uint8_t)t->op);
     buf_put_u8(out, t->v.null);
-    if (!t->v.null) value_encode(out, t->type, &t->v);
+    if (!t->v.null) value_encode(out, &t->type, &t->v);
 }
 
 static int canonicalize(struct compile *c)
@@ -224,14 +225,17 @@ static int compile(struct compile *c, const struct ast_select *ast)
     return err ? err : canonicalize(c);
 }
 
-static struct query *query_new(uint32_t table)
+static struct query *query_new(struct schema *schema, uint32_t table)
 {
     struct query *q = calloc(1, sizeof *q);
     if (!q) return NULL;
     q->refs = 1;
     q->table = table;
     q->arena = arena_new(QUERY_BYTES_MAX * 2);
-    if (q->arena) return q;
+    if (q->arena) {
+        q->schema = schema_ref(schema);
+        return q;
+    }
     free(q);
     return NULL;
 }
@@ -249,7 +253,7 @@ int query_compile(struct rows *r, struct span sql, const struct row_value *param
     if (!c.t) {
         err = problem_set(p, ERR_NO_SUCH_TABLE, ast->table_position, "there is no table %.*s", SPAN_FMT(ast->table));
     } else {
-        c.q = query_new(c.t->no);
+        c.q = query_new(r->schema, c.t->no);
         err = c.q ? compile(&c, ast) : ERR_NOMEM;
     }
     sql_select_free(ast);
@@ -269,7 +273,7 @@ static bool term_holds(const struct term *t, const struct value *v)
     if (t->op == OP_IS_NULL) return v->null;
     if (t->op == OP_NOT_NULL) return !v->null;
     if (v->null || t->v.null) return false;
-    int c = value_compare(t->type, v, &t->v);
+    int c = value_compare(&t->type, v, &t->v);
     switch (t->op) {
     case OP_EQ: return c == 0;
     case OP_NE: return c != 0;
@@ -302,7 +306,7 @@ void query_order_key(const struct query *q, struct uuid id, const struct row *ro
     for (size_t i = 0; i < q->order_count; i++) {
         const struct order *o = &q->order[i];
         const struct value *v = o->column == COLUMN_ID ? &id_value : &row->cells[o->column].v;
-        value_order_key(out, o->type, v, o->desc, o->nulls_first);
+        value_order_key(out, &o->type, v, o->desc, o->nulls_first);
     }
     buf_put(out, id.b, sizeof id.b);
 }

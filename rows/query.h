@@ -6,20 +6,21 @@
 
 struct term {
     int column; // or COLUMN_ID
-    enum col_type type;
+    struct type type; // its labels are the schema's
     enum ast_op op;
     struct value v; // null: true for no row
 };
 
 struct order {
     int column; // or COLUMN_ID
-    enum col_type type;
+    struct type type;
     bool desc, nulls_first;
 };
 
 struct query {
     unsigned refs;
     struct arena *arena;
+    struct schema *schema; // it was compiled in: holds what types refer to
     uint32_t table;
     int *columns; // those shown beside id
     size_t column_count;

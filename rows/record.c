@@ -2,6 +2,7 @@
 
 #include <assert.h>
 
+#include "elements.h"
 #include "err.h"
 
 #define FORMAT 1
@@ -41,7 +42,7 @@ void record_encode(struct buf *out, const struct table *t, const struct row *r)
     }
     encode_nulls(out, r);
     for (size_t i = 0; i < r->count; i++)
-        if (!r->cells[i].v.null) value_encode(out, t->columns[i].type, &r->cells[i].v);
+        if (!r->cells[i].v.null) value_encode(out, &t->columns[i].type, &r->cells[i].v);
 }
 
 static uint8_t decode_head(struct cur *c, struct row *r)
@@ -65,6 +66,12 @@ static void decode_seqs(struct cur *c, struct row *r, bool uniform)
     if (!uniform && is_uniform(r)) cur_fail(c); // one row, one encoding
 }
 
+// No element came before the first commit.
+static void check_set(struct cur *c, const struct type *type, const struct cell *cell)
+{
+    if (!c->err && elements_oldest(type, &cell->v) > cell->seq) cur_fail(c);
+}
+
 static void decode_values(struct cur *c, const struct table *t, struct row *r)
 {
     struct span nulls = cur_span(c, (r->count + 7) / 8);
@@ -73,8 +80,9 @@ static void decode_values(struct cur *c, const struct table *t, struct row *r)
     for (size_t i = 0; i < r->count; i++) {
         bool null = nulls.p[i / 8] >> i % 8 & 1;
         r->cells[i].v = VALUE_NULL;
-        if (!null) value_decode(c, t->columns[i].type, &r->cells[i].v);
-        if (null && t->columns[i].type == COL_STREAM) cur_fail(c);
+        if (!null) value_decode(c, &t->columns[i].type, &r->cells[i].v);
+        if (!null && t->columns[i].type.set) check_set(c, &t->columns[i].type, &r->cells[i]);
+        if (null && t->columns[i].type.kind == COL_STREAM) cur_fail(c);
     }
 }
 
@@ -83,7 +91,7 @@ static void fill(const struct table *t, struct row *r)
     for (; r->count < t->column_count; r->count++) {
         const struct column *c = &t->columns[r->count];
         r->cells[r->count] = (struct cell){.v = c->fill};
-        if (c->type == COL_STREAM) r->cells[r->count].v.null = false;
+        if (c->type.kind == COL_STREAM) r->cells[r->count].v.null = false;
     }
 }
 

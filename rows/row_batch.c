@@ -127,7 +127,7 @@ static int copy_cells(struct rows_batch *b, const struct table *t, struct entry 
     if (start > 0) memcpy(cells, e->row.cells, start * sizeof *cells);
     for (size_t i = start; i < t->column_count; i++) {
         cells[i].seq = from[i].seq;
-        if (!value_copy(&cells[i].v, t->columns[i].type, &from[i].v, b->arena)) return batch_no_room(b, p);
+        if (!value_copy(&cells[i].v, &t->columns[i].type, &from[i].v, b->arena)) return batch_no_room(b, p);
     }
     e->row.cells = cells;
     e->row.count = t->column_count;
@@ -139,7 +139,7 @@ static int extend(struct rows_batch *b, const struct table *t, struct entry *e, 
 {
     for (size_t i = e->row.count; i < t->column_count; i++) {
         b->room->cells[i] = (struct cell){.v = t->columns[i].fill};
-        if (t->columns[i].type == COL_STREAM) b->room->cells[i].v.null = false;
+        if (t->columns[i].type.kind == COL_STREAM) b->room->cells[i].v.null = false;
     }
     return copy_cells(b, t, e, b->room->cells, e->row.count, p);
 }

@@ -132,14 +132,14 @@ int schema_finish(struct schema *s)
 
 static bool same_column(const struct column *a, const struct column *b)
 {
-    return span_equal(a->name, b->name) && a->type == b->type && a->not_null == b->not_null && a->references == b->references &&
-           a->has_default == b->has_default && value_equal(a->type, &a->def, &b->def) && value_equal(a->type, &a->fill, &b->fill);
+    return span_equal(a->name, b->name) && type_same(&a->type, &b->type) && a->not_null == b->not_null && a->references == b->references &&
+           a->has_default == b->has_default && value_equal(&a->type, &a->def, &b->def) && value_equal(&a->type, &a->fill, &b->fill);
 }
 
 // May rows that exist do without having been given this one?
 static bool lets_old_rows_be(const struct column *c)
 {
-    bool filled = !c->fill.null || c->type == COL_STREAM;
+    bool filled = !c->fill.null || c->type.kind == COL_STREAM;
     return (!c->not_null || filled) && !(c->references && filled) && c->has_default != DEFAULT_UUID;
 }
 

@@ -12,14 +12,45 @@
 
 enum default_kind { DEFAULT_NONE, DEFAULT_CONST, DEFAULT_NOW, DEFAULT_UUID };
 
+// How concurrent writes to a cell become one value. a counter's is
+// MERGE_COUNTER, a set's MERGE_SET.
+enum merge_kind { MERGE_LWW, MERGE_COUNTER, MERGE_MAX, MERGE_MIN, MERGE_SET };
+
+// What becomes of a row whose referred-to row is deleted.
+enum ref_action { REF_RESTRICT, REF_CASCADE, REF_SET_NULL };
+
 struct column {
     struct span name;
-    enum col_type type;
-    bool not_null;
+    struct type type;
+    enum merge_kind merge;
+    bool not_null;       // always of a counter
     uint32_t references; // a table's number; 0: none
+    enum ref_action on_delete;
     enum default_kind has_default;
     struct value def;  // of DEFAULT_CONST
     struct value fill; // what rows read that were written before the column was: the default as of its publication, or null
+};
+
+struct expr;
+
+struct index_column {
+    int column; // or COLUMN_ID
+    bool desc;  // then nulls come first, else last
+};
+
+// An index, or a unique constraint: they are one thing.
+struct index {
+    uint32_t no; // of this table, from 1, never used again
+    struct span name;
+    bool unique;
+    struct index_column *columns;
+    size_t column_count;
+    struct expr *where; // NULL: of all rows
+};
+
+struct check {
+    struct span name;
+    struct expr *expr; // false for a row: refused
 };
 
 struct table {
@@ -28,6 +59,11 @@ struct table {
     struct column *columns; // in the order in which they came to be
     size_t column_count;
     uint16_t *by_name; // the same, sorted by name
+    struct index *indexes; // ascending by number
+    size_t index_count;
+    uint32_t index_last; // the highest number ever given
+    struct check *checks; // by name
+    size_t check_count;
 };
 
 struct schema {
@@ -36,6 +72,8 @@ struct schema {
     struct table *tables; // table `no` is tables[no - 1]
     size_t table_count;
     uint16_t *by_name;
+    struct labels *enums; // in the order in which they came to be; columns point to them
+    size_t enum_count;
     struct sha256 hash; // of the canonical text
     struct arena *arena;
 };

@@ -38,7 +38,7 @@ static int not_additive(struct build *b, int64_t position, struct span table, st
 
 static int check_id(struct build *b, const struct ast_column *c)
 {
-    if (c->type != COL_UUID) return problem_set(b->p, ERR_BAD_SCHEMA, c->position, "id must be of type uuid");
+    if (c->type.kind != COL_UUID || c->type.array) return problem_set(b->p, ERR_BAD_SCHEMA, c->position, "id must be of type uuid");
     if (c->references) return problem_set(b->p, ERR_BAD_SCHEMA, c->position, "id cannot refer to another table");
     if (c->has_default && c->def.kind != AST_UUID)
         return problem_set(b->p, ERR_BAD_SCHEMA, c->position, "id can have no default but gen_random_uuid()");
@@ -47,7 +47,7 @@ static int check_id(struct build *b, const struct ast_column *c)
 
 static int build_constant(struct build *b, struct column *c, const struct ast_const *def)
 {
-    struct value_target target = {.type = c->type, .source = VALUE_LITERAL, .column = c->name, .position = def->position};
+    struct value_target target = {.type = &c->type, .source = VALUE_LITERAL, .column = c->name, .position = def->position};
     struct row_value v = {.kind = ROW_NULL};
     switch (def->kind) {
     case AST_NULL: return 0; // the same as none
@@ -61,7 +61,7 @@ static int build_constant(struct build *b, struct column *c, const struct ast_co
     }
     int err = value_convert(&c->def, &target, &v, b->s->arena, b->p);
     if (err) return err;
-    if (c->type == COL_INTEGER && (c->def.i < INT32_MIN || c->def.i > INT32_MAX))
+    if (c->type.kind == COL_INTEGER && (c->def.i < INT32_MIN || c->def.i > INT32_MAX))
         return problem_set(b->p, ERR_BAD_SCHEMA, def->position, "%.*s: the default is out of the range of integer", SPAN_FMT(c->name));
     c->has_default = DEFAULT_CONST;
     return 0;
@@ -71,14 +71,14 @@ static int build_default(struct build *b, struct column *c, const struct ast_col
 {
     c->def = c->fill = VALUE_NULL;
     if (!in->has_default) return 0;
-    if (c->type == COL_STREAM || c->type == COL_BLOB)
-        return problem_set(b->p, ERR_BAD_SCHEMA, in->position, "%.*s: a %s has no default", SPAN_FMT(c->name), col_type_name(c->type));
-    if (in->def.kind == AST_NOW && c->type == COL_TIMESTAMPTZ) {
+    if (c->type.kind == COL_STREAM || c->type.kind == COL_BLOB)
+        return problem_set(b->p, ERR_BAD_SCHEMA, in->position, "%.*s: a %s has no default", SPAN_FMT(c->name), col_type_name(c->type.kind));
+    if (in->def.kind == AST_NOW && c->type.kind == COL_TIMESTAMPTZ) {
         c->has_default = DEFAULT_NOW;
         c->fill = (struct value){.i = (int64_t)b->arrival_ms * 1000};
         return 0;
     }
-    if (in->def.kind == AST_UUID && c->type == COL_UUID) {
+    if (in->def.kind == AST_UUID && c->type.kind == COL_UUID) {
         c->has_default = DEFAULT_UUID;
         return 0;
     }
@@ -92,7 +92,7 @@ static int build_column(struct build *b, struct column *c, const struct ast_colu
 {
     if (!name_fits(in->name)) return bad_name(b, in->name, in->position);
     if (in->primary_key) return problem_set(b->p, ERR_BAD_SCHEMA, in->position, "only id is the primary key");
-    *c = (struct column){.type = in->type, .not_null = in->not_null};
+    *c = (struct column){.type = TYPE(in->type.kind), .not_null = in->not_null};
     if (!arena_copy_span(b->s->arena, in->name, &c->name)) return ERR_NOMEM;
     return build_default(b, c, in);
 }
@@ -118,7 +118,7 @@ static int build_columns(struct build *b, struct table *t, const struct ast_tabl
         int err = build_column(b, &t->columns[t->column_count++], c);
         if (err) return err;
         t->columns[i].fill = before->columns[i].fill;
-        if (!value_copy(&t->columns[i].fill, t->columns[i].type, &before->columns[i].fill, b->s->arena)) return ERR_NOMEM;
+        if (!value_copy(&t->columns[i].fill, &t->columns[i].type, &before->columns[i].fill, b->s->arena)) return ERR_NOMEM;
     }
     for (size_t i = 0; i < in->column_count; i++) {
         const struct ast_column *c = &in->columns[i];
@@ -177,7 +177,7 @@ static int build_tables(struct build *b, const struct ast_schema *ast)
 static int resolve_reference(struct build *b, const struct ast_column *in, struct column *c)
 {
     if (!in->references) return 0;
-    if (in->type != COL_UUID)
+    if (in->type.kind != COL_UUID || in->type.array)
         return problem_set(b->p, ERR_BAD_SCHEMA, in->position, "%.*s: a reference must be of type uuid", SPAN_FMT(in->name));
     if (in->ref_column.n > 0 && !span_is(in->ref_column, "id"))
         return problem_set(b->p, ERR_BAD_SCHEMA, in->position, "%.*s: only id can be referred to", SPAN_FMT(in->name));
@@ -211,17 +211,17 @@ static int check_growth(struct build *b, const struct ast_schema *ast)
         for (size_t k = 0; k < t->column_count; k++) {
             const struct column *c = &t->columns[k], *old = k < before->column_count ? &before->columns[k] : NULL;
             int64_t position = find_ast_column(in, c->name)->position;
-            bool filled = !c->fill.null || c->type == COL_STREAM;
+            bool filled = !c->fill.null || c->type.kind == COL_STREAM;
             if (!old) {
                 if (c->has_default == DEFAULT_UUID)
                     return not_additive(b, position, t->name, c->name, "is new: its default must be one value for the rows there are");
                 if (c->not_null && !filled) return not_additive(b, position, t->name, c->name, "is new and not null: it needs a default");
                 if (c->references && filled)
                     return not_additive(b, position, t->name, c->name, "is new and refers to rows: it cannot have a default");
-            } else if (old->type != c->type) {
+            } else if (!type_same(&old->type, &c->type)) {
                 return not_additive(b, position, t->name, c->name, "has another type");
             } else if (old->not_null != c->not_null || old->references != c->references || old->has_default != c->has_default ||
-                       !value_equal(c->type, &old->def, &c->def)) {
+                       !value_equal(&c->type, &old->def, &c->def)) {
                 return not_additive(b, position, t->name, c->name, "has other constraints or another default");
             }
         }

@@ -15,12 +15,12 @@ static void encode_column(struct buf *out, const struct column *c)
 {
     bool fill = !c->fill.null;
     buf_put_blob(out, c->name);
-    buf_put_u8(out, (uint8_t)c->type);
+    buf_put_u8(out, (uint8_t)c->type.kind);
     buf_put_u8(out, (uint8_t)((c->not_null ? NOT_NULL : 0) | (c->references ? REFERENCES : 0) | (fill ? FILL : 0) |
                               c->has_default << DEFAULT_SHIFT));
     if (c->references) buf_put_varint(out, c->references);
-    if (c->has_default == DEFAULT_CONST) value_encode(out, c->type, &c->def);
-    if (fill) value_encode(out, c->type, &c->fill);
+    if (c->has_default == DEFAULT_CONST) value_encode(out, &c->type, &c->def);
+    if (fill) value_encode(out, &c->type, &c->fill);
 }
 
 void schema_encode(const struct schema *s, struct buf *out)
@@ -48,7 +48,7 @@ static struct span decode_name(struct cur *c, struct arena *a)
     return copy;
 }
 
-static struct value decode_value(struct cur *c, enum col_type type, struct arena *a)
+static struct value decode_value(struct cur *c, const struct type *type, struct arena *a)
 {
     struct value v, copy = VALUE_NULL;
     value_decode(c, type, &v);
@@ -59,23 +59,23 @@ static struct value decode_value(struct cur *c, enum col_type type, struct arena
 static void decode_column(struct cur *c, struct column *col, struct schema *s)
 {
     *col = (struct column){.name = decode_name(c, s->arena), .def = VALUE_NULL, .fill = VALUE_NULL};
-    col->type = (enum col_type)cur_u8(c);
+    col->type = TYPE((enum col_type)cur_u8(c));
     uint8_t flags = cur_u8(c);
     col->not_null = flags & NOT_NULL;
     col->has_default = (enum default_kind)(flags >> DEFAULT_SHIFT);
-    if (!col_type_name(col->type) || flags >> DEFAULT_SHIFT > DEFAULT_UUID || flags & 8 || span_is(col->name, "id")) cur_fail(c);
+    if (!col_type_name(col->type.kind) || flags >> DEFAULT_SHIFT > DEFAULT_UUID || flags & 8 || span_is(col->name, "id")) cur_fail(c);
     if (flags & REFERENCES) {
         uint64_t no = cur_varint(c);
-        if (no < 1 || no > s->table_count || col->type != COL_UUID) cur_fail(c);
+        if (no < 1 || no > s->table_count || col->type.kind != COL_UUID) cur_fail(c);
         col->references = (uint32_t)no;
     }
-    bool no_default = col->type == COL_STREAM || col->type == COL_BLOB;
+    bool no_default = col->type.kind == COL_STREAM || col->type.kind == COL_BLOB;
     if (no_default && (col->has_default != DEFAULT_NONE || flags & FILL)) cur_fail(c);
-    if (col->has_default == DEFAULT_NOW && col->type != COL_TIMESTAMPTZ) cur_fail(c);
-    if (col->has_default == DEFAULT_UUID && col->type != COL_UUID) cur_fail(c);
+    if (col->has_default == DEFAULT_NOW && col->type.kind != COL_TIMESTAMPTZ) cur_fail(c);
+    if (col->has_default == DEFAULT_UUID && col->type.kind != COL_UUID) cur_fail(c);
     if (c->err) return;
-    if (col->has_default == DEFAULT_CONST) col->def = decode_value(c, col->type, s->arena);
-    if (flags & FILL) col->fill = decode_value(c, col->type, s->arena);
+    if (col->has_default == DEFAULT_CONST) col->def = decode_value(c, &col->type, s->arena);
+    if (flags & FILL) col->fill = decode_value(c, &col->type, s->arena);
 }
 
 static void decode_table(struct cur *c, struct table *t, struct schema *s)

@@ -2,7 +2,6 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#include "instant.h"
 #include "schema.h"
 
 // PostgreSQL's reserved words, those reserved for functions and types included: they need quotes as names.
@@ -140,29 +139,19 @@ static void put_text(struct buf *out, struct span s)
     buf_put_u8(out, '\'');
 }
 
-static void put_constant(struct buf *out, enum col_type type, const struct value *v)
+static void put_constant(struct buf *out, const struct type *type, const struct value *v)
 {
-    char text[64];
-    struct jw w;
-    switch (type) {
-    case COL_TEXT:
-    case COL_JSONB: put_text(out, v->s); return;
-    case COL_INTEGER:
-    case COL_BIGINT: buf_printf(out, "%lld", (long long)v->i); return;
-    case COL_DOUBLE:
-        jw_init(&w, out);
-        jw_double(&w, v->d);
+    bool number = type->kind == COL_INTEGER || type->kind == COL_BIGINT || type->kind == COL_COUNTER || type->kind == COL_DOUBLE;
+    if (!type->array && (number || type->kind == COL_BOOLEAN)) {
+        value_text(out, type, v);
         return;
-    case COL_BOOLEAN: buf_put_str(out, v->b ? "true" : "false"); return;
-    case COL_TIMESTAMPTZ: put_text(out, SPAN(text, instant_format(v->i, text))); return;
-    case COL_UUID:
-        uuid_format(v->u, text);
-        put_text(out, SPAN(text, UUID_TEXT));
-        return;
-    case COL_STREAM:
-    case COL_BLOB: break;
     }
-    assert(!"a type with defaults");
+    struct buf text;
+    buf_init(&text, out->max);
+    value_text(&text, type, v);
+    if (text.err) out->err = text.err;
+    put_text(out, buf_span(&text));
+    buf_free(&text);
 }
 
 static void put_default(struct buf *out, const struct column *c)
@@ -171,7 +160,7 @@ static void put_default(struct buf *out, const struct column *c)
     case DEFAULT_NONE: return;
     case DEFAULT_NOW: buf_put_str(out, "now()"); return;
     case DEFAULT_UUID: buf_put_str(out, "gen_random_uuid()"); return;
-    case DEFAULT_CONST: put_constant(out, c->type, &c->def); return;
+    case DEFAULT_CONST: put_constant(out, &c->type, &c->def); return;
     }
 }
 
@@ -179,7 +168,8 @@ static void put_column(struct buf *out, const struct schema *s, const struct col
 {
     buf_put_str(out, ",\n    ");
     put_name(out, c->name);
-    buf_printf(out, " %s", col_type_name(c->type));
+    buf_put_u8(out, ' ');
+    type_put_name(out, &c->type);
     if (c->not_null) buf_put_str(out, " not null");
     if (c->has_default != DEFAULT_NONE) buf_put_str(out, " default ");
     put_default(out, c);
@@ -219,7 +209,7 @@ static void json_column(struct jw *w, const struct schema *s, const struct colum
     jw_key(w, "name");
     jw_str(w, c->name);
     jw_key(w, "type");
-    jw_cstr(w, col_type_name(c->type));
+    jw_cstr(w, type_text(&c->type, (char[TYPE_TEXT_MAX]){0}));
     jw_key(w, "not_null");
     jw_bool(w, c->not_null);
     json_default(w, c);
@@ -232,7 +222,7 @@ static void json_column(struct jw *w, const struct schema *s, const struct colum
 
 void schema_json(const struct schema *s, struct buf *out)
 {
-    static const struct column id = {.name = {(const uint8_t *)"id", 2}, .type = COL_UUID, .not_null = true};
+    static const struct column id = {.name = {(const uint8_t *)"id", 2}, .type = {.kind = COL_UUID}, .not_null = true};
     char hash[SHA256_HEX];
     struct jw w;
     jw_init(&w, out);

@@ -74,12 +74,12 @@ void show_row(struct jw *w, struct rows *r, struct db_txn *txn, const struct que
         const struct column *c = &t->columns[q->columns[i]];
         const struct value *v = &row->cells[q->columns[i]].v;
         jw_key_span(w, c->name);
-        if (c->type == COL_STREAM) {
+        if (c->type.kind == COL_STREAM) {
             show_stream(w, r, txn, t, id, c, seq);
-        } else if (c->type == COL_BLOB) {
+        } else if (c->type.kind == COL_BLOB) {
             show_blob(w, r, txn, v);
         } else {
-            value_json(w, c->type, v);
+            value_json(w, &c->type, v);
         }
     }
     jw_end(w);

@@ -139,10 +139,10 @@ static int cast(const struct sql_reader *r, const struct jr *node, struct ast_co
     const struct jr *arg = jr_get(node, "arg");
     sql_node(arg, &kind);
     if (span_is(kind, "TypeCast")) return sql_unsupported(r, out->position, "a cast of a cast is");
-    enum col_type type;
+    struct ast_type type;
     err = sql_type(r, jr_get(node, "typeName"), out->position, &type);
     if (err == 0) err = sql_constant(r, arg, false, out);
-    return err != 0 ? err : apply_cast(r, type, out);
+    return err != 0 ? err : apply_cast(r, type.kind, out);
 }
 
 // ---- functions -------------------------------------------------------------------------------------------------

@@ -203,7 +203,7 @@ static const struct {
     {"blob", COL_BLOB},
 };
 
-int sql_type(const struct sql_reader *r, const struct jr *node, int64_t position, enum col_type *out)
+int sql_type(const struct sql_reader *r, const struct jr *node, int64_t position, struct ast_type *out)
 {
     static const struct sql_member members[] = {
         {"names", NULL},
@@ -226,7 +226,7 @@ int sql_type(const struct sql_reader *r, const struct jr *node, int64_t position
     struct span name = sql_name_at(names, count - 1);
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         if (!span_is(name, types[i].name)) continue;
-        *out = types[i].type;
+        *out = (struct ast_type){.kind = types[i].type};
         return 0;
     }
     return problem_set(

@@ -58,7 +58,7 @@ struct span sql_name_at(const struct jr *names, size_t i);
 int sql_table_name(const struct sql_reader *r, const struct jr *node, struct span *name, int64_t *position);
 
 // A type's name. `node` is a TypeName's members.
-int sql_type(const struct sql_reader *r, const struct jr *node, int64_t position, enum col_type *out);
+int sql_type(const struct sql_reader *r, const struct jr *node, int64_t position, struct ast_type *out);
 
 // A constant; in a default also now() and gen_random_uuid(), elsewhere also $n.
 int sql_constant(const struct sql_reader *r, const struct jr *node, bool in_default, struct ast_const *out);

@@ -4,50 +4,33 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "elements.h"
 #include "err.h"
 #include "instant.h"
 #include "utf8.h"
 
 #define SAFE_INTEGER INT64_C(9007199254740991) // the largest that every JSON reader keeps exact
 
-const char *col_type_name(enum col_type type)
-{
-    switch (type) {
-    case COL_TEXT: return "text";
-    case COL_INTEGER: return "integer";
-    case COL_BIGINT: return "bigint";
-    case COL_DOUBLE: return "double precision";
-    case COL_BOOLEAN: return "boolean";
-    case COL_TIMESTAMPTZ: return "timestamptz";
-    case COL_UUID: return "uuid";
-    case COL_JSONB: return "jsonb";
-    case COL_STREAM: return "stream";
-    case COL_BLOB: return "blob";
-    }
-    return NULL;
-}
-
-bool col_type_ordered(enum col_type type)
-{
-    return type != COL_JSONB && type != COL_STREAM && type != COL_BLOB;
-}
-
-bool value_copy(struct value *out, enum col_type type, const struct value *in, struct arena *a)
+bool value_copy(struct value *out, const struct type *type, const struct value *in, struct arena *a)
 {
     struct value v = *in;
-    if (!v.null && (type == COL_TEXT || type == COL_JSONB) && !arena_copy_span(a, in->s, &v.s)) return false;
+    if (!v.null && type_is_span(type) && !arena_copy_span(a, in->s, &v.s)) return false;
     *out = v;
     return true;
 }
 
-int value_compare(enum col_type type, const struct value *a, const struct value *b)
+int value_compare(const struct type *type, const struct value *a, const struct value *b)
 {
     assert(!a->null && !b->null);
-    switch (type) {
+    if (type->array) return elements_compare(type, a, b);
+    switch (type->kind) {
     case COL_TEXT:
-    case COL_JSONB: return span_compare(a->s, b->s);
+    case COL_JSONB:
+    case COL_BYTEA: return span_compare(a->s, b->s);
     case COL_INTEGER:
     case COL_BIGINT:
+    case COL_COUNTER:
+    case COL_ENUM:
     case COL_TIMESTAMPTZ: return (a->i > b->i) - (a->i < b->i);
     case COL_DOUBLE: return (a->d > b->d) - (a->d < b->d);
     case COL_BOOLEAN: return a->b - b->b;
@@ -59,13 +42,16 @@ int value_compare(enum col_type type, const struct value *a, const struct value 
     return 0;
 }
 
-bool value_equal(enum col_type type, const struct value *a, const struct value *b)
+bool value_equal(const struct type *type, const struct value *a, const struct value *b)
 {
     if (a->null || b->null) return a->null == b->null;
-    return value_compare(type, a, b) == 0;
+    return type->array ? span_equal(a->s, b->s) : value_compare(type, a, b) == 0;
 }
 
 // ---- order ---------------------------------------------------------------------------------------------------------
+
+// What a key begins with. A value's first byte lies between those of the nulls, inverted or not.
+enum { NULL_FIRST = 0x00, VALUE = 0x01, POSITIVE = 0x80, NULL_LAST = 0xff };
 
 static uint64_t order_bits(double d)
 {
@@ -74,18 +60,48 @@ static uint64_t order_bits(double d)
     return bits >> 63 ? ~bits : bits | UINT64_C(1) << 63;
 }
 
-static void order_body(struct buf *out, enum col_type type, const struct value *v)
+// The first byte says the sign and how many bytes follow; below zero more of them come first.
+static void order_integer(struct buf *out, int64_t i)
 {
-    switch (type) {
+    uint64_t size = (uint64_t)(i < 0 ? ~i : i);
+    int n = size == 0 ? 0 : (71 - __builtin_clzll(size)) / 8;
+    buf_put_u8(out, (uint8_t)(i < 0 ? POSITIVE - 1 - n : POSITIVE + n));
+    for (int k = n - 1; k >= 0; k--)
+        buf_put_u8(out, (uint8_t)((uint64_t)i >> k * 8));
+}
+
+// A zero byte is followed by 0xff, so that two zeros end it.
+static void order_bytes(struct buf *out, struct span s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        buf_put_u8(out, s.p[i]);
+        if (s.p[i] == 0) buf_put_u8(out, 0xff);
+    }
+    buf_put(out, "\0", 2);
+}
+
+static void order_value(struct buf *out, const struct type *type, const struct value *v)
+{
+    bool integer = type->kind == COL_INTEGER || type->kind == COL_BIGINT || type->kind == COL_TIMESTAMPTZ || type->kind == COL_ENUM ||
+                   type->kind == COL_COUNTER;
+    if (type->array || !integer) buf_put_u8(out, VALUE + (!type->array && type->kind == COL_BOOLEAN && v->b));
+    if (type->array) {
+        elements_order(out, type, v);
+        return;
+    }
+    switch (type->kind) {
     case COL_TEXT:
         buf_put_span(out, v->s); // holds no NUL, so that one ends it
         buf_put_u8(out, 0);
         return;
+    case COL_BYTEA: order_bytes(out, v->s); return;
     case COL_INTEGER:
     case COL_BIGINT:
-    case COL_TIMESTAMPTZ: buf_put_u64_be(out, (uint64_t)v->i ^ UINT64_C(1) << 63); return;
+    case COL_COUNTER:
+    case COL_ENUM:
+    case COL_TIMESTAMPTZ: order_integer(out, v->i); return;
     case COL_DOUBLE: buf_put_u64_be(out, order_bits(v->d)); return;
-    case COL_BOOLEAN: buf_put_u8(out, v->b); return;
+    case COL_BOOLEAN: return; // said by the first byte
     case COL_UUID: buf_put(out, v->u.b, sizeof v->u.b); return;
     case COL_JSONB:
     case COL_STREAM:
@@ -94,39 +110,45 @@ static void order_body(struct buf *out, enum col_type type, const struct value *
     assert(!"an ordered type");
 }
 
-void value_order_key(struct buf *out, enum col_type type, const struct value *v, bool desc, bool nulls_first)
+void value_order_key(struct buf *out, const struct type *type, const struct value *v, bool desc, bool nulls_first)
 {
     if (v->null) {
-        buf_put_u8(out, nulls_first ? 0 : 2);
+        buf_put_u8(out, nulls_first ? NULL_FIRST : NULL_LAST);
         return;
     }
-    buf_put_u8(out, 1);
     size_t from = out->n;
-    order_body(out, type, v);
+    order_value(out, type, v);
     for (size_t i = from; desc && i < out->n; i++)
         out->p[i] = (uint8_t)~out->p[i];
 }
 
 // ---- stored form ---------------------------------------------------------------------------------------------------
 
-void value_encode(struct buf *out, enum col_type type, const struct value *v)
+void value_encode(struct buf *out, const struct type *type, const struct value *v)
 {
     uint64_t bits;
     assert(!v->null);
-    switch (type) {
-    case COL_TEXT:
-    case COL_JSONB: buf_put_blob(out, v->s); return;
+    if (type_is_span(type)) {
+        buf_put_blob(out, v->s);
+        return;
+    }
+    switch (type->kind) {
     case COL_INTEGER:
     case COL_BIGINT:
+    case COL_COUNTER:
     case COL_TIMESTAMPTZ: buf_put_svarint(out, v->i); return;
     case COL_DOUBLE:
         memcpy(&bits, &v->d, sizeof bits);
         buf_put_u64(out, bits);
         return;
+    case COL_ENUM: buf_put_varint(out, (uint64_t)v->i); return;
     case COL_BOOLEAN: buf_put_u8(out, v->b); return;
     case COL_UUID: buf_put(out, v->u.b, sizeof v->u.b); return;
     case COL_BLOB: buf_put(out, v->h.b, SHA256_BYTES); return;
     case COL_STREAM: return;
+    case COL_TEXT:
+    case COL_JSONB:
+    case COL_BYTEA: break;
     }
     assert(!"a type");
 }
@@ -144,6 +166,13 @@ static void decode_integer(struct cur *c, int64_t *i, int64_t min, int64_t max)
     if (*i < min || *i > max) cur_fail(c);
 }
 
+static void decode_label(struct cur *c, const struct labels *l, int64_t *i)
+{
+    uint64_t at = cur_varint(c);
+    if (at >= l->count) cur_fail(c);
+    *i = c->err ? 0 : (int64_t)at;
+}
+
 static void decode_double(struct cur *c, double *d)
 {
     uint64_t bits = cur_u64(c);
@@ -157,14 +186,22 @@ static void decode_bytes(struct cur *c, uint8_t *out, size_t n)
     if (s.n == n) memcpy(out, s.p, n);
 }
 
-void value_decode(struct cur *c, enum col_type type, struct value *v)
+void value_decode(struct cur *c, const struct type *type, struct value *v)
 {
     *v = (struct value){.null = false};
-    switch (type) {
+    if (type->array) {
+        v->s = cur_blob(c);
+        elements_check(c, type, v);
+        return;
+    }
+    switch (type->kind) {
     case COL_TEXT: decode_text(c, v, false); return;
     case COL_JSONB: decode_text(c, v, true); return;
     case COL_INTEGER: decode_integer(c, &v->i, INT32_MIN, INT32_MAX); return;
-    case COL_BIGINT: decode_integer(c, &v->i, INT64_MIN, INT64_MAX); return;
+    case COL_BIGINT:
+    case COL_COUNTER: decode_integer(c, &v->i, INT64_MIN, INT64_MAX); return;
+    case COL_ENUM: decode_label(c, type->labels, &v->i); return;
+    case COL_BYTEA: v->s = cur_blob(c); return;
     case COL_TIMESTAMPTZ: decode_integer(c, &v->i, INSTANT_MIN, INSTANT_MAX); return;
     case COL_DOUBLE: decode_double(c, &v->d); return;
     case COL_BOOLEAN: {
@@ -182,32 +219,84 @@ void value_decode(struct cur *c, enum col_type type, struct value *v)
 
 // ---- shown ---------------------------------------------------------------------------------------------------------
 
-void value_json(struct jw *w, enum col_type type, const struct value *v)
+static void json_bigint(struct jw *w, int64_t i)
+{
+    char text[24];
+    if (i >= -SAFE_INTEGER && i <= SAFE_INTEGER) {
+        jw_int(w, i);
+        return;
+    }
+    snprintf(text, sizeof text, "%lld", (long long)i);
+    jw_cstr(w, text);
+}
+
+void value_json(struct jw *w, const struct type *type, const struct value *v)
 {
     char text[64];
-    assert(type != COL_STREAM && type != COL_BLOB);
+    assert(type->kind != COL_STREAM && type->kind != COL_BLOB);
     if (v->null) {
         jw_null(w);
         return;
     }
-    switch (type) {
+    if (type->array) {
+        elements_json(w, type, v);
+        return;
+    }
+    switch (type->kind) {
     case COL_TEXT: jw_str(w, v->s); return;
     case COL_JSONB: jw_raw(w, v->s); return;
+    case COL_BYTEA: jw_base64(w, v->s); return;
     case COL_INTEGER: jw_int(w, v->i); return;
     case COL_BIGINT:
-        if (v->i >= -SAFE_INTEGER && v->i <= SAFE_INTEGER) {
-            jw_int(w, v->i);
-            return;
-        }
-        snprintf(text, sizeof text, "%lld", (long long)v->i);
-        jw_cstr(w, text);
-        return;
+    case COL_COUNTER: json_bigint(w, v->i); return;
+    case COL_ENUM: jw_str(w, type->labels->labels[v->i]); return;
     case COL_TIMESTAMPTZ: jw_str(w, SPAN(text, instant_format(v->i, text))); return;
     case COL_DOUBLE: jw_double(w, v->d); return;
     case COL_BOOLEAN: jw_bool(w, v->b); return;
     case COL_UUID:
         uuid_format(v->u, text);
         jw_str(w, SPAN(text, UUID_TEXT));
+        return;
+    case COL_STREAM:
+    case COL_BLOB: return;
+    }
+}
+
+static void text_bytes(struct buf *out, struct span s)
+{
+    buf_put_str(out, "\\x");
+    uint8_t *to = buf_reserve(out, s.n * 2);
+    if (!to) return;
+    hex_format((char *)to, s);
+    out->n += s.n * 2;
+}
+
+void value_text(struct buf *out, const struct type *type, const struct value *v)
+{
+    char text[64];
+    struct jw w;
+    assert(!v->null && type->kind != COL_STREAM && type->kind != COL_BLOB);
+    if (type->array) {
+        elements_literal(out, type, v);
+        return;
+    }
+    switch (type->kind) {
+    case COL_TEXT:
+    case COL_JSONB: buf_put_span(out, v->s); return;
+    case COL_BYTEA: text_bytes(out, v->s); return;
+    case COL_INTEGER:
+    case COL_BIGINT:
+    case COL_COUNTER: buf_printf(out, "%lld", (long long)v->i); return;
+    case COL_ENUM: buf_put_span(out, type->labels->labels[v->i]); return;
+    case COL_TIMESTAMPTZ: buf_put(out, text, instant_format(v->i, text)); return;
+    case COL_DOUBLE:
+        jw_init(&w, out);
+        jw_double(&w, v->d);
+        return;
+    case COL_BOOLEAN: buf_put_str(out, v->b ? "true" : "false"); return;
+    case COL_UUID:
+        uuid_format(v->u, text);
+        buf_put(out, text, UUID_TEXT);
         return;
     case COL_STREAM:
     case COL_BLOB: return;

@@ -3,6 +3,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base64.h"
+#include "elements.h"
 #include "err.h"
 #include "instant.h"
 #include "json_read.h"
@@ -14,8 +16,9 @@
 
 static int wrong_type(const struct value_target *t, struct problem *p)
 {
+    char text[TYPE_TEXT_MAX];
     return problem_set(p, ERR_WRONG_TYPE, t->position, "%.*s is of type %s, this value is not", SPAN_FMT(t->column),
-                       col_type_name(t->type));
+                       type_text(t->type, text));
 }
 
 static int bad_value(const struct value_target *t, struct problem *p, const char *why)
@@ -42,14 +45,14 @@ static int to_integer(struct value *out, const struct value_target *t, const str
         out->i = in->i;
     } else if (in->kind == ROW_REAL && in->d == trunc(in->d) && fabs(in->d) <= EXACT_DOUBLE) {
         out->i = (int64_t)in->d;
-    } else if (in->kind == ROW_TEXT && (t->type == COL_BIGINT || t->source != VALUE_WRITTEN)) {
+    } else if (in->kind == ROW_TEXT && (t->type->kind != COL_INTEGER || t->source != VALUE_WRITTEN)) {
         // Beyond 2^53 many JSON readers lose digits, so a bigint may travel as a string.
         if (!parse_integer(in->s, &out->i)) return bad_value(t, p, "not a 64-bit integer");
     } else {
         return wrong_type(t, p);
     }
     // A comparison may well be with a number that no cell can hold.
-    if (t->type == COL_INTEGER && t->source == VALUE_WRITTEN && (out->i < INT32_MIN || out->i > INT32_MAX))
+    if (t->type->kind == COL_INTEGER && t->source == VALUE_WRITTEN && (out->i < INT32_MIN || out->i > INT32_MAX))
         return bad_value(t, p, "out of the range of integer");
     return 0;
 }
@@ -92,6 +95,39 @@ static int to_text(struct value *out, const struct value_target *t, const struct
     if (!utf8_valid(in->s)) return bad_value(t, p, "not valid UTF-8");
     if (in->s.n > 0 && memchr(in->s.p, 0, in->s.n)) return bad_value(t, p, "text cannot hold a NUL");
     return arena_copy_span(a, in->s, &out->s) ? 0 : ERR_NOMEM;
+}
+
+static int to_label(struct value *out, const struct value_target *t, const struct row_value *in, struct problem *p)
+{
+    if (in->kind != ROW_TEXT) return wrong_type(t, p);
+    int at = labels_find(t->type->labels, in->s);
+    if (at < 0)
+        return problem_set(p, ERR_BAD_VALUE, t->position, "%.*s: %s has no label '%.*s'", SPAN_FMT(t->column),
+                           type_text(t->type, (char[TYPE_TEXT_MAX]){0}), SPAN_FMT(span_sub(in->s, 0, NAME_MAX_BYTES)));
+    out->i = at;
+    return 0;
+}
+
+// Base64 where JSON says it, PostgreSQL's '\x…' in SQL; a parameter may be either, for no base64 begins with a backslash.
+static int to_bytes(struct value *out, const struct value_target *t, const struct row_value *in, struct arena *a, struct problem *p)
+{
+    struct buf bytes;
+    int err;
+    if (in->kind != ROW_TEXT) return wrong_type(t, p);
+    bool hex = t->source != VALUE_WRITTEN && span_starts(in->s, "\\x");
+    if (!hex && t->source == VALUE_LITERAL) return bad_value(t, p, "not '\\x' and hexadecimal digits");
+    buf_init(&bytes, BATCH_BYTES_MAX);
+    if (hex) {
+        uint8_t *to = buf_reserve(&bytes, in->s.n / 2 - 1);
+        err = to ? hex_parse(to, in->s.n / 2 - 1, span_sub(in->s, 2, in->s.n)) : bytes.err;
+        if (!err) bytes.n = in->s.n / 2 - 1;
+    } else {
+        err = base64_decode(&bytes, in->s);
+    }
+    if (err == ERR_BAD_VALUE) err = bad_value(t, p, hex ? "not '\\x' and hexadecimal digits" : "not base64");
+    if (!err && !arena_copy_span(a, buf_span(&bytes), &out->s)) err = ERR_NOMEM;
+    buf_free(&bytes);
+    return err;
 }
 
 static int to_blob(struct value *out, const struct value_target *t, const struct row_value *in, struct problem *p)
@@ -152,14 +188,22 @@ int value_convert(struct value *out, const struct value_target *target, const st
 {
     struct value v = {.null = in->kind == ROW_NULL};
     int err = 0;
-    assert(col_type_name(target->type));
+    assert(col_type_name(target->type->kind));
     if (v.null) {
         *out = v;
         return 0;
     }
-    switch (target->type) {
+    if (target->type->array) {
+        err = elements_convert(&v, target, in, a, p);
+        if (!err) *out = v;
+        return err;
+    }
+    switch (target->type->kind) {
     case COL_TEXT: err = to_text(&v, target, in, a, p); break;
+    case COL_ENUM: err = to_label(&v, target, in, p); break;
+    case COL_BYTEA: err = to_bytes(&v, target, in, a, p); break;
     case COL_INTEGER:
+    case COL_COUNTER:
     case COL_BIGINT: err = to_integer(&v, target, in, p); break;
     case COL_DOUBLE: err = to_double(&v, target, in, p); break;
     case COL_BOOLEAN:

@@ -36,7 +36,7 @@ static void check_schema(const struct ast_schema *s, size_t size)
         assert(t->name.n > 0 && t->name.n <= NAME_MAX_BYTES && t->column_count <= COLUMNS_MAX);
         assert(t->position >= 0 && t->position < (int64_t)size);
         for (size_t k = 0; k < t->column_count; k++) {
-            assert(t->columns[k].type >= COL_TEXT && t->columns[k].type <= COL_BLOB);
+            assert(t->columns[k].type.kind >= COL_TEXT && t->columns[k].type.kind <= COL_TYPE_LAST);
             assert(t->columns[k].def.kind != AST_PARAM);
             assert(t->columns[k].references == (t->columns[k].ref_table.n > 0));
         }

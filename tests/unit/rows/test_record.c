@@ -54,7 +54,7 @@ static void expect_same(const struct table *t, const struct row_space *r)
     assert_int_equal(again.row.version, r->row.version);
     for (size_t i = 0; i < r->row.count; i++) {
         assert_int_equal(again.cells[i].seq, r->cells[i].seq);
-        assert_true(value_equal(t->columns[i].type, &again.cells[i].v, &r->cells[i].v));
+        assert_true(value_equal(&t->columns[i].type, &again.cells[i].v, &r->cells[i].v));
     }
     for (size_t n = 0; n < bytes.n; n++)
         assert_int_equal(record_decode(&again, t, SPAN(bytes.p, n)), ERR_CORRUPT);
@@ -137,19 +137,19 @@ static void missing_columns_are_filled(void **state)
 
 // ---- values --------------------------------------------------------------------------------------------------------
 
-static void expect_order(enum col_type type, const struct value *a, const struct value *b)
+static void expect_order(enum col_type kind, const struct value *a, const struct value *b)
 {
     for (int mode = 0; mode < 4; mode++) {
         bool desc = mode & 1, nulls_first = mode & 2;
         struct buf ka, kb;
         buf_init(&ka, MIB);
         buf_init(&kb, MIB);
-        value_order_key(&ka, type, a, desc, nulls_first);
-        value_order_key(&kb, type, b, desc, nulls_first);
+        value_order_key(&ka, &TYPE(kind), a, desc, nulls_first);
+        value_order_key(&kb, &TYPE(kind), b, desc, nulls_first);
         int expected = a->null || b->null ? (a->null == b->null       ? 0
                                              : a->null == nulls_first ? -1
                                                                       : 1)
-                                          : value_compare(type, a, b) * (desc ? -1 : 1);
+                                          : value_compare(&TYPE(kind), a, b) * (desc ? -1 : 1);
         int found = span_compare(buf_span(&ka), buf_span(&kb));
         assert_true((expected > 0) == (found > 0) && (expected < 0) == (found < 0));
         assert_true(found == 0 || !(ka.n < kb.n && memcmp(ka.p, kb.p, ka.n) == 0)); // none begins another one
