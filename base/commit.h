@@ -14,6 +14,10 @@ struct commit {
     uint64_t base;       // the last seq its writer had seen
     struct uuid writer;  // the replica; all zero for a one-off writer. Breaks ties between equal stamps
     uint8_t seed[16];    // randomness for ids made while deciding
+    uint64_t counter;    // of the writer's batch; 0: a one-off writer
+    struct span key;     // a one-off writer's name for its batch; empty: none
+    struct span author;  // the name of the identity that sent it
+    bool transaction;    // what its writer had read is as it was; its stamp is above every one that it writes over
     struct span request; // the encoded batch inside the journal entry: effects may point into it
 };
 

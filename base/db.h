@@ -12,7 +12,7 @@ struct db;
 struct db_txn;
 struct digest;
 
-#define DB_TABLES_MAX 16 // named tables of one environment; their number is the caller's enum
+#define DB_TABLES_MAX 24 // named tables of one environment; their number is the caller's enum
 #define DB_KEY_MAX 511   // bytes of a key
 
 struct db_options {

@@ -54,6 +54,7 @@
 #define ARRAY_ELEMENTS_MAX 4096        // of an array or a set
 #define ENUM_LABELS_MAX 1000           // of one enum
 #define ROW_BYTES_MAX (1 * MIB)        // an encoded row
+#define INDEX_KEY_MAX 400              // bytes of a row's columns in an index
 #define QUERY_TERMS_MAX 64             // comparisons in a where
 #define QUERY_PARAMS_MAX 64
 #define QUERY_ROWS_MAX 100000          // rows in one result

@@ -142,15 +142,16 @@ static int write_row(struct apply *a, const struct effect_row *e, struct buf *co
 static int write_rows(struct apply *a, struct effects *e, struct buf *commit)
 {
     struct effect_row row;
+    struct commit_rows last = {.table = 0};
     struct buf copy;
     int err = 0;
     buf_init(&copy, ROW_BYTES_MAX);
     while (!err && effects_next_row(e, &row)) {
         err = write_row(a, &row, &copy);
-        commit_record_row(commit, row.table, row.id);
+        commit_record_row(commit, &last, row.table, row.id);
     }
     while (!err && effects_next_touch(e, &row))
-        commit_record_row(commit, row.table, row.id);
+        commit_record_row(commit, &last, row.table, row.id);
     buf_free(&copy);
     return err;
 }
@@ -166,6 +167,10 @@ static int write_all(struct apply *a, struct span effects)
     struct commit_head head = {.stamp = a->c->stamp,
                                .arrival_ms = a->c->arrival_ms,
                                .writer = a->c->writer,
+                               .counter = a->c->counter,
+                               .key = a->c->key,
+                               .author = a->c->author,
+                               .transaction = a->c->transaction,
                                .schema = e.schema.n > 0,
                                .touched = a->rows + a->touched};
     commit_record_begin(&commit, &head);

@@ -124,12 +124,11 @@ static int add_touched(struct id_set *out, uint32_t table, struct span record)
     struct commit_head head;
     struct cur c;
     int err = commit_record_read(&c, record, &head);
+    struct commit_rows row = {.table = 0};
     for (uint64_t i = 0; !err && i < head.touched; i++) {
-        uint32_t no = 0;
-        struct uuid id;
-        commit_record_next(&c, &no, &id);
+        commit_record_next(&c, &row);
         err = c.err;
-        if (!err && no == table) err = id_set_add(out, id);
+        if (!err && row.table == table) err = id_set_add(out, row.id);
     }
     return err ? err : cur_end(&c);
 }

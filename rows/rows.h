@@ -20,8 +20,8 @@
 struct db_txn;
 struct rows;
 
-#define ROWS_TABLES "rows", "row_history", "row_commits", "schemas" // the database tables it needs, in this order
-#define ROWS_TABLE_COUNT 4
+#define ROWS_TABLES "rows", "row_history", "row_commits", "schemas", "row_index" // the database tables it needs, in this order
+#define ROWS_TABLE_COUNT 5
 
 // What rows need to know of the stores beside them. All calls on the owner's thread, during a call of this store.
 struct rows_host {

@@ -7,15 +7,18 @@
 #include "row_keys.h"
 #include "rows.h"
 
-enum { TABLE_ROWS, TABLE_HISTORY, TABLE_COMMITS, TABLE_SCHEMAS }; // added to options.first_table
+enum { TABLE_ROWS, TABLE_HISTORY, TABLE_COMMITS, TABLE_SCHEMAS, TABLE_INDEX }; // added to options.first_table
 
 struct view;
+struct index_state;
 
 struct rows {
     int first_table;
     const struct rows_host *host;
     struct schema *schema; // the current one
     uint64_t seq;          // the last commit applied that had effects here; 0: none
+    struct index_state **indexes; // of each table by its number - 1; as many as the schema has tables
+    size_t index_tables;
     struct {
         struct view **of_table; // lists, by a table's number
         size_t tables;

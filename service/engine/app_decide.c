@@ -343,9 +343,20 @@ int app_decide(struct app *a, struct entry *e)
 
 // ---- applying ----
 
+// Who made a commit stands beside it in the entry.
+static struct commit signed_commit(const struct entry *e)
+{
+    struct commit c = e->commit;
+    c.author = SPAN_STR(e->identity.name);
+    if (e->name.kind == BATCH_REPLICA) c.counter = e->name.counter;
+    if (e->name.kind == BATCH_KEY) c.key = SPAN_STR(e->name.key);
+    return c;
+}
+
 static int apply_effects(struct app *a, const struct entry *e)
 {
-    const struct commit *c = &e->commit;
+    struct commit signed_one = signed_commit(e);
+    const struct commit *c = &signed_one;
     int err = 0;
     if (c->seq != a->applied_seq + 1) return ERR_CORRUPT;
     // Blobs and streams before rows: a row that is shown can name them.
