@@ -9,16 +9,19 @@
 void index_key_value(struct buf *out, const struct table *t, const struct index *ix, size_t place, const struct value *v)
 {
     const struct index_column *c = &ix->columns[place];
-    assert(place < ix->column_count && c->column < t->column_count);
-    value_order_key(out, t->columns[c->column].type, v, c->desc, c->desc);
+    assert(place < ix->column_count && c->column < (int)t->column_count);
+    const struct type *type = c->column == COLUMN_ID ? &TYPE(COL_UUID) : &t->columns[c->column].type;
+    value_order_key(out, type, v, c->desc, c->desc);
 }
 
-int index_key(struct buf *out, const struct table *t, const struct index *ix, const struct row *row)
+int index_key(struct buf *out, const struct table *t, const struct index *ix, struct uuid id, const struct row *row)
 {
     size_t before = out->n;
     assert(row_live(row) && row->count == t->column_count);
-    for (size_t i = 0; i < ix->column_count; i++)
-        index_key_value(out, t, ix, i, &row->cells[ix->columns[i].column].v);
+    for (size_t i = 0; i < ix->column_count; i++) {
+        int column = ix->columns[i].column;
+        index_key_value(out, t, ix, i, column == COLUMN_ID ? &(struct value){.u = id} : &row->cells[column].v);
+    }
     if (out->err) return out->err;
     return out->n - before > INDEX_KEY_MAX ? ERR_TOO_LARGE : 0;
 }
@@ -184,9 +187,9 @@ void index_after(struct buf *out, struct span key, struct uuid id, bool desc)
 // ---- keeping -------------------------------------------------------------------------------------------------------
 
 // What the index has of a row: its columns' bytes, or nothing where it does not stand.
-static int entry_of(struct buf *out, const struct table *t, const struct index *ix, const struct row *row)
+static int entry_of(struct buf *out, const struct table *t, const struct index *ix, struct uuid id, const struct row *row)
 {
-    return row_live(row) ? index_key(out, t, ix, row) : 0;
+    return row_live(row) ? index_key(out, t, ix, id, row) : 0;
 }
 
 static struct index_key entry_key(enum index_space space, const struct table *t, const struct index *ix, struct span columns, struct uuid id)
@@ -228,8 +231,8 @@ int index_change(struct rows *r, struct db_txn *txn, const struct table *t, cons
     uint8_t rooms[2][INDEX_KEY_MAX];
     struct buf was = {.p = rooms[0], .cap = INDEX_KEY_MAX, .max = INDEX_KEY_MAX};
     struct buf is = {.p = rooms[1], .cap = INDEX_KEY_MAX, .max = INDEX_KEY_MAX};
-    int err = entry_of(&was, t, ix, old);
-    if (!err) err = entry_of(&is, t, ix, new);
+    int err = entry_of(&was, t, ix, id, old);
+    if (!err) err = entry_of(&is, t, ix, id, new);
     if (err || span_equal(buf_span(&was), buf_span(&is))) return err;
     if (was.n > 0) err = entry_dies(r, txn, t, ix, buf_span(&was), id, seq);
     if (!err && is.n > 0) entry_born(r, txn, t, ix, buf_span(&is), id, seq);

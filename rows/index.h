@@ -9,26 +9,13 @@
 
 #include "store.h"
 
-struct index_column {
-    uint16_t column; // a place among the table's columns
-    bool desc;       // then nulls come first, as in `order by`
-};
-
-struct index {
-    uint32_t no; // for good, from 1, of its table
-    struct span name;
-    bool unique;
-    struct index_column *columns;
-    size_t column_count;
-};
-
 // ---- keys ----------------------------------------------------------------------------------------------------------
 
 // The bytes of one value at the index's column `place`: a key is these of all columns, one after the other. They sort as the columns do, and no
 // value's bytes begin another's, so the bytes of the first columns begin the keys of all rows that have these values.
 void index_key_value(struct buf *out, const struct table *t, const struct index *ix, size_t place, const struct value *v);
 // Those of a row that stands. ERR_TOO_LARGE: more than INDEX_KEY_MAX.
-int index_key(struct buf *out, const struct table *t, const struct index *ix, const struct row *row);
+int index_key(struct buf *out, const struct table *t, const struct index *ix, struct uuid id, const struct row *row);
 
 // ---- reading -------------------------------------------------------------------------------------------------------
 
