@@ -17,6 +17,8 @@
 
 #define STATE_HEAD (32 + 8)
 
+static_assert(SHA256_BLOCK == SHA256_CBLOCK && sizeof(SHA_LONG) == sizeof(uint32_t), "its words are ours");
+
 struct digest {
     SHA256_CTX ctx;
 };
@@ -94,6 +96,20 @@ int digest_restore(struct digest *d, struct span state)
     d->ctx.num = (unsigned)(bytes % SHA256_CBLOCK);
     memcpy(d->ctx.data, state.p + STATE_HEAD, d->ctx.num);
     return 0;
+}
+
+size_t digest_gap(const struct digest *d)
+{
+    return (SHA256_BLOCK - d->ctx.num) % SHA256_BLOCK;
+}
+
+uint32_t *digest_blocks(struct digest *d, size_t blocks)
+{
+    assert(d->ctx.num == 0);
+    uint64_t bits = ((uint64_t)d->ctx.Nh << 32 | d->ctx.Nl) + 8 * SHA256_BLOCK * (uint64_t)blocks;
+    d->ctx.Nl = (SHA_LONG)bits;
+    d->ctx.Nh = (SHA_LONG)(bits >> 32);
+    return d->ctx.h;
 }
 
 void sha1_of(struct span s, uint8_t out[SHA1_BYTES])

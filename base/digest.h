@@ -27,6 +27,12 @@ size_t digest_save(const struct digest *d, uint8_t out[DIGEST_STATE_MAX]);
 // Puts `d` where digest_save was. ERR_BAD_VALUE: no state; `d` is as it was.
 int digest_restore(struct digest *d, struct span state);
 
+// For who works whole blocks into a running digest without OpenSSL (blobs/chunk_lanes.c).
+#define SHA256_BLOCK 64
+size_t digest_gap(const struct digest *d); // bytes that its unfinished block lacks; 0: there is none
+// Its eight words, with digest_gap 0, into which the caller works this many blocks now; they are counted already.
+uint32_t *digest_blocks(struct digest *d, size_t blocks);
+
 struct sha256 sha256_of(struct span s);
 // HMAC-SHA-256 (RFC 2104).
 struct sha256 sha256_keyed(struct span key, struct span s);

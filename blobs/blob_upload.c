@@ -9,14 +9,14 @@
 #include <stdlib.h>
 
 #include "blob_store.h"
-#include "chunker.h"
+#include "chunk_lanes.h"
 #include "compress.h"
 #include "crew.h"
 #include "db.h"
 #include "err.h"
 #include "pack.h"
 
-#define WINDOW_MAX (BLOB_WINDOW + BLOB_CHUNK_MAX) // a window behind a rest that lacks one byte to be a chunk
+#define WINDOW_MAX CHUNK_SCAN_MAX // a window behind what is left of the one before
 #define PIECES_MAX (WINDOW_MAX / BLOB_CHUNK_MIN + 1)
 #define PACKED_MAX (WINDOW_MAX + WINDOW_MAX / 16 + 64 * KIB) // room for the trial that ends up larger than its chunk
 #define PACK_LEVEL 1
@@ -44,15 +44,19 @@ struct blob_upload {
     int err;
     enum stage stage; // the one that was done last; an upload begins as if it had written
     bool last;        // everything has been taken
+    bool alone;       // it is one chunk for certain
     struct buf window;
     size_t cut;        // bytes at its front that are in pieces
-    size_t looked;     // no cut of the rest is at a length below this
+    struct chunk_scan scan; // the chunks behind it
+    size_t hashed;          // bytes at its front that are in `whole`, where `lanes`
+    bool lanes;             // `whole` is made beside the chunks' digests, else by a helper
     struct buf packed; // payloads of compressed pieces
     struct piece pieces[PIECES_MAX];
     size_t piece_count;
     struct pack *fresh_pack; // where the window's new records go, one behind the other; borrowed from `packs`; NULL: there are none
     uint64_t fresh_at;
     size_t fresh_bytes;
+    struct digest *chunk;      // of the chunk that is being hashed
     struct digest *whole;      // while `hashing` is on offer, a helper's
     struct crew_task hashing;
     struct span taken; // the window's new bytes, for it
@@ -92,10 +96,14 @@ int blobs_upload_open(struct blobs *b, struct blob_upload **out)
     struct blob_upload *u = calloc(1, sizeof *u);
     if (u == NULL) return ERR_NOMEM;
     u->whole = digest_new();
-    if (u->whole == NULL) {
+    u->chunk = digest_new();
+    if (u->whole == NULL || u->chunk == NULL) {
+        digest_free(u->whole);
+        digest_free(u->chunk);
         free(u);
         return ERR_NOMEM;
     }
+    u->lanes = chunk_lanes_fast();
     u->b = b;
     u->stage = STAGE_WRITTEN;
     buf_init(&u->window, WINDOW_MAX);
@@ -136,6 +144,7 @@ void blobs_upload_close(struct blob_upload *u)
     buf_free(&u->chunks);
     buf_free(&u->packs);
     digest_free(u->whole);
+    digest_free(u->chunk);
     assert(u->b->uploads > 0);
     u->b->uploads--;
     free(u);
@@ -184,13 +193,25 @@ static struct span piece_payload(const struct blob_upload *u, const struct piece
     return SPAN(p, piece->chunk.place.stored);
 }
 
+// The hash of bytes at the window's cut, which the hash over the whole takes in with them, unless it has some of them from a pause.
+static struct sha256 hash_content(struct blob_upload *u, struct span content)
+{
+    if (!u->lanes || u->alone) return sha256_of(content);
+    size_t had = u->hashed > u->cut ? u->hashed - u->cut : 0;
+    if (had > content.n) had = content.n;
+    digest_update(u->chunk, span_sub(content, 0, had));
+    chunk_lanes_update(u->whole, u->chunk, span_sub(content, had, content.n), &u->scan, buf_span(&u->window));
+    u->hashed += content.n - had;
+    return digest_final(u->chunk);
+}
+
 static int take_piece(struct blob_upload *u, size_t n)
 {
     assert(u->piece_count < PIECES_MAX);
     struct piece *piece = &u->pieces[u->piece_count++];
     struct span content = SPAN(u->window.p + u->cut, n);
     *piece = (struct piece){.at = u->cut, .chunk.place.length = (uint32_t)n};
-    piece->chunk.sha = sha256_of(content);
+    piece->chunk.sha = hash_content(u, content);
     int err = pack_piece(u, piece, content);
     if (err != 0) return err;
     piece->sum = blob_record_encode(piece->head, &piece->chunk, piece_payload(u, piece));
@@ -207,26 +228,25 @@ static int take_tail(struct blob_upload *u)
     assert(n < BLOB_CHUNK_MAX);
     struct span content = SPAN(u->window.p + u->cut, n);
     u->tail.at = u->cut;
-    u->tail.chunk = (struct chunk){.sha = sha256_of(content), .place.length = (uint32_t)n};
+    u->tail.chunk = (struct chunk){.sha = hash_content(u, content), .place.length = (uint32_t)n};
     int err = pack_piece(u, &u->tail, content);
     if (err == 0) blob_record_encode(u->tail.head, &u->tail.chunk, piece_payload(u, &u->tail));
     return err;
 }
 
+// What has been looked through already waits where more will come, to be hashed while that is: never more than the longest chunk, for
+// beside the hashing of a chunk as much is looked through, and otherwise never further than the end of the next one.
+static bool is_early(const struct blob_upload *u)
+{
+    return u->lanes && !u->last && !u->pause && u->window.n - u->scan.at < SHA256_BLOCK;
+}
+
 static int cut_window(struct blob_upload *u)
 {
-    for (;;) {
-        struct span rest = SPAN(u->window.p + u->cut, u->window.n - u->cut);
-        if (rest.n == 0) return 0;
-        size_t n = chunk_cut(rest, u->looked);
-        if (n == 0 && !u->last) {
-            u->looked = rest.n + 1;
-            return 0;
-        }
-        u->looked = 0;
-        int err = take_piece(u, n > 0 ? n : rest.n);
-        if (err != 0) return err;
-    }
+    int err = 0;
+    while (err == 0 && (u->scan.count > 0 || chunk_scan_seek(&u->scan, buf_span(&u->window))) && !is_early(u))
+        err = take_piece(u, chunk_scan_pop(&u->scan) - u->cut);
+    return err == 0 && u->last && u->window.n > u->cut ? take_piece(u, u->window.n - u->cut) : err;
 }
 
 static void hash_taken(void *arg)
@@ -235,9 +255,11 @@ static void hash_taken(void *arg)
     digest_update(u->whole, u->taken);
 }
 
-// The hash over the whole is as much work as those of the chunks together: a helper does it beside them, and beside the write.
+// The hash over the whole is as much work as those of the chunks together: where it is not made with them a helper does it beside
+// them, and beside the write.
 static void hash_begin(struct blob_upload *u)
 {
+    if (u->lanes || u->alone) return;
     if (u->taken.n >= WHOLE_OFFER_MIN) crew_offer(u->b->crew, &u->hashing, hash_taken, u);
     else hash_taken(u);
 }
@@ -259,6 +281,8 @@ static void window_begin(struct blob_upload *u)
     crew_join(u->b->crew, &u->hashing); // it reads the window
     buf_consume(&u->window, u->cut);
     buf_clear(&u->packed);
+    chunk_scan_shift(&u->scan, u->cut);
+    u->hashed = u->hashed > u->cut ? u->hashed - u->cut : 0;
     u->cut = 0;
     u->piece_count = 0;
 }
@@ -267,6 +291,7 @@ static int take_given(struct blob_upload *u, const struct blob_given *given)
 {
     buf_put_span(&u->window, given->content);
     if (u->window.err != 0) return u->window.err;
+    u->scan.start = u->scan.at = u->window.n; // nothing is sought in it
     int err = take_piece(u, given->content.n);
     if (err != 0) return err;
     return sha256_equal(&u->pieces[u->piece_count - 1].chunk.sha, &given->sha) ? 0 : ERR_CHECKSUM;
@@ -306,8 +331,8 @@ int blobs_upload_chunk(struct blob_upload *u, struct span data, bool last)
     if (u->window.err != 0) return upload_fail(u, u->window.err);
     u->taken = SPAN(u->window.p + u->window.n - data.n, data.n);
     u->size += data.n;
-    bool alone = last && u->size == data.n && data.n <= BLOB_CHUNK_MIN; // of one chunk for certain
-    if (!alone) hash_begin(u);
+    u->alone = last && u->size == data.n && data.n <= BLOB_CHUNK_MIN;
+    hash_begin(u);
     int err = cut_window(u);
     if (err == 0) err = take_tail(u);
     if (err != 0) return upload_fail(u, err);
@@ -643,6 +668,7 @@ int blobs_upload_load(struct blob_upload *u)
     int err = chunk_read(u->b, &u->stored_tail, &record, &u->window);
     buf_free(&record);
     if (err == 0 && u->window.n >= BLOB_CHUNK_MAX) err = ERR_CORRUPT; // what is that long has a cut in it
+    u->hashed = u->window.n;
     return err == 0 ? 0 : upload_fail(u, err);
 }
 

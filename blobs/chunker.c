@@ -4,10 +4,6 @@
 
 #include "blobs.h"
 
-// A candidate is a hash below the limit: that many upper bits are zero.
-#define LIMIT_STRICT (UINT64_C(1) << (64 - 17))
-#define LIMIT_LENIENT (UINT64_C(1) << (64 - 15))
-
 // What is sought in one go: long enough that warming up is little beside it, short enough that what lies behind a cut and was
 // looked at for nothing is, too.
 #define LANE_BYTES 2048
@@ -85,11 +81,11 @@ size_t chunk_cut(struct span s, size_t from)
     size_t n = from < BLOB_CHUNK_MIN ? BLOB_CHUNK_MIN : from;
     size_t strict_end = end < BLOB_CHUNK_AVG ? end : BLOB_CHUNK_AVG;
     if (n < strict_end) {
-        n = scan_fast(s.p, n, strict_end, LIMIT_STRICT);
+        n = scan_fast(s.p, n, strict_end, CHUNK_LIMIT_STRICT);
         if (n < strict_end) return n;
     }
     if (n < end) {
-        n = scan_fast(s.p, n, end, LIMIT_LENIENT);
+        n = scan_fast(s.p, n, end, CHUNK_LIMIT_LENIENT);
         if (n < end) return n;
     }
     return s.n >= BLOB_CHUNK_MAX ? BLOB_CHUNK_MAX : 0;
@@ -99,4 +95,60 @@ size_t blobs_cut(struct span s)
 {
     size_t n = chunk_cut(s, 0);
     return n > 0 ? n : s.n;
+}
+
+// ---- ahead ---------------------------------------------------------------------------------------------------------
+
+static void put_end(struct chunk_scan *s, size_t end)
+{
+    assert(s->count < sizeof s->ends / sizeof *s->ends);
+    s->ends[s->count++] = end;
+    s->start = end;
+}
+
+bool chunk_scan_seek(struct chunk_scan *s, struct span window)
+{
+    size_t n = chunk_cut(span_sub(window, s->start, window.n), s->at - s->start + 1);
+    s->at = n > 0 ? s->start + n : window.n;
+    if (n > 0) put_end(s, s->at);
+    return n > 0;
+}
+
+uint64_t chunk_scan_hash(const struct chunk_scan *s, const uint8_t *window)
+{
+    uint64_t h = 0;
+    for (size_t i = s->at < CHUNK_GEAR_BYTES ? 0 : s->at - CHUNK_GEAR_BYTES + 1; i < s->at; i++)
+        h = (h << 1) + chunk_gear[window[i]];
+    return h;
+}
+
+void chunk_scan_found(struct chunk_scan *s, size_t at, uint64_t h)
+{
+    chunk_scan_passed(s, at - 1);
+    size_t n = at - s->start;
+    if (n >= BLOB_CHUNK_AVG || (n >= BLOB_CHUNK_MIN && h < CHUNK_LIMIT_STRICT)) put_end(s, at);
+}
+
+void chunk_scan_passed(struct chunk_scan *s, size_t at)
+{
+    while (at - s->start >= BLOB_CHUNK_MAX)
+        put_end(s, s->start + BLOB_CHUNK_MAX);
+    s->at = at;
+}
+
+size_t chunk_scan_pop(struct chunk_scan *s)
+{
+    assert(s->count > 0);
+    size_t first = s->ends[0];
+    memmove(s->ends, s->ends + 1, --s->count * sizeof *s->ends);
+    return first;
+}
+
+void chunk_scan_shift(struct chunk_scan *s, size_t n)
+{
+    assert(n <= s->start && n <= s->at);
+    s->start -= n;
+    s->at -= n;
+    for (size_t i = 0; i < s->count; i++)
+        s->ends[i] -= n;
 }

@@ -15,6 +15,7 @@
 
 #include "blob_keys.h"
 #include "blob_lab.h"
+#include "chunk_lanes.h"
 #include "disk.h"
 #include "err.h"
 #include "file.h"
@@ -92,6 +93,24 @@ static void any_split_into_windows_gives_the_same_chunks(void **state)
     buf_free(&first);
     buf_free(&other);
     free(p);
+}
+
+// Where the digest of the whole is a helper's.
+static void every_processor_gives_the_same_chunks(void **state)
+{
+    (void)state;
+    struct buf is, expected;
+    uint8_t *content = random_content(3 * MIB + 12345, 5);
+    buf_init(&is, MIB);
+    buf_init(&expected, MIB);
+    manifest_of(SPAN(content, 3 * MIB + 12345), 300001, &expected);
+    chunk_lanes_off = true;
+    manifest_of(SPAN(content, 3 * MIB + 12345), 300001, &is);
+    chunk_lanes_off = false;
+    assert_true(same_chunks(buf_span(&is), buf_span(&expected)));
+    buf_free(&is);
+    buf_free(&expected);
+    free(content);
 }
 
 static void manifest_has_the_chunks_of_the_published_cut_rule(void **state)
@@ -554,6 +573,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_split_into_windows_gives_the_same_chunks),
+        cmocka_unit_test(every_processor_gives_the_same_chunks),
         cmocka_unit_test(manifest_has_the_chunks_of_the_published_cut_rule),
         T(blob_without_bytes_is_a_blob),
         T(last_window_may_be_empty),
