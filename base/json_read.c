@@ -27,7 +27,7 @@ static const struct jr *node_of(const json_t *v)
 // What has to be known before the library's recursive parser sees the text: that it is not nested too deep, and has no
 // control characters but white space (the library loses a NUL between two tokens). Brackets in strings do not
 // count; whether they match is the parser's question.
-static int check_shape(struct span text, struct problem *p)
+static int check_shape(struct span text, size_t depth_max, struct problem *p)
 {
     size_t depth = 0;
     bool in_string = false;
@@ -43,8 +43,8 @@ static int check_shape(struct span text, struct problem *p)
         } else if (c == '"') {
             in_string = true;
         } else if (c == '[' || c == '{') {
-            if (++depth > JSON_DEPTH_MAX)
-                return problem_set(p, ERR_TOO_DEEP, (int64_t)i, "the JSON is nested deeper than %d levels", JSON_DEPTH_MAX);
+            if (++depth > depth_max)
+                return problem_set(p, ERR_TOO_DEEP, (int64_t)i, "the JSON is nested deeper than %zu levels", depth_max);
         } else if ((c == ']' || c == '}') && depth > 0) {
             depth--;
         }
@@ -64,9 +64,14 @@ static int parse_error(const json_error_t *e, size_t n, struct problem *p)
 
 int jr_parse(struct jr_tree **out, struct span text, struct problem *p)
 {
+    return jr_parse_deep(out, text, JSON_DEPTH_MAX, p);
+}
+
+int jr_parse_deep(struct jr_tree **out, struct span text, size_t depth_max, struct problem *p)
+{
     size_t valid = utf8_valid_prefix(text);
     if (valid < text.n) return problem_set(p, ERR_BAD_JSON, (int64_t)valid, "invalid UTF-8 at byte %zu", valid);
-    int err = check_shape(text, p);
+    int err = check_shape(text, depth_max, p);
     if (err != 0) return err;
 
     json_error_t e;

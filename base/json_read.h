@@ -17,6 +17,8 @@ enum jr_type { JR_ABSENT, JR_NULL, JR_BOOL, JR_INT, JR_REAL, JR_STRING, JR_ARRAY
 // is the byte at which reading stopped: the last one of what could not be taken, the text's length where it ended early.
 // On success the caller owns *out and frees it with jr_free.
 int jr_parse(struct jr_tree **out, struct span text, struct problem *p);
+// The same with another depth, for texts that the service made itself; each level takes the parser some 300 bytes of stack.
+int jr_parse_deep(struct jr_tree **out, struct span text, size_t depth_max, struct problem *p);
 void jr_free(struct jr_tree *t);
 const struct jr *jr_root(const struct jr_tree *t);
 

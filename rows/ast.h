@@ -35,7 +35,51 @@ struct ast_type {
     struct span name; // of COL_ENUM
 };
 
-struct ast_expr; // sql_expr.c's
+struct ast_select;
+
+enum ast_op { OP_EQ, OP_NE, OP_LT, OP_LE, OP_GT, OP_GE, OP_IS_NULL, OP_NOT_NULL, OP_DISTINCT, OP_SAME };
+
+enum ast_truth { AST_TRUE, AST_FALSE, AST_UNKNOWN };
+
+enum ast_expr_kind {
+    AX_CONST, // value
+    AX_COLUMN, // [table.]name
+    AX_STAR,  // [table.]*
+    AX_AND,
+    AX_OR,
+    AX_NOT,
+    AX_COMPARE,   // op: enum ast_op
+    AX_IS_NULL,   // negate
+    AX_IS_TRUTH,  // op: enum ast_truth; negate
+    AX_IN,        // args[0] in (args[1], …); negate
+    AX_ANY,       // args[0] op any (args[1]); negated: <> all
+    AX_LIKE,      // op: ilike; negate
+    AX_ARITH,     // op: one of + - * / %
+    AX_MINUS,     // - args[0]
+    AX_CONCAT,    // ||
+    AX_CONTAINS,  // args[0] @> args[1]
+    AX_ELEMENTS,  // array[…]
+    AX_CASE,      // condition, result, …, and where there is an else, that
+    AX_CALL,      // name(args), coalesce, greatest, least and nullif among them; star, distinct
+    AX_CAST,      // args[0]::type
+    AX_EXISTS,    // select
+    AX_SCALAR,    // (select)
+    AX_ARRAY,     // array(select)
+    AX_IN_SELECT, // args[0] in (select)
+};
+
+struct ast_expr {
+    enum ast_expr_kind kind;
+    int op;
+    bool negate, star, distinct;
+    int64_t position;
+    struct ast_const value;
+    struct span table, name;
+    struct ast_type type;
+    struct ast_expr **args; // `between` shares one among two comparisons
+    size_t count;
+    struct ast_select *select;
+};
 
 enum ast_action { ACTION_RESTRICT, ACTION_CASCADE, ACTION_SET_NULL };
 
@@ -103,8 +147,6 @@ struct ast_schema {
     size_t index_count;
     struct arena *arena;
 };
-
-enum ast_op { OP_EQ, OP_NE, OP_LT, OP_LE, OP_GT, OP_GE, OP_IS_NULL, OP_NOT_NULL };
 
 struct ast_term {
     struct span column;

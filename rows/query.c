@@ -282,7 +282,9 @@ static bool term_holds(const struct term *t, const struct value *v)
     case OP_GT: return c > 0;
     case OP_GE: return c >= 0;
     case OP_IS_NULL:
-    case OP_NOT_NULL: break;
+    case OP_NOT_NULL:
+    case OP_DISTINCT:
+    case OP_SAME: break;
     }
     assert(!"an operator");
     return false;

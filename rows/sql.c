@@ -7,12 +7,14 @@
 #include <pg_query.h>
 
 #include "sql_scan.h"
-#include "sql_tree.h"
+#include "sql_expr.h"
 #include "utf8.h"
 
 // What a parsed text may take: some columns of a table are a few bytes of text each.
 #define SELECT_ARENA_MAX (1 * MIB)
 #define SCHEMA_ARENA_MAX (64 * MIB)
+// Levels of the parser's tree: an operator within another one takes two, a select within six.
+#define TREE_DEPTH_MAX 200
 
 static int check_text(struct span sql, size_t max, struct problem *p)
 {
@@ -44,7 +46,7 @@ static int parser_error(const struct sql_reader *r, const PgQueryError *e)
 static int read_json(const struct sql_reader *r, const char *parse_tree, struct jr_tree **out)
 {
     struct problem json = PROBLEM_NONE;
-    int err = jr_parse(out, SPAN_STR(parse_tree), &json);
+    int err = jr_parse_deep(out, SPAN_STR(parse_tree), TREE_DEPTH_MAX, &json);
     if (err == 0) return 0;
     if (err == ERR_NOMEM) return sql_nomem(r);
     if (err == ERR_TOO_DEEP) return sql_unsupported(r, -1, "SQL as nested as this is");
@@ -114,6 +116,52 @@ int sql_parse_select(struct span sql, struct ast_select **out, struct problem *p
     select->arena = r.arena;
     *out = select;
     return 0;
+}
+
+// ---- expressions -----------------------------------------------------------------------------------------------
+
+#define BEFORE_EXPR "select " // the parser knows no expression outside of a statement
+
+// The one target of a select that says nothing else.
+static int only_target(const struct sql_reader *r, const struct jr *statements, const struct jr **out)
+{
+    static const struct sql_member members[] = {{"targetList", NULL}, {"limitOption", NULL}, {"op", NULL}, SQL_MEMBERS_END};
+    static const struct sql_member target[] = {{"val", NULL}, {"location", NULL}, SQL_MEMBERS_END};
+    const struct jr *select = jr_get(jr_get(jr_at(statements, 0), "stmt"), "SelectStmt");
+    const struct jr *targets = jr_get(select, "targetList");
+    if (jr_count(statements) != 1 || jr_count(targets) != 1) return sql_bad(r, sizeof BEFORE_EXPR - 1, "this is not one expression");
+    int err = sql_members(r, select, members, -1);
+    if (err == 0) err = sql_members(r, jr_get(jr_at(targets, 0), "ResTarget"), target, -1);
+    if (err == 0) *out = jr_get(jr_get(jr_at(targets, 0), "ResTarget"), "val");
+    return err;
+}
+
+static int parse_expr(struct span sql, struct arena *arena, struct ast_expr **out, struct problem *p)
+{
+    struct sql_reader r = {sql, arena, p};
+    struct jr_tree *tree = NULL;
+    const struct jr *statements, *target = NULL;
+    int err = check_text(sql, SQL_SCHEMA_MAX, p);
+    if (err == 0) err = parse_statements(&r, &tree, &statements);
+    if (err == 0) err = only_target(&r, statements, &target);
+    if (err == 0) err = sql_expr(&r, target, out);
+    jr_free(tree);
+    return err;
+}
+
+int sql_parse_expr(struct span text, struct arena *arena, struct ast_expr **out, struct problem *p)
+{
+    const size_t before = sizeof BEFORE_EXPR - 1;
+    struct problem found = PROBLEM_NONE;
+    struct buf sql;
+    buf_init(&sql, SQL_SCHEMA_MAX + before);
+    buf_put_str(&sql, BEFORE_EXPR);
+    buf_put_span(&sql, text);
+    int err = sql.err != 0 ? sql.err : parse_expr(buf_span(&sql), arena, out, &found);
+    buf_free(&sql);
+    if (err == 0) return 0;
+    int64_t position = found.position < (int64_t)before ? -1 : found.position - (int64_t)before;
+    return problem_set(p, err, position, "%s", found.err != 0 ? problem_text(&found) : err_text(err));
 }
 
 // The tree itself lies in its arena.

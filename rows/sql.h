@@ -15,6 +15,7 @@
 #ifndef SEGUE_ROWS_SQL_H
 #define SEGUE_ROWS_SQL_H
 
+#include "arena.h"
 #include "ast.h"
 #include "problem.h"
 
@@ -22,6 +23,10 @@
 // ERR_UNSUPPORTED_SQL, ERR_NOMEM. The problem's position is a byte of the text. The caller owns *out.
 int sql_parse_schema(struct span sql, struct ast_schema **out, struct problem *p);
 int sql_parse_select(struct span sql, struct ast_select **out, struct problem *p);
+
+// One expression by itself: what expr_sql wrote. Into the caller's arena. The problem's position is one of this text, those in the
+// tree are not.
+int sql_parse_expr(struct span text, struct arena *arena, struct ast_expr **out, struct problem *p);
 
 void sql_schema_free(struct ast_schema *schema); // NULL is fine
 void sql_select_free(struct ast_select *select); // NULL is fine

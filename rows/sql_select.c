@@ -1,7 +1,7 @@
 // The one SELECT statement of the parser's tree.
 #include <assert.h>
 
-#include "sql_tree.h"
+#include "sql_expr.h"
 
 struct select_reader {
     const struct sql_reader *r;
@@ -328,6 +328,12 @@ static int check_select(const struct sql_reader *r, const struct jr *node)
         return sql_unsupported(r, sql_position(jr_get(node, "rarg"), -1), "UNION, INTERSECT and EXCEPT are");
     bool plain = sql_is(node, "limitOption", "LIMIT_OPTION_DEFAULT") || sql_is(node, "limitOption", "LIMIT_OPTION_COUNT");
     return plain ? 0 : sql_unsupported(r, sql_position(jr_get(node, "limitCount"), -1), "WITH TIES is");
+}
+
+int sql_subselect(const struct sql_reader *r, const struct jr *node, int64_t position, struct ast_select **out)
+{
+    (void)out;
+    return sql_unsupported(r, sql_position(node, position), "subqueries are");
 }
 
 int sql_read_select(const struct sql_reader *r, const struct jr *statements, struct ast_select *out)
