@@ -1,0 +1,186 @@
+// Every way in which a file becomes a blob, as the clients that there are go it: unmodified tus-js-client in Node and in Chromium (whose page is of another
+// origin), curl, and segue put. A way takes {url, file, folder}, the service's address among them, and gives {digest, parts}: what the service
+// says it has stored, and how many further blobs the way leaves.
+import assert from 'node:assert/strict'
+import fs from 'node:fs'
+import http from 'node:http'
+import { createRequire } from 'node:module'
+import net from 'node:net'
+import path from 'node:path'
+import { Readable } from 'node:stream'
+import * as tusClient from 'tus-js-client'
+import { request } from '../e2e/lib/http.mjs'
+import { Child, eventually, PATIENCE_MS, root, SEGUE, sleep, tempFolder } from '../e2e/lib/service.mjs'
+import { TUS } from '../e2e/lib/tus.mjs'
+
+const CHROMIUM = process.env.CHROMIUM || '/usr/bin/chromium'
+const FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
+const RETRIES = [0, 50, 100, 200, 400, 800, 1600, 3200]
+const PARTS = 3
+
+// A way to the service that is cut behind so many bytes of the client's, whatever the pace: nothing behind a place gets through before its break is done.
+// `breaks` is [place, what], in their order. {url, left}
+export async function cutAt(s, breaks) {
+    const to = new URL(s.url), waiting = [...breaks], open = new Set(), broken = []
+    let passed = 0
+    const cut = async ([, what]) => { for (const socket of open) socket.destroy(); await what() }
+    const server = net.createServer((client) => {
+        const there = net.connect(Number(to.port), to.hostname)
+        for (const socket of [client, there]) {
+            open.add(socket)
+            socket.on('error', () => {}).on('close', () => { open.delete(socket); client.destroy(); there.destroy() })
+        }
+        there.pipe(client)
+        client.on('data', (piece) => {
+            passed += piece.length
+            if (waiting.length > 0 && passed >= waiting[0][0]) broken.push(cut(waiting.shift()))
+            else if (!there.write(piece)) { client.pause(); there.once('drain', () => client.resume()) }
+        })
+    })
+    await new Promise((done) => server.listen(0, '127.0.0.1', done))
+    return {
+        url: `http://127.0.0.1:${server.address().port}`,
+        left: () => waiting.length,
+        end: async () => { for (const socket of open) socket.destroy(); server.close(); await Promise.all(broken) },
+    }
+}
+
+// ---- tus-js-client ---------------------------------------------------------------------------------------------
+
+// It asks nothing further where the last chunk of a stream is a full one, so a stream's chunks are of an odd size.
+const DEFERRED = { uploadLengthDeferred: true, chunkSize: 5000011 }
+const kinds = [
+    ['plain', {}],
+    ['parallel', { parallelUploads: PARTS }],
+    ['deferred length', DEFERRED],
+    ['ietf-draft-03', { protocol: 'ietf-draft-03' }],
+    ['ietf-draft-05', { protocol: 'ietf-draft-05' }],
+]
+
+// An upload is done when it says its blob; one of parts is being joined for a while.
+async function digestOf(url) {
+    const at = new URL(url)
+    return eventually('the digest', async () => (await request({ url: at.origin }, 'HEAD', at.pathname, { headers: TUS })).headers['segue-blob'])
+}
+
+// Of a file's own stream the client knows the length.
+async function* piecesOf(file) { yield* fs.createReadStream(file) }
+
+async function inNode({ url, file }, options) {
+    const source = options.uploadLengthDeferred ? Readable.from(piecesOf(file), { objectMode: false }) : fs.readFileSync(file)
+    const at = await new Promise((done, fail) => {
+        const up = new tusClient.Upload(source, { endpoint: `${url}/apps/default/uploads`, retryDelays: RETRIES, onError: fail, onSuccess: () => done(up.url), ...options })
+        up.start()
+    })
+    return digestOf(at)
+}
+
+// ---- in a browser ----------------------------------------------------------------------------------------------
+
+// A page and what it needs, on an origin of its own.
+async function serve(files) {
+    const server = http.createServer((req, res) => {
+        const what = files(req.url)
+        if (!what) return res.writeHead(404).end()
+        res.writeHead(200, { 'content-type': what.type })
+        if (what.path) fs.createReadStream(what.path).pipe(res)
+        else res.end(what.text)
+    })
+    await new Promise((done) => server.listen(0, '127.0.0.1', done))
+    return server
+}
+
+export class Browser {
+    async start() {
+        const { chromium } = createRequire(path.join(root, 'tests/web/package.json'))('playwright-core')
+        const bundle = path.join(root, 'tests/clients/node_modules/tus-js-client/dist/tus.min.js')
+        const page = { type: 'text/html', text: '<!doctype html><title>uploads</title><script src="/tus.js"></script>' }
+        this.server = await serve((url) => ({ '/': page, '/tus.js': { type: 'text/javascript', path: bundle } })[url] || { type: 'application/octet-stream', path: this.file })
+        this.profile = tempFolder()
+        this.context = await chromium.launchPersistentContext(this.profile, { executablePath: CHROMIUM, args: FLAGS, headless: true })
+        this.context.setDefaultTimeout(PATIENCE_MS)
+        return this
+    }
+
+    async upload({ url, file }, options) {
+        this.file = file
+        const page = await this.context.newPage()
+        await page.goto(`http://127.0.0.1:${this.server.address().port}/`)
+        const at = await page.evaluate(async ([endpoint, retryDelays, more]) => {
+            const content = await fetch('/content')
+            const source = more.uploadLengthDeferred ? content.body.getReader() : await content.blob()
+            return new Promise((done, fail) => {
+                const up = new window.tus.Upload(source, { endpoint, retryDelays, onError: fail, onSuccess: () => done(up.url), storeFingerprintForResuming: false, ...more })
+                up.start()
+            })
+        }, [`${url}/apps/default/uploads`, RETRIES, options])
+        await page.close()
+        return digestOf(at)
+    }
+
+    async end() {
+        await this.context?.close()
+        this.server?.close()
+        fs.rmSync(this.profile, { recursive: true, force: true })
+    }
+}
+
+// ---- curl and segue ----------------------------------------------------------------------------------------------
+
+async function curl(...args) {
+    const child = new Child('curl', ['-sS', '--max-time', String(PATIENCE_MS / 1000), ...args])
+    child.process.stdin.end()
+    return child.end()
+}
+
+const DRAFT = ['-H', 'Upload-Draft-Interop-Version: 8']
+const COMPLETE = [...DRAFT, '-H', 'Upload-Complete: ?1', '-H', 'Expect:']
+const last = (text, name) => [...text.matchAll(new RegExp(`^${name}: (.*)\r$`, 'gim'))].at(-1)?.[1]
+
+// As one would type it: the place comes with the interim reply, and what is missing is sent from where HEAD says.
+async function byDraft({ url, file }) {
+    const size = fs.statSync(file).size
+    let said = (await curl('-i', ...COMPLETE, '-X', 'POST', '-T', file, `${url}/apps/default/uploads`)).stdout
+    const place = last(said, 'Location')
+    for (let i = 0; !last(said, 'Segue-Blob') && i < 100; i++) {
+        assert.ok(place, `no place was told: ${said}`)
+        if (i > 0) await sleep(50)
+        const offset = last((await curl('-I', ...DRAFT, url + place)).stdout, 'Upload-Offset')
+        if (offset === undefined) continue
+        const rest = Number(offset) < size ? ['-C', offset, '-H', 'Content-Range:', '-T', file] : ['-H', 'Content-Length: 0']
+        said = (await curl('-i', ...COMPLETE, '-X', 'PATCH', '-H', `Upload-Offset: ${offset}`, '-H', 'Content-Type: application/partial-upload', ...rest, url + place)).stdout
+    }
+    return last(said, 'Segue-Blob')
+}
+
+async function byPost({ url, file }) {
+    return JSON.parse((await curl('-X', 'POST', '-T', file, `${url}/apps/default/blobs`)).stdout).blob
+}
+
+async function byPut({ url, file, digest }) {
+    return JSON.parse((await curl('-T', file, `${url}/apps/default/blobs/${digest}`)).stdout).blob
+}
+
+async function bySegue({ url, file, folder }) {
+    const env = { ...process.env, SEGUE_URL: url, XDG_STATE_HOME: path.join(folder, 'state') }
+    const { code, stdout, stderr } = await new Child(SEGUE, ['put', file, '--retry', '60'], { env }).end()
+    assert.equal(code, 0, stderr)
+    return stdout.trim()
+}
+
+// ---- all of them -------------------------------------------------------------------------------------------------
+
+// [name, way]. `browser` may be missing: then those are.
+export function ways(browser) {
+    const parts = (options) => options.parallelUploads ?? 0
+    const tus = (where, upload) => kinds.map(([name, options]) => [`tus-js-client in ${where}, ${name}`, { upload: (it) => upload(it, options), parts: parts(options) }])
+    return [
+        ...tus('Node', inNode),
+        ...(browser ? tus('Chromium', (it, options) => browser.upload(it, options)) : []),
+        ['curl, the draft', { upload: byDraft, parts: 0 }],
+        ['segue put', { upload: bySegue, parts: 0 }],
+    ]
+}
+
+// Bodies that are sent at once: nobody can go on with them.
+export const bodies = [['curl, PUT', { upload: byPut, parts: 0 }], ['curl, POST', { upload: byPost, parts: 0 }]]
