@@ -279,6 +279,17 @@ clients-if-npm:
 	@if [ -n "$(CI)" ] || $(MAKE) --no-print-directory VARIANT=$(VARIANT) $(CLIENT_MODULES) >/dev/null 2>&1; then $(MAKE) --no-print-directory VARIANT=$(VARIANT) clients; \
 	else echo "clients: NOT RUN, npm cannot bring the clients here (make clients says why)"; fi
 
+# One file by every way that there is, each broken twice, and one corpus by all of them: tus-js-client in Node and in Chromium, curl, segue put.
+# make uploads SIZE=256 ONLY=Chromium: MiB, and the ways that are called so.
+SIZE ?= 32
+.PHONY: uploads uploads-if-npm
+uploads: $(B)/segued $(B)/segue $(CLIENT_MODULES) $(WEB_MODULES)
+	$(Q)$(E2E) SIZE=$(SIZE) ONLY="$(ONLY)" node tests/uploads/broken.mjs
+	$(if $(ONLY),,$(Q)$(E2E) node --test tests/uploads/corpus.test.mjs)
+uploads-if-npm:
+	@if [ -n "$(CI)" ] || $(MAKE) --no-print-directory VARIANT=$(VARIANT) $(CLIENT_MODULES) $(WEB_MODULES) >/dev/null 2>&1; then $(MAKE) --no-print-directory VARIANT=$(VARIANT) uploads; \
+	else echo "uploads: NOT RUN, npm cannot bring the clients here (make uploads says why)"; fi
+
 RUNS ?= 200
 CRASH_jobs := asked
 CRASH_blobs := blobs
@@ -322,7 +333,7 @@ lint:
 # Everything that is quick: what each commit has to pass. The campaigns run in their short form.
 test: deps
 	@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=$(VARIANT) all $(UNIT_BIN) $(FUZZ_REPLAY) $(POWERCUT_CHECK) $(B)/tests/lib/disk.so $(B)/tests/provider/provider
-	@$(MAKE) --no-print-directory VARIANT=$(VARIANT) unit fuzz-replay e2e web-if-npm clients-if-npm conformance-if-npm
+	@$(MAKE) --no-print-directory VARIANT=$(VARIANT) unit fuzz-replay e2e web-if-npm clients-if-npm uploads-if-npm conformance-if-npm
 	@$(MAKE) --no-print-directory VARIANT=$(VARIANT) crash RUNS=6
 	@$(MAKE) --no-print-directory VARIANT=$(VARIANT) crash ONLY=jobs RUNS=80
 	@$(MAKE) --no-print-directory VARIANT=$(VARIANT) crash ONLY=blobs RUNS=10
@@ -356,6 +367,7 @@ help:
 	@echo "make unit T=journal  one unit test;    make e2e   the daemon from outside;  make web  pages in a browser"
 	@echo "make conformance     the Durable Streams protocol's own suite, twice, with a kill -9 between"
 	@echo "make clients         the npm clients that apps use, unmodified"
+	@echo "make uploads SIZE=256 one file by every client and protocol, each broken twice"
 	@echo "make crash RUNS=200  kill -9 campaign; make crash ONLY=jobs RUNS=1000  the same for LLM jobs, providers and clients"
 	@echo "make crash ONLY=blobs RUNS=500  the same for uploads, packing and reclaiming"
 	@echo "make powercut POINTS=5000 [BUG=name]  simulated power cuts"

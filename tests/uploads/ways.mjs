@@ -8,10 +8,13 @@ import { createRequire } from 'node:module'
 import net from 'node:net'
 import path from 'node:path'
 import { Readable } from 'node:stream'
-import * as tusClient from 'tus-js-client'
 import { request } from '../e2e/lib/http.mjs'
 import { Child, eventually, PATIENCE_MS, root, SEGUE, sleep, tempFolder } from '../e2e/lib/service.mjs'
 import { TUS } from '../e2e/lib/tus.mjs'
+
+// The packages are those of the folders that have tests of their own for them.
+const packageOf = (folder, name) => createRequire(path.join(root, 'tests', folder, 'package.json'))(name)
+const tusClient = packageOf('clients', 'tus-js-client')
 
 const CHROMIUM = process.env.CHROMIUM || '/usr/bin/chromium'
 const FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
@@ -49,12 +52,13 @@ export async function cutAt(s, breaks) {
 
 // It asks nothing further where the last chunk of a stream is a full one, so a stream's chunks are of an odd size.
 const DEFERRED = { uploadLengthDeferred: true, chunkSize: 5000011 }
+// Of an empty stream it waits for a first byte for ever, and of an empty file it does not tell a draft's service that this is all of it.
 const kinds = [
-    ['plain', {}],
-    ['parallel', { parallelUploads: PARTS }],
-    ['deferred length', DEFERRED],
-    ['ietf-draft-03', { protocol: 'ietf-draft-03' }],
-    ['ietf-draft-05', { protocol: 'ietf-draft-05' }],
+    ['plain', {}, 0],
+    ['parallel', { parallelUploads: PARTS }, 0],
+    ['deferred length', DEFERRED, 1],
+    ['ietf-draft-03', { protocol: 'ietf-draft-03' }, 1],
+    ['ietf-draft-05', { protocol: 'ietf-draft-05' }, 1],
 ]
 
 // An upload is done when it says its blob; one of parts is being joined for a while.
@@ -92,29 +96,28 @@ async function serve(files) {
 
 export class Browser {
     async start() {
-        const { chromium } = createRequire(path.join(root, 'tests/web/package.json'))('playwright-core')
+        const { chromium } = packageOf('web', 'playwright-core')
         const bundle = path.join(root, 'tests/clients/node_modules/tus-js-client/dist/tus.min.js')
         const page = { type: 'text/html', text: '<!doctype html><title>uploads</title><script src="/tus.js"></script>' }
         this.server = await serve((url) => ({ '/': page, '/tus.js': { type: 'text/javascript', path: bundle } })[url] || { type: 'application/octet-stream', path: this.file })
         this.profile = tempFolder()
         this.context = await chromium.launchPersistentContext(this.profile, { executablePath: CHROMIUM, args: FLAGS, headless: true })
         this.context.setDefaultTimeout(PATIENCE_MS)
+        this.page = await this.context.newPage()
+        await this.page.goto(`http://127.0.0.1:${this.server.address().port}/`)
         return this
     }
 
     async upload({ url, file }, options) {
         this.file = file
-        const page = await this.context.newPage()
-        await page.goto(`http://127.0.0.1:${this.server.address().port}/`)
-        const at = await page.evaluate(async ([endpoint, retryDelays, more]) => {
-            const content = await fetch('/content')
+        const at = await this.page.evaluate(async ([endpoint, retryDelays, more]) => {
+            const content = await fetch('/content', { cache: 'no-store' })
             const source = more.uploadLengthDeferred ? content.body.getReader() : await content.blob()
             return new Promise((done, fail) => {
                 const up = new window.tus.Upload(source, { endpoint, retryDelays, onError: fail, onSuccess: () => done(up.url), storeFingerprintForResuming: false, ...more })
                 up.start()
             })
         }, [`${url}/apps/default/uploads`, RETRIES, options])
-        await page.close()
         return digestOf(at)
     }
 
@@ -170,17 +173,18 @@ async function bySegue({ url, file, folder }) {
 
 // ---- all of them -------------------------------------------------------------------------------------------------
 
-// [name, way]. `browser` may be missing: then those are.
+// [name, way]; a way takes contents from `least` bytes on. `browser` may be missing: then those are.
 export function ways(browser) {
-    const parts = (options) => options.parallelUploads ?? 0
-    const tus = (where, upload) => kinds.map(([name, options]) => [`tus-js-client in ${where}, ${name}`, { upload: (it) => upload(it, options), parts: parts(options) }])
+    const tus = (where, upload) => kinds.map(([name, options, least]) => [`tus-js-client in ${where}, ${name}`, {
+        upload: (it) => upload(it, options), parts: options.parallelUploads ?? 0, least,
+    }])
     return [
         ...tus('Node', inNode),
         ...(browser ? tus('Chromium', (it, options) => browser.upload(it, options)) : []),
-        ['curl, the draft', { upload: byDraft, parts: 0 }],
-        ['segue put', { upload: bySegue, parts: 0 }],
+        ['curl, the draft', { upload: byDraft, parts: 0, least: 0 }],
+        ['segue put', { upload: bySegue, parts: 0, least: 0 }],
     ]
 }
 
 // Bodies that are sent at once: nobody can go on with them.
-export const bodies = [['curl, PUT', { upload: byPut, parts: 0 }], ['curl, POST', { upload: byPost, parts: 0 }]]
+export const bodies = [['curl, PUT', { upload: byPut, parts: 0, least: 0 }], ['curl, POST', { upload: byPost, parts: 0, least: 0 }]]
