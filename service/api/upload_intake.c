@@ -460,15 +460,15 @@ static bool is_due(const struct intake *u)
 {
     uint64_t fresh = u->arrived - u->kept;
     if (u->digests != NULL) return false;
-    if (u->plan.end == INTAKE_AT_LENGTH && u->arrived == u->length) return false; // the end is at hand, and completes it
+    if (u->plan.end != INTAKE_NEVER && u->arrived == u->length) return false; // the end is at hand, and completes it
     return fresh > 0 && (u->due || fresh >= (u->plan.once ? ONCE_BYTES : UPLOAD_PROGRESS_BYTES));
 }
 
 static bool completes(const struct intake *u)
 {
-    if (!u->ended || u->done) return false;
-    if (u->plan.end == INTAKE_AT_LENGTH) return u->arrived == u->length;
-    return u->plan.end == INTAKE_AT_END && u->complete && u->problem.err == 0;
+    if (!u->ended || u->done || u->plan.end == INTAKE_NEVER) return false;
+    // All of a length that is known is all there is, whether or not the body's end could be told.
+    return u->arrived == u->length || (u->plan.end == INTAKE_AT_END && u->complete && u->problem.err == 0);
 }
 
 // The body broke, and a part of it is worth nothing: it has a digest of its own, or nobody can or would know how to go on.

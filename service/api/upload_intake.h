@@ -26,7 +26,7 @@ struct intake;
 
 enum intake_end {
     INTAKE_AT_LENGTH, // the upload is done when it has its length (tus)
-    INTAKE_AT_END,    // the end of the body is the end of the upload; a length that was said before must fit: ERR_UPLOAD_LENGTH
+    INTAKE_AT_END,    // the end of the body is the end of the upload, and so is its length; a length that was said must fit: ERR_UPLOAD_LENGTH
     INTAKE_NEVER,     // more will come, even where the length is reached
 };
 

@@ -4,8 +4,8 @@ import { execFile } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { test } from 'node:test'
 import { COMPLETED, Draft, draft, INCONSISTENT, MISMATCH, PARTIAL, Watched } from './lib/draft.mjs'
-import { request } from './lib/http.mjs'
-import { eventually } from './lib/service.mjs'
+import { Raw, request } from './lib/http.mjs'
+import { eventually, sleep } from './lib/service.mjs'
 import { assertBlob, sha256, Tus } from './lib/tus.mjs'
 
 const VERSIONS = [3, 5, 6, 8]
@@ -197,6 +197,38 @@ test('digests: of a request, of the whole, asked for or not', async (t) => {
     assert.equal((await up.head(promised)).status, 404)
     const unwanted = await up.create(true, { 'want-repr-digest': 'sha-256=0, sha-512=3' }, 'abc')
     assert.equal(unwanted.headers['repr-digest'], undefined)
+})
+
+test('a last request that breaks behind its last byte', async (t) => {
+    const up = await draft(t, 8)
+    const bytes = randomBytes(300000)
+    const chunk = Buffer.concat([Buffer.from(`${(200000).toString(16)}\r\n`), bytes.subarray(100000), Buffer.from('\r\n')])
+    const send = async (path, more) => {
+        const raw = new Raw(up.app.s)
+        const head = Object.entries({ ...up.fields(up.says(true)), 'content-type': PARTIAL, 'upload-offset': '100000', 'transfer-encoding': 'chunked', ...more })
+        raw.send(`PATCH ${path} HTTP/1.1\r\nHost: x\r\n${head.map(([k, v]) => `${k}: ${v}\r\n`).join('')}\r\n`).send(chunk)
+        await sleep(100)
+        raw.destroy()
+        return eventually('all bytes', async () => { const head = await up.head(path); return head.headers['upload-offset'] === '300000' && head })
+    }
+    // Nobody said how long it is: there may be more, and an empty request says that there is not.
+    const open = (await up.create(false, {}, bytes.subarray(0, 100000))).headers.location
+    const head = await send(open, {})
+    assert.deepEqual([up.isComplete(head), head.headers['upload-length'], head.headers['segue-blob']], [false, undefined, undefined])
+    assertFinal(up, await up.append(open, 300000, true), bytes)
+    // All of what it was to have is here: a client that asks takes it for done, and it is.
+    const known = (await up.create(false, { 'upload-length': '300000' }, bytes.subarray(0, 100000))).headers.location
+    const done = await send(known, {})
+    assert.deepEqual([up.isComplete(done), done.headers['segue-blob']], [true, sha256(bytes)])
+    assertFinal(up, await up.append(known, 300000, true), bytes)
+    const late = (await up.create(false, {}, bytes.subarray(0, 100000))).headers.location
+    assert.ok(up.isComplete(await send(late, { 'upload-length': '300000' })))
+    // What is not what was promised is not, either.
+    const promised = (await up.create(false, { 'upload-length': '300000', 'repr-digest': digest('another') }, bytes.subarray(0, 100000))).headers.location
+    const raw = up.raw('PATCH', promised, 200000, { ...up.says(true), 'content-type': PARTIAL, 'upload-offset': '100000' })
+    raw.send(bytes.subarray(100000))
+    await eventually('its end', () => raw.text.includes('digest_mismatch'))
+    raw.destroy()
 })
 
 test('a plain PUT or POST of a blob may turn resumable', async (t) => {
