@@ -55,7 +55,7 @@ FUZZ += http_select subs
 FUZZ += rufh chunk_frames
 FUZZ += read_set
 
-TESTLIB_SRC := tmp blob_lab disk disk_fault disk_record disk_log stream_rig app_lab session_peer http_peer toy_http journal_rig rows_rig
+TESTLIB_SRC := tmp blob_lab disk disk_fault disk_quota disk_record disk_log stream_rig app_lab session_peer http_peer toy_http journal_rig rows_rig
 # The power-cut simulator: tests/powercut/<name>.c
 POWERCUT_SRC := image
 # The load generator: tests/bench/<name>.c
@@ -192,7 +192,7 @@ $(B)/tests/fuzz/replay_%: $(B)/tests/fuzz/fuzz_%.o $(FUZZ_OBJ) $(LIBS)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(FUZZ_OBJ) -Wl,--start-group $(LIBS) -Wl,--end-group $(LIBS_service)
 
 # The interposer for the real daemon, never with a sanitizer: it comes before the program's own libraries.
-$(B)/tests/lib/disk.so: tests/lib/disk.c tests/lib/disk_fault.c tests/lib/disk_record.c tests/lib/disk.h tests/lib/disk_private.h
+$(B)/tests/lib/disk.so: tests/lib/disk.c tests/lib/disk_fault.c tests/lib/disk_quota.c tests/lib/disk_record.c tests/lib/disk.h tests/lib/disk_private.h
 	@mkdir -p $(@D)
 	@echo "  SO   $@"
 	$(Q)$(CC) $(STD) $(WARN) $(OPT) -fPIC -D_GNU_SOURCE -iquote tests/lib -shared -o $@ $(filter %.c,$^) -ldl -pthread
@@ -226,7 +226,7 @@ $(B)/libfuzz.a: $(LIBS) $(TESTLIB_OBJ)
 # skip_pack_sync, recycle_early, nosync, stream_seal_unsynced, stream_file_removed_early) plants that mistake, which has to be found: then this target fails.
 POINTS ?= 5000
 POWERCUT_CHECK = $(B)/tests/powercut/check
-POWERCUT_OBJ = $(call obj,tests/powercut,check truth image) $(call obj,tests/lib,tmp disk disk_fault disk_record disk_log)
+POWERCUT_OBJ = $(call obj,tests/powercut,check truth image) $(call obj,tests/lib,tmp disk disk_fault disk_quota disk_record disk_log)
 $(B)/tests/powercut/check: $(POWERCUT_OBJ) $(LIBS)
 	@echo "  LINK $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(POWERCUT_OBJ) -Wl,--start-group $(LIBS) -Wl,--end-group $(LIBS_service) -ldl
@@ -293,8 +293,10 @@ uploads-if-npm:
 RUNS ?= 200
 CRASH_jobs := asked
 CRASH_blobs := blobs
-crash: $(B)/segued $(B)/tests/provider/provider
-	$(Q)$(E2E) RUNS=$(RUNS) $(if $(SEED),SEED=$(SEED)) node tests/crash/$(or $(CRASH_$(ONLY)),crash).mjs
+# BUG=reclaim_bytes_first (or another one of the power cuts') plants that mistake: then this target fails, and names it.
+crash: $(B)/segued $(B)/tests/lib/disk.so $(B)/tests/provider/provider
+	$(if $(BUG),@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=bugs build/bugs/segued)
+	$(Q)$(E2E) $(if $(BUG),SEGUED=build/bugs/segued SEGUE_BUG=$(BUG)) RUNS=$(RUNS) $(if $(SEED),SEED=$(SEED)) node tests/crash/$(or $(CRASH_$(ONLY)),crash).mjs
 
 run: deps-build
 	@$(MAKE) --no-print-directory all $(B)/tests/provider/provider

@@ -14,7 +14,7 @@
 //      "b" + free_ms u64 be + digest (32) -> version: a free blob
 //      "c" + free_ms u64 be + sha256 (32) -> version: a chunk without references
 //      "d" + pages (16)                   -> version: a chunk list that is swept
-//      "p" + pack u32 be                  -> version, bytes of its records that live u64, tails of open uploads in it u32
+//      "p" + pack u32 be                  -> version, bytes of its records that live u64, how many of them are tails of open uploads u32
 //      "t"                                -> version, u64: only so that a commit has something to write (blob_work.c)
 //   place: codec u8, length u32, stored u32, pack u32, position u64
 //   manifest, in a batch: version, size u64, count u32, then per chunk: sha256 (32), place, whose codec has 128 added where the
@@ -69,7 +69,7 @@ struct chunk_entry {
 
 // What lives in a pack.
 struct pack_count {
-    uint64_t live;  // bytes of the records that the index names
+    uint64_t live;  // bytes of the records that the index names, and of tails
     uint32_t tails; // of open uploads
 };
 

@@ -171,7 +171,7 @@ static int sum_tails(struct marking *m, struct pack_marks *p)
         if (err != 0 || head.info.state != UPLOAD_OPEN || head.tail.place.length == 0) continue;
         struct pack_mark *k = pack_mark_of(p, head.tail.place.pack);
         if (k == NULL) err = ERR_NOMEM;
-        else k->is.tails++;
+        else k->is.tails++, k->is.live += blob_record_bytes(head.tail.place.stored);
     }
     db_iter_end(&it);
     return err;

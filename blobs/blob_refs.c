@@ -62,7 +62,7 @@ static int pack_count_add(struct blobs *b, struct db_txn *txn, uint32_t pack, in
 
 int tail_count(struct blobs *b, struct db_txn *txn, const struct chunk *tail, int by)
 {
-    return tail->place.length == 0 ? 0 : pack_count_add(b, txn, tail->place.pack, 0, by);
+    return tail->place.length == 0 ? 0 : pack_count_add(b, txn, tail->place.pack, by * (int64_t)blob_record_bytes(tail->place.stored), by);
 }
 
 // ---- entries ---------------------------------------------------------------------------------------------------

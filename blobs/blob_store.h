@@ -130,6 +130,10 @@ void blob_page_build(struct buf *page, const struct manifest *m, uint32_t first,
 
 // uploads.c
 bool upload_head_find(struct blobs *b, struct db_txn *txn, struct uuid id, struct upload_head *out, int *err);
+// The upload is open, and its tail lies at this very place. Else false, and *err where it cannot be read.
+bool upload_tail_is(struct blobs *b, struct db_txn *txn, struct uuid id, const struct place *at, struct upload_head *out, int *err);
+// The head names where the tail's bytes are now. Nothing where the upload has gone on meanwhile. No state: places are this machine's.
+int upload_tail_move(struct blobs *b, struct db_txn *txn, struct uuid id, const struct place *from, const struct place *to);
 void uploads_batch_free(struct blobs_batch *d);
 void uploads_decide_effects(struct blobs_batch *d, struct buf *effects);
 int uploads_apply(struct blobs *b, struct db_txn *txn, const struct commit *c, struct cur *effects);

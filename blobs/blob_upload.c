@@ -78,6 +78,7 @@ struct blob_upload {
     uint64_t kept;      // the offset of its last progress
     uint64_t chunks_at; // where `chunks` begin: those before are committed, and none of ours any more
     struct chunk stored_tail; // to be read back by load; length 0: none
+    struct pack *stored_in;   // a reference until then: the file stays, should the tail be moved
     bool pause;         // this window ends in one
     struct piece tail;  // the rest of the window behind the last cut; length 0: none
     struct pack *tail_pack; // borrowed from `packs`
@@ -139,6 +140,7 @@ void blobs_upload_close(struct blob_upload *u)
         chunk_table_unref(&u->b->chunks, pointer_at(&u->chunks, i));
     for (size_t i = 0; i < pointer_count(&u->packs); i++)
         pack_unref(pointer_at(&u->packs, i));
+    pack_unref(u->stored_in);
     buf_free(&u->window);
     buf_free(&u->packed);
     buf_free(&u->chunks);
@@ -647,6 +649,11 @@ int blobs_upload_resume(struct blobs *b, struct db_txn *txn, struct uuid id, str
     u->size = u->kept = head.info.offset;
     u->chunks_at = head.chunks_end;
     u->stored_tail = head.tail;
+    if (head.tail.place.length > 0) u->stored_in = packs_get(b->packs, head.tail.place.pack);
+    if (head.tail.place.length > 0 && u->stored_in == NULL) {
+        blobs_upload_close(u);
+        return ERR_NOMEM;
+    }
     *out = u;
     return 0;
 }
@@ -667,6 +674,8 @@ int blobs_upload_load(struct blob_upload *u)
     buf_init(&record, RECORD_HEAD_BYTES + BLOB_CHUNK_MAX);
     int err = chunk_read(u->b, &u->stored_tail, &record, &u->window);
     buf_free(&record);
+    pack_unref(u->stored_in);
+    u->stored_in = NULL;
     if (err == 0 && u->window.n >= BLOB_CHUNK_MAX) err = ERR_CORRUPT; // what is that long has a cut in it
     u->hashed = u->window.n;
     return err == 0 ? 0 : upload_fail(u, err);

@@ -1,7 +1,8 @@
 // Garbage and damage: what the machine does with its packs, beside the state.
 //
 //      a pack, more than half of it garbage, nobody at work in it
-//        ─> gather: the index is walked, some thousand entries a time; the victim's live chunks are noted, and sorted by position
+//        ─> gather: the index and the uploads are walked, some thousand entries a time; the victim's live chunks and tails are noted, and
+//           sorted by position
 //        ─> copy: a few at a time; owner: places for them in the current pack ─> pool: read, verify, write, sync ─> owner: index moved
 //        ─> nothing lives in it any more ─> two commits later, when nobody reads from it: the file is deleted
 //
@@ -29,9 +30,12 @@
 #define SCRUB_PAUSE_MS 3600000   // from the end of a scrub to the next one's beginning
 #define VICTIM_BYTES_MAX (64 * MIB) // of the list of a victim's chunks
 
+// A chunk that lives in the victim, or the tail of an open upload.
 struct victim_chunk {
     struct sha256 sha;
     uint64_t position;
+    struct uuid upload; // whose tail it is
+    bool tail;
 };
 
 struct blob_works {
@@ -49,10 +53,12 @@ struct blob_works {
     uint32_t victim; // 0: none
     bool gathered;
     bool begun;
-    struct sha256 at;  // where the walk goes on, once begun
+    bool tails;        // the walk is at the uploads
+    struct blob_key at; // where it goes on, once begun
     struct buf chunks; // struct victim_chunk
     size_t next;       // of them to be copied
     uint64_t compact_due_ms, look_due_ms;
+    uint64_t copy_due_ms; // there was no room for a copy, or no disk
     // The scrub.
     struct blobs_audit *scrub;
     uint64_t scrub_due_ms;
@@ -62,6 +68,8 @@ struct copied {
     struct chunk chunk; // where it lies
     struct place place; // and is to lie
     struct pack *to;
+    struct uuid upload; // whose tail it is
+    bool tail;
     int err;
 };
 
@@ -231,28 +239,31 @@ static void roll_current(struct blobs *b, struct db_txn *txn)
     if (size - c.live >= ROLL_BYTES_MIN && size - c.live > size / 2) packs_roll(b->packs);
 }
 
-static void choose(struct blobs *b, struct db_txn *txn)
+// The one with the least to copy: where room is short it is the one that can be emptied. `no_copies`: none, what nothing lives in is noted.
+static void choose(struct blobs *b, struct db_txn *txn, bool no_copies)
 {
     struct blob_works *w = b->works;
     uint32_t pack = 0;
-    uint64_t size;
+    uint64_t size, live = 0, bytes = 0;
     roll_current(b, txn);
     while (packs_file_after(b->packs, pack, &pack, &size)) {
         struct pack_count c;
-        if (pack_count_find(b, txn, pack, &c) != 0) return;
-        if (c.tails > 0 || size / 2 < c.live || is_listed(w, pack) || packs_in_use(b->packs, pack)) continue;
+        if (pack_count_find(b, txn, pack, &c) != 0) continue;
+        if (size / 2 < c.live || is_listed(w, pack) || packs_in_use(b->packs, pack)) continue;
         if (c.live == 0) {
             note_dead(w, pack);
             continue;
         }
-        if (is_stuck(w, pack)) continue;
-        log_info("blobs", "a pack is emptied", LF_UINT("pack", pack), LF_UINT("bytes", size), LF_UINT("live", c.live));
+        if (no_copies || is_stuck(w, pack) || (w->victim != 0 && c.live >= live)) continue;
         w->victim = pack;
-        w->gathered = w->begun = false;
-        w->next = 0;
-        buf_clear(&w->chunks);
-        return;
+        bytes = size;
+        live = c.live;
     }
+    if (w->victim == 0 || no_copies) return;
+    log_info("blobs", "a pack is emptied", LF_UINT("pack", w->victim), LF_UINT("bytes", bytes), LF_UINT("live", live));
+    w->gathered = w->begun = w->tails = false;
+    w->next = 0;
+    buf_clear(&w->chunks);
 }
 
 static void leave_victim(struct blob_works *w, bool stuck)
@@ -273,10 +284,10 @@ static size_t victim_count(const struct blob_works *w)
     return w->chunks.n / sizeof(struct victim_chunk);
 }
 
-static int gather_one(struct blob_works *w, struct span key, struct span value)
+static int gather_chunk(struct blob_works *w, struct span key, struct span value)
 {
     struct chunk_entry e;
-    struct victim_chunk v;
+    struct victim_chunk v = {.tail = false};
     int err = key.n == SHA256_BYTES ? chunk_entry_decode(value, &e) : ERR_CORRUPT;
     if (err != 0 || e.place.pack != w->victim || e.damaged) return err;
     memcpy(v.sha.b, key.p, SHA256_BYTES);
@@ -285,41 +296,78 @@ static int gather_one(struct blob_works *w, struct span key, struct span value)
     return w->chunks.err;
 }
 
+static int gather_tail(struct blob_works *w, struct span key, struct span value)
+{
+    struct upload_head head = {0};
+    if (!upload_key_is_head(key, &head.info.id)) return 0;
+    int err = upload_head_decode(value, &head);
+    if (err != 0 || head.info.state != UPLOAD_OPEN || head.tail.place.length == 0 || head.tail.place.pack != w->victim) return err;
+    struct victim_chunk v = {.sha = head.tail.sha, .position = head.tail.place.position, .upload = head.info.id, .tail = true};
+    buf_put(&w->chunks, &v, sizeof v);
+    return w->chunks.err;
+}
+
+static int key_keep(struct blob_key *at, struct span key)
+{
+    if (key.n > sizeof at->b) return ERR_CORRUPT;
+    memcpy(at->b, key.p, key.n);
+    at->n = key.n;
+    return 0;
+}
+
+// The chunks, then the uploads.
 static void gather(struct blobs *b, struct db_txn *txn)
 {
     struct blob_works *w = b->works;
     struct db_iter it;
     int err = 0, left = GATHER_ENTRIES;
-    db_iter_init(&it, txn, b->table_chunks);
-    bool more = w->begun ? db_iter_seek(&it, SPAN(w->at.b, SHA256_BYTES)) : db_iter_first(&it);
+    db_iter_init(&it, txn, w->tails ? b->table_uploads : b->table_chunks);
+    bool more = w->begun ? db_iter_seek(&it, blob_key_span(&w->at)) : db_iter_first(&it);
     for (; more && err == 0 && left > 0; left--) {
-        err = gather_one(w, it.key, it.value);
+        err = w->tails ? gather_tail(w, it.key, it.value) : gather_chunk(w, it.key, it.value);
         more = db_iter_next(&it);
     }
-    if (more && it.key.n == SHA256_BYTES) memcpy(w->at.b, it.key.p, SHA256_BYTES);
+    if (more && err == 0) err = key_keep(&w->at, it.key);
     db_iter_end(&it);
-    w->begun = true;
-    w->gathered = !more;
+    w->begun = more;
+    w->gathered = !more && w->tails;
+    w->tails = w->tails || !more;
     if (err != 0) leave_victim(w, true);
     else if (w->gathered) qsort(w->chunks.p, victim_count(w), sizeof(struct victim_chunk), by_position);
 }
 
 // ---- copying -----------------------------------------------------------------------------------------------------------
 
+// 1: it still lies where it was noted; 0: it does not.
+static int find_live(struct blobs *b, struct db_txn *txn, const struct victim_chunk *v, struct place *out)
+{
+    struct place noted = {.pack = b->works->victim, .position = v->position};
+    struct chunk_entry e = {.damaged = false};
+    struct upload_head head;
+    int err;
+    if (v->tail) {
+        if (!upload_tail_is(b, txn, v->upload, &noted, &head, &err)) return err;
+        *out = head.tail.place;
+        return 1;
+    }
+    err = chunk_entry_find(b, txn, &v->sha, &e);
+    if (err != 0) return err == ERR_NOT_FOUND ? 0 : err;
+    *out = e.place;
+    return !e.damaged && e.place.pack == noted.pack && e.place.position == noted.position;
+}
+
 static int plan_one(struct blobs *b, struct db_txn *txn, const struct victim_chunk *v, struct blobs_work *w, size_t *bytes)
 {
-    struct chunk_entry e;
-    int err = chunk_entry_find(b, txn, &v->sha, &e);
-    if (err == ERR_NOT_FOUND) return 0;
-    if (err != 0) return err;
-    if (e.damaged || e.place.pack != b->works->victim || e.place.position != v->position) return 0; // it has changed since it was noted
+    struct place at;
+    int err = find_live(b, txn, v, &at);
+    if (err != 1) return err; // it has changed since it was noted
     struct copied *c = &w->list[w->count];
-    *c = (struct copied){.chunk = {.sha = v->sha, .place = e.place}, .place = e.place};
-    c->to = packs_place(b->packs, blob_record_bytes(e.place.stored), &c->place.position);
+    *c = (struct copied){.chunk = {.sha = v->sha, .place = at}, .place = at, .upload = v->upload, .tail = v->tail};
+    c->to = packs_place(b->packs, blob_record_bytes(at.stored), &c->place.position);
     if (c->to == NULL) return ERR_NOMEM;
     c->place.pack = pack_number(c->to);
     w->count++;
-    *bytes += blob_record_bytes(e.place.stored);
+    *bytes += blob_record_bytes(at.stored);
     return 0;
 }
 
@@ -388,6 +436,7 @@ static void run_copy(struct blobs_work *w)
 static int move_index(struct blobs *b, struct db_txn *txn, const struct copied *c)
 {
     struct chunk_entry was, is;
+    if (c->tail) return upload_tail_move(b, txn, c->upload, &c->chunk.place, &c->place);
     int err = chunk_entry_find(b, txn, &c->chunk.sha, &was);
     if (err == ERR_NOT_FOUND) return 0;
     if (err != 0 || was.place.pack != c->chunk.place.pack || was.place.position != c->chunk.place.position) return err;
@@ -414,7 +463,7 @@ static bool done_copy(struct blobs *b, struct db_txn *txn, struct blobs_work *w)
     if (w->err != 0) {
         log_warn("blobs", "a pack was not emptied", LF_UINT("pack", b->works->victim), LF_ERR(w->err));
         leave_victim(b->works, false);
-        b->works->look_due_ms += RETRY_MS; // there may be room then
+        b->works->copy_due_ms = b->works->look_due_ms + RETRY_MS; // there may be room then
     }
     return written;
 }
@@ -438,15 +487,18 @@ static struct blobs_work *plan_scrub(struct blobs *b, struct db_txn *txn, uint64
     return NULL;
 }
 
-static struct blobs_work *plan_compact(struct blobs *b, struct db_txn *txn, uint64_t pace, uint64_t now_ms)
+static struct blobs_work *plan_compact(struct blobs *b, struct db_txn *txn, const struct blobs_pace *pace, uint64_t now_ms)
 {
     struct blob_works *s = b->works;
+    bool no_copies = pace->no_copies || now_ms < s->copy_due_ms;
+    if (no_copies && s->victim != 0) leave_victim(s, false);
     if (s->victim == 0 && now_ms >= s->look_due_ms) {
-        choose(b, txn);
+        choose(b, txn, no_copies);
         s->look_due_ms = now_ms + LOOK_MS;
     }
+    if (no_copies) return NULL;
     if (s->victim != 0 && !s->gathered) gather(b, txn);
-    return s->victim != 0 && s->gathered ? plan_copy(b, txn, pace, now_ms) : NULL;
+    return s->victim != 0 && s->gathered ? plan_copy(b, txn, pace->compact_bytes_s, now_ms) : NULL;
 }
 
 struct blobs_work *blobs_work_plan(struct blobs *b, struct db_txn *txn, const struct blobs_pace *pace, uint64_t now_ms)
@@ -454,7 +506,7 @@ struct blobs_work *blobs_work_plan(struct blobs *b, struct db_txn *txn, const st
     struct blob_works *s = b->works;
     struct blobs_work *w = NULL;
     if (s->working) return NULL;
-    if (pace->compact_bytes_s > 0 && now_ms >= s->compact_due_ms) w = plan_compact(b, txn, pace->compact_bytes_s, now_ms);
+    if (pace->compact_bytes_s > 0 && now_ms >= s->compact_due_ms) w = plan_compact(b, txn, pace, now_ms);
     if (w == NULL && pace->scrub_bytes_s > 0 && now_ms >= s->scrub_due_ms) w = plan_scrub(b, txn, pace->scrub_bytes_s, now_ms);
     return w;
 }

@@ -27,7 +27,7 @@ int blobs_open(struct blobs **out, const struct blobs_options *options, struct d
     pthread_mutex_init(&b->reading.lock, NULL);
     b->crew = crew_new();
     err = b->crew == NULL ? ERR_NOMEM : verified_init(&b->verified);
-    if (err == 0) err = packs_open(&b->packs, options->path);
+    if (err == 0) err = packs_open(&b->packs, options->path, options->pack_bytes);
     if (err == 0) err = works_open(b);
     if (err != 0) {
         packs_close(b->packs);

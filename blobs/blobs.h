@@ -33,6 +33,7 @@ struct blobs;
 struct blobs_options {
     int first_table;
     const char *path; // folder of the pack files; made where it is missing
+    uint64_t pack_bytes; // of one pack; 0: BLOB_PACK_BYTES
 };
 
 // Pack bytes behind the last place that a commit in the database or journal names are garbage of broken uploads; they are left or cut, never trusted.
@@ -275,6 +276,7 @@ bool blobs_step_due(struct blobs *b, struct db_txn *txn, uint64_t now_ms, uint64
 // So is the scrub, which reads every chunk again and again, as fast as it may.
 struct blobs_pace {
     uint64_t compact_bytes_s, scrub_bytes_s; // 0: not at all
+    bool no_copies; // there is no room for any: only files in which nothing lives are looked for
 };
 struct blobs_work;
 struct blobs_work *blobs_work_plan(struct blobs *b, struct db_txn *txn, const struct blobs_pace *pace, uint64_t now_ms); // NULL: nothing to do now

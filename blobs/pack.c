@@ -40,6 +40,7 @@ struct pack {
 
 struct packs {
     char *path;
+    uint64_t pack_bytes; // of one pack, at most
     pthread_mutex_t lock;
     struct pack *open; // lock
     uint32_t idle;     // lock; those of them without a reference
@@ -151,14 +152,16 @@ static int scan_folder(struct packs *p)
     return err;
 }
 
-int packs_open(struct packs **out, const char *path)
+int packs_open(struct packs **out, const char *path, uint64_t bytes)
 {
+    assert(bytes == 0 || (bytes >= PACK_BYTES_MIN && bytes <= BLOB_PACK_BYTES));
     int err = dir_make(path);
     if (err != 0) return err;
     struct packs *p = calloc(1, sizeof *p);
     if (p == NULL) return ERR_NOMEM;
     pthread_mutex_init(&p->lock, NULL);
     buf_init(&p->files, PACK_FILES_BYTES_MAX);
+    p->pack_bytes = bytes == 0 ? BLOB_PACK_BYTES : bytes;
     p->path = strdup(path);
     err = p->path == NULL ? ERR_NOMEM : scan_folder(p);
     if (err != 0) {
@@ -317,14 +320,14 @@ static uint64_t page_align(uint64_t n)
 // Makes the pack with room for `n` more bytes the current one. False: no memory.
 static bool make_room(struct packs *p, size_t n)
 {
-    if (p->end + n > BLOB_PACK_BYTES || (p->current != NULL && pack_failed(p->current))) roll(p);
+    if (p->end + n > p->pack_bytes || (p->current != NULL && pack_failed(p->current))) roll(p);
     if (p->current == NULL) p->current = packs_get(p, p->number);
     return p->current != NULL;
 }
 
 struct pack *packs_place(struct packs *p, size_t n, uint64_t *position)
 {
-    assert(n % RECORD_ALIGN == 0 && n <= BLOB_PACK_BYTES);
+    assert(n % RECORD_ALIGN == 0 && n <= p->pack_bytes);
     if (!make_room(p, n)) return NULL;
     *position = p->end;
     p->end += n;
@@ -342,7 +345,7 @@ uint64_t packs_take(struct packs *p, size_t n)
     assert(p->current != NULL && n % RECORD_ALIGN == 0);
     uint64_t position = n < PACK_BATCH_MIN ? p->end : page_align(p->end);
     p->end = n < PACK_BATCH_MIN ? position + n : page_align(position + n);
-    assert(p->end <= BLOB_PACK_BYTES);
+    assert(p->end <= p->pack_bytes);
     return position;
 }
 

@@ -27,8 +27,11 @@ struct pack; // counted; its descriptor is opened on first use and shared by rea
 
 #define PACKS_IDLE_MAX 64 // descriptors kept open although nobody uses them
 
-// Makes the folder where it is missing. On success the caller owns *out.
-int packs_open(struct packs **out, const char *path);
+#define PACK_BYTES_MIN (2 * MIB)
+
+// Makes the folder where it is missing. A pack takes `bytes` (0: BLOB_PACK_BYTES; PACK_BYTES_MIN at least) before the next one is begun.
+// On success the caller owns *out.
+int packs_open(struct packs **out, const char *path, uint64_t bytes);
 void packs_close(struct packs *p); // every pack was given back; NULL is fine
 
 // Owner: room for a record of `n` bytes, with a reference to its pack. NULL when memory is exhausted.

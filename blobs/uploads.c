@@ -35,6 +35,13 @@ bool upload_head_find(struct blobs *b, struct db_txn *txn, struct uuid id, struc
     return true;
 }
 
+bool upload_tail_is(struct blobs *b, struct db_txn *txn, struct uuid id, const struct place *at, struct upload_head *out, int *err)
+{
+    if (!upload_head_find(b, txn, id, out, err)) return false;
+    const struct place *tail = &out->tail.place;
+    return out->info.state == UPLOAD_OPEN && tail->length > 0 && tail->pack == at->pack && tail->position == at->position;
+}
+
 bool blobs_upload_find(struct blobs *b, struct db_txn *txn, struct uuid id, struct upload_info *out)
 {
     struct upload_head head;
@@ -42,6 +49,26 @@ bool blobs_upload_find(struct blobs *b, struct db_txn *txn, struct uuid id, stru
     bool found = upload_head_find(b, txn, id, &head, &err);
     if (found) *out = head.info;
     return found;
+}
+
+int upload_tail_move(struct blobs *b, struct db_txn *txn, struct uuid id, const struct place *from, const struct place *to)
+{
+    struct upload_head head;
+    struct upload_key key = upload_head_key(id);
+    struct buf value;
+    int err;
+    if (!upload_tail_is(b, txn, id, from, &head, &err)) return err;
+    err = tail_count(b, txn, &head.tail, -1);
+    if (err == 0 && !upload_tail_is(b, txn, id, from, &head, &err) && err == 0) err = ERR_CORRUPT; // what a head points to does not outlive a write
+    if (err != 0) return err;
+    struct chunk moved = {.sha = head.tail.sha, .place = *to};
+    head.tail = moved;
+    buf_init(&value, HEAD_MAX);
+    upload_head_encode(&value, &head);
+    err = value.err;
+    if (err == 0) db_put(txn, b->table_uploads, upload_key_span(&key), buf_span(&value));
+    buf_free(&value);
+    return err != 0 ? err : tail_count(b, txn, &moved, +1);
 }
 
 uint32_t blobs_uploads_open(struct blobs *b, struct db_txn *txn)

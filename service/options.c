@@ -44,6 +44,7 @@ static const struct option table[] = {
     {"journal-keep-all", FLAG, NULL, 0, 0, AT(journal_keep_all), false, NULL, "never recycle the journal"},
     {"long-poll-ms", NUMBER, "30000", 10, 600000, AT(long_poll_ms), false, "N", "how long a long-poll waits"},
     {"stream-segment-bytes", NUMBER, "67108864", 4096, 1ull << 31, AT(stream_segment_bytes), false, "N", "a file of sealed stream bytes before the next one is begun"},
+    {"blob-pack-bytes", NUMBER, "1073741824", 2 * MIB, 1024 * MIB, AT(blob_pack_bytes), false, "N", "a file of blobs' bytes before the next one is begun"},
     {"seal-quiet-ms", NUMBER, "2000", 1, 3600000, AT(seal_quiet_ms), false, "N", "a stream without appends this long is sealed"},
     {"sse-ms", NUMBER, "60000", 0, 86400000, AT(sse_ms), false, "N", "how long a reader follows a stream before it has to connect again; 0: for ever"},
     {"heartbeat-ms", NUMBER, "15000", 10, 600000, AT(heartbeat_ms), false, "N", "silence on a subscription before a sign of life"},

@@ -33,7 +33,7 @@ struct options {
     char allow_origin[OPTION_PATH_MAX]; // a list with commas; empty: none
     enum log_level log_level;
     uint64_t db_map_bytes;
-    uint64_t journal_segment_bytes, stream_segment_bytes;
+    uint64_t journal_segment_bytes, stream_segment_bytes, blob_pack_bytes;
     bool journal_keep_all;
     uint64_t long_poll_ms, sse_ms, seal_quiet_ms, heartbeat_ms;
     struct option_provider providers[LLM_PROVIDERS_MAX];

@@ -63,7 +63,7 @@ static int pin_submit(struct pin *pin, struct problem *p)
     blobs_step_put_pin(&step, &digest, r->method == METHOD_PUT);
     batch_put_op(&pin->encoded, &(struct batch_op){.kind = BATCH_BLOB_STEP, .step = buf_span(&step)});
     buf_free(&step);
-    pin->submission = (struct submission){.identity = r->identity, .request = buf_span(&pin->encoded), .done = pin_on_fate};
+    pin->submission = (struct submission){.identity = r->identity, .request = buf_span(&pin->encoded), .frees = r->method == METHOD_DELETE, .done = pin_on_fate};
     err = pin->encoded.err != 0 ? pin->encoded.err : app_submit(r->app, &pin->submission);
     pin->submitted = err == 0;
     return err;

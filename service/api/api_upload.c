@@ -109,6 +109,7 @@ struct call {
     struct uuid id;
     struct buf batch;
     bool submitted; // and not answered
+    bool frees;     // a full disk does not refuse it
 };
 
 static struct call *call_new(struct request *r)
@@ -140,7 +141,7 @@ static void call_done(struct request *r)
 static int call_submit(struct call *c, void (*done)(struct submission *s, const struct fate *f))
 {
     if (c->batch.err != 0) return c->batch.err;
-    c->submission = (struct submission){.identity = c->r->identity, .request = buf_span(&c->batch), .done = done};
+    c->submission = (struct submission){.identity = c->r->identity, .request = buf_span(&c->batch), .frees = c->frees, .done = done};
     int err = app_submit(c->r->app, &c->submission);
     c->submitted = err == 0;
     return err;
@@ -276,10 +277,12 @@ static int drop(struct call *c)
     struct app *a = c->r->app;
     struct upload_info info;
     int err = upload_may_write(a);
+    if (err == ERR_NO_SPACE) err = 0; // it makes room
     if (err == 0) err = find(a, c->id, &info);
     if (err != 0) return err;
     struct buf op;
     buf_init(&op, OP_MAX);
+    c->frees = true;
     blobs_upload_put_drop(&op, c->id);
     put_op(c, &op);
     buf_free(&op);

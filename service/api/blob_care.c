@@ -50,7 +50,7 @@ static void steps_tick(struct blob_care *c, uint64_t now_ms)
     buf_init(&c->encoded, 256 * KIB);
     size_t steps = collect(c, now_ms);
     c->more = steps > 0;
-    c->submission = (struct submission){.identity = identity_of(IDENTITY_ADMIN), .request = buf_span(&c->encoded), .done = on_fate};
+    c->submission = (struct submission){.identity = identity_of(IDENTITY_ADMIN), .request = buf_span(&c->encoded), .frees = true, .done = on_fate};
     c->submitted = steps > 0 && c->encoded.err == 0 && app_submit(c->app, &c->submission) == 0;
     if (!c->submitted) buf_free(&c->encoded);
 }
@@ -83,7 +83,7 @@ static void work_tick(struct blob_care *c, uint64_t now_ms)
 
 void blob_care_tick(struct blob_care *c, uint64_t now_ms)
 {
-    if (app_txn(c->app) == NULL || app_state(c->app) != APP_READY) return;
+    if (app_txn(c->app) == NULL || !app_may_free(c->app)) return;
     steps_tick(c, now_ms);
     work_tick(c, now_ms);
 }

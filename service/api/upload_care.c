@@ -97,7 +97,7 @@ static void look_at(void *ctx, const struct upload_info *i)
         put(c, blobs_upload_put_expire, i->id);
     else if (i->state == UPLOAD_OPEN && i->made.kind == UPLOAD_ONCE)
         put(c, blobs_upload_put_drop, i->id); // its request ended with an earlier run, or in a way that let nothing be written
-    else if (i->state == UPLOAD_OPEN && i->made.kind == UPLOAD_JOINED && l->now_ms >= c->joins_from_ms)
+    else if (i->state == UPLOAD_OPEN && i->made.kind == UPLOAD_JOINED && l->now_ms >= c->joins_from_ms && app_state(c->app) == APP_READY)
         upload_care_join(c, i->id);
 }
 
@@ -111,14 +111,14 @@ static void on_fate(struct submission *s, const struct fate *f)
 void upload_care_tick(struct upload_care *c, uint64_t now_ms)
 {
     struct look l = {c, now_ms};
-    if (c->submitted || app_txn(c->app) == NULL || app_state(c->app) != APP_READY) return;
+    if (c->submitted || app_txn(c->app) == NULL || !app_may_free(c->app)) return;
     if (now_ms >= c->looked_ms && now_ms - c->looked_ms < LOOK_MS) return;
     c->looked_ms = now_ms;
     buf_clear(&c->encoded);
     int err = blobs_uploads_scan(app_blobs(c->app), app_txn(c->app), &c->cursor, LOOK_MAX, look_at, &l);
     if (err != 0) log_warn("uploads", "uploads cannot be looked through", LF_STR("app", app_name(c->app)), LF_ERR(err));
     if (err != 0 || c->encoded.n == 0 || c->encoded.err != 0) return;
-    c->submission = (struct submission){.identity = identity_of(IDENTITY_ADMIN), .request = buf_span(&c->encoded), .done = on_fate};
+    c->submission = (struct submission){.identity = identity_of(IDENTITY_ADMIN), .request = buf_span(&c->encoded), .frees = true, .done = on_fate};
     c->submitted = app_submit(c->app, &c->submission) == 0;
 }
 

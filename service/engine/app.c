@@ -15,6 +15,7 @@
 #define META_FORMAT 1
 #define PROBE_BYTES (4 * MIB) // room that must be there before writes are taken again
 #define RETRY_MS 1000 // between two looks for it
+#define FREE_RETRY_MS 30000 // between two tries to give room back that did not even find room for that
 
 static const char *const table_names[] = {"meta", FATES_TABLES, ROWS_TABLES, STREAMS_TABLES, BLOBS_TABLES, JOBS_TABLES, SUBS_TABLES, SEQ_TIMES_TABLES};
 _Static_assert(sizeof table_names / sizeof *table_names == TABLE_COUNT, "the enum and the names belong together");
@@ -132,7 +133,7 @@ static int open_stores(struct app *a)
     if (asprintf(&packs_path, "%s/packs", a->path) < 0) return free(streams_path), ERR_NOMEM;
     int err = rows_open(&a->rows, &(struct rows_options){.first_table = TABLE_ROWS, .host = &a->host}, a->txn);
     if (err == 0) err = streams_open(&a->streams, &(struct streams_options){.first_table = TABLE_STREAMS, .path = streams_path, .quiet_ms = a->options.seal_quiet_ms, .segment_bytes = a->options.stream_segment_bytes}, a->txn);
-    if (err == 0) err = blobs_open(&a->blobs, &(struct blobs_options){.first_table = TABLE_BLOBS, .path = packs_path}, a->txn);
+    if (err == 0) err = blobs_open(&a->blobs, &(struct blobs_options){.first_table = TABLE_BLOBS, .path = packs_path, .pack_bytes = a->options.blob_pack_bytes}, a->txn);
     free(streams_path);
     free(packs_path);
     return err;
@@ -199,12 +200,86 @@ static int open_for_writing(struct app *a, struct problem *p)
     return problem_set(p, err, -1, "%s: the database cannot be written (%s)", a->name, err_text(err));
 }
 
+static bool is_full(int err)
+{
+    return err == ERR_NO_SPACE || err == ERR_MAP_FULL;
+}
+
+// A disk that says it is full is believed: only one that says it is not is asked by writing.
+static bool has_room(const struct app *a, uint64_t bytes)
+{
+    struct statvfs st;
+    return statvfs(a->path, &st) != 0 || (uint64_t)st.f_bavail * st.f_frsize >= bytes;
+}
+
+// ---- the reserve ----
+
+// What opening for writing takes, and some commits.
+static uint64_t reserve_bytes(const struct app *a)
+{
+    return PROBE_BYTES + a->options.journal_segment_bytes;
+}
+
+static char *reserve_path(const struct app *a)
+{
+    char *path;
+    return asprintf(&path, "%s/reserve", a->path) < 0 ? NULL : path;
+}
+
+static bool reserve_is_there(const struct app *a)
+{
+    char *path = reserve_path(a);
+    bool there = path != NULL && access(path, F_OK) == 0;
+    free(path);
+    return there;
+}
+
+static bool has_room_for_reserve(const struct app *a)
+{
+    return has_room(a, reserve_bytes(a) + PROBE_BYTES);
+}
+
+// Where it is not there and there is room. Without one the app works as well, until the disk is full.
+static void reserve_make(struct app *a)
+{
+    char *path = reserve_path(a);
+    if (path == NULL || reserve_is_there(a) || !has_room_for_reserve(a)) {
+        free(path);
+        return;
+    }
+    int fd = file_open(path, O_RDWR | O_CREAT);
+    bool ok = fd >= 0 && posix_fallocate(fd, 0, (off_t)reserve_bytes(a)) == 0 && file_sync(fd) == 0;
+    file_close(fd);
+    if (fd >= 0 && !ok) unlink(path);
+    free(path);
+}
+
+// True: there is room now that was not there before.
+static bool reserve_drop(struct app *a)
+{
+    char *path = reserve_path(a);
+    bool dropped = path != NULL && unlink(path) == 0;
+    if (dropped) log_warn("app", "the disk is full: the reserve is given up to make room", LF_STR("app", a->name), LF_UINT("bytes", reserve_bytes(a)));
+    free(path);
+    return dropped;
+}
+
+// ---- opening, and what can be made of a full disk ----
+
 // With room for the journal's tail to be made safe, or else for reading only.
 static int open_app(struct app *a, struct problem *p)
 {
     struct problem first = PROBLEM_NONE;
     int err = open_for_writing(a, &first);
-    a->state = APP_READY;
+    if (err == ERR_NO_SPACE && reserve_drop(a)) {
+        first = PROBLEM_NONE;
+        a->full = true;
+        err = open_for_writing(a, &first);
+    }
+    if (err == 0 && !a->full) reserve_make(a);
+    // What gave it up has not got all of its room back.
+    a->full = a->full || (err == 0 && !reserve_is_there(a) && !has_room_for_reserve(a));
+    a->state = a->full ? APP_FULL : APP_READY;
     if (err == ERR_NO_SPACE || err == ERR_MAP_FULL || err == ERR_IO) {
         log_warn("app", "opened for reading only", LF_STR("app", a->name), LF_ERR(err));
         a->refused = err;
@@ -306,14 +381,12 @@ void app_fail(struct app *a, int err)
     log_error("app", "a write failed; building the app again from its journal", LF_STR("app", a->name), LF_ERR(err), LF_UINT("visible", a->visible_seq));
     a->state = APP_RECOVERING;
     a->failed = err;
+    // Even what gives room back finds none. With the reserve it might; without it, every try would send all users away for nothing.
+    if (a->full && !(err == ERR_NO_SPACE && reserve_drop(a))) a->free_ms = app_now_ms() + FREE_RETRY_MS;
+    a->full = a->full || is_full(err);
     a->counts.recoveries++;
     app_refuse(a, ERR_BUSY);
     ask_users(a, ERR_BUSY);
-}
-
-static bool is_full(int err)
-{
-    return err == ERR_NO_SPACE || err == ERR_MAP_FULL;
 }
 
 static void reopen(struct app *a)
@@ -326,16 +399,7 @@ static void reopen(struct app *a)
         // Nothing to read from either. Stays RECOVERING, and is tried again.
         log_error("app", "cannot be opened again", LF_STR("app", a->name), LF_ERR(err), LF_STR("problem", problem_text(&p)));
         a->state = APP_RECOVERING;
-    } else if (is_full(a->failed) && a->state == APP_READY) {
-        a->state = APP_FULL;
     }
-}
-
-// A disk that says it is full is believed: only one that says it is not is asked by writing.
-static bool has_room(const struct app *a, uint64_t bytes)
-{
-    struct statvfs st;
-    return statvfs(a->path, &st) != 0 || (uint64_t)st.f_bavail * st.f_frsize >= bytes;
 }
 
 // Is there room, really? Asks by writing, which is the only question a disk answers honestly.
@@ -370,10 +434,13 @@ void app_retry(struct app *a, uint64_t now_ms)
     if (now_ms < a->retry_ms) return;
     a->retry_ms = now_ms + a->options.retry_ms;
     // Opening for writing takes a whole segment; to try it sends every user away, so it is not tried in vain.
-    if (!has_room(a, PROBE_BYTES + a->options.journal_segment_bytes) || !probe(a)) return;
+    // Where the reserve is gone it comes first: what it was kept for may come again.
+    if (!has_room(a, reserve_bytes(a) * (reserve_is_there(a) ? 1 : 2)) || !probe(a)) return;
     log_info("app", "the disk takes writes again", LF_STR("app", a->name));
+    a->full = false;
     if (a->state == APP_FULL) {
         a->state = APP_READY;
+        reserve_make(a);
         return;
     }
     a->state = APP_RECOVERING; // READ_ONLY: the journal has to be opened for writing

@@ -16,6 +16,9 @@
 //            │                                             └───────── there is room again ────────────┘  │ reads go on
 //            └──────────────────────────────── there is room again: FULL ────────────────────────────────┘ in both
 //
+// A FULL app still takes what gives room back (submission.frees), and deletes files that nothing lives in: else a disk that is full of garbage stayed full.
+// A deletion is written too, so a part of the disk is kept for that: the file `reserve`, which is deleted when not even this fits.
+//
 // Thread: the app's owner for everything.
 #ifndef SEGUE_APP_H
 #define SEGUE_APP_H
@@ -42,6 +45,7 @@ struct app_options {
     uint64_t journal_segment_bytes; // 0: JOURNAL_SEGMENT_BYTES
     bool journal_keep_all;          // never recycle
     uint64_t stream_segment_bytes;  // 0: STREAM_SEGMENT_BYTES
+    uint64_t blob_pack_bytes;       // 0: BLOB_PACK_BYTES
     uint64_t seal_quiet_ms;         // 0: STREAM_QUIET_MS
     uint64_t retry_ms;              // between two looks for room on the disk; 0: 1000
     void *host;                     // for the callbacks, which may be NULL
@@ -80,6 +84,7 @@ struct submission {
     uint64_t stamp;      // 0: made from the arrival
     struct span request; // encoded by batch.h; at most ENTRY_BYTES_MAX / 2 (asserted)
     bool inserts;        // the request makes rows: it needs a seed
+    bool frees;          // it gives room back: a full disk does not refuse it
     // Called once, from a later app_turn, app_tick or app_close: the fate is durable, or f->err is an error that is no fate (f->journaled is false).
     void (*done)(struct submission *s, const struct fate *f);
     struct submission *next; // the app's
@@ -88,6 +93,8 @@ struct submission {
 // Takes a batch for the next turn. ERR_BUSY (too many waiting, or recovering), ERR_NO_SPACE, ERR_READ_ONLY: not taken, nothing happened.
 int app_submit(struct app *a, struct submission *s);
 bool app_pending(const struct app *a);
+// What gives room back may be tried now: the app is READY; or FULL, and the last try has not just failed.
+bool app_may_free(const struct app *a);
 // Decides, applies, journals, publishes and answers what was submitted. Gives the host one `visible`.
 void app_turn(struct app *a);
 // Housekeeping; call at least every 10 to 20 ms while app_busy, else now and then.

@@ -38,7 +38,7 @@ struct group {
 int app_submit(struct app *a, struct submission *s)
 {
     assert(s->done != NULL && s->request.n > 0 && s->request.n <= ENTRY_BYTES_MAX / 2);
-    if (app_state(a) == APP_FULL) return ERR_NO_SPACE;
+    if (app_state(a) == APP_FULL && !(s->frees && app_may_free(a))) return ERR_NO_SPACE;
     if (a->state == APP_READ_ONLY) return ERR_READ_ONLY;
     if (a->state == APP_RECOVERING) return ERR_BUSY;
     if (a->waiting >= SUBMITTED_MAX || a->waiting_bytes + s->request.n > SUBMITTED_BYTES_MAX) return ERR_BUSY;
@@ -64,6 +64,17 @@ static struct submission *take(struct app *a)
     a->waiting--;
     a->waiting_bytes -= s->request.n;
     return s;
+}
+
+// The journal and the database are open for writing.
+static bool is_open(const struct app *a)
+{
+    return a->state == APP_READY || a->state == APP_FULL;
+}
+
+bool app_may_free(const struct app *a)
+{
+    return a->state == APP_READY || (a->state == APP_FULL && app_now_ms() >= a->free_ms);
 }
 
 static void answer_error(struct submission *s, int err)
@@ -243,7 +254,7 @@ void app_turn(struct app *a)
     struct submission *failed = NULL;
     bool unknown = false;
     assert(!a->in_turn);
-    if (a->first == NULL || a->state != APP_READY) return;
+    if (a->first == NULL || !is_open(a)) return;
     a->in_turn = true;
     buf_init(&g.results, RESULTS_MAX);
     int err = build(a, &g, &failed);
@@ -260,7 +271,7 @@ void app_turn(struct app *a)
     a->in_turn = false;
     answers_keep(a, &g);
     buf_free(&g.results);
-    if (a->state == APP_READY && db_dirty_bytes(a->txn) >= DB_DIRTY_BYTES_MAX) commit_or_fail(a);
+    if (is_open(a) && db_dirty_bytes(a->txn) >= DB_DIRTY_BYTES_MAX) commit_or_fail(a);
 }
 
 // ---- the database behind the journal ----
@@ -304,14 +315,12 @@ void app_tick(struct app *a)
 {
     uint64_t now = app_now_ms();
     assert(!a->in_turn);
-    if (a->state != APP_READY) {
-        app_retry(a, now);
-        return;
-    }
+    if (a->state != APP_READY) app_retry(a, now);
+    if (!is_open(a)) return;
     if (a->dirty && now - a->dirty_since_ms >= DB_DIRTY_MS_MAX) commit_or_fail(a);
     else if (!a->dirty) settle_down(a);
-    if (a->state == APP_READY && blobs_tend(a->blobs, a->txn)) mark_dirty(a);
-    if (a->state == APP_READY && streams_reclaim(a->streams, a->txn) && !a->dirty) mark_dirty(a);
+    if (is_open(a) && blobs_tend(a->blobs, a->txn)) mark_dirty(a);
+    if (is_open(a) && streams_reclaim(a->streams, a->txn) && !a->dirty) mark_dirty(a);
     if (a->state == APP_READY) a->preparing = journal_prepare(a->journal);
 }
 
@@ -349,8 +358,10 @@ void app_seal_end(struct app *a, struct streams_seal *job, int err)
 
 struct blobs_work *app_blob_work_begin(struct app *a, const struct blobs_pace *pace, uint64_t now_ms)
 {
-    if (a->state != APP_READY || a->blob_working) return NULL;
-    struct blobs_work *w = blobs_work_plan(a->blobs, a->txn, pace, now_ms);
+    if (!is_open(a) || a->blob_working) return NULL;
+    struct blobs_pace now = *pace;
+    if (a->state == APP_FULL) now = (struct blobs_pace){.compact_bytes_s = pace->compact_bytes_s, .no_copies = true};
+    struct blobs_work *w = blobs_work_plan(a->blobs, a->txn, &now, now_ms);
     a->blob_working = w != NULL;
     return w;
 }
@@ -359,13 +370,13 @@ void app_blob_work_end(struct app *a, struct blobs_work *w, int err)
 {
     assert(a->blob_working);
     a->blob_working = false;
-    bool gone = err != 0 || a->state != APP_READY; // the store it belongs to is about to go, or the disk takes nothing
+    bool gone = err != 0 || !is_open(a); // the store it belongs to is about to go, or the disk takes nothing
     if (blobs_work_done(a->blobs, gone ? NULL : a->txn, w)) mark_dirty(a);
 }
 
 void app_blobs_touched(struct app *a)
 {
-    if (a->state == APP_READY) mark_dirty(a);
+    if (is_open(a)) mark_dirty(a);
 }
 
 struct db_txn *app_snapshot(struct app *a)

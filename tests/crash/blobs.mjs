@@ -4,21 +4,29 @@
 //   RUNS=200 SEED=7 node tests/crash/blobs.mjs
 //
 // The check of the service itself must agree after each start: no damaged chunk, no wrong count.
+//
+// Some folders live on a small disk, which is full from time to time, at any moment of the same: then what is refused says so (507), nothing that
+// was promised is gone, what is let go gives room, and with room all goes on.
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { performance } from 'node:perf_hooks'
-import { App, insert } from '../e2e/lib/http.mjs'
-import { eventually, Service, sleep } from '../e2e/lib/service.mjs'
+import { App, insert, request } from '../e2e/lib/http.mjs'
+import fs from 'node:fs'
+import path from 'node:path'
+import { eventually, preload, root, Service, sleep, tempFolder } from '../e2e/lib/service.mjs'
 import { Client, exchange, Random, recover, schema } from './workload.mjs'
 
 const RUNS = Number(process.env.RUNS || 200)
 const SEED = Number(process.env.SEED || (Date.now() & 0x7fffffff))
-const KILLS_PER_FOLDER = 20
+const KILLS_PER_FOLDER = Math.min(20, Math.ceil(RUNS / 4))
 const GRACE_MS = 100
-const GARBAGE_MAX = 3 << 20 // of the pack that is being filled, and of those that are not worth the work yet
+const PACK_BYTES = 4 << 20 // many of them, so that one is emptied all the time
+const DISK = path.resolve(process.env.DISK_SO || path.join(root, 'build/tests/lib/disk.so'))
+const REFUSED = [503, 507] // for now, or until there is room
+const GARBAGE_MAX = PACK_BYTES + (3 << 20) // of the pack that is being filled, and of those that are not worth the work yet
 const TUS = { 'tus-resumable': '1.0.0' }
 
-const counts = { kills: 0, early: 0, stored: 0, bytes: 0, pinned: 0, let_go: 0, gone: 0, linked: 0, uploads: 0, resumed: 0, reads: 0, packsGone: 0, aimed: 0, garbageMax: 0 }
+const counts = { kills: 0, early: 0, stored: 0, bytes: 0, pinned: 0, let_go: 0, gone: 0, linked: 0, uploads: 0, resumed: 0, reads: 0, packs: 0, packsGone: 0, aimed: 0, garbageMax: 0, full: 0, noSpace: 0, appFull: 0, freed: 0 }
 const sha256 = (bytes) => createHash('sha256').update(bytes).digest('hex')
 
 // Stores blobs, keeps some, lets others go, and knows which must be there.
@@ -46,12 +54,17 @@ class Keeper extends Client {
         return this.store()
     }
 
+    refused(reply) {
+        if (reply.status === 507) counts.noSpace++
+        return REFUSED.includes(reply.status)
+    }
+
     async store() {
         const bytes = this.content()
         const digest = sha256(bytes)
         const reply = await this.ask('PUT', `/blobs/${digest}`, bytes)
         if (reply.lost) return false
-        if (reply.status === 503) return true
+        if (this.refused(reply)) return true
         assert.ok(reply.status === 201 || reply.status === 200, reply.text)
         counts.stored++
         counts.bytes += bytes.length
@@ -64,7 +77,7 @@ class Keeper extends Client {
         this.unsure.push(blob)
         const reply = await this.ask('PUT', `/blob-pins/${blob.digest}`)
         if (reply.lost) return false
-        if (reply.status === 503) return true
+        if (this.refused(reply)) return true
         this.unsure.pop()
         assert.ok(reply.status === 200 || reply.status === 404, reply.text)
         if (reply.status === 404) return true
@@ -77,7 +90,7 @@ class Keeper extends Client {
         const row = this.random.uuid()
         const reply = await this.ask('POST', '/batch', JSON.stringify({ key: row, ops: [insert('files', { name: this.name, file: { blob: blob.digest } }, row)] }))
         if (reply.lost) return false
-        if (reply.status === 503 || reply.status === 422) return true
+        if (this.refused(reply) || reply.status === 422) return true
         assert.equal(reply.status, 200, reply.text)
         counts.linked++
         this.kept.push({ ...blob, row })
@@ -89,15 +102,17 @@ class Keeper extends Client {
         const blob = pinned[this.random.below(pinned.length)]
         this.kept.splice(this.kept.indexOf(blob), 1)
         const reply = await this.ask('DELETE', `/blob-pins/${blob.digest}`)
-        if (!reply.lost && reply.status === 200) counts.let_go++
+        const ok = !reply.lost && reply.status === 200
+        if (ok) counts.let_go++
         else this.unsure.push(blob)
+        if (ok && this.world.isFull) counts.freed++
         return !reply.lost
     }
 
     async read(blob) {
         const reply = await this.world.app.request('GET', `/blobs/${blob.digest}`).catch(() => undefined)
         if (!reply || !this.world.running) return false
-        if (reply.status === 503) return true
+        if (this.refused(reply)) return true
         assert.equal(reply.status, 200, `a kept blob is there: ${reply.text.slice(0, 200)}`)
         if (reply.body.length === blob.bytes.length) assert.ok(reply.body.equals(blob.bytes), 'a kept blob is what was stored')
         counts.reads++
@@ -118,7 +133,7 @@ class Keeper extends Client {
         const headers = { 'upload-offset': String(u.told), 'content-type': 'application/offset+octet-stream' }
         const reply = await this.tus('PATCH', u.path, headers, u.bytes.subarray(u.told, to))
         if (reply.lost) return false
-        if (reply.status === 503 || reply.status === 409) return true
+        if (this.refused(reply) || reply.status === 409) return true
         assert.equal(reply.status, 204, reply.text)
         return this.told(Number(reply.headers['upload-offset']))
     }
@@ -127,7 +142,7 @@ class Keeper extends Client {
         const bytes = this.content()
         const reply = await this.tus('POST', '/apps/default/uploads', { 'upload-length': String(bytes.length) })
         if (reply.lost) return false
-        if (reply.status === 503) return true
+        if (this.refused(reply)) return true
         assert.equal(reply.status, 201, reply.text)
         this.upload = { path: reply.headers.location, bytes, told: 0, unsure: false }
         return true
@@ -137,7 +152,7 @@ class Keeper extends Client {
         const u = this.upload
         const reply = await this.tus('HEAD', u.path)
         if (reply.lost) return false
-        if (reply.status === 503) return true
+        if (this.refused(reply)) return true
         if (u.dropping && reply.status === 404) { this.upload = undefined; return true }
         assert.equal(reply.status, 200, `an upload is there: ${reply.status}`)
         u.dropping = false
@@ -164,7 +179,7 @@ class Keeper extends Client {
         u.unsure = u.dropping = true
         const reply = await this.tus('DELETE', u.path)
         if (reply.lost) return false
-        if (reply.status === 503) return true
+        if (this.refused(reply)) return true
         assert.ok(reply.status === 204 || reply.status === 404, reply.text)
         this.upload = undefined
         return true
@@ -172,13 +187,17 @@ class Keeper extends Client {
 
     // ---- behind a start ----
 
-    async verify() {
-        for (const blob of this.unsure.splice(0)) await this.pin(blob)
+    async readAll() {
         for (const blob of this.kept) {
             const reply = await this.world.app.request('GET', `/blobs/${blob.digest}`)
             assert.equal(reply.status, 200, `a kept blob is there: ${reply.text.slice(0, 200)}`)
             assert.ok(reply.body.equals(blob.bytes), 'a kept blob is what was stored')
         }
+    }
+
+    async verify() {
+        for (const blob of this.unsure.splice(0)) await this.pin(blob)
+        await this.readAll()
         if (this.upload) this.upload.unsure = this.upload.verify = true
         if (this.upload) await this.look()
     }
@@ -191,12 +210,41 @@ class Keeper extends Client {
 }
 
 class World {
-    constructor(random) {
+    constructor(random, small) {
         this.random = random
         const args = ['--blob-grace-ms', String(GRACE_MS), '--blob-scrub-bytes', '50000000', '--blob-compact-bytes', '500000000', '--journal-segment-bytes', '1048576', '--log-level', 'info']
-        this.s = new Service({ args })
+        args.push('--blob-pack-bytes', String(PACK_BYTES))
+        this.small = small
+        this.isFull = false
+        const data = tempFolder()
+        this.control = `${data}.disk`
+        const env = this.small ? { LD_PRELOAD: preload(DISK), SEGUE_DISK_CONTROL: this.control, SEGUE_DISK_ROOT: data } : {}
+        this.s = new Service({ args, data, env })
         this.app = new App(this.s)
         this.running = false
+    }
+
+    // No more than `room` bytes beyond what is there now; undefined: as many as there are.
+    setRoom(room) {
+        const taken = () => fs.readdirSync(this.s.data, { recursive: true }).reduce((n, name) => {
+            const st = fs.statSync(path.join(this.s.data, name), { throwIfNoEntry: false })
+            return n + (st?.isFile() ? st.size : 0)
+        }, 0)
+        this.isFull = room !== undefined
+        fs.writeFileSync(`${this.control}.new`, this.isFull ? `quota:${taken() + room}\n` : '')
+        fs.renameSync(`${this.control}.new`, this.control)
+    }
+
+    // The disk gets full and gets room again, some times over, until the world stops.
+    async fillNowAndThen() {
+        while (this.running) {
+            await sleep(this.random.below(400))
+            if (!this.running) break
+            this.setRoom(this.random.below(this.random.chance(50) ? 100000 : 3000000))
+            counts.full++
+            await sleep(50 + this.random.below(400))
+            if (this.running && this.random.chance(50)) this.setRoom()
+        }
     }
 
     async begin() {
@@ -209,9 +257,10 @@ class World {
         this.running = true
         const work = this.clients.map((c) => c.run())
         for (const w of work) w.catch(() => {}) // it is told below, with its run
-        await this.moment(ms)
+        const filling = this.small ? this.fillNowAndThen() : undefined
+        await this.moment(this.small ? 300 + ms : ms)
         await this.kill()
-        await Promise.all(work)
+        await Promise.all([...work, filling])
     }
 
     // Any moment; or one soon behind the beginning or the end of a pack's being emptied, if there is one in time.
@@ -230,12 +279,19 @@ class World {
     async kill() {
         this.running = false
         counts.kills++
+        counts.packs += (this.s.child.stderr.match(/a pack is emptied/g) || []).length
         counts.packsGone += (this.s.child.stderr.match(/an empty pack is gone/g) || []).length
+        counts.appFull += (this.s.child.stderr.match(/a write failed; .*err=no_space/g) || []).length
         await this.s.kill()
     }
 
+    // On a disk that is still full half of the time: what was promised can be read from it. Then there is room.
     async recover() {
         if (await recover(this.s, this.random, 60)) counts.early++
+        if (!this.isFull) return
+        for (const client of this.clients) await client.readAll()
+        this.setRoom()
+        await eventually('the service takes writes again', async () => (await request(this.s, 'GET', '/healthz')).status === 200)
     }
 
     async verify() {
@@ -267,6 +323,8 @@ class World {
         }
         for (const c of this.clients || []) c.agent.destroy()
         await this.s.end()
+        fs.rmSync(this.s.data, { recursive: true, force: true })
+        fs.rmSync(this.control, { force: true })
     }
 }
 
@@ -276,11 +334,13 @@ async function main() {
     let passed = 0
     let failed = 0
     let world
-    console.log(`crash: ${RUNS} runs, SEED=${SEED}`)
+    let folders = 0
+    const bug = process.env.SEGUE_BUG
+    console.log(`crash: ${RUNS} runs, SEED=${SEED}${bug ? `, planted bug ${bug}` : ''}`)
     for (let run = 0; run < RUNS; run++) {
         try {
             if (!world) {
-                world = new World(random)
+                world = new World(random, folders++ % 2 === 1)
                 await world.begin()
             }
             await world.workUntilKilled(20 + random.below(random.chance(40) ? 1500 : 300))
@@ -300,7 +360,13 @@ async function main() {
     }
     console.log(`${counts.kills} kills in ${((performance.now() - began) / 1000).toFixed(0)} s, ${counts.early} more during recovery`)
     console.log(`${counts.stored} blobs stored, ${(counts.bytes / 1e6).toFixed(0)} MB; ${counts.pinned} pinned, ${counts.let_go} let go, ${counts.linked} named by rows; ${counts.reads} read meanwhile`)
-    console.log(`${counts.uploads} uploads done, ${counts.resumed} of them went on behind a kill; ${counts.packsGone} packs emptied, ${counts.aimed} kills beside that; at most ${(counts.garbageMax / 1e6).toFixed(1)} MB of garbage at an end`)
+    console.log(`${counts.uploads} uploads done, ${counts.resumed} of them went on behind a kill; ${counts.packs} packs emptied, ${counts.packsGone} files of packs gone, ${counts.aimed} kills beside that; at most ${(counts.garbageMax / 1e6).toFixed(1)} MB of garbage at an end`)
+    console.log(`${counts.full} times a disk was full: ${counts.noSpace} requests refused for it, ${counts.appFull} times nothing more could be written, ${counts.freed} pins let go meanwhile`)
+    if (RUNS >= 100 && !bug) try {
+        assert.ok(counts.packs >= RUNS / 4 && counts.packsGone >= RUNS / 4, 'packs are emptied all the time')
+        assert.ok(counts.noSpace >= RUNS / 10, 'disks are full now and then')
+    } catch (e) { failed++; console.log(`a campaign like this has proved nothing: ${e.message}`) }
+    if (bug) console.log(failed > 0 ? `the planted bug ${bug} was found` : `the planted bug ${bug} was NOT found`)
     console.log(`${passed} passed, ${failed} failed`)
     process.exitCode = failed > 0 ? 1 : 0
 }

@@ -16,15 +16,16 @@ const skip = !fs.existsSync(so) && `${so} is not there`
 const REFUSALS = ['no_space', 'fate_unknown', 'io_error', 'read_only', 'busy', 'map_full']
 
 // A service whose disk can be made to fail: fault('write', '/journal/', 'EIO'), well().
-async function frail(t) {
+async function frail(t, more = []) {
     const control = path.join(tempFolder(t), 'control')
     fs.writeFileSync(control, '')
-    const s = await service(t, { args: ['--journal-segment-bytes', '65536', '--seal-quiet-ms', '100'], env: { LD_PRELOAD: preload(so), SEGUE_DISK_CONTROL: control } })
+    const data = tempFolder(t)
+    const s = await service(t, { data, args: ['--journal-segment-bytes', '65536', '--seal-quiet-ms', '100', ...more], env: { LD_PRELOAD: preload(so), SEGUE_DISK_CONTROL: control, SEGUE_DISK_ROOT: data } })
     const say = (line) => {
         fs.writeFileSync(`${control}.new`, line)
         fs.renameSync(`${control}.new`, control)
     }
-    return { s, app: new App(s), fault: (ops, where, errno, nth = 1, count = -1) => say(`${ops}:${where}:${nth}:${errno}:${count}\n`), well: () => say('') }
+    return { s, app: new App(s), fault: (ops, where, errno, nth = 1, count = -1) => say(`${ops}:${where}:${nth}:${errno}:${count}\n`), well: () => say(''), data, quota: (bytes) => say(`quota:${bytes}\n`) }
 }
 
 // A writer that is never sure but always right: each batch is sent until it has a fate.
@@ -233,4 +234,61 @@ test('a disk that is full at the start: what is there can be read, and writes co
     well()
     await eventually('a fate', () => writer.attempt())
     await writer.verify()
+})
+
+// What the quota of the disk counts: the files' sizes.
+const taken = (folder) => fs.readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((e) => e.isFile()).reduce((n, e) => n + fs.statSync(path.join(e.parentPath || e.path, e.name)).size, 0)
+
+// Fills a disk of a fixed size to the last byte that anybody gets, and gives the digests of what was kept.
+async function fill(t) {
+    const { s, app, quota, data } = await frail(t, ['--blob-grace-ms', '100', '--blob-pack-bytes', '4194304', '--blob-scrub-bytes', '0'])
+    const writer = await begin(app)
+    const put = async (bytes) => {
+        const digest = createHash('sha256').update(bytes).digest('hex')
+        const reply = await app.request('PUT', `/blobs/${digest}`, { body: bytes })
+        return { digest, bytes, reply, ok: reply.status === 201 }
+    }
+    const pin = async (digest, pinned) => (await app.request(pinned ? 'PUT' : 'DELETE', `/blob-pins/${digest}`)).status
+    const kept = []
+    for (let i = 0; i < 9; i++) {
+        kept.push(await put(randomBytes(2000000)))
+        assert.equal(await pin(kept[i].digest, true), 200)
+    }
+    quota(taken(data) + 3000000)
+    let last
+    do last = await put(randomBytes(1000000))
+    while (last.ok)
+    assertProblem(last.reply, 507, 'no_space')
+    quota(taken(data) + 50000)
+    // Bytes of streams that cannot be sealed stay in the journal, until it finds no room.
+    const bulk = (i) => [create(`bulk/${i}`, 'text/plain'), append(`bulk/${i}`, 'x'.repeat(50000)), { op: 'close', stream: `bulk/${i}` }]
+    for (let i = 0, reply; reply?.status !== 507; i++) reply = await app.send({ ops: bulk(i) })
+    await eventually('a full disk', async () => (await request(s, 'GET', '/healthz')).json.status === 'full')
+    return { s, app, writer, put, pin, kept }
+}
+
+for (const killed of [false, true]) test(`a full disk${killed ? ', and a kill -9 on it,' : ''} gets room by what is let go`, { skip }, async (t) => {
+    const { s, app, writer, put, pin, kept } = await fill(t)
+    assert.equal(await pin(kept[0].digest, true), 507)
+    if (killed) {
+        await s.kill()
+        await s.start()
+    }
+    // Every third stays: packs with something in them need room to be emptied, and get it from those that have nothing.
+    for (const [i, { digest }] of kept.entries())
+        if (i % 3 > 0) await eventually('a pin that is let go', async () => [200, 404].includes(await pin(digest, false))) // 404: it was, and the answer was lost
+    await ready(s)
+    await writer.write(3)
+    await writer.verify()
+    await eventually('room', async () => (await put(randomBytes(1000000))).ok)
+    // It may be built again in between.
+    const answered = (method, path) => eventually(path, async () => {
+        const reply = await app.request(method, path)
+        return reply.status === 200 ? reply : assert.equal(reply.status, 503)
+    })
+    for (const [i, { digest, bytes }] of kept.entries())
+        if (i % 3 === 0) assert.ok((await answered('GET', `/blobs/${digest}`)).body.equals(bytes))
+    const { damaged, wrong_counts } = (await answered('POST', '/blob-check')).json
+    assert.deepEqual([damaged, wrong_counts], [0, 0])
 })

@@ -23,7 +23,7 @@ static void find_calls(void)
 #define REAL(name) disk_real.name = (__typeof__(disk_real.name))dlsym(RTLD_NEXT, #name)
     REAL(openat), REAL(writev), REAL(pwritev), REAL(pwritev2), REAL(fsync), REAL(fdatasync), REAL(msync), REAL(ftruncate);
     REAL(fallocate), REAL(posix_fallocate), REAL(renameat2), REAL(unlinkat), REAL(mkdirat), REAL(close), REAL(sendto);
-    REAL(sendmsg), REAL(sendfile);
+    REAL(sendmsg), REAL(sendfile), REAL(statvfs);
 #undef REAL
 }
 
@@ -196,12 +196,30 @@ static ssize_t write_file(struct disk_slot *s, int fd, const struct iovec *iov, 
         n_;                                                                                                                                \
     })
 
+static size_t bytes_of(const struct iovec *iov, int count)
+{
+    size_t n = 0;
+    for (int i = 0; i < count; i++)
+        n += iov[i].iov_len;
+    return n;
+}
+
+// Where a write would end. -1 where there is no such place: a socket, a pipe.
+static off_t end_of(int fd, size_t n, off_t offset)
+{
+    int kept = errno;
+    if (offset == HERE) offset = lseek(fd, 0, SEEK_CUR);
+    errno = kept;
+    return offset < 0 ? -1 : offset + (off_t)n;
+}
+
 static ssize_t write_any(int fd, const struct iovec *iov, int count, off_t offset, int flags)
 {
     if (!watched()) return write_real(fd, iov, count, offset, flags);
     hold();
     ssize_t n = -1;
     int errnum = disk_fault_hits_fd(DISK_WRITE, fd);
+    if (errnum == 0) errnum = disk_quota_hits_fd(fd, end_of(fd, bytes_of(iov, count), offset));
     struct disk_slot *s = errnum == 0 ? disk_slot_of(fd) : NULL;
     if (errnum != 0) {
         errno = errnum;
@@ -289,6 +307,7 @@ int ftruncate(int fd, off_t size)
     if (!watched()) return disk_real.ftruncate(fd, size);
     hold();
     int rc = -1, errnum = disk_fault_hits_fd(DISK_TRUNCATE, fd);
+    if (errnum == 0) errnum = disk_quota_hits_fd(fd, size);
     if (errnum != 0) {
         errno = errnum;
     } else {
@@ -304,6 +323,7 @@ int fallocate(int fd, int mode, off_t offset, off_t n)
     if (!watched()) return disk_real.fallocate(fd, mode, offset, n);
     hold();
     int rc = -1, errnum = disk_fault_hits_fd(DISK_ALLOCATE, fd);
+    if (errnum == 0) errnum = disk_quota_hits_fd(fd, offset + n);
     if (errnum != 0) {
         errno = errnum;
     } else {
@@ -319,10 +339,22 @@ int posix_fallocate(int fd, off_t offset, off_t n)
     if (!watched()) return disk_real.posix_fallocate(fd, offset, n);
     hold();
     int errnum = disk_fault_hits_fd(DISK_ALLOCATE, fd);
+    if (errnum == 0) errnum = disk_quota_hits_fd(fd, offset + n);
     if (errnum == 0) errnum = disk_real.posix_fallocate(fd, offset, n);
     if (errnum == 0) disk_note_size(fd);
     let_go();
     return errnum;
+}
+
+int statvfs(const char *path, struct statvfs *st)
+{
+    disk_resolve();
+    int rc = disk_real.statvfs(path, st);
+    if (rc != 0 || !watched()) return rc;
+    hold();
+    disk_quota_tell(path, st);
+    let_go();
+    return rc;
 }
 
 // ---- the calls: names ------------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@
 // For a preloaded one, the environment asks:
 //   SEGUE_DISK_FAULT=op:substring:nth:errno:count   as disk_fail below; op is a word (or several, joined by '+') of
 //                        open write sync truncate allocate rename unlink mkdir all; errno is a number or a name such as EIO
-//   SEGUE_DISK_CONTROL=path   a file with one such line; looked at again whenever it changes. Empty or gone: no fault
+//   SEGUE_DISK_CONTROL=path   a file with one such line; looked at again whenever it changes. Empty or gone: no fault. Or `quota:bytes`: the files
+//                        below SEGUE_DISK_ROOT take so many bytes together, and no more (as disk_quota)
 //   SEGUE_DISK_RECORD=path    the log to write
 //   SEGUE_DISK_ROOT=folder    what is recorded as files: everything below. It must exist
 //
@@ -39,6 +40,9 @@ void disk_fail(unsigned ops, const char *substring, uint32_t nth, int errnum, ui
 void disk_fail_clear(void);
 uint32_t disk_calls(void);  // matching calls since disk_fail
 uint32_t disk_failed(void); // and how many of them were failed
+
+// From now on the files below `root` cannot take more than so many bytes together: ENOSPC. Deleting gives room. NULL: no such bound.
+void disk_quota(const char *root, uint64_t bytes);
 
 // ---- the log ---------------------------------------------------------------------------------------------------
 //

@@ -59,6 +59,8 @@ static void fault_parse(const char *line)
     char copy[512], *field[5], *rest = copy;
     snprintf(copy, sizeof copy, "%s", line);
     copy[strcspn(copy, "\n")] = '\0';
+    bool quota = strncmp(copy, "quota:", 6) == 0;
+    disk_quota_set(quota ? getenv("SEGUE_DISK_ROOT") : NULL, quota ? strtoull(copy + 6, NULL, 10) : 0);
     int n = 0;
     while (n < 5 && rest != NULL)
         field[n++] = strsep(&rest, ":");
@@ -121,10 +123,19 @@ void disk_fail(unsigned ops, const char *substring, uint32_t nth, int errnum, ui
     atomic_store(&disk_armed, true);
 }
 
+void disk_quota(const char *root, uint64_t bytes)
+{
+    disk_resolve();
+    pthread_mutex_lock(&disk_lock);
+    disk_quota_set(root, bytes);
+    pthread_mutex_unlock(&disk_lock);
+    atomic_store(&disk_armed, root != NULL || fault.control != NULL);
+}
+
 void disk_fail_clear(void)
 {
-    atomic_store(&disk_armed, fault.control != NULL);
     pthread_mutex_lock(&disk_lock);
+    atomic_store(&disk_armed, fault.control != NULL || disk_quota_asked());
     fault_set(0, "", 0, 0, 0);
     pthread_mutex_unlock(&disk_lock);
 }

@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/uio.h>
 
 #include "disk.h"
@@ -34,6 +35,7 @@ struct disk_real {
     ssize_t (*sendto)(int, const void *, size_t, int, const struct sockaddr *, socklen_t);
     ssize_t (*sendmsg)(int, const struct msghdr *, int);
     ssize_t (*sendfile)(int, int, off_t *, size_t);
+    int (*statvfs)(const char *, struct statvfs *);
 };
 extern struct disk_real disk_real;
 extern pthread_mutex_t disk_lock;
@@ -52,6 +54,15 @@ void disk_fault_begin(void); // from the environment
 // The errno that this call must fail with, or 0. `other` is a second path, or NULL.
 int disk_fault_hits(unsigned op, const char *path, const char *other);
 int disk_fault_hits_fd(unsigned op, int fd);
+
+// ---- the quota: all under the lock ------------------------------------------------------------------------------
+
+void disk_quota_set(const char *root, uint64_t bytes); // NULL: none
+bool disk_quota_asked(void);
+// ENOSPC where the file must not grow up to `end`, or 0.
+int disk_quota_hits_fd(int fd, off_t end);
+// What is free, where the path lies below the root.
+void disk_quota_tell(const char *path, struct statvfs *st);
 
 // ---- the recorder: all under the lock --------------------------------------------------------------------------
 

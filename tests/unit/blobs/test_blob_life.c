@@ -436,6 +436,85 @@ static void file_stays_while_somebody_reads_from_it(void **state)
     free(p);
 }
 
+// Bytes [0, n/2) of an upload and what garbage lies around its tail.
+static struct uuid idle_upload(struct blob_lab *lab, struct span content)
+{
+    struct uuid id = uuid_new();
+    uint8_t *garbage = random_content(8 * MIB, 40);
+    assert_int_equal(lab_upload(lab, SPAN(garbage, 8 * MIB), NULL), 0);
+    assert_int_equal(lab_upload_piece(lab, id, content, 0, content.n / 2), 0);
+    lab->now_ms += GRACE_MS;
+    run_steps(lab);
+    free(garbage);
+    return id;
+}
+
+static void finish_upload(struct blob_lab *lab, struct uuid id, struct span content)
+{
+    struct sha256 digest;
+    struct blob_upload *u;
+    struct buf op;
+    buf_init(&op, MIB);
+    assert_int_equal(blobs_upload_resume(lab->blobs, lab->txn, id, &u), 0);
+    assert_int_equal(blobs_upload_load(u), 0);
+    assert_int_equal(lab_feed(lab, u, span_sub(content, content.n / 2, content.n), true), 0);
+    blobs_upload_progress(u, &op);
+    assert_int_equal(lab_upload_op(lab, buf_span(&op)), 0);
+    buf_clear(&op);
+    blobs_upload_complete(u, &op, &digest);
+    assert_int_equal(lab_upload_op(lab, buf_span(&op)), 0);
+    blobs_upload_close(u);
+    buf_free(&op);
+    assert_true(lab_holds(lab, content));
+}
+
+// Its tail is a few KiB: they move, and the rest of the pack is given back although the upload stays for days.
+static void idle_uploads_tail_moves_and_its_pack_goes(void **state)
+{
+    struct blob_lab *lab = *state;
+    size_t n = 1 * MIB;
+    uint8_t *p = random_content(n, 41);
+    struct uuid id = idle_upload(lab, SPAN(p, n));
+    run_work(lab);
+    assert_false(has_pack(lab, 1));
+    assert_true(blobs_pack_bytes(lab->blobs) < n);
+    assert_sound(lab);
+    run_work(lab); // what is left is no garbage: it is not moved again
+    assert_true(has_pack(lab, 2));
+    lab_reopen(lab);
+    assert_sound(lab);
+    finish_upload(lab, id, SPAN(p, n));
+    assert_sound(lab);
+    free(p);
+}
+
+// Between the moment when an upload goes on and the moment when its tail is read, the tail moves.
+static void tail_that_moves_under_an_upload_is_read_where_it_was(void **state)
+{
+    struct blob_lab *lab = *state;
+    struct blob_upload *u;
+    size_t n = 1 * MIB;
+    uint8_t *p = random_content(n, 42);
+    struct uuid id = idle_upload(lab, SPAN(p, n));
+    const struct blobs_pace pace = {.compact_bytes_s = 1 << 30};
+    struct blobs_work *w = NULL;
+    for (int i = 0; i < 10 && w == NULL; i++)
+        w = blobs_work_plan(lab->blobs, lab->txn, &pace, lab->now_ms += 1000);
+    assert_non_null(w);
+    assert_int_equal(blobs_upload_resume(lab->blobs, lab->txn, id, &u), 0);
+    blobs_work_run(w);
+    assert_true(blobs_work_done(lab->blobs, lab->txn, w));
+    run_work(lab);
+    assert_true(has_pack(lab, 1)); // somebody has yet to read it
+    assert_int_equal(blobs_upload_load(u), 0);
+    blobs_upload_close(u);
+    run_work(lab);
+    assert_false(has_pack(lab, 1));
+    finish_upload(lab, id, SPAN(p, n));
+    assert_sound(lab);
+    free(p);
+}
+
 // A step of a join looks places up, and reads them later.
 static void file_stays_while_its_chunks_are_joined(void **state)
 {
@@ -563,6 +642,8 @@ int main(void)
         T(compaction_that_meets_a_full_disk_is_done_later),
         T(file_stays_while_somebody_reads_from_it),
         T(file_stays_while_its_chunks_are_joined),
+        T(idle_uploads_tail_moves_and_its_pack_goes),
+        T(tail_that_moves_under_an_upload_is_read_where_it_was),
         T(damage_is_remembered_and_repaired_by_the_same_bytes),
         T(upload_that_relies_on_what_is_found_damaged_is_refused),
         T(audit_names_a_flipped_byte_and_who_uses_it),

@@ -32,7 +32,7 @@ static int setup(void **state)
     f->path = tmp_path(f->folder, "packs");
     log_set_level(LOG_ERROR);
     *state = f;
-    return packs_open(&f->packs, f->path);
+    return packs_open(&f->packs, f->path, 0);
 }
 
 static int teardown(void **state)
@@ -49,7 +49,7 @@ static void reopen(struct fixture *f)
 {
     packs_close(f->packs);
     f->packs = NULL;
-    assert_int_equal(packs_open(&f->packs, f->path), 0);
+    assert_int_equal(packs_open(&f->packs, f->path, 0), 0);
 }
 
 static void make_file(struct fixture *f, const char *name, off_t size)

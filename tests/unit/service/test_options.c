@@ -41,6 +41,7 @@ static void the_defaults_are_those_of_the_limits(void **state)
     assert_int_equal(o.long_poll_ms, LONG_POLL_MS);
     assert_int_equal(o.seal_quiet_ms, STREAM_QUIET_MS);
     assert_int_equal(o.stream_segment_bytes, STREAM_SEGMENT_BYTES);
+    assert_int_equal(o.blob_pack_bytes, BLOB_PACK_BYTES);
     assert_int_equal(o.heartbeat_ms, HEARTBEAT_MS);
     assert_false(o.dev || o.journal_keep_all || o.help || o.version);
 }
