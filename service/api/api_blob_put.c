@@ -72,6 +72,12 @@ static void put_body(struct request *r, struct span piece)
     if (u != NULL) intake_body(u->intake, piece);
 }
 
+static uint8_t *put_body_room(struct request *r, size_t *n)
+{
+    struct put *u = r->data;
+    return u != NULL ? intake_room(u->intake, n) : NULL;
+}
+
 static void put_body_end(struct request *r)
 {
     struct put *u = r->data;
@@ -86,4 +92,5 @@ static void put_done(struct request *r)
     free(u);
 }
 
-const struct handler api_blob_put = {.begin = put_begin, .body = put_body, .body_end = put_body_end, .done = put_done, .body_max = BLOB_BYTES_MAX};
+const struct handler api_blob_put = {
+    .begin = put_begin, .body = put_body, .body_room = put_body_room, .body_end = put_body_end, .done = put_done, .body_max = BLOB_BYTES_MAX};

@@ -522,6 +522,12 @@ static void on_body(struct request *r, struct span piece)
     if (d != NULL) intake_body(d->intake, piece);
 }
 
+static uint8_t *on_body_room(struct request *r, size_t *n)
+{
+    struct draft *d = r->data;
+    return d != NULL ? intake_room(d->intake, n) : NULL;
+}
+
 static void on_body_end(struct request *r)
 {
     struct draft *d = r->data;
@@ -564,4 +570,4 @@ const struct handler *resumable_handler(const struct request *r, const struct ha
 }
 
 // The engine knows the limit, and the reply that has to be given with it.
-const struct handler api_resumable = {.begin = on_begin, .body = on_body, .body_end = on_body_end, .done = on_done, .body_max = INT64_MAX};
+const struct handler api_resumable = {.begin = on_begin, .body = on_body, .body_room = on_body_room, .body_end = on_body_end, .done = on_done, .body_max = INT64_MAX};

@@ -37,6 +37,7 @@ void upload_put_link(struct buf *batch, struct span link, const struct sha256 *d
 // The reply comes from there; ERR_*: nothing was begun.
 int upload_take_body(struct request *r, struct intake_plan *plan, struct problem *p);
 void upload_body(struct request *r, struct span piece);
+uint8_t *upload_body_room(struct request *r, size_t *n);
 void upload_body_end(struct request *r);
 
 // A request's data, where it has a body that is taken; api_upload_post.c keeps its own beside it.

@@ -69,6 +69,12 @@ void upload_body(struct request *r, struct span piece)
     if (c != NULL) intake_body(c->intake, piece);
 }
 
+uint8_t *upload_body_room(struct request *r, size_t *n)
+{
+    struct upload_call *c = r->data;
+    return c != NULL ? intake_room(c->intake, n) : NULL;
+}
+
 static int expect_trailer(struct upload_call *c)
 {
     struct tus_checksum sum;
@@ -121,4 +127,4 @@ static void patch_done(struct request *r)
 }
 
 const struct handler api_upload_patch = {
-    .begin = patch_begin, .body = upload_body, .body_end = upload_body_end, .done = patch_done, .body_max = BLOB_BYTES_MAX};
+    .begin = patch_begin, .body = upload_body, .body_room = upload_body_room, .body_end = upload_body_end, .done = patch_done, .body_max = BLOB_BYTES_MAX};

@@ -237,4 +237,5 @@ static void post_done(struct request *r)
     }
 }
 
-const struct handler api_upload_post = {.begin = post_begin, .body = upload_body, .body_end = upload_body_end, .done = post_done, .body_max = BLOB_BYTES_MAX};
+const struct handler api_upload_post = {
+    .begin = post_begin, .body = upload_body, .body_room = upload_body_room, .body_end = upload_body_end, .done = post_done, .body_max = BLOB_BYTES_MAX};

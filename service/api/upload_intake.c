@@ -576,15 +576,35 @@ static void on_timer(struct request *r)
     tick(u);
 }
 
+static bool takes_body(const struct intake *u)
+{
+    return u != NULL && u->stage != OVER && u->stage != DROP && !u->ended;
+}
+
+uint8_t *intake_room(struct intake *u, size_t *n)
+{
+    if (!takes_body(u)) return NULL;
+    size_t room = WINDOW - u->incoming.n;
+    if (*n > room) *n = room;
+    return buf_reserve(&u->incoming, *n);
+}
+
+// It may have come to where it belongs.
+static void take_piece(struct buf *to, struct span piece)
+{
+    if (piece.p == to->p + to->n && piece.n <= to->cap - to->n) to->n += piece.n;
+    else buf_put_span(to, piece);
+}
+
 void intake_body(struct intake *u, struct span piece)
 {
-    if (u == NULL || u->stage == OVER || u->stage == DROP || u->ended) return;
+    if (!takes_body(u)) return;
     uint64_t whole = u->length < BLOB_BYTES_MAX ? u->length : BLOB_BYTES_MAX;
     if (piece.n > whole - u->arrived || (u->plan.body_max > 0 && u->arrived - u->from + piece.n > u->plan.body_max)) {
         refuse(u, ERR_TOO_LARGE); // what is wrong at its end is not to be trusted before
         return;
     }
-    buf_put_span(&u->incoming, piece);
+    take_piece(&u->incoming, piece);
     u->arrived += piece.n;
     if (u->incoming.err != 0) {
         refuse(u, u->incoming.err);
@@ -611,7 +631,7 @@ void intake_expect(struct intake *u, enum digest_kind kind, struct span value)
 
 void intake_body_end(struct intake *u)
 {
-    if (u == NULL || u->stage == OVER || u->stage == DROP || u->ended) return;
+    if (!takes_body(u)) return;
     u->ended = u->complete = true;
     if (u->plan.end == INTAKE_AT_END && u->length != UPLOAD_LENGTH_UNKNOWN && u->arrived != u->length) {
         problem_set(&u->problem, ERR_UPLOAD_LENGTH, -1, "the upload was to have %llu bytes", (unsigned long long)u->length);

@@ -67,6 +67,8 @@ struct intake_plan {
 // called: ERR_BUSY, ERR_NO_SPACE, ERR_READ_ONLY, ERR_TOO_MANY, ERR_NOMEM.
 int intake_begin(struct request *r, const struct intake_plan *plan, struct intake **out);
 void intake_body(struct intake *u, struct span piece);
+// Where the body's next bytes may be put, so that they need not be copied: see handler.body_room.
+uint8_t *intake_room(struct intake *u, size_t *n);
 // What the body's digest must be: else ERR_CHECKSUM. Of kinds that were announced in the plan at least one must be given before the end.
 void intake_expect(struct intake *u, enum digest_kind kind, struct span value);
 void intake_body_end(struct intake *u);

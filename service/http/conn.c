@@ -203,6 +203,7 @@ static void on_head(struct conn *c)
     r->path = head->path;
     r->query = head->query;
     r->content_length = head->content_length;
+    c->body_left = head->content_length > 0 ? (uint64_t)head->content_length : 0;
     c->expect = head->expect_continue && (head->chunked || head->content_length > 0);
     c->last = !head->keep_alive;
     c->old = head->minor == 0;
@@ -227,6 +228,7 @@ static void on_piece(struct conn *c, struct span piece)
     struct request *r = c->request;
     c->read_ms = conns_now(c->set);
     c->expect = false; // it did not wait
+    c->body_left -= piece.n < c->body_left ? piece.n : c->body_left;
     if (c->state == CONN_DISCARD) {
         c->dropped += piece.n;
         if (c->dropped > HTTP_DISCARD_MAX) c->state = CONN_LINGER;
@@ -316,10 +318,23 @@ static size_t conn_take(struct conn *c, struct span in)
     return all;
 }
 
+// A place for nothing but the request's body, and for more of it than a read takes elsewhere: then it need not be copied.
+static bool alloc_room(struct conn *c, uv_buf_t *buf)
+{
+    struct request *r = c->request;
+    size_t least = c->set->options.limits.read, n = c->body_left < SIZE_MAX ? (size_t)c->body_left : SIZE_MAX;
+    if (c->state != CONN_BODY || c->inbox.n > 0 || !may_take(c) || c->reply == REPLY_ENDED || n < least || r->handler->body_room == NULL) return false;
+    uint8_t *room = r->handler->body_room(r, &n);
+    if (room == NULL || n < least) return false;
+    *buf = uv_buf_init((char *)room, (unsigned)n);
+    return true;
+}
+
 static void on_alloc(uv_handle_t *handle, size_t hint, uv_buf_t *buf)
 {
     (void)hint;
     struct conn *c = handle->data;
+    if (alloc_room(c, buf)) return;
     *buf = uv_buf_init((char *)c->set->scratch, (unsigned)c->set->options.limits.read);
 }
 
@@ -361,7 +376,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     buf_put_span(&c->inbox, span_sub(in, used, in.n));
     if (c->inbox.err < 0) c->broken = true;
     // A full read means that more is waiting: others come first.
-    if (c->inbox.n > 0 || (size_t)n == c->set->options.limits.read) reading_stop(c);
+    if (c->inbox.n > 0 || (size_t)n == buf->len) reading_stop(c);
     conn_mark(c);
 }
 

@@ -46,6 +46,7 @@ struct conn {
     bool shut;      // FIN is sent
     size_t dropped; // bytes read for nothing
     size_t body_n;  // bytes collected of the request's body
+    uint64_t body_left; // that have not come, of a body whose length was said
 
     struct request *request; // NULL between requests, and once its reply has ended
     struct buf text;         // request_text

@@ -29,6 +29,9 @@ struct handler {
     void (*begin)(struct request *r);
     void (*body)(struct request *r, struct span piece); // NULL: the body is collected
     void (*body_end)(struct request *r);                // streamed only
+    // May be NULL: where the socket shall put the next of a body, at most *n bytes, which is set to how many fit; NULL: anywhere. What came
+    // there is what `body` is called with next. The place is used before anything else happens.
+    uint8_t *(*body_room)(struct request *r, size_t *n);
     void (*drain)(struct request *r);                   // may be NULL
     // After reply_upgrade: takes bytes off the front of `in` and returns how many; the rest comes again after request_resume, or with more. Also called, perhaps with
     // nothing, in a turn that looks at the connection. While anything is left the socket is not read.
