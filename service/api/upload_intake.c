@@ -182,11 +182,6 @@ static void fail(struct intake *u, const struct problem *p, int err)
     end(u);
 }
 
-static void fail_err(struct intake *u, int err)
-{
-    fail(u, NULL, err);
-}
-
 // No byte is waiting any more, and none will come.
 static void finish(struct intake *u)
 {
@@ -204,19 +199,11 @@ static void wind_up(struct intake *u, int err)
     tick(u);
 }
 
-static struct intake *intake_of_user(struct app_user *user)
-{
-    return (struct intake *)((char *)user - offsetof(struct intake, user));
-}
-
-static struct intake *intake_of_hold(struct hold *h)
-{
-    return (struct intake *)((char *)h - offsetof(struct intake, hold));
-}
+#define INTAKE_OF(p, member) ((struct intake *)(void *)((char *)(p) - offsetof(struct intake, member)))
 
 static void on_reset(struct app_user *user, int err)
 {
-    struct intake *u = intake_of_user(user);
+    struct intake *u = INTAKE_OF(user, user);
     if (u->stage == OVER || u->stage == DROP) return; // its work on the pool is on the way back
     if (err == ERR_SHUTTING_DOWN && u->r != NULL && u->stage != WAIT) {
         wind_up(u, err);
@@ -224,7 +211,7 @@ static void on_reset(struct app_user *user, int err)
     }
     u->drop = true;
     if (u->stage != FATE && u->stage != MAKE) {
-        fail_err(u, err);
+        fail(u, NULL, err);
         return;
     }
     // The answer comes from the app. Its store may be gone by then.
@@ -235,7 +222,7 @@ static void on_reset(struct app_user *user, int err)
 
 static void on_stop(struct hold *h)
 {
-    struct intake *u = intake_of_hold(h);
+    struct intake *u = INTAKE_OF(h, hold);
     if (u->stage != OVER && u->stage != DROP) wind_up(u, ERR_UPLOAD_TAKEN);
 }
 
@@ -289,7 +276,7 @@ static void start(struct intake *u, enum stage stage)
 
 static void on_synced(struct care_sync *s)
 {
-    struct intake *u = (struct intake *)((char *)s - offsetof(struct intake, sync));
+    struct intake *u = INTAKE_OF(s, sync);
     u->err = s->err;
     work_back(u);
 }
@@ -307,7 +294,7 @@ static void store_here(struct intake *u)
     if (u->err == 0) u->err = place(u);
     if (u->err == 0) u->err = blobs_upload_write(u->upload);
     if (u->err != 0) {
-        fail_err(u, u->err);
+        fail(u, NULL, u->err);
         return;
     }
     u->stage = WRITE;
@@ -484,7 +471,7 @@ static bool nothing_left(struct intake *u)
     if (!u->ended || u->arrived != u->kept || completes(u)) return false;
     int err = u->complete ? check_digests(u) : 0; // of no bytes, too
     if (err != 0) {
-        fail_err(u, err);
+        fail(u, NULL, err);
         return true;
     }
     if (u->upload == NULL || (u->make.n == 0 && !u->set_length) || u->problem.err != 0) {
@@ -493,7 +480,7 @@ static bool nothing_left(struct intake *u)
     }
     u->bare = true;
     err = submit(u);
-    if (err != 0) fail_err(u, err);
+    if (err != 0) fail(u, NULL, err);
     return true;
 }
 
@@ -515,7 +502,7 @@ static void next_window(struct intake *u)
     bool due = is_due(u);
     if (!u->ended && !due && u->incoming.n < WINDOW_FULL) return;
     if (is_worthless(u)) {
-        fail_err(u, u->problem.err != 0 ? u->problem.err : ERR_CANCELED);
+        fail(u, NULL, u->problem.err != 0 ? u->problem.err : ERR_CANCELED);
         return;
     }
     if (nothing_left(u)) return;
@@ -549,7 +536,7 @@ static void tick(struct intake *u)
         if (u->err == 0) return;
     }
     if (u->err != 0) {
-        fail_err(u, u->err);
+        fail(u, NULL, u->err);
         return;
     }
     u->stage = IDLE;
@@ -560,7 +547,7 @@ static void tick(struct intake *u)
 static void refuse(struct intake *u, int err)
 {
     if (u->stage != FATE && u->stage != MAKE) {
-        fail_err(u, err);
+        fail(u, NULL, err);
         return;
     }
     u->refused = err;
@@ -752,7 +739,7 @@ static int make_first(struct intake *u)
 
 static void on_grant(struct hold *h)
 {
-    struct intake *u = intake_of_hold(h);
+    struct intake *u = INTAKE_OF(h, hold);
     struct problem p = PROBLEM_NONE;
     bool new = u->plan.make != NULL;
     int err = new ? take_new(u, &p) : take_up(u, &p);
