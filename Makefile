@@ -27,10 +27,10 @@ SERVICE_SRC += http/call http/conn http/conns http/http_parse http/http_scan htt
 SERVICE_SRC += live/crowd live/hub live/message live/session live/session_pack live/stream_frame live/sync live/sync_messages live/ws live/ws_records
 SERVICE_SRC += llm/llm llm/llm_job llm/llm_parse llm/llm_parse_chat llm/llm_parse_messages llm/llm_parse_responses llm/llm_provider llm/llm_queue llm/llm_reply llm/llm_sweep llm/llm_tail llm/llm_ui llm/llm_ui_request llm/llm_writer llm/llm_writer_ui
 SERVICE_SRC += workers/path_set workers/subs_deliver workers/subs_run workers/webhook_sign workers/webhook_url
-SERVICE_SRC += api/api_admin api/api_batch api/api_blob api/api_blob_care api/api_blob_put api/api_blob_sign api/api_chunks api/api_chunks_blob api/api_ds api/api_llm api/api_llm_ask api/api_llm_pass api/api_llm_proxy api/api_llm_ui api/api_query api/api_resumable api/api_schema api/api_stream api/api_stream_live api/api_stream_read api/api_stream_write api/api_subscribe api/api_upload api/api_upload_content api/api_upload_patch api/api_upload_post api/blob_care api/blob_link api/blob_row api/blob_send api/blob_view api/chunk_frames api/chunk_list api/disposition api/holds api/rufh api/stream_care api/stream_headers api/stream_pace api/stream_pipe api/tus api/upload_care api/upload_intake api/upload_join
+SERVICE_SRC += api/api_admin api/api_batch api/api_blob api/api_blob_care api/api_blob_pins api/api_blob_put api/api_blob_sign api/api_chunks api/api_chunks_blob api/api_ds api/api_llm api/api_llm_ask api/api_llm_pass api/api_llm_proxy api/api_llm_ui api/api_query api/api_resumable api/api_schema api/api_stream api/api_stream_live api/api_stream_read api/api_stream_write api/api_subscribe api/api_upload api/api_upload_content api/api_upload_patch api/api_upload_post api/blob_care api/blob_link api/blob_row api/blob_send api/blob_view api/chunk_frames api/chunk_list api/disposition api/holds api/rufh api/stream_care api/stream_headers api/stream_pace api/stream_pipe api/tus api/upload_care api/upload_intake api/upload_join
 SERVICE_SRC += key_file lane main metrics options origin routes server
-LIBSEGUE_SRC := calls client delta get http put source sse stream subscribe upload
-CLI_SRC := cli cmd_ask cmd_batch cmd_blob cmd_blobs cmd_query cmd_schema cmd_stream cmd_sub main options progress sub_print table
+LIBSEGUE_SRC := calls client cuts delta get http lanes put source sse state stream subscribe tree tree_get tree_pin tree_put tree_state tree_walk upload
+CLI_SRC := cli cmd_ask cmd_batch cmd_blob cmd_blobs cmd_query cmd_schema cmd_stream cmd_sub cmd_tree main options progress sub_print table
 
 BLOBS_SRC += blob_reader blob_verified
 
@@ -47,13 +47,14 @@ UNIT_service += subs subs_app subs_glob webhook
 UNIT_blobs += blob_reader
 UNIT_service += blob_link http_select lane
 UNIT_service += rufh
-UNIT_clients := sse
+UNIT_clients := sse tree tree_state
 
 # Fuzz targets: tests/fuzz/fuzz_<name>.c with a corpus in tests/fuzz/corpus/<name>/
 FUZZ := json json_lines sql manifest stream_effects journal http row_effects batch llm_events llm_ui upload_headers ws ws_records stream_headers
 FUZZ += http_select subs
 FUZZ += rufh chunk_frames
 FUZZ += read_set
+FUZZ += tree
 
 TESTLIB_SRC := tmp blob_lab disk disk_fault disk_quota disk_record disk_log stream_rig app_lab session_peer http_peer toy_http journal_rig rows_rig
 # The power-cut simulator: tests/powercut/<name>.c
@@ -98,7 +99,7 @@ SEE_engine := -iquote base -iquote rows -iquote streams -iquote blobs -iquote se
 SEE_service := $(SEE_engine) -iquote service $(addprefix -iquote service/,http live llm workers api)
 SEE_c := -iquote base -iquote blobs -iquote clients/c
 SEE_cli := -iquote base -iquote clients/c -iquote clients/cli
-SEE_tests := $(SEE_service) -iquote tests/lib -iquote tests/powercut -iquote tests/fuzz
+SEE_tests := $(SEE_service) -iquote tests/lib -iquote tests/powercut -iquote tests/fuzz -iquote clients/c
 
 LIBS_base := -llmdb -lxxhash -lzstd -lz -ljansson -lcrypto -lm
 LIBS_service := -luv -lwslay -lhttp_parser -lcurl -lpg_query $(LIBS_base)
@@ -186,7 +187,9 @@ $(B)/tests/unit/clients/%: $(B)/tests/unit/clients/%.o $(LIBSEGUE_OBJ) $(B)/libb
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_libsegue) -lcmocka
 .PRECIOUS: $(B)/tests/unit/%.o $(B)/tests/unit/clients/%.o $(B)/tests/fuzz/%.o
 
-FUZZ_OBJ := $(B)/tests/fuzz/replay_main.o $(B)/tests/lib/tmp.o
+# What a client parses, with nothing of the client behind it.
+FUZZ_CLIENT_OBJ := $(call obj,clients/c,tree)
+FUZZ_OBJ := $(B)/tests/fuzz/replay_main.o $(B)/tests/lib/tmp.o $(FUZZ_CLIENT_OBJ)
 $(B)/tests/fuzz/replay_%: $(B)/tests/fuzz/fuzz_%.o $(FUZZ_OBJ) $(LIBS)
 	@echo "  LINK $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(FUZZ_OBJ) -Wl,--start-group $(LIBS) -Wl,--end-group $(LIBS_service)
@@ -219,8 +222,8 @@ fuzz:
 	clang $(STD) -g -O1 -D_GNU_SOURCE -fsanitize=fuzzer,address,undefined $(SEE_tests) -o build/fuzz/fuzz_$(F) tests/fuzz/fuzz_$(F).c \
 		-Wl,--start-group build/fuzz/lib*.a -Wl,--end-group $(LIBS_service) -lstdc++
 	build/fuzz/fuzz_$(F) -max_total_time=$(S) -print_final_stats=1 build/fuzz/found/$(F) tests/fuzz/corpus/$(F)
-$(B)/libfuzz.a: $(LIBS) $(TESTLIB_OBJ)
-	$(Q)rm -f $@ && ar rcs $@ $(TESTLIB_OBJ)
+$(B)/libfuzz.a: $(LIBS) $(TESTLIB_OBJ) $(FUZZ_CLIENT_OBJ)
+	$(Q)rm -f $@ && ar rcs $@ $(TESTLIB_OBJ) $(FUZZ_CLIENT_OBJ)
 
 # What a power cut may leave is built and opened at POINTS points of recorded runs. BUG=ack_before_journal (or publish_before_barrier,
 # skip_pack_sync, recycle_early, nosync, stream_seal_unsynced, stream_file_removed_early) plants that mistake, which has to be found: then this target fails.

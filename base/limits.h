@@ -95,6 +95,7 @@
 #define BLOB_PACK_BYTES (1024ull * MIB) // a pack file before the next one is begun
 #define BLOB_WINDOW (1 * MIB)          // bytes of an upload in memory in one stage
 #define BLOB_LINK_S_MAX 604800         // how long a signed link of a blob may live: seven days
+#define BLOB_PINS_MAX 4096              // blobs that are pinned, or let go, at once
 #define CHUNKS_ASK_MAX 4096            // hashes that are asked about at once
 #define CHUNKS_BODY_MAX (4 * MIB)      // bytes of chunks that are sent at once, with their heads
 #define CHUNKS_KEPT_MS 3600000         // how long chunks are kept for the blob that will name them: an hour

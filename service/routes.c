@@ -73,6 +73,7 @@ static const struct route routes[] = {
     {"/apps/*/chunks", false, {{METHOD_POST, MAY_UPLOAD, &api_chunks_post}}},
     {"/apps/*/blob-check", false, {{METHOD_POST, MAY_CARE_FOR_BLOBS, &api_blob_check}}},
     {"/apps/*/blob-usage", false, {{METHOD_GET, MAY_CARE_FOR_BLOBS, &api_blob_usage}}},
+    {"/apps/*/blob-pins", false, {{METHOD_POST, MAY_CARE_FOR_BLOBS, &api_blob_pins}}},
     {"/apps/*/blob-pins/*", false, {{METHOD_PUT, MAY_CARE_FOR_BLOBS, &api_blob_pin}, {METHOD_DELETE, MAY_CARE_FOR_BLOBS, &api_blob_pin}}},
     {"/apps/*/blobs/*/sign", false, {{METHOD_POST, MAY_UPLOAD, &api_blob_sign}}},
     {BLOBS, false, {{METHOD_POST, MAY_UPLOAD, &api_resumable}}},

@@ -26,6 +26,7 @@ struct segue *segue_new(const struct segue_options *options)
     if (s == NULL) return NULL;
     buf_init(&s->url, HTTP_TARGET_MAX);
     buf_init(&s->app, HTTP_TARGET_MAX);
+    buf_init(&s->key, HTTP_HEADERS_MAX);
     buf_init(&s->detail, DETAIL_MAX);
     buf_put_str(&s->url, o->url != NULL ? o->url : "http://127.0.0.1:7420");
     buf_put_str(&s->app, o->app != NULL ? o->app : "default");
@@ -33,8 +34,11 @@ struct segue *segue_new(const struct segue_options *options)
     s->stop = o->stop;
     uuid_format(uuid_new(), s->replica);
     client_begin(s);
+    if (o->key != NULL) buf_put_str(&s->key, o->key);
+    s->has_key = o->key != NULL;
     const char *url = client_string(&s->url), *app = client_string(&s->app);
-    if (s->url.err == 0 && s->app.err == 0) s->http = http_new(url, app, o->key);
+    client_string(&s->key);
+    if (s->url.err == 0 && s->app.err == 0 && s->key.err == 0) s->http = http_new(url, app, o->key);
     if (s->http != NULL) return s;
     segue_free(s);
     return NULL;
@@ -46,8 +50,23 @@ void segue_free(struct segue *s)
     http_free(s->http);
     buf_free(&s->url);
     buf_free(&s->app);
+    buf_free(&s->key);
     buf_free(&s->detail);
     free(s);
+}
+
+struct segue *client_like(const struct segue *s)
+{
+    const struct segue_options same = {
+        .url = (const char *)s->url.p,
+        .app = (const char *)s->app.p,
+        .key = s->has_key ? (const char *)s->key.p : NULL,
+        .retry_s = s->retry_s,
+        .stop = s->stop,
+    };
+    struct segue *like = segue_new(&same);
+    if (like != NULL) like->reached = s->reached;
+    return like;
 }
 
 void client_begin(struct segue *s)
@@ -101,6 +120,16 @@ int client_fail(struct segue *s, int result, int err, const char *fmt, ...)
     buf_put_str(&s->detail, text);
     snprintf(s->code, sizeof s->code, "%s", err_wire(err));
     return end_with(s, result, 0);
+}
+
+int client_take_end(struct segue *s, const struct segue *from, int result)
+{
+    if (result == SEGUE_OK) return result;
+    snprintf(s->code, sizeof s->code, "%s", from->error.code);
+    buf_clear(&s->detail);
+    buf_put_str(&s->detail, from->error.detail);
+    s->error.position = from->error.position;
+    return end_with(s, result, from->error.status);
 }
 
 int client_canceled(struct segue *s)

@@ -8,7 +8,8 @@
 
 struct segue {
     struct http *http;
-    struct buf url, app; // strings
+    struct buf url, app, key; // strings
+    bool has_key;
     double retry_s;
     const volatile sig_atomic_t *stop;
     bool reached;     // the service has answered once
@@ -25,6 +26,11 @@ struct backoff {
     uint64_t began_us; // of the first failure; 0: none
     unsigned wait_ms;
 };
+
+// Another client of the same app, for another thread. NULL: no memory.
+struct segue *client_like(const struct segue *s);
+// How a call of `from` ended is how one of `s` does; gives `result`, what it gave, back.
+int client_take_end(struct segue *s, const struct segue *from, int result);
 
 // Every public function begins with this: what the last call left is forgotten.
 void client_begin(struct segue *s);

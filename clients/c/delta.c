@@ -1,115 +1,45 @@
-// Cut, ask, send what is missing, name the blob:
+// Ask, send what is missing, on several connections, and name the blob:
 //
-//    cut ──> POST chunks/missing … ── nothing is there ──> an upload does it
-//                    │ some
-//                    └──> POST chunks … ──> PUT blobs/<digest>, the list ── 201 ──> done
-//                                ^                        │ 409: reclaimed meanwhile
-//                                └── ask again ───────────┘
+//    POST chunks/missing … ── nothing is there ──> an upload does it
+//            │ some
+//            └──> POST chunks … ──> PUT blobs/<digest>, the list ── 201 ──> done
+//                        ^                        │ 409: reclaimed meanwhile
+//                        └── ask again ───────────┘
 //
 // A chunk that the content has several times is asked for and sent once. Every request may be repeated, so a connection that breaks costs
-// one body, and a run of the program what the one before it was sending.
+// one body, and a run of the program what the one before it was sending: what had arrived is there when this one asks.
 #include "delta.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "blobs.h"
 #include "client.h"
 #include "err.h"
 #include "json_read.h"
+#include "lanes.h"
 #include "limits.h"
+#include "put.h"
 
+#define SEND_LANES 4 // bodies on their way at once
 #define ROUNDS_MAX 5 // of asking; each but the first because chunks went meanwhile
-
-struct piece {
-    struct sha256 sha;
-    uint64_t at;
-    uint32_t length;
-    bool same;    // as one before it
-    bool missing; // as far as known
-};
 
 struct delta {
     struct segue *client;
     const struct segue_put_options *what;
     struct source *source;
-    const char *hex;
     struct piece *pieces;
-    size_t count, room;
-    uint64_t missing; // bytes of those that are
+    size_t count;
+    const char *hex;
+    atomic_uint_least64_t missing; // bytes of those that are
+    size_t *bodies;                // where each begins, and the end
+    size_t body_count;
     struct buf body;
 };
 
 static int no_memory(struct delta *d)
 {
-    return client_fail(d->client, SEGUE_REFUSED, ERR_NOMEM, "%s: %s", d->source->name, err_text(ERR_NOMEM));
-}
-
-static int unreadable(struct delta *d, int err)
-{
-    return client_fail(d->client, SEGUE_USAGE, err, "%s: %s", d->source->name, err_text(err));
-}
-
-// ---- cutting ---------------------------------------------------------------------------------------------------------
-
-static int add_piece(struct delta *d, uint64_t at, struct span content)
-{
-    if (d->count == d->room) {
-        size_t room = d->room > 0 ? 2 * d->room : 256;
-        struct piece *more = realloc(d->pieces, room * sizeof *more);
-        if (more == NULL) return ERR_NOMEM;
-        d->pieces = more;
-        d->room = room;
-    }
-    d->pieces[d->count++] = (struct piece){.sha = sha256_of(content), .at = at, .length = (uint32_t)content.n};
-    return 0;
-}
-
-// All chunks that end within `n` bytes; how many bytes these are.
-static size_t cut_window(struct delta *d, uint64_t at, struct span window, bool last, int *err)
-{
-    size_t done = 0;
-    while (done < window.n && *err == 0) {
-        struct span rest = span_sub(window, done, window.n);
-        size_t n = blobs_cut(rest);
-        if (n == rest.n && n < BLOB_CHUNK_MAX && !last) break; // perhaps no cut, but the window's end
-        *err = add_piece(d, at + done, span_sub(rest, 0, n));
-        done += n;
-    }
-    return done;
-}
-
-static int cut(struct delta *d)
-{
-    uint8_t *window = malloc(BLOB_WINDOW);
-    int err = window == NULL ? ERR_NOMEM : 0;
-    for (uint64_t at = 0; at < d->source->size && err == 0;) {
-        size_t n;
-        err = source_read(d->source, at, window, BLOB_WINDOW, &n);
-        if (err == 0) at += cut_window(d, at, SPAN(window, n), at + n == d->source->size, &err);
-    }
-    free(window);
-    return err;
-}
-
-static int by_hash(const void *a, const void *b)
-{
-    const struct piece *const *x = a, *const *y = b;
-    int c = memcmp((*x)->sha.b, (*y)->sha.b, SHA256_BYTES);
-    return c != 0 ? c : (*x > *y) - (*x < *y);
-}
-
-static int find_same(struct delta *d)
-{
-    struct piece **sorted = calloc(d->count, sizeof(struct piece *));
-    if (sorted == NULL) return ERR_NOMEM;
-    for (size_t i = 0; i < d->count; i++)
-        sorted[i] = &d->pieces[i];
-    qsort(sorted, d->count, sizeof *sorted, by_hash);
-    for (size_t i = 1; i < d->count; i++)
-        sorted[i]->same = sha256_equal(&sorted[i]->sha, &sorted[i - 1]->sha);
-    free(sorted);
-    return 0;
+    return put_unreadable(d->client, d->source->name, ERR_NOMEM);
 }
 
 // ---- requests --------------------------------------------------------------------------------------------------------
@@ -177,46 +107,77 @@ static int ask(struct delta *d)
     return result;
 }
 
-static int put_chunk(struct delta *d, const struct piece *p)
+// ---- chunks ----------------------------------------------------------------------------------------------------------
+
+static int put_chunk(struct buf *body, struct source *source, const struct piece *p)
 {
     size_t n;
-    buf_put(&d->body, p->sha.b, SHA256_BYTES);
-    buf_put_u32_be(&d->body, p->length);
-    uint8_t *room = buf_reserve(&d->body, p->length);
-    if (room == NULL) return d->body.err;
-    int err = source_read(d->source, p->at, room, p->length, &n);
-    d->body.n += n;
+    buf_put(body, p->sha.b, SHA256_BYTES);
+    buf_put_u32_be(body, p->length);
+    uint8_t *room = buf_reserve(body, p->length);
+    if (room == NULL) return body->err;
+    int err = source_read(source, p->at, room, p->length, &n);
+    if (err == 0) body->n += n;
     return err;
 }
 
-static int changed(struct delta *d)
+// Those that are missing, from here to there, in one body. The service compares each with its hash.
+static int send_body(struct segue *lane, void *ctx, size_t item)
 {
-    return client_fail(d->client, SEGUE_REFUSED, ERR_DIGEST_MISMATCH, "%s: it changed while it was being uploaded", d->source->name);
-}
-
-// One body of what is missing, from *at on.
-static int send_body(struct delta *d, size_t *at)
-{
-    size_t n = 0;
+    struct delta *d = ctx;
+    struct buf body;
     int err = 0;
-    buf_clear(&d->body);
-    for (; *at < d->count && n < CHUNKS_ASK_MAX && err == 0; ++*at) {
-        struct piece *p = &d->pieces[*at];
-        if (!p->missing) continue;
-        if (d->body.n + SHA256_BYTES + 4 + p->length > CHUNKS_BODY_MAX) break;
-        err = put_chunk(d, p);
-        d->missing -= p->length;
-        n++;
-    }
-    if (err != 0) return unreadable(d, err);
-    if (n == 0) return SEGUE_OK;
-    int result = request(d, "POST", "chunks", "Content-Type: application/octet-stream");
+    buf_init(&body, CHUNKS_BODY_MAX);
+    for (size_t i = d->bodies[item]; i < d->bodies[item + 1] && err == 0; i++)
+        if (d->pieces[i].missing) err = put_chunk(&body, d->source, &d->pieces[i]);
+    const struct http_request request = {.method = "POST",
+                                         .path = "chunks",
+                                         .headers = {"Content-Type: application/octet-stream"},
+                                         .has_body = true,
+                                         .body = buf_span(&body),
+                                         .stop = lane->stop};
+    int result = err != 0 ? put_unreadable(lane, d->source->name, err) : client_ask(lane, &request);
+    buf_free(&body);
     if (result != SEGUE_OK) return result;
-    if (http_status(d->client->http) == err_status(ERR_CHECKSUM)) return changed(d);
-    if (http_status(d->client->http) != 200) return client_refused(d->client);
-    if (d->what->progress != NULL) d->what->progress(d->what->ctx, d->source->size - d->missing, d->source->size);
+    if (http_status(lane->http) == err_status(ERR_CHECKSUM)) return put_changed(lane, d->source->name);
+    if (http_status(lane->http) != 200) return client_refused(lane);
+    for (size_t i = d->bodies[item]; i < d->bodies[item + 1]; i++)
+        if (d->pieces[i].missing) atomic_fetch_sub(&d->missing, d->pieces[i].length);
     return SEGUE_OK;
 }
+
+// As many as fit into each.
+static void plan_bodies(struct delta *d)
+{
+    size_t bytes = 0, chunks = 0;
+    d->body_count = 0;
+    for (size_t i = 0; i < d->count; i++) {
+        const struct piece *p = &d->pieces[i];
+        if (!p->missing) continue;
+        if (chunks == 0 || chunks == CHUNKS_ASK_MAX || bytes + SHA256_BYTES + 4 + p->length > CHUNKS_BODY_MAX) {
+            d->bodies[d->body_count++] = i;
+            bytes = chunks = 0;
+        }
+        bytes += SHA256_BYTES + 4 + p->length;
+        chunks++;
+    }
+    d->bodies[d->body_count] = d->count;
+}
+
+static void tell_progress(void *ctx)
+{
+    struct delta *d = ctx;
+    if (d->what->progress != NULL) d->what->progress(d->what->ctx, d->source->size - atomic_load(&d->missing), d->source->size);
+}
+
+static int send_missing(struct delta *d)
+{
+    plan_bodies(d);
+    const struct lanes_work work = {.items = d->body_count, .lanes = SEND_LANES, .run = send_body, .tick = tell_progress, .ctx = d};
+    return lanes_run(d->client, &work);
+}
+
+// ---- the blob --------------------------------------------------------------------------------------------------------
 
 // A type that JSON cannot have as it is is left out: the service would not take it either.
 static void put_list(struct delta *d)
@@ -252,7 +213,7 @@ static int name_blob(struct delta *d, bool *again)
     int status = http_status(d->client->http);
     *again = status == err_status(ERR_CHUNKS_MISSING);
     if (*again || status == 200 || status == 201) return SEGUE_OK;
-    return status == err_status(ERR_DIGEST_MISMATCH) ? changed(d) : client_refused(d->client);
+    return status == err_status(ERR_DIGEST_MISMATCH) ? put_changed(d->client, d->source->name) : client_refused(d->client);
 }
 
 static int transfer(struct delta *d)
@@ -261,8 +222,7 @@ static int transfer(struct delta *d)
     bool again = true;
     for (int round = 0; round < ROUNDS_MAX && again && result == SEGUE_OK; round++) {
         if (round > 0) result = ask(d);
-        for (size_t at = 0; at < d->count && result == SEGUE_OK;)
-            result = send_body(d, &at);
+        if (result == SEGUE_OK) result = send_missing(d);
         if (result == SEGUE_OK) result = name_blob(d, &again);
     }
     if (result == SEGUE_OK && again) result = client_refused(d->client);
@@ -270,25 +230,19 @@ static int transfer(struct delta *d)
     return result;
 }
 
-int delta_source(struct segue *s, const struct segue_put_options *what, struct source *source, const char hex[SHA256_HEX], bool *done)
+int delta_source(struct segue *s, const struct segue_put_options *what, struct source *source, struct cuts *cuts, bool *done)
 {
-    struct delta d = {.client = s, .what = what, .source = source, .hex = hex};
-    uint64_t distinct = 0;
+    struct delta d = {.client = s, .what = what, .source = source, .pieces = cuts->at, .count = cuts->count, .hex = cuts->hex};
     buf_init(&d.body, CHUNKS_MANIFEST_MAX);
     *done = false;
-    int err = cut(&d);
-    if (err == 0) err = find_same(&d);
-    for (size_t i = 0; i < d.count && err == 0; i++)
-        if (!d.pieces[i].same) distinct += d.pieces[i].length;
-    int result = err == ERR_NOMEM ? no_memory(&d) : err != 0 ? unreadable(&d, err) : ask(&d);
-    // An upload needs no second way where nothing is known, and brings an older service's refusal of this one to no harm.
-    bool unknown = result != SEGUE_OK && http_status(s->http) >= 400 && http_status(s->http) < 500;
-    if (unknown) client_begin(s);
-    if (result == SEGUE_OK && (d.missing < distinct || distinct < source->size)) {
+    d.bodies = calloc(cuts->count + 1, sizeof *d.bodies);
+    int result = d.bodies == NULL ? no_memory(&d) : ask(&d);
+    // An upload needs no second way where nothing is known.
+    if (result == SEGUE_OK && (d.missing < cuts->distinct || cuts->distinct < source->size)) {
         *done = true;
         result = transfer(&d);
     }
     buf_free(&d.body);
-    free(d.pieces);
-    return unknown ? SEGUE_OK : result;
+    free(d.bodies);
+    return result;
 }

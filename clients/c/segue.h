@@ -185,6 +185,43 @@ struct segue_get_options {
 };
 int segue_get(struct segue *s, const struct segue_get_options *what);
 
+// ---- directories -----------------------------------------------------------------------------------------------
+
+// A directory is stored as its files and a text that names them, the tree, which is a blob of this type; clients/c/README.md has its format.
+// Kept are names, contents, symbolic links, permissions and empty directories; not times and owners.
+#define SEGUE_TREE_TYPE "application/vnd.segue.tree"
+
+struct segue_put_tree_options {
+    const char *path;
+    // What was there is remembered on this machine: the next call reads and sends only what has changed since.
+    bool remember;
+    // With `remember`, behind the success: what has been added ('A'), modified ('M') or deleted ('D') since the last call. May be NULL.
+    void (*on_change)(void *ctx, char change, const char *path);
+    void (*on_skip)(void *ctx, const char *path); // what is no file, directory or link, and is left out. May be NULL
+    segue_progress *progress;                     // of the bytes of all files; may be NULL
+    void *ctx;
+};
+// Stores a directory, over several connections; what the service has of it is not sent. The tree and all of its files are pinned
+// (segue_tree_pin lets them go). Equal directories are equal trees. A file that changes meanwhile ends the call. *tree is written on success.
+int segue_put_tree(struct segue *s, const struct segue_put_tree_options *what, struct segue_blob *tree);
+
+struct segue_get_tree_options {
+    const char *digest;
+    const char *path;         // a directory, which is made if it is not there
+    segue_progress *progress; // may be NULL
+    void *ctx;
+};
+// Makes what the tree says in the directory, and touches nothing outside of it, whatever the tree or the directory has. Files that are there with
+// the right content stay; others of these names are replaced; what the tree does not name stays. A call that ended in the middle is gone
+// on with by the next one.
+int segue_get_tree(struct segue *s, const struct segue_get_tree_options *what);
+
+// Pins a tree and its files, or lets all of them go, also those that another tree has.
+int segue_tree_pin(struct segue *s, const char *digest, bool pinned);
+
+// Whether a blob was stored as a tree.
+int segue_is_tree(struct segue *s, const char *digest, bool *is);
+
 // For who looks after a service. The answers are those of PROTOCOL.md, section 9: reads and verifies every chunk, which takes as long as the
 // disk does; sums; and whether a blob is kept although no row names it.
 int segue_blobs_check(struct segue *s);

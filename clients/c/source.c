@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "err.h"
@@ -31,13 +30,13 @@ static int spool(struct source *s, int from)
 
 int source_open(struct source *s, int fd)
 {
-    struct stat st;
     s->fd = fd;
     s->size = 0;
     s->spooled = false;
-    if (fstat(fd, &st) != 0) return err_from_errno(errno);
-    if (!S_ISREG(st.st_mode) || lseek(fd, 0, SEEK_CUR) != 0) return spool(s, fd);
-    s->size = (uint64_t)st.st_size;
+    if (fstat(fd, &s->then) != 0) return err_from_errno(errno);
+    if (S_ISDIR(s->then.st_mode)) return err_from_errno(EISDIR);
+    if (!S_ISREG(s->then.st_mode) || lseek(fd, 0, SEEK_CUR) != 0) return spool(s, fd);
+    s->size = (uint64_t)s->then.st_size;
     return 0;
 }
 
@@ -52,25 +51,18 @@ int source_read(void *ctx, uint64_t offset, uint8_t *p, size_t n, size_t *got)
     assert(offset <= s->size);
     if (n > s->size - offset) n = (size_t)(s->size - offset);
     *got = n;
-    return n == 0 ? 0 : file_read(s->fd, p, n, offset);
+    int err = n == 0 ? 0 : file_read(s->fd, p, n, offset);
+    return err == ERR_CORRUPT ? ERR_DIGEST_MISMATCH : err;
 }
 
-int source_hash(const struct source *s, char hex[SHA256_HEX])
+static bool same_time(const struct timespec *a, const struct timespec *b)
 {
-    uint8_t *piece = malloc(BLOB_WINDOW);
-    struct digest *d = digest_new();
-    int err = d == NULL || piece == NULL ? ERR_NOMEM : 0;
-    for (uint64_t at = 0; at < s->size && err == 0;) {
-        size_t got;
-        err = source_read((void *)s, at, piece, BLOB_WINDOW, &got);
-        if (err == 0) digest_update(d, SPAN(piece, got));
-        at += got;
-    }
-    if (err == 0) {
-        struct sha256 sum = digest_final(d);
-        hex_format(hex, SPAN(sum.b, SHA256_BYTES));
-    }
-    digest_free(d);
-    free(piece);
-    return err;
+    return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
+bool source_changed(const struct source *s)
+{
+    struct stat now;
+    if (s->spooled) return false;
+    return fstat(s->fd, &now) != 0 || now.st_size != s->then.st_size || !same_time(&now.st_mtim, &s->then.st_mtim);
 }

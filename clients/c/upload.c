@@ -8,11 +8,7 @@
 //                                                    └──── it is gone ────┴── where it is ──> PATCH the rest …
 #include "upload.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include "base64.h"
@@ -21,10 +17,11 @@
 #include "err.h"
 #include "file.h"
 #include "limits.h"
+#include "put.h"
+#include "state.h"
 #include "uuid.h"
 
 #define TUS "Tus-Resumable: 1.0.0"
-#define STATE_PATH_MAX 4096
 
 struct upload {
     struct segue *client;
@@ -39,42 +36,15 @@ struct upload {
 
 // ---- the state file ------------------------------------------------------------------------------------------------
 
-// It is named by what is uploaded and where to.
-static int state_path(struct upload *u)
-{
-    const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
-    char folder[STATE_PATH_MAX - 80], name[32];
-    struct digest *d = digest_new();
-    if (d == NULL) return ERR_NOMEM;
-    digest_update(d, buf_span(&u->client->url));
-    digest_update(d, buf_span(&u->client->app));
-    digest_update(d, SPAN(u->hex, SHA256_HEX));
-    struct sha256 key = digest_final(d);
-    digest_free(d);
-    hex_format(name, SPAN(key.b, sizeof name / 2));
-    bool set = state != NULL && state[0] == '/'; // the convention: anything else counts as not set
-    if (!set && (home == NULL || home[0] == 0)) return ERR_NOT_FOUND;
-    int n = snprintf(folder, sizeof folder, "%s%s/segue/uploads", set ? state : home, set ? "" : "/.local/state");
-    if (n < 0 || (size_t)n >= sizeof folder) return ERR_TOO_LARGE;
-    snprintf(u->state_path, sizeof u->state_path, "%s/%.32s", folder, name);
-    return dir_make(folder);
-}
-
 // Opens the state of an earlier run. Where that does not work, or another run has it, this one goes on without.
 static void state_open(struct upload *u)
 {
     uint64_t size = 0;
-    u->state_fd = -1;
-    if (state_path(u) != 0) return;
-    int fd = file_open(u->state_path, O_RDWR | O_CREAT);
-    if (fd < 0) return;
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        file_close(fd);
-        return;
-    }
-    u->state_fd = fd;
     struct uuid id;
-    if (file_size(fd, &size) != 0 || size != UUID_TEXT || file_read(fd, u->id, UUID_TEXT, 0) != 0) return;
+    u->state_fd = -1;
+    if (state_path(u->client, "uploads", SPAN(u->hex, SHA256_HEX), u->state_path) != 0) return;
+    int fd = u->state_fd = state_lock(u->state_path);
+    if (fd < 0 || file_size(fd, &size) != 0 || size != UUID_TEXT || file_read(fd, u->id, UUID_TEXT, 0) != 0) return;
     if (uuid_parse(&id, SPAN(u->id, UUID_TEXT)) != 0) u->id[0] = 0;
 }
 
@@ -190,14 +160,24 @@ static int send_rest(struct upload *u)
     return client_send(u->client, &request);
 }
 
+// What was uploaded is not what it was to be: nobody is to go on with it, and its blob nobody asked for.
+static void drop(struct upload *u)
+{
+    char path[64];
+    upload_path(u, path);
+    const struct http_request request = {.method = "DELETE", .path = path, .headers = {TUS}};
+    client_ask(u->client, &request);
+    u->id[0] = 0;
+}
+
 // The service has all of it: is it what we have?
 static int compare(struct upload *u)
 {
     struct span blob = http_header(u->client->http, "Segue-Blob");
     tell_progress(u, u->source->size);
     if (span_equal(blob, SPAN(u->hex, SHA256_HEX))) return SEGUE_OK;
-    u->id[0] = 0; // not to be gone on with
-    return client_fail(u->client, SEGUE_REFUSED, ERR_DIGEST_MISMATCH, "%s: it changed while it was being uploaded", u->source->name);
+    drop(u);
+    return put_changed(u->client, u->source->name);
 }
 
 // 409 is somebody else's hand on the upload, or an offset that moved while an answer was lost: where it is, is asked again.
@@ -222,7 +202,8 @@ static int transfer(struct upload *u)
             return compare(u);
         if (!worth_another(u, err)) {
             if (err == ERR_CANCELED) return client_canceled(u->client);
-            if (err != 0) return client_fail(u->client, SEGUE_REFUSED, err, "%s: %s", u->source->name, err_text(err));
+            if (err == ERR_DIGEST_MISMATCH) drop(u);
+            if (err != 0) return put_unreadable(u->client, u->source->name, err);
             return http_status(u->client->http) == 204 ? not_tus(u) : client_refused(u->client);
         }
         if (!client_backoff(u->client, &backoff, false)) return client_end(u->client, err);
@@ -240,14 +221,14 @@ static int is_stored(struct upload *u, bool *stored)
     return result;
 }
 
-int upload_source(struct segue *s, const struct segue_put_options *what, struct source *source, const char hex[SHA256_HEX])
+int upload_source(struct segue *s, const struct segue_put_options *what, struct source *source, struct cuts *cuts)
 {
-    struct upload u = {.client = s, .what = what, .source = source, .hex = hex};
+    struct upload u = {.client = s, .what = what, .source = source, .hex = cuts->hex};
     bool stored = false;
     int result = is_stored(&u, &stored);
     if (result != SEGUE_OK || stored) return result;
     state_open(&u);
-    if (u.id[0] == 0) result = delta_source(s, what, source, hex, &stored); // an upload that was begun is gone on with
+    if (u.id[0] == 0) result = delta_source(s, what, source, cuts, &stored); // an upload that was begun is gone on with
     if (result == SEGUE_OK && !stored) result = transfer(&u);
     state_close(&u, result == SEGUE_OK);
     return result;

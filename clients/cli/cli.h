@@ -30,7 +30,8 @@ struct cli_options {
     bool close;
     const char *offset;
     bool follow, no_follow;
-    const char *output, *range;
+    const char *output, *range, *link;
+    bool tree;
     const char *provider, *api, *model, *system, *table, *column, *id, *row, *status_column, *usage_column;
     struct cli_list sets;
     const char **args; // what follows the command
@@ -67,6 +68,14 @@ void cli_put_clean(struct buf *out, struct span s);
 // The whole of a file, or of standard input for "-". CLI_DONE, else the reason has been told.
 int cli_read(struct buf *out, const char *path);
 
+// What put and sync print at their end.
+int cli_print_blob(const struct cli *c, const struct segue_blob *blob);
+// Lets the row of --link name it, where that is given.
+int cli_link(struct cli *c, const struct segue_blob *blob);
+// put and get of directories; with `remember`, sync.
+int cli_put_tree(struct cli *c, const char *path, bool remember);
+int cli_get_tree(struct cli *c);
+
 // For segue_tail_options and segue_get_options: standard output.
 int cli_take_bytes(void *ctx, const void *p, size_t n);
 
@@ -84,6 +93,7 @@ int cmd_stream_tail(struct cli *c);
 int cmd_ask(struct cli *c);
 int cmd_put(struct cli *c);
 int cmd_get(struct cli *c);
+int cmd_sync(struct cli *c);
 int cmd_blobs_check(struct cli *c);
 int cmd_blobs_du(struct cli *c);
 int cmd_blobs_pin(struct cli *c);

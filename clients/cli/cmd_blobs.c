@@ -77,12 +77,18 @@ int cmd_blobs_du(struct cli *c)
     return ended(c, segue_blobs_usage(c->segue), print_usage);
 }
 
+static int pin(struct cli *c, bool pinned)
+{
+    const char *digest = c->options->args[0];
+    return cli_ended(c, c->options->tree ? segue_tree_pin(c->segue, digest, pinned) : segue_blob_pin(c->segue, digest, pinned), SPAN_NONE);
+}
+
 int cmd_blobs_pin(struct cli *c)
 {
-    return cli_ended(c, segue_blob_pin(c->segue, c->options->args[0], true), SPAN_NONE);
+    return pin(c, true);
 }
 
 int cmd_blobs_unpin(struct cli *c)
 {
-    return cli_ended(c, segue_blob_pin(c->segue, c->options->args[0], false), SPAN_NONE);
+    return pin(c, false);
 }

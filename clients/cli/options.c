@@ -18,12 +18,13 @@ static const struct cli_command commands[] = {
     {"stream close", "PATH", 1, 1, cmd_stream_close, "close a stream"},
     {"stream tail", "PATH", 1, 1, cmd_stream_tail, "write a stream to standard output until its end"},
     {"ask", "PROMPT|-", 1, 1, cmd_ask, "let the service ask a language model, and follow the reply into its row; Ctrl-C cancels it"},
-    {"put", "FILE|-", 1, 1, cmd_put, "store a blob and print its digest"},
+    {"put", "FILE|DIR|-", 1, 1, cmd_put, "store a file, or a directory as a tree, and print its digest"},
+    {"sync", "DIR", 1, 1, cmd_sync, "store what has changed in a directory since the last time, tell what that is, and print the tree's digest"},
     {"blobs check", "", 0, 0, cmd_blobs_check, "read and verify everything that blobs are stored in; what is damaged is named, and the status is 1"},
     {"blobs du", "", 0, 0, cmd_blobs_du, "bytes of all blobs: logical, deduplicated, stored, and garbage"},
-    {"blobs pin", "DIGEST", 1, 1, cmd_blobs_pin, "keep a blob that no row names"},
+    {"blobs pin", "DIGEST", 1, 1, cmd_blobs_pin, "keep a blob that no row names (with --tree: and its files)"},
     {"blobs unpin", "DIGEST", 1, 1, cmd_blobs_unpin, "no longer"},
-    {"get", "DIGEST", 1, 1, cmd_get, "read a blob, and check that it is what its digest says"},
+    {"get", "DIGEST", 1, 1, cmd_get, "read a blob, or a tree into a directory, and check that it is what its digest says"},
 };
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])
 
@@ -71,7 +72,9 @@ static const struct option options[] = {
     {"offset", 0, TEXT, "N", AT(offset), ",stream tail,", "begin at this offset (default: the beginning)"},
     {"follow", 'f', FLAG, NULL, AT(follow), ",stream tail,", "go on until the stream is closed (the default)"},
     {"no-follow", 0, FLAG, NULL, AT(no_follow), ",stream tail,", "stop at what is there now"},
-    {"output", 'o', TEXT, "FILE", AT(output), ",get,", "write to a file, which appears when it is complete; what is there of it is gone on with"},
+    {"output", 'o', TEXT, "FILE", AT(output), ",get,", "write to a file, which appears when it is complete; a tree: to a directory. What is there of it is gone on with"},
+    {"tree", 0, FLAG, NULL, AT(tree), ",get,blobs pin,blobs unpin,", "the blob is a tree, also if its type does not say so; pins: its files as well"},
+    {"link", 0, TEXT, "TABLE/ID/COLUMN", AT(link), ",put,sync,", "a row that is there, whose blob column is to name it"},
     {"range", 0, TEXT, "A-B", AT(range), ",get,", "bytes A to B, both included (A- and -N as in HTTP); not checked against the digest"},
 };
 #define OPTION_COUNT (sizeof options / sizeof options[0])

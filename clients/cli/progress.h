@@ -1,6 +1,6 @@
 // How far a transfer is, on a terminal: one line of standard error.
 //
-//   [############                  ]  41 %   103.2 MiB/s
+//   [############                  ]  41 %    1:12 left   103.2 MiB/s
 #ifndef SEGUE_CLI_PROGRESS_H
 #define SEGUE_CLI_PROGRESS_H
 

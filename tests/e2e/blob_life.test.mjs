@@ -27,6 +27,27 @@ test('a blob that nothing keeps goes after its grace, a pinned one stays until i
     assertProblem(await app.request('PUT', `/blob-pins/${sha256(pinned)}`), 404, 'no_such_blob')
 })
 
+test('blobs are pinned in lists, and those that are not there are told', async (t) => {
+    const app = new App(await service(t, { args: ['--blob-grace-ms', '300'] }))
+    const all = Array.from({ length: 5 }, () => randomBytes(1000))
+    for (const bytes of all.slice(0, 4)) assert.equal((await put(app, bytes)).status, 201)
+    const names = [all[4], all[0], all[1], all[1]].map(sha256)
+    const pins = (json) => app.request('POST', '/blob-pins', { body: JSON.stringify(json) })
+    const first = await pins({ blobs: names, pinned: true })
+    assert.equal(first.status, 200)
+    assert.deepEqual(first.json.missing, [0])
+    assert.deepEqual((await pins({ blobs: names, pinned: true })).json.missing, [0])
+    assert.deepEqual((await pins({ blobs: [], pinned: true })).json, { missing: [] })
+    assert.deepEqual((await pins({ blobs: [names[0]], pinned: false })).json, { missing: [0] })
+    await eventually('the others are gone', async () => (await usage(app)).blobs === 2)
+    assert.deepEqual((await pins({ blobs: names, pinned: false })).json.missing, [0])
+    await eventually('these too', async () => (await usage(app)).blobs === 0)
+    assertProblem(await pins({ blobs: ['nonsense'], pinned: true }), 422, 'bad_value')
+    assertProblem(await pins({ blobs: names }), 422, 'bad_value')
+    assertProblem(await pins({ blobs: Array(4097).fill(names[0]), pinned: true }), 413, 'too_large')
+    assertProblem(await pins([]), 422, 'bad_value')
+})
+
 test('a byte flipped by hand is named, its range fails alone, and the same bytes repair it', async (t) => {
     const s = await service(t, { args: quiet })
     const app = new App(s)

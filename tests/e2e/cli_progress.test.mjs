@@ -8,7 +8,7 @@ import { test } from 'node:test'
 import { Child, SEGUE, service, tempFolder } from './lib/service.mjs'
 
 const SIZE = 6 << 20
-const line = /\r\[#+ *\] +\d+ % +\d+\.\d MiB\/s/
+const line = /\r\[#+ *\] +\d+ % +(\d+:\d\d left +)?\d+\.\d MiB\/s/
 
 // A bare chroot may have no pseudo-terminals at all.
 const skip = spawnSync('script', ['-qec', 'true', '/dev/null']).status !== 0 && 'no terminal can be made here'

@@ -2,43 +2,14 @@
 import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
 import fs from 'node:fs'
-import net from 'node:net'
 import path from 'node:path'
 import { test } from 'node:test'
 import { App, request } from './lib/http.mjs'
+import { proxy } from './lib/proxy.mjs'
 import { Child, eventually, SEGUE, service, tempFolder } from './lib/service.mjs'
 
 const sha256 = (bytes) => createHash('sha256').update(bytes).digest('hex')
 const SIZE = 9 << 20
-
-// Stands between client and service; what passes is counted, and `plan` says after how many bytes each connection stalls or breaks.
-async function proxy(t, s, plan = []) {
-    const p = { up: 0, down: 0, connections: 0, stalled: false }
-    const server = net.createServer((client) => {
-        const step = plan[p.connections++] || {}
-        const upstream = net.connect(s.port, '127.0.0.1')
-        let up = 0, down = 0
-        const cut = () => { client.destroy(); upstream.destroy() }
-        for (const socket of [client, upstream]) socket.on('error', cut).on('close', cut)
-        client.on('data', (bytes) => {
-            up += bytes.length
-            p.up += bytes.length
-            upstream.write(bytes)
-            if (up > (step.stallUp ?? Infinity)) { p.stalled = true; client.pause() }
-            if (up > (step.breakUp ?? Infinity)) { client.pause(); setTimeout(cut, 50) }
-        })
-        upstream.on('data', (bytes) => {
-            down += bytes.length
-            p.down += bytes.length
-            client.write(bytes)
-            if (down > (step.breakDown ?? Infinity)) setTimeout(cut, 50)
-        })
-    })
-    await new Promise((go) => server.listen(0, '127.0.0.1', go))
-    t.after(() => new Promise((go) => { server.close(go); server.closeAllConnections?.() }))
-    p.url = `http://127.0.0.1:${server.address().port}`
-    return p
-}
 
 function setup(t) {
     const folder = tempFolder(t)
@@ -180,4 +151,64 @@ test('a content that repeats itself is sent once, over connections that break', 
     assert.ok(p.connections >= 3)
     assert.ok(p.up < 20 << 20, `${p.up} bytes`)
     assert.ok((await new App(s).request('GET', `/blobs/${sha256(bytes)}`)).body.equals(bytes))
+})
+
+test('chunks that are missing go over several connections, and a killed run has sent none in vain', async (t) => {
+    const s = await service(t)
+    const it = setup(t)
+    const first = randomBytes(1 << 20)
+    const bytes = Buffer.concat([first, randomBytes(40 << 20)])
+    fs.writeFileSync(it.file, bytes)
+    assert.equal((await new App(s).request('PUT', `/blobs/${sha256(first)}`, { body: first })).status, 201)
+    // The client's own connection asks; of the others each stalls in its third body.
+    const plan = [{}]
+    plan.rest = { stallUp: 9 << 20 }
+    const p = await proxy(t, s, plan)
+    const child = it.run(p.url, 'put', it.file)
+    await eventually('all of them', () => p.up > 33 << 20)
+    assert.ok(p.connections >= 5, `${p.connections} connections`)
+    child.signal('SIGKILL')
+    await child.end()
+    const before = p.up
+    plan.rest = {}
+    await assertDone(it.run(p.url, 'put', it.file), sha256(bytes))
+    assert.ok(p.up - before < 28 << 20, `${p.up - before} bytes in the second run`)
+    assert.ok((await new App(s).request('GET', `/blobs/${sha256(bytes)}`)).body.equals(bytes))
+})
+
+for (const [how, known] of [['an upload', false], ['its chunks', true]]) {
+    test(`a file that changes while ${how} is sent is an error, and no blob`, async (t) => {
+        const s = await service(t)
+        const app = new App(s)
+        const it = setup(t)
+        const bytes = randomBytes(known ? 40 << 20 : SIZE) // more bodies than are read at once
+        const first = bytes.subarray(0, 1 << 20)
+        fs.writeFileSync(it.file, bytes)
+        if (known) assert.equal((await app.request('PUT', `/blobs/${sha256(first)}`, { body: first })).status, 201)
+        const plan = [known ? {} : { stallUp: 1 << 20 }]
+        plan.rest = { stallUp: 1 << 20 }
+        const p = await proxy(t, s, plan)
+        const child = it.run(p.url, 'put', it.file)
+        await eventually('the middle', () => p.stalled)
+        fs.writeFileSync(it.file, randomBytes(bytes.length))
+        p.release()
+        const { code, stderr } = await child.end()
+        assert.equal(code, 1, stderr)
+        assert.match(stderr, /^segue: digest_mismatch: .*film\.bin: it changed while it was being uploaded\n$/)
+        assert.equal((await app.request('GET', `/blobs/${sha256(bytes)}`)).status, 404)
+        assert.deepEqual(it.states(), [])
+    })
+}
+
+test('what comes through a pipe is stored as a file is', async (t) => {
+    const s = await service(t)
+    const it = setup(t)
+    for (const bytes of [it.bytes, Buffer.alloc(0), Buffer.from('a few words')]) {
+        const child = it.run(s.url, 'put', '-', '--type', 'text/x')
+        child.process.stdin.end(bytes)
+        await assertDone(child, sha256(bytes))
+        const reply = await new App(s).request('GET', `/blobs/${sha256(bytes)}`)
+        assert.ok(reply.body.equals(bytes))
+        assert.equal(reply.headers['content-type'], 'text/x')
+    }
 })

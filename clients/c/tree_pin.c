@@ -1,0 +1,118 @@
+// What keeps a tree: a pin on it and one on each of its files. The service does not know that a tree is more than a blob; so the files are
+// pinned first and the tree last, and a pinned tree is a whole one.
+#include "tree_pin.h"
+
+#include <stdlib.h>
+
+#include "err.h"
+#include "json_read.h"
+#include "limits.h"
+
+// ---- pins ------------------------------------------------------------------------------------------------------------
+
+static int take_missing(struct segue *s, bool *missing, size_t count)
+{
+    struct jr_tree *tree;
+    int err = jr_parse(&tree, http_body(s->http), NULL);
+    if (err != 0) return client_fail(s, SEGUE_REFUSED, ERR_INTERNAL, "the service's answer about pins cannot be read");
+    const struct jr *places = jr_get(jr_root(tree), "missing");
+    for (size_t i = 0; i < jr_count(places); i++) {
+        int64_t at = jr_int(jr_at(places, i), -1);
+        if (at >= 0 && (uint64_t)at < count) missing[at] = true;
+    }
+    jr_free(tree);
+    return SEGUE_OK;
+}
+
+static int set_page(struct segue *s, const struct sha256 *digests, size_t count, bool pinned, bool *missing)
+{
+    struct buf body;
+    char hex[SHA256_HEX];
+    buf_init(&body, BLOB_PINS_MAX * (SHA256_HEX + 3) + KIB);
+    buf_put_str(&body, "{\"blobs\":[");
+    for (size_t i = 0; i < count; i++) {
+        hex_format(hex, SPAN(digests[i].b, SHA256_BYTES));
+        buf_printf(&body, "%s\"%.64s\"", i > 0 ? "," : "", hex);
+    }
+    buf_printf(&body, "],\"pinned\":%s}", pinned ? "true" : "false");
+    int result = body.err != 0 ? client_broken(s, body.err) : client_post(s, "blob-pins", buf_span(&body), NULL);
+    buf_free(&body);
+    return result == SEGUE_OK && missing != NULL ? take_missing(s, missing, count) : result;
+}
+
+int pins_set(struct segue *s, const struct sha256 *digests, size_t count, bool pinned, bool *missing)
+{
+    int result = SEGUE_OK;
+    if (missing != NULL) memset(missing, 0, count * sizeof *missing);
+    for (size_t at = 0; at < count && result == SEGUE_OK; at += BLOB_PINS_MAX) {
+        size_t n = count - at < BLOB_PINS_MAX ? count - at : BLOB_PINS_MAX;
+        if (client_stopped(s)) return client_canceled(s);
+        result = set_page(s, digests + at, n, pinned, missing == NULL ? NULL : missing + at);
+    }
+    return result;
+}
+
+// ---- trees -----------------------------------------------------------------------------------------------------------
+
+static int take_text(void *ctx, const void *p, size_t n)
+{
+    struct buf *text = ctx;
+    buf_put(text, p, n);
+    return text->err;
+}
+
+int tree_fetch(struct segue *s, const char *digest, struct tree *t)
+{
+    struct buf text;
+    buf_init(&text, TREE_BYTES_MAX);
+    tree_init(t);
+    const struct segue_get_options what = {.digest = digest, .write = take_text, .ctx = &text};
+    int result = segue_get(s, &what), err = text.err;
+    if (err == 0 && result == SEGUE_OK) err = tree_parse(t, buf_span(&text));
+    buf_free(&text);
+    if (err == ERR_NOMEM) return client_broken(s, err);
+    return err == 0 ? result : client_fail(s, SEGUE_REFUSED, ERR_BAD_VALUE, "the blob %.64s is no tree", digest);
+}
+
+static int by_bytes(const void *a, const void *b)
+{
+    return memcmp(a, b, SHA256_BYTES);
+}
+
+struct sha256 *tree_contents(const struct tree *t, size_t *count)
+{
+    struct sha256 *all = malloc((t->count + 1) * sizeof *all);
+    size_t n = 0, distinct = 0;
+    if (all == NULL) return NULL;
+    for (size_t i = 0; i < t->count; i++)
+        if (t->at[i].kind == TREE_FILE) all[n++] = t->at[i].sha;
+    qsort(all, n, sizeof *all, by_bytes);
+    for (size_t i = 0; i < n; i++)
+        if (i == 0 || !sha256_equal(&all[i], &all[i - 1])) all[distinct++] = all[i];
+    *count = distinct;
+    return all;
+}
+
+// Pinned, the tree comes last; let go, first: at no time is there a pinned tree whose files are not.
+int segue_tree_pin(struct segue *s, const char *digest, bool pinned)
+{
+    struct tree tree;
+    struct sha256 self, *files = NULL;
+    size_t count = 0;
+    client_begin(s);
+    int result = tree_fetch(s, digest, &tree);
+    if (result == SEGUE_OK) files = tree_contents(&tree, &count);
+    bool *missing = calloc(count + 1, sizeof *missing);
+    if (result == SEGUE_OK && (files == NULL || missing == NULL || hex_parse(self.b, SHA256_BYTES, SPAN_STR(digest)) != 0))
+        result = client_broken(s, ERR_NOMEM);
+    if (result == SEGUE_OK && !pinned) result = pins_set(s, &self, 1, false, NULL);
+    if (result == SEGUE_OK) result = pins_set(s, files, count, pinned, missing);
+    for (size_t i = 0; i < count && pinned && result == SEGUE_OK; i++)
+        if (missing[i]) result = client_fail(s, SEGUE_REFUSED, ERR_NO_SUCH_BLOB, "files of the tree are gone: store it again");
+    if (result == SEGUE_OK && pinned) result = pins_set(s, &self, 1, true, NULL);
+    free(missing);
+    free(files);
+    tree_free(&tree);
+    s->answered = false;
+    return result;
+}
