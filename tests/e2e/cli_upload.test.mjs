@@ -176,8 +176,8 @@ test('chunks that are missing go over several connections, and a killed run has 
     assert.ok((await new App(s).request('GET', `/blobs/${sha256(bytes)}`)).body.equals(bytes))
 })
 
-for (const [how, known] of [['an upload', false], ['its chunks', true]]) {
-    test(`a file that changes while ${how} is sent is an error, and no blob`, async (t) => {
+for (const [how, known] of [['as an upload', false], ['by its chunks', true]]) {
+    test(`a file that changes while it is sent ${how} is an error, and no blob`, async (t) => {
         const s = await service(t)
         const app = new App(s)
         const it = setup(t)
