@@ -4,6 +4,7 @@
 
 #include "effects.h"
 #include "err.h"
+#include "index.h"
 #include "view.h"
 
 struct apply {
@@ -82,12 +83,13 @@ static int check(struct apply *a, struct span effects)
 
 // ---- writing -------------------------------------------------------------------------------------------------------
 
-static void write_schema(struct apply *a, struct span bytes)
+static int write_schema(struct apply *a, struct span bytes)
 {
     struct key k = key_schema(a->schema->version);
     if (bytes.n > 0) db_put(a->txn, rows_table(a->r, TABLE_SCHEMAS), key_span(&k), bytes);
     schema_unref(a->r->schema);
     a->r->schema = schema_ref(a->schema);
+    return bytes.n > 0 ? index_publish(a->r, a->txn, a->c->seq) : 0;
 }
 
 static const struct value *reference_of(const struct row *r, size_t column)
@@ -136,7 +138,8 @@ static int write_row(struct apply *a, const struct effect_row *e, struct buf *co
     }
     db_put(a->txn, rows_table(a->r, TABLE_ROWS), key_span(&k), e->record);
     write_references(a, t, e->id);
-    return db_txn_err(a->txn);
+    a->r->applied_rows++;
+    return index_row(a->r, a->txn, t, e->id, &a->old.row, &a->new.row, a->c->seq);
 }
 
 static int write_rows(struct apply *a, struct effects *e, struct buf *commit)
@@ -162,7 +165,7 @@ static int write_all(struct apply *a, struct span effects)
     struct buf commit;
     struct key k = key_commit(a->c->seq);
     effects_open(&e, effects);
-    write_schema(a, e.schema);
+    int err = write_schema(a, e.schema);
     buf_init(&commit, ENTRY_BYTES_MAX);
     struct commit_head head = {.stamp = a->c->stamp,
                                .arrival_ms = a->c->arrival_ms,
@@ -174,7 +177,7 @@ static int write_all(struct apply *a, struct span effects)
                                .schema = e.schema.n > 0,
                                .touched = a->rows + a->touched};
     commit_record_begin(&commit, &head);
-    int err = write_rows(a, &e, &commit);
+    if (!err) err = write_rows(a, &e, &commit);
     if (!err) err = commit.err;
     if (!err) db_put(a->txn, rows_table(a->r, TABLE_COMMITS), key_span(&k), buf_span(&commit));
     buf_free(&commit);

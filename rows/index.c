@@ -26,12 +26,19 @@ int index_key(struct buf *out, const struct table *t, const struct index *ix, st
     return out->n - before > INDEX_KEY_MAX ? ERR_TOO_LARGE : 0;
 }
 
+static const struct index_state *state_of(const struct rows *r, uint32_t table, uint32_t index)
+{
+    assert(table >= 1);
+    if (table > r->index_tables) return NULL;
+    const struct index_state *s = r->indexes[table - 1];
+    while (s->no != index && s->no != 0)
+        s++;
+    return s->no == index ? s : NULL;
+}
+
 bool index_ready(const struct rows *r, const struct table *t, const struct index *ix, uint64_t at)
 {
-    if (t->no > r->index_tables) return false;
-    const struct index_state *s = r->indexes[t->no - 1];
-    while (s && s->no != ix->no)
-        s = s->no ? s + 1 : NULL;
+    const struct index_state *s = state_of(r, t->no, ix->no);
     return s && s->complete && at >= s->floor;
 }
 
@@ -237,4 +244,15 @@ int index_change(struct rows *r, struct db_txn *txn, const struct table *t, cons
     if (was.n > 0) err = entry_dies(r, txn, t, ix, buf_span(&was), id, seq);
     if (!err && is.n > 0) entry_born(r, txn, t, ix, buf_span(&is), id, seq);
     return err ? err : db_txn_err(txn);
+}
+
+int index_row(struct rows *r, struct db_txn *txn, const struct table *t, struct uuid id, const struct row *old, const struct row *new,
+              uint64_t seq)
+{
+    int err = 0;
+    for (size_t i = 0; i < t->index_count && !err; i++) {
+        const struct index_state *s = state_of(r, t->no, t->indexes[i].no);
+        if (s && index_state_covers(s, id)) err = index_change(r, txn, t, &t->indexes[i], id, old, new, seq);
+    }
+    return err;
 }

@@ -52,17 +52,36 @@ void index_after(struct buf *out, struct span key, struct uuid id, bool desc);
 
 // ---- keeping -------------------------------------------------------------------------------------------------------
 
+// One row as the commit `seq` found it and as it leaves it. ERR_CORRUPT: the index does not have the row as it was.
+int index_change(struct rows *r, struct db_txn *txn, const struct table *t, const struct index *ix, struct uuid id, const struct row *old,
+                 const struct row *new, uint64_t seq);
+// The same for all indexes of the table, as far as they are filled.
+int index_row(struct rows *r, struct db_txn *txn, const struct table *t, struct uuid id, const struct row *old, const struct row *new,
+              uint64_t seq);
+
+// ---- filling (index_fill.c) ----------------------------------------------------------------------------------------
+
 // How far an index is filled.
 struct index_state {
-    uint32_t no;
+    uint32_t no;    // of the index; 0 ends a table's list
     bool complete;
     uint64_t floor; // complete: it answers for this seq and later ones
     bool begun;     // else: rows up to `last` are in it
     struct uuid last;
 };
 
-// One row as the commit `seq` found it and as it leaves it. ERR_CORRUPT: the index does not have the row as it was.
-int index_change(struct rows *r, struct db_txn *txn, const struct table *t, const struct index *ix, struct uuid id, const struct row *old,
-                 const struct row *new, uint64_t seq);
+// Has the index taken this row in, or will it when it comes by?
+static inline bool index_state_covers(const struct index_state *s, struct uuid id)
+{
+    return s->complete || (s->begun && uuid_compare(id, s->last) <= 0);
+}
+
+// For a schema that is the store's now: reads how far its indexes are. ERR_NOMEM, ERR_CORRUPT, or the transaction's error.
+int index_load(struct rows *r, struct db_txn *txn);
+void index_unload(struct rows *r);
+// The same behind the commit `seq` that published it: what is new begins; a unique one is filled at once, for the next batch relies on it.
+int index_publish(struct rows *r, struct db_txn *txn, uint64_t seq);
+// One step of filling, or of emptying one that was dropped; `rows` at most. *more: there is something left to do.
+int index_step(struct rows *r, struct db_txn *txn, size_t rows, bool *more);
 
 #endif

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "err.h"
+#include "index.h"
 #include "sql.h"
 #include "store.h"
 
@@ -40,6 +41,7 @@ int rows_open(struct rows **out, const struct rows_options *options, struct db_t
     r->host = options->host;
     int err = load_schema(r, txn);
     if (!err) r->seq = last_commit(r, txn);
+    if (!err) err = index_load(r, txn);
     if (!err) err = db_txn_err(txn);
     if (err) {
         rows_close(r);
@@ -53,9 +55,26 @@ void rows_close(struct rows *r)
 {
     if (!r) return;
     assert(r->views.count == 0 && r->views.subs == 0);
+    index_unload(r);
     schema_unref(r->schema);
     free(r->views.of_table);
     free(r);
+}
+
+#define TICK_ROWS 1000 // taken in by one tick; twice as many as came since the last one, where those were more: filling must come to an end
+
+int rows_tick(struct rows *r, struct db_txn *txn, bool *wrote)
+{
+    size_t rows = TICK_ROWS + 2 * r->applied_rows;
+    bool more, work = r->index_work;
+    r->applied_rows = 0;
+    *wrote = work;
+    return work ? index_step(r, txn, rows, &more) : 0;
+}
+
+bool rows_busy(const struct rows *r)
+{
+    return r->index_work;
 }
 
 void rows_stream_path(struct buf *out, struct span table, struct uuid id, struct span column)

@@ -116,6 +116,10 @@ int rows_apply(struct rows *r, struct db_txn *txn, const struct commit *c, struc
 // Everything applied is durable now: makes view changes visible, tells their feeds.
 void rows_publish(struct rows *r, struct db_txn *txn, uint64_t seq);
 
+// Work that belongs to no batch, some of it: a new index is filled, a dropped one is emptied. Call it soon again while rows_busy.
+int rows_tick(struct rows *r, struct db_txn *txn, bool *wrote);
+bool rows_busy(const struct rows *r);
+
 // ---- queries -------------------------------------------------------------------------------------------------------
 
 // A compiled select: immutable, refcounted. select * | columns from table [where column op constant|$n and …] [order by …] [limit n].

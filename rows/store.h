@@ -19,6 +19,8 @@ struct rows {
     uint64_t seq;          // the last commit applied that had effects here; 0: none
     struct index_state **indexes; // of each table by its number - 1; as many as the schema has tables
     size_t index_tables;
+    size_t applied_rows; // since the last tick
+    bool index_work; // some may have to be filled, or emptied
     struct {
         struct view **of_table; // lists, by a table's number
         size_t tables;

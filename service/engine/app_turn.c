@@ -311,6 +311,14 @@ static void settle_down(struct app *a)
     a->mark.group = 0;
 }
 
+static void tend_rows(struct app *a)
+{
+    bool wrote = false;
+    int err = rows_tick(a->rows, a->txn, &wrote);
+    if (err != 0) app_fail(a, err);
+    else if (wrote) mark_dirty(a);
+}
+
 void app_tick(struct app *a)
 {
     uint64_t now = app_now_ms();
@@ -319,6 +327,7 @@ void app_tick(struct app *a)
     if (!is_open(a)) return;
     if (a->dirty && now - a->dirty_since_ms >= DB_DIRTY_MS_MAX) commit_or_fail(a);
     else if (!a->dirty) settle_down(a);
+    if (a->state == APP_READY) tend_rows(a);
     if (is_open(a) && blobs_tend(a->blobs, a->txn)) mark_dirty(a);
     if (is_open(a) && streams_reclaim(a->streams, a->txn) && !a->dirty) mark_dirty(a);
     if (a->state == APP_READY) a->preparing = journal_prepare(a->journal);
@@ -326,7 +335,7 @@ void app_tick(struct app *a)
 
 bool app_busy(const struct app *a)
 {
-    return a->state == APP_READY ? a->dirty || a->preparing || streams_reclaiming(a->streams) || blobs_tending(a->blobs) : true;
+    return a->state == APP_READY ? a->dirty || a->preparing || rows_busy(a->rows) || streams_reclaiming(a->streams) || blobs_tending(a->blobs) : true;
 }
 
 // ---- sealing ----
