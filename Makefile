@@ -17,7 +17,6 @@ JOBS := $(shell nproc)
 
 BASE_SRC := base64 buf bug bytes checksum compress crew cur db digest err feed file hlc journal journal_segment json_lines json_read json_write log problem utf8 uuid
 ROWS_SRC := apply arena decide decide_end effects elements elements_convert history instant query query_run read_set record row_batch row_keys rows scan schema schema_build schema_codec schema_text show sort_keys sql sql_const sql_scan sql_schema sql_select sql_tree type value value_convert view view_diff view_feed view_ring
-ROWS_SRC += index index_fill
 ROWS_SRC += expr expr_call expr_compile expr_text sql_expr
 STREAMS_SRC := stream_apply stream_decide stream_effects stream_expiry stream_feed stream_fork stream_groups stream_hash stream_keys stream_observe stream_read stream_reclaim stream_record stream_seal stream_segment stream_segments stream_slice stream_table stream_tail stream_trim stream_writers streams
 BLOBS_SRC := blobs blob_apply blob_audit blob_check blob_join blob_keys blob_life blob_mark blob_read blob_refs blob_upload blob_work chunk_lanes chunk_table chunker gear pack upload_feed upload_keys uploads
@@ -33,6 +32,8 @@ LIBSEGUE_SRC := calls client cuts delta get http lanes put source sse state stre
 CLI_SRC := cli cmd_ask cmd_batch cmd_blob cmd_blobs cmd_query cmd_schema cmd_stream cmd_sub cmd_tree main options progress sub_print table
 
 BLOBS_SRC += blob_reader blob_verified
+# What merging and history are made of.
+ROWS_SRC += index index_fill merge
 
 # Unit tests, by folder: tests/unit/<folder>/test_<name>.c
 UNIT_base := base64 buf bug bytes checksum compress crew cur db digest disk err feed file hlc image journal journal_faults json_lines json_read json_write log problem span utf8 uuid

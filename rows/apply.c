@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "effects.h"
+#include "elements.h"
 #include "err.h"
 #include "index.h"
 #include "view.h"
@@ -18,25 +19,38 @@ struct apply {
 
 // ---- checking ------------------------------------------------------------------------------------------------------
 
-// Every cell was written by this commit, or is what it was before.
+// Every cell was written by this commit, or is what it was before; in a new row it may be a default that nobody wrote.
 static bool cell_fits(const struct apply *a, const struct column *col, size_t i)
 {
     const struct cell *cell = &a->new.row.cells[i];
-    if (cell->seq == a->c->seq) return !(cell->v.null && col->not_null);
+    bool nothing = cell->v.null && col->not_null;
+    if (col->type.set && !cell->v.null && elements_oldest(&col->type, &cell->v) > cell->seq) return false;
+    if (cell->seq == a->c->seq) return !nothing;
     if (row_live(&a->old.row)) return cell->seq == a->old.row.cells[i].seq && value_equal(&col->type, &cell->v, &a->old.row.cells[i].v);
-    return cell->seq == 0 && (col->type.kind == COL_STREAM || value_equal(&col->type, &cell->v, &col->fill));
+    return cell->seq == 0 && !nothing;
+}
+
+// What the row was before; of one that is restored what it was before it was deleted.
+static int load_old(struct apply *a, const struct table *t, struct uuid id, bool stands)
+{
+    int err = row_current(a->r, a->txn, t, id, &a->old);
+    if (err || !a->old.row.deleted) return err;
+    if (!stands) return ERR_CORRUPT;
+    err = row_at(a->r, a->txn, t, id, a->old.row.seq - 1, &a->old);
+    return err || row_live(&a->old.row) ? err : ERR_CORRUPT;
 }
 
 static int check_row(struct apply *a, const struct effect_row *e)
 {
     const struct table *t = schema_table_no(a->schema, e->table);
     if (!t || e->record.n > ROW_BYTES_MAX || record_decode(&a->new, t, e->record)) return ERR_CORRUPT;
-    int err = row_current(a->r, a->txn, t, e->id, &a->old);
+    int err = load_old(a, t, e->id, !a->new.row.deleted);
     if (err) return err;
     const struct row *old = &a->old.row, *new = &a->new.row;
-    if (old->deleted || new->seq != a->c->seq || new->version > a->schema->version || new->version < old->version) return ERR_CORRUPT;
+    if (new->seq != a->c->seq || new->version > a->schema->version || new->version < old->version) return ERR_CORRUPT;
     for (size_t i = 0; i < new->count; i++)
         if (!cell_fits(a, &t->columns[i], i)) return ERR_CORRUPT;
+    if (!index_takes(t, e->id, new, NULL)) return ERR_CORRUPT;
     a->rows++;
     return 0;
 }

@@ -3,6 +3,7 @@
 
 #include "row_batch.h"
 #include "err.h"
+#include "merge.h"
 
 static int no_such_table(struct span name, struct problem *p)
 {
@@ -14,6 +15,14 @@ static int no_such_row(const struct table *t, struct uuid id, struct problem *p)
     char text[UUID_TEXT];
     uuid_format(id, text);
     return problem_set(p, ERR_NO_SUCH_ROW, -1, "%.*s has no row %.*s", SPAN_FMT(t->name), UUID_TEXT, text);
+}
+
+static int row_is_there(const struct table *t, const struct entry *e, struct problem *p)
+{
+    char text[UUID_TEXT];
+    uuid_format(e->id, text);
+    return problem_set(p, ERR_ROW_EXISTS, -1, e->row.deleted ? "%.*s had a row %.*s, which was deleted" : "%.*s has a row %.*s",
+                       SPAN_FMT(t->name), UUID_TEXT, text);
 }
 
 // ---- ids -----------------------------------------------------------------------------------------------------------
@@ -59,75 +68,106 @@ static int check_cell(struct rows_batch *b, const struct column *c, const struct
     return 0;
 }
 
-// The written value of one named column; a stream column may only be said to be null, which says nothing.
-static int convert(struct rows_batch *b, const struct column *c, const struct row_column *in, struct value *out, struct problem *p)
-{
-    struct value_target target = {.type = &c->type, .source = VALUE_WRITTEN, .column = c->name, .position = -1};
-    int err = value_convert(out, &target, &in->value, b->arena, p);
-    if (err) return err == ERR_NOMEM ? batch_no_room(b, p) : err;
-    if (c->type.kind == COL_STREAM) {
-        out->null = false;
-        return 0;
-    }
-    return check_cell(b, c, out, p);
-}
-
-static int default_value(struct rows_batch *b, const struct column *c, struct value *out, struct problem *p)
+// With `checked`, what it is must be allowed; else something is still to be written to it.
+static int default_value(struct rows_batch *b, const struct column *c, bool checked, struct value *out, struct problem *p)
 {
     *out = VALUE_NULL;
     switch (c->has_default) {
-    case DEFAULT_NONE: break;
+    case DEFAULT_NONE:
+        if (c->merge == MERGE_COUNTER) *out = (struct value){.i = 0};
+        break;
     case DEFAULT_NOW: *out = (struct value){.i = (int64_t)b->c.arrival_ms * 1000}; break;
     case DEFAULT_UUID: *out = (struct value){.u = make_id(b)}; break;
     case DEFAULT_CONST:
         if (!value_copy(out, &c->type, &c->def, b->arena)) return batch_no_room(b, p);
     }
     if (c->type.kind == COL_STREAM) out->null = false;
-    return check_cell(b, c, out, p);
+    return checked ? check_cell(b, c, out, p) : 0;
+}
+
+// The commit behind a cell.
+static int commit_of(struct rows_batch *b, uint64_t seq)
+{
+    if (b->last_seq == seq) return 0;
+    b->last_seq = 0;
+    if (!commit_head_of(b->r, b->txn, seq, &b->last_head)) return db_txn_err(b->txn) ? db_txn_err(b->txn) : ERR_CORRUPT;
+    b->last_seq = seq;
+    return 0;
 }
 
 // Which of two commits' writes to a cell shows: the later stamp; of equal ones that of the greater writer; of one writer's the later
-// commit, which is the one being decided. The same answer in whatever order the two arrive.
-static int write_wins(struct rows_batch *b, uint64_t cell_seq, bool *wins)
+// commit, which is the one being decided. The same answer in whatever order the two arrive. A transaction has seen what it writes
+// over, so its stamp is made the later one.
+static int write_wins(void *ctx, uint64_t seq, bool *wins)
 {
+    struct rows_batch *b = ctx;
     *wins = true;
-    if (cell_seq == 0 || cell_seq == b->c.seq) return 0;
-    if (b->last_seq != cell_seq) {
-        if (!commit_head_of(b->r, b->txn, cell_seq, &b->last_head)) return db_txn_err(b->txn) ? db_txn_err(b->txn) : ERR_CORRUPT;
-        b->last_seq = cell_seq;
-    }
-    if (b->c.stamp != b->last_head.stamp) {
-        *wins = b->c.stamp > b->last_head.stamp;
+    if (seq == 0 || seq == b->c.seq) return 0;
+    int err = commit_of(b, seq);
+    if (err) return err;
+    uint64_t stamp = b->last_head.stamp;
+    if (b->c.transaction) {
+        if (stamp >= b->c.stamp) b->c.stamp = stamp + 1;
+    } else if (b->c.stamp != stamp) {
+        *wins = b->c.stamp > stamp;
     } else {
         *wins = uuid_compare(b->c.writer, b->last_head.writer) >= 0;
     }
     return 0;
 }
 
-// Writes the columns that the operation names; `given` marks them. With no `e`, only checks them.
-static int write_columns(struct rows_batch *b, const struct table *t, const struct row_op *op, struct entry *e, bool *given,
-                         struct problem *p)
+// A writer has seen what was there at its base, and what it wrote itself.
+static int write_seen(void *ctx, uint64_t seq, bool *seen)
 {
-    for (size_t i = 0; i < op->column_count; i++) {
-        const struct row_column *in = &op->columns[i];
-        struct value v;
-        bool wins = false;
-        int at = table_column(t, in->name);
-        if (at == COLUMN_ID) continue;
-        if (at == COLUMN_NONE)
-            return problem_set(p, ERR_NO_SUCH_COLUMN, -1, "%.*s has no column %.*s", SPAN_FMT(t->name), SPAN_FMT(in->name));
-        if (given[at]) return problem_set(p, ERR_BAD_VALUE, -1, "%.*s is named twice", SPAN_FMT(in->name));
-        given[at] = true;
-        int err = convert(b, &t->columns[at], in, &v, p);
-        if (err) return err;
-        if (!e || t->columns[at].type.kind == COL_STREAM) continue;
-        err = write_wins(b, e->row.cells[at].seq, &wins);
-        if (err) return err;
-        if (!wins) continue;
-        e->row.cells[at] = (struct cell){.v = v, .seq = b->c.seq};
-        e->changed = true;
-    }
+    static const struct uuid nobody;
+    struct rows_batch *b = ctx;
+    *seen = seq <= b->c.base || seq == b->c.seq;
+    if (*seen || uuid_equal(b->c.writer, nobody)) return 0;
+    int err = commit_of(b, seq);
+    if (!err) *seen = uuid_equal(b->c.writer, b->last_head.writer);
+    return err;
+}
+
+// One named column; a stream column may only be said to be null, which says nothing. With no `e`, only checks.
+static int write_column(struct rows_batch *b, const struct column *c, const struct row_column *in, struct entry *e, struct cell *cell,
+                        struct problem *p)
+{
+    struct merge_ctx m = {
+        .seq = b->c.seq, .made = e && e->made, .arena = b->arena, .p = p, .ctx = b, .wins = write_wins, .seen = write_seen};
+    struct write w;
+    int err = merge_read(&w, c, &in->value, b->arena, p);
+    if (err) return err == ERR_NOMEM ? batch_no_room(b, p) : err;
+    if (c->type.kind == COL_STREAM) return 0;
+    if (!w.change) err = check_cell(b, c, &w.v, p);
+    if (err || !e) return err;
+    int merged = merge_cell(c, cell, &w, &m);
+    if (merged > 0) e->changed = true;
+    if (merged == ERR_NOMEM) return batch_no_room(b, p);
+    return merged < 0 ? merged : 0;
+}
+
+// The place of a named column, each named once; COLUMN_ID is to be passed over.
+static int find_column(const struct table *t, const struct row_column *in, bool *given, int *at, struct problem *p)
+{
+    *at = table_column(t, in->name);
+    if (*at == COLUMN_ID) return 0;
+    if (*at == COLUMN_NONE)
+        return problem_set(p, ERR_NO_SUCH_COLUMN, -1, "%.*s has no column %.*s", SPAN_FMT(t->name), SPAN_FMT(in->name));
+    if (given[*at]) return problem_set(p, ERR_BAD_VALUE, -1, "%.*s is named twice", SPAN_FMT(in->name));
+    given[*at] = true;
     return 0;
+}
+
+// Writes the columns that the operation names. With no `e`, only checks them.
+static int write_columns(struct rows_batch *b, const struct table *t, const struct row_op *op, struct entry *e, struct problem *p)
+{
+    bool given[COLUMNS_MAX] = {false};
+    int err = 0, at = 0;
+    for (size_t i = 0; i < op->column_count && !err; i++) {
+        err = find_column(t, &op->columns[i], given, &at, p);
+        if (!err && at != COLUMN_ID) err = write_column(b, &t->columns[at], &op->columns[i], e, e ? &e->row.cells[at] : NULL, p);
+    }
+    return err;
 }
 
 static int check_size(struct rows_batch *b, const struct table *t, struct entry *e, struct problem *p)
@@ -160,23 +200,38 @@ static int each_stream(struct rows_batch *b, const struct table *t, struct uuid 
 
 // ---- operations ----------------------------------------------------------------------------------------------------
 
+static bool names(const struct row_op *op, const struct column *c)
+{
+    for (size_t i = 0; i < op->column_count; i++)
+        if (span_equal(op->columns[i].name, c->name)) return true;
+    return false;
+}
+
+// What a new row's cells are before anything is written to them: their defaults; or nothing, where the operation says what they are
+// and a change could not be meant. In an upsert defaults are nobody's: another writer's upsert of the row may have said them.
+static int default_cells(struct rows_batch *b, const struct table *t, const struct row_op *op, struct entry *e, struct problem *p)
+{
+    int err = 0;
+    for (size_t i = 0; i < t->column_count && !err; i++) {
+        const struct column *c = &t->columns[i];
+        struct cell *cell = &e->row.cells[i];
+        bool changes = c->merge == MERGE_COUNTER || c->merge == MERGE_SET || c->type.kind == COL_STREAM;
+        cell->v = VALUE_NULL;
+        cell->seq = op->kind == ROW_INSERT || c->type.kind == COL_STREAM ? b->c.seq : 0;
+        if (changes || !names(op, c)) err = default_value(b, c, !changes || !names(op, c), &cell->v, p);
+    }
+    return err;
+}
+
 static int insert_row(struct rows_batch *b, const struct table *t, const struct row_op *op, struct entry *e, struct problem *p)
 {
-    bool given[COLUMNS_MAX] = {false};
-    char text[UUID_TEXT];
-    uuid_format(e->id, text);
-    if (e->row.exists)
-        return problem_set(p, ERR_ROW_EXISTS, -1, e->row.deleted ? "%.*s had a row %.*s, which was deleted" : "%.*s has a row %.*s",
-                           SPAN_FMT(t->name), UUID_TEXT, text);
+    if (e->row.exists) return row_is_there(t, e, p);
     e->row = (struct row){.exists = true, .seq = b->c.seq, .version = b->schema->version, .count = t->column_count};
     e->row.cells = arena_array(b->arena, t->column_count, sizeof *e->row.cells);
     if (!e->row.cells) return batch_no_room(b, p);
-    e->loaded = e->changed = true;
-    int err = write_columns(b, t, op, e, given, p);
-    for (size_t i = 0; i < t->column_count && !err; i++) {
-        if (!given[i] || t->columns[i].type.kind == COL_STREAM) err = default_value(b, &t->columns[i], &e->row.cells[i].v, p);
-        e->row.cells[i].seq = b->c.seq;
-    }
+    e->loaded = e->changed = e->whole = e->made = true;
+    int err = default_cells(b, t, op, e, p);
+    if (!err) err = write_columns(b, t, op, e, p);
     if (!err) err = check_size(b, t, e, p);
     return err ? err : each_stream(b, t, e->id, b->host->stream_create, p);
 }
@@ -190,24 +245,75 @@ static int meet_deleted(struct rows_batch *b, const struct table *t, const struc
 
 static int update_row(struct rows_batch *b, const struct table *t, const struct row_op *op, struct entry *e, struct problem *p)
 {
-    bool given[COLUMNS_MAX] = {false};
     if (!row_live(&e->row)) {
         int err = meet_deleted(b, t, e, p);
-        return err ? err : write_columns(b, t, op, NULL, given, p);
+        return err ? err : write_columns(b, t, op, NULL, p);
     }
     int err = batch_load_cells(b, t, e, p);
-    if (!err) err = write_columns(b, t, op, e, given, p);
+    if (!err) err = write_columns(b, t, op, e, p);
     return err ? err : check_size(b, t, e, p);
+}
+
+static int upsert_row(struct rows_batch *b, const struct table *t, const struct row_op *op, struct entry *e, struct problem *p)
+{
+    return e->row.exists ? update_row(b, t, op, e, p) : insert_row(b, t, op, e, p);
+}
+
+int batch_delete_row(struct rows_batch *b, const struct table *t, struct entry *e, struct problem *p)
+{
+    assert(row_live(&e->row));
+    e->row = (struct row){.exists = true, .deleted = true, .seq = b->c.seq, .version = b->schema->version};
+    e->changed = true;
+    return each_stream(b, t, e->id, b->host->stream_delete, p);
 }
 
 static int delete_row(struct rows_batch *b, const struct table *t, const struct row_op *op, struct entry *e, struct problem *p)
 {
     if (op->column_count > 0) return problem_set(p, ERR_BAD_VALUE, -1, "a delete names no columns");
-    if (!row_live(&e->row)) return meet_deleted(b, t, e, p);
-    e->row = (struct row){.exists = true, .deleted = true, .seq = b->c.seq, .version = b->schema->version};
-    e->changed = true;
-    return each_stream(b, t, e->id, b->host->stream_delete, p);
+    return row_live(&e->row) ? batch_delete_row(b, t, e, p) : meet_deleted(b, t, e, p);
 }
+
+// ---- restoring -----------------------------------------------------------------------------------------------------
+
+// A row that stands: fine where somebody else has restored it meanwhile.
+static int restore_standing(struct rows_batch *b, const struct table *t, const struct entry *e, struct problem *p)
+{
+    struct row_space *room = batch_room(b);
+    if (!room) return ERR_NOMEM;
+    int err = e->row.seq > b->c.base ? row_at(b->r, b->txn, t, e->id, b->c.base, room) : 0;
+    if (err) return err;
+    return e->row.seq > b->c.base && room->row.deleted ? 0 : row_is_there(t, e, p);
+}
+
+static int link_blobs(struct rows_batch *b, const struct table *t, const struct entry *e, struct problem *p)
+{
+    int err = 0;
+    for (size_t i = 0; i < t->column_count && !err; i++)
+        err = check_cell(b, &t->columns[i], &e->row.cells[i].v, p);
+    return err;
+}
+
+// The cells keep the commits that wrote them: who restores a row writes none of its values.
+static int restore_row(struct rows_batch *b, const struct table *t, const struct row_op *op, struct entry *e, struct problem *p)
+{
+    struct row_space *room = batch_room(b);
+    if (!room) return ERR_NOMEM;
+    if (op->column_count > 0) return problem_set(p, ERR_BAD_VALUE, -1, "a restore names no columns");
+    if (!e->row.exists) return no_such_row(t, e->id, p);
+    if (!e->row.deleted) return restore_standing(b, t, e, p);
+    if (e->changed) return problem_set(p, ERR_BAD_VALUE, -1, "the batch itself deletes this row");
+    int err = row_at(b->r, b->txn, t, e->id, e->row.seq - 1, room);
+    if (err) return err;
+    if (!row_live(&room->row)) return problem_set(p, ERR_TOO_OLD, -1, "what the row was is below the history that is kept");
+    e->row = (struct row){.exists = true, .seq = b->c.seq, .version = b->schema->version};
+    e->changed = e->whole = true;
+    err = batch_copy_cells(b, t, e, room->cells, p);
+    if (!err) err = link_blobs(b, t, e, p);
+    if (!err) err = check_size(b, t, e, p);
+    return err ? err : each_stream(b, t, e->id, b->host->stream_create, p);
+}
+
+// ---- all of them ---------------------------------------------------------------------------------------------------
 
 int rows_decide_op(struct rows_batch *b, const struct row_op *op, struct uuid *id, struct problem *p)
 {
@@ -223,9 +329,16 @@ int rows_decide_op(struct rows_batch *b, const struct row_op *op, struct uuid *i
     case ROW_INSERT: err = insert_row(b, t, op, e, p); break;
     case ROW_UPDATE: err = update_row(b, t, op, e, p); break;
     case ROW_DELETE: err = delete_row(b, t, op, e, p); break;
+    case ROW_UPSERT: err = upsert_row(b, t, op, e, p); break;
+    case ROW_RESTORE: err = restore_row(b, t, op, e, p); break;
     }
     if (!err && id) *id = name;
     return err;
+}
+
+uint64_t rows_decide_stamp(const struct rows_batch *b)
+{
+    return b->c.stamp;
 }
 
 // ---- streams of rows -----------------------------------------------------------------------------------------------

@@ -199,6 +199,18 @@ static int entry_of(struct buf *out, const struct table *t, const struct index *
     return row_live(row) ? index_key(out, t, ix, id, row) : 0;
 }
 
+bool index_takes(const struct table *t, struct uuid id, const struct row *row, const struct index **which)
+{
+    uint8_t room[INDEX_KEY_MAX];
+    for (size_t i = 0; i < t->index_count; i++) {
+        struct buf b = {.p = room, .cap = sizeof room, .max = sizeof room};
+        if (!entry_of(&b, t, &t->indexes[i], id, row)) continue;
+        if (which) *which = &t->indexes[i];
+        return false;
+    }
+    return true;
+}
+
 static struct index_key entry_key(enum index_space space, const struct table *t, const struct index *ix, struct span columns, struct uuid id)
 {
     struct index_key k = key_index(space, t->no, ix->no);

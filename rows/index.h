@@ -50,6 +50,9 @@ int index_end(struct index_iter *it); // always. 0, ERR_QUERY_TOO_EXPENSIVE, ERR
 // Where to open again behind a row that was read: the `from` of an ascending walk, the `to` of a descending one. `out` has nothing else then.
 void index_after(struct buf *out, struct span key, struct uuid id, bool desc);
 
+// Do the row's keys fit into all indexes of its table? *which (may be NULL) is the first that does not take it.
+bool index_takes(const struct table *t, struct uuid id, const struct row *row, const struct index **which);
+
 // ---- keeping -------------------------------------------------------------------------------------------------------
 
 // One row as the commit `seq` found it and as it leaves it. ERR_CORRUPT: the index does not have the row as it was.

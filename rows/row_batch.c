@@ -144,12 +144,22 @@ static int extend(struct rows_batch *b, const struct table *t, struct entry *e, 
     return copy_cells(b, t, e, b->room->cells, e->row.count, p);
 }
 
+int batch_copy_cells(struct rows_batch *b, const struct table *t, struct entry *e, const struct cell *from, struct problem *p)
+{
+    return copy_cells(b, t, e, from, 0, p);
+}
+
+// Large, and of no use to the many batches that touch no row.
+struct row_space *batch_room(struct rows_batch *b)
+{
+    if (!b->room) b->room = malloc(sizeof *b->room);
+    return b->room;
+}
+
 int batch_load_cells(struct rows_batch *b, const struct table *t, struct entry *e, struct problem *p)
 {
     assert(row_live(&e->row));
-    // Large, and of no use to the many batches that touch no row.
-    if (!b->room) b->room = malloc(sizeof *b->room);
-    if (!b->room) return ERR_NOMEM;
+    if (!batch_room(b)) return ERR_NOMEM;
     if (e->loaded) return e->row.count == t->column_count ? 0 : extend(b, t, e, p);
     int err = row_current(b->r, b->txn, t, e->id, b->room);
     if (err) return err;

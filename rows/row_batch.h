@@ -12,6 +12,8 @@ struct entry {
     bool loaded;    // `row` has its cells
     bool changed;   // the batch makes a new version
     bool touched;   // its stream changes
+    bool made;      // the batch inserts it
+    bool whole;     // all of its cells are new to the state: an insert, a restore
     struct row row; // as the batch leaves it; cells and their spans are in the arena
 };
 
@@ -43,7 +45,14 @@ struct entry *batch_find(const struct rows_batch *b, uint32_t table, struct uuid
 int batch_entry(struct rows_batch *b, const struct table *t, struct uuid id, struct entry **out, struct problem *p);
 // Loads the cells of a live row, or adds those of columns that a schema published by this batch has brought.
 int batch_load_cells(struct rows_batch *b, const struct table *t, struct entry *e, struct problem *p);
+// Takes cells over as the row's own: deep copies.
+int batch_copy_cells(struct rows_batch *b, const struct table *t, struct entry *e, const struct cell *from, struct problem *p);
+// Room for a stored row, which lives until the next call of any of these. NULL: no memory.
+struct row_space *batch_room(struct rows_batch *b);
 // Does the row stand, as the batch would leave it?
 bool batch_row_stands(struct rows_batch *b, uint32_t table, struct uuid id);
+
+// Deletes a row that stands, and its streams.
+int batch_delete_row(struct rows_batch *b, const struct table *t, struct entry *e, struct problem *p);
 
 #endif

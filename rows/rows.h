@@ -74,14 +74,16 @@ struct row_column {
     struct row_value value;
 };
 
-enum row_op_kind { ROW_INSERT, ROW_UPDATE, ROW_DELETE };
+// An upsert is an insert where no row stands, else an update. A restore brings back what a delete took away.
+enum row_op_kind { ROW_INSERT, ROW_UPDATE, ROW_DELETE, ROW_UPSERT, ROW_RESTORE };
 
 struct row_op {
     enum row_op_kind kind;
     struct span table;
     bool has_id; // an insert without one gets one made of the commit's seed and arrival
     struct uuid id;
-    const struct row_column *columns; // insert and update; a column that is not named keeps its value, or gets its default
+    const struct row_column *columns; // insert, update, upsert; a column that is not named keeps its value, or gets its default. A counter's or
+                                      // a set's value may be a change: ROW_JSON {"increment": n}, {"add": [], "remove": []}
     size_t column_count;
 };
 
@@ -93,8 +95,9 @@ struct rows_batch;
 struct rows_batch *rows_decide(struct rows *r, struct db_txn *txn, const struct commit *c, const struct rows_host *host);
 void rows_batch_free(struct rows_batch *b); // NULL is fine
 
-// ERR_NO_SUCH_TABLE, ERR_NO_SUCH_COLUMN, ERR_WRONG_TYPE, ERR_BAD_VALUE, ERR_NOT_NULL, ERR_ROW_EXISTS, ERR_NO_SUCH_ROW, ERR_TOO_LARGE, or the host's.
-// An update of a row deleted by a commit that the writer had not seen (seq > base) is accepted and changes nothing: delete wins. *id (may be NULL) is the row's.
+// ERR_NO_SUCH_TABLE, ERR_NO_SUCH_COLUMN, ERR_WRONG_TYPE, ERR_BAD_VALUE, ERR_NOT_NULL, ERR_ROW_EXISTS, ERR_NO_SUCH_ROW, ERR_TOO_LARGE, ERR_TOO_OLD (what a
+// restore, or a merge, needs is below the horizon), or the host's. What is written to a row that was deleted by a commit that the writer had not
+// seen (seq > base) is accepted and changes nothing: delete wins. *id (may be NULL) is the row's.
 int rows_decide_op(struct rows_batch *b, const struct row_op *op, struct uuid *id, struct problem *p);
 // Is this stream path one that a row owns, as the batch would leave it? For rows/<table>/<id>/<column>: 0, or ERR_NO_SUCH_ROW / _TABLE / _COLUMN / ERR_BAD_VALUE.
 // With `touch`, readers of the row are told of it as changed (its stream closes), though no cell is.
@@ -103,6 +106,8 @@ int rows_decide_stream(struct rows_batch *b, struct span path, bool touch, struc
 int rows_decide_schema(struct rows_batch *b, struct span sql, struct problem *p);
 // The constraints that concern the batch as a whole: references in both directions. Call once, at the end.
 int rows_decide_end(struct rows_batch *b, struct problem *p);
+// The stamp of its writes: that of the commit, but of a transaction one above all that it writes over.
+uint64_t rows_decide_stamp(const struct rows_batch *b);
 // Appends the encoded effects: complete new records, self-contained.
 void rows_decide_effects(struct rows_batch *b, struct buf *effects);
 

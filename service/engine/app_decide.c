@@ -247,6 +247,8 @@ static int decide_op(struct decision *d, const struct batch_op *op, const struct
     switch (op->kind) {
     case BATCH_INSERT:
     case BATCH_UPDATE:
+    case BATCH_UPSERT:
+    case BATCH_RESTORE:
     case BATCH_DELETE: err = decide_row(d, op, index); break;
     case BATCH_BLOB: err = blobs_decide_store(d->blobs, &op->blob.digest, op->blob.type, op->blob.manifest, &d->problem); break;
     case BATCH_SCHEMA: err = rows_decide_schema(d->rows, op->schema, &d->problem); break;

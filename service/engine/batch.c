@@ -155,6 +155,8 @@ void batch_put_op(struct buf *out, const struct batch_op *op)
     switch (op->kind) {
     case BATCH_INSERT:
     case BATCH_UPDATE:
+    case BATCH_UPSERT:
+    case BATCH_RESTORE:
     case BATCH_DELETE: put_row(out, &op->row); break;
     case BATCH_CREATE:
     case BATCH_APPEND:
@@ -354,6 +356,17 @@ void batch_reader_init(struct batch_reader *r, struct span request)
     *r = (struct batch_reader){.rest = request};
 }
 
+static enum row_op_kind row_kind(enum batch_op_kind kind)
+{
+    switch (kind) {
+    case BATCH_UPDATE: return ROW_UPDATE;
+    case BATCH_DELETE: return ROW_DELETE;
+    case BATCH_UPSERT: return ROW_UPSERT;
+    case BATCH_RESTORE: return ROW_RESTORE;
+    default: return ROW_INSERT;
+    }
+}
+
 int batch_read(struct batch_reader *r, struct batch_op *out)
 {
     if (r->rest.n == 0) return 0;
@@ -365,8 +378,10 @@ int batch_read(struct batch_reader *r, struct batch_op *out)
     switch (out->kind) {
     case BATCH_INSERT:
     case BATCH_UPDATE:
+    case BATCH_UPSERT:
+    case BATCH_RESTORE:
     case BATCH_DELETE:
-        out->row.kind = out->kind == BATCH_INSERT ? ROW_INSERT : out->kind == BATCH_UPDATE ? ROW_UPDATE : ROW_DELETE;
+        out->row.kind = row_kind(out->kind);
         err = get_row(r, &c, &out->row);
         break;
     case BATCH_CREATE:

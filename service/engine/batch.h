@@ -23,6 +23,8 @@ enum batch_op_kind {
     BATCH_TOUCH = 13,  // the service's own: a stream was read
     BATCH_EXPIRE = 14, // the service's own: a stream's time is over
     BATCH_BLOB_STEP = 17, // the service's own: a step in a blob's life, in the blob store's words
+    BATCH_UPSERT = 18,
+    BATCH_RESTORE = 19,
     BATCH_SUBSCRIPTION = 15, // the service's own: a step of a subscription, in the words of subs.h, one in a batch
 };
 
@@ -107,6 +109,12 @@ struct batch_op {
         struct batch_care care;
     };
 };
+
+// Is it an operation on a row?
+static inline bool batch_op_is_row(enum batch_op_kind kind)
+{
+    return kind <= BATCH_DELETE || kind == BATCH_UPSERT || kind == BATCH_RESTORE;
+}
 
 // ---- encoding ------------------------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ struct reading {
 static const char *const op_names[] = {
     [BATCH_INSERT] = "insert", [BATCH_UPDATE] = "update", [BATCH_DELETE] = "delete", [BATCH_CREATE] = "create",
     [BATCH_APPEND] = "append", [BATCH_CLOSE] = "close",   [BATCH_DROP] = "drop",
-    [BATCH_TRIM] = "trim",
+    [BATCH_TRIM] = "trim",     [BATCH_UPSERT] = "upsert", [BATCH_RESTORE] = "restore",
 };
 
 static int bad(struct reading *r, const char *what)
@@ -92,8 +92,9 @@ static int row_op(struct reading *r, const struct jr *op, struct batch_op *out)
     if (row->has_id || out->kind != BATCH_INSERT) err = get_id(r, op, &row->id);
     if (err != 0) return err;
     const struct jr *values = jr_get(op, "values");
-    if (out->kind == BATCH_DELETE ? values != NULL : values != NULL && jr_type(values) != JR_OBJECT) return bad(r, "\"values\" is not an object, or out of place");
-    if (out->kind == BATCH_UPDATE && values == NULL) return bad(r, "\"values\" is missing");
+    bool valueless = out->kind == BATCH_DELETE || out->kind == BATCH_RESTORE;
+    if (valueless ? values != NULL : values != NULL && jr_type(values) != JR_OBJECT) return bad(r, "\"values\" is not an object, or out of place");
+    if ((out->kind == BATCH_UPDATE || out->kind == BATCH_UPSERT) && values == NULL) return bad(r, "\"values\" is missing");
     size_t n = jr_count(values);
     if (n > COLUMNS_MAX) return bad(r, "too many columns");
     struct row_column *list = calloc(n + 1, sizeof *list);
@@ -313,7 +314,7 @@ static int check_op_member(void *ctx, struct span key, const struct jr *value)
     static const char *const trim[] = {WHERE, "before", "tail", "text", "base64", "messages", "close", NULL};
     static const char *const place[] = {WHERE, NULL};
     struct op_check *c = ctx;
-    const char *const *known = c->kind <= BATCH_DELETE ? rows : c->kind == BATCH_CREATE ? create : c->kind == BATCH_APPEND ? append : c->kind == BATCH_TRIM ? trim : place;
+    const char *const *known = batch_op_is_row(c->kind) ? rows : c->kind == BATCH_CREATE ? create : c->kind == BATCH_APPEND ? append : c->kind == BATCH_TRIM ? trim : place;
     for (; *known != NULL; known++)
         if (span_is(key, *known)) return 0;
     return problem_set(c->r->p, ERR_BAD_BATCH, c->r->op, "operation %lld: it has no member \"%.*s\"", (long long)c->r->op, SPAN_FMT(span_sub(key, 0, 60)));
@@ -324,13 +325,13 @@ static int get_op(struct reading *r, const struct jr *op)
     if (jr_type(op) != JR_OBJECT) return bad(r, "not an object");
     struct span name = jr_str(jr_get(op, "op"));
     struct batch_op out = {0};
-    for (int k = BATCH_INSERT; k <= BATCH_TRIM; k++)
+    for (int k = BATCH_INSERT; k <= BATCH_RESTORE; k++)
         if (op_names[k] != NULL && span_is(name, op_names[k])) out.kind = (enum batch_op_kind)k;
     buf_clear(&r->scratch);
-    if (out.kind == 0) return bad(r, "\"op\" is none of insert, update, delete, create, append, close, drop, trim");
-    r->inserts |= out.kind == BATCH_INSERT;
+    if (out.kind == 0) return bad(r, "\"op\" is none of insert, update, upsert, delete, restore, create, append, close, drop, trim");
+    r->inserts |= out.kind == BATCH_INSERT || out.kind == BATCH_UPSERT;
     int err = jr_each(op, check_op_member, &(struct op_check){r, out.kind});
-    if (err == 0) err = out.kind <= BATCH_DELETE ? row_op(r, op, &out) : stream_op(r, op, &out);
+    if (err == 0) err = batch_op_is_row(out.kind) ? row_op(r, op, &out) : stream_op(r, op, &out);
     if (err == 0 && r->out->err != 0) err = problem_set(r->p, r->out->err, r->op, "the batch is too large");
     return err;
 }
