@@ -18,15 +18,17 @@ JOBS := $(shell nproc)
 BASE_SRC := base64 buf bug bytes checksum compress crew cur db digest err feed file hlc journal journal_segment json_lines json_read json_write log problem utf8 uuid
 ROWS_SRC := apply arena decide decide_end effects elements elements_convert history instant query query_run read_set record row_batch row_keys rows scan schema schema_build schema_codec schema_text show sort_keys sql sql_const sql_scan sql_schema sql_select sql_tree type value value_convert view view_diff view_feed view_ring
 ROWS_SRC += expr expr_call expr_compile expr_text sql_expr
+ROWS_SRC += validate
 STREAMS_SRC := stream_apply stream_decide stream_effects stream_expiry stream_feed stream_fork stream_groups stream_hash stream_keys stream_observe stream_read stream_reclaim stream_record stream_seal stream_segment stream_segments stream_slice stream_table stream_tail stream_trim stream_writers streams
 BLOBS_SRC := blobs blob_apply blob_audit blob_check blob_join blob_keys blob_life blob_mark blob_read blob_refs blob_upload blob_work chunk_lanes chunk_table chunker gear pack upload_feed upload_keys uploads
 # The engine sees neither the others nor a loop.
-SERVICE_SRC := engine/app engine/app_decide engine/app_short engine/app_turn engine/auth engine/batch engine/batch_json engine/entry engine/fates engine/jobs engine/llm_kind engine/seq_times engine/subs engine/subs_decide engine/subs_glob
+SERVICE_SRC := engine/app engine/app_decide engine/app_short engine/app_turn engine/auth engine/batch engine/batch_json engine/batch_reads engine/entry engine/fates engine/jobs engine/llm_kind engine/seq_times engine/subs engine/subs_decide engine/subs_glob
 SERVICE_SRC += http/call http/conn http/conns http/http_parse http/http_scan http/http_select http/outbox http/percent http/reach http/reply http/request http/wheel http/ws_frames http/ws_handshake
 SERVICE_SRC += live/crowd live/hub live/message live/session live/session_pack live/stream_frame live/sync live/sync_messages live/ws live/ws_records
 SERVICE_SRC += llm/llm llm/llm_job llm/llm_parse llm/llm_parse_chat llm/llm_parse_messages llm/llm_parse_responses llm/llm_provider llm/llm_queue llm/llm_reply llm/llm_sweep llm/llm_tail llm/llm_ui llm/llm_ui_request llm/llm_writer llm/llm_writer_ui
 SERVICE_SRC += workers/path_set workers/subs_deliver workers/subs_run workers/webhook_sign workers/webhook_url
 SERVICE_SRC += api/api_admin api/api_batch api/api_blob api/api_blob_care api/api_blob_pins api/api_blob_put api/api_blob_sign api/api_chunks api/api_chunks_blob api/api_ds api/api_llm api/api_llm_ask api/api_llm_pass api/api_llm_proxy api/api_llm_ui api/api_query api/api_resumable api/api_schema api/api_stream api/api_stream_live api/api_stream_read api/api_stream_write api/api_subscribe api/api_upload api/api_upload_content api/api_upload_patch api/api_upload_post api/blob_care api/blob_link api/blob_row api/blob_send api/blob_view api/chunk_frames api/chunk_list api/disposition api/holds api/rufh api/stream_care api/stream_headers api/stream_pace api/stream_pipe api/tus api/upload_care api/upload_intake api/upload_join
+SERVICE_SRC += api/api_admin api/api_batch api/api_blob api/api_blob_care api/api_blob_put api/api_blob_sign api/api_chunks api/api_chunks_blob api/api_ds api/api_llm api/api_llm_ask api/api_llm_pass api/api_llm_proxy api/api_llm_ui api/api_query api/api_resumable api/api_schema api/api_stream api/api_stream_live api/api_stream_read api/api_stream_write api/api_subscribe api/api_tx api/api_upload api/api_upload_content api/api_upload_patch api/api_upload_post api/blob_care api/blob_link api/blob_row api/blob_send api/blob_view api/chunk_frames api/chunk_list api/disposition api/holds api/rufh api/stream_care api/stream_headers api/stream_pace api/stream_pipe api/tus api/upload_care api/upload_intake api/upload_join
 SERVICE_SRC += key_file lane main metrics options origin routes server
 LIBSEGUE_SRC := calls client cuts delta get http lanes put source sse state stream subscribe tree tree_get tree_pin tree_put tree_state tree_walk upload
 CLI_SRC := cli cmd_ask cmd_batch cmd_blob cmd_blobs cmd_query cmd_schema cmd_stream cmd_sub cmd_tree main options progress sub_print table
@@ -37,12 +39,13 @@ ROWS_SRC += index index_fill merge
 
 # Unit tests, by folder: tests/unit/<folder>/test_<name>.c
 UNIT_base := base64 buf bug bytes checksum compress crew cur db digest disk err feed file hlc image journal journal_faults json_lines json_read json_write log problem span utf8 uuid
-UNIT_rows := merge query read_set record rows schema sql value view
+UNIT_rows := merge query read_set record rows schema sql value validate view
 UNIT_rows += index
 UNIT_rows += expr
 UNIT_streams := stream_apply stream_decide stream_feed stream_fork stream_model stream_reclaim stream_seal stream_segment stream_slice stream_tail stream_writers streams
 UNIT_blobs := chunker chunk_lanes given blob_keys blob_life pack blob_upload blob_read blob_apply blobs uploads blob_join
 UNIT_service := call reach batch entry fates app app_disk session redecide hub auth conn http_parse http_scan options outbox request wheel jobs llm_parse llm_ui llm_ui_request tus app_upload sync ws_frames ws_handshake stream_headers ws_records stream_frame stream_care
+UNIT_service += transaction
 UNIT_service += seq_times stream_pace message crowd
 UNIT_service += subs subs_app subs_glob webhook
 UNIT_blobs += blob_reader

@@ -67,3 +67,34 @@ int base64_decode(struct buf *out, struct span text)
     out->n += n;
     return 0;
 }
+
+void base64url_encode(struct buf *out, struct span s)
+{
+    size_t from = out->n;
+    base64_encode(out, s);
+    while (out->n > from && out->p[out->n - 1] == '=')
+        out->n--;
+    for (size_t i = from; i < out->n; i++) {
+        if (out->p[i] == '+') out->p[i] = '-';
+        if (out->p[i] == '/') out->p[i] = '_';
+    }
+}
+
+int base64url_decode(struct buf *out, struct span text)
+{
+    struct buf standard;
+    int err = 0;
+    buf_init(&standard, text.n + 3);
+    for (size_t i = 0; i < text.n && err == 0; i++) {
+        uint8_t c = text.p[i];
+        if (c == '+' || c == '/' || c == '=') err = ERR_BAD_VALUE;
+        buf_put_u8(&standard, c == '-' ? '+' : c == '_' ? '/' : c);
+    }
+    while (standard.n % 4 != 0 && standard.err == 0)
+        buf_put_u8(&standard, '=');
+    if (err == 0 && text.n % 4 == 1) err = ERR_BAD_VALUE;
+    if (err == 0) err = standard.err;
+    if (err == 0) err = base64_decode(out, buf_span(&standard));
+    buf_free(&standard);
+    return err;
+}

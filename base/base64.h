@@ -9,4 +9,8 @@ void base64_encode(struct buf *out, struct span s);
 // error, if it has or gets one, is returned.
 int base64_decode(struct buf *out, struct span text);
 
+// The same in the other alphabet and without padding (RFC 4648, section 5), as it stands in addresses and tokens.
+void base64url_encode(struct buf *out, struct span s);
+int base64url_decode(struct buf *out, struct span text);
+
 #endif

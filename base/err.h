@@ -82,6 +82,7 @@
     X(FORK_SOURCE_GONE, 84, "fork_source_gone", 409, "the stream to fork was deleted") \
     X(BAD_FORK, 85, "bad_fork", 400, "the stream cannot be forked there") \
     X(EMPTY_APPEND, 86, "empty_append", 400, "an append needs data, or closes the stream") \
+    X(CONFLICT, 87, "conflict", 409, "something that the transaction had read was changed") \
     /* naming of batches: errors, not fates */ \
     X(COUNTER_GAP, 80, "counter_gap", 409, "the replica's counter is not the next one") \
     X(FATE_EXPIRED, 81, "fate_expired", 410, "the batch was settled, its fate is no longer kept") \

@@ -62,6 +62,8 @@
 #define QUERY_RESULT_MAX (64 * MIB)    // bytes of a result that is not streamed
 #define QUERY_SORT_MAX (32 * MIB)       // bytes of sort keys held by one query or live view
 #define READ_SET_MAX (256 * KIB)       // bytes of what one transaction has read; a set that would be larger is coarsened to whole tables
+#define TRANSACTION_ROWS_MAX 1000000   // rows written since a transaction's base, all of which are looked at
+#define ROWS_CONFLICTS_MAX 8           // rows that a refused transaction is told of
 #define VIEW_RING_BYTES_MAX (1 * MIB)  // changes kept by a live view for readers that are behind
 #define VIEW_RING_CHANGES_MAX 4096
 #define VIEW_RINGS_BYTES_MAX (256 * MIB) // changes kept by all live views of an app together

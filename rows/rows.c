@@ -104,6 +104,12 @@ void rows_schema_json(const struct rows *r, struct buf *out)
     schema_json(r->schema, out);
 }
 
+uint32_t rows_table_number(const struct rows *r, struct span name)
+{
+    const struct table *t = schema_table(r->schema, name);
+    return t ? t->no : 0;
+}
+
 int rows_schema_check(struct span sql, struct problem *p)
 {
     struct ast_schema *ast;

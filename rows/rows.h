@@ -18,6 +18,7 @@
 #include "problem.h"
 
 struct db_txn;
+struct read_set;
 struct rows;
 
 #define ROWS_TABLES "rows", "row_history", "row_commits", "schemas", "row_index" // the database tables it needs, in this order
@@ -94,6 +95,25 @@ struct rows_batch;
 // `host` may differ from the store's own in its ctx: its decide calls concern this batch. NULL: no memory.
 struct rows_batch *rows_decide(struct rows *r, struct db_txn *txn, const struct commit *c, const struct rows_host *host);
 void rows_batch_free(struct rows_batch *b); // NULL is fine
+
+// A row that a commit changed although a transaction had read it, or where it might have been.
+struct rows_conflict {
+    struct span table; // of the schema
+    struct uuid id;
+    uint64_t seq; // the first commit that changed it
+    enum rows_read { ROWS_READ_ROW, ROWS_READ_RANGE, ROWS_READ_TABLE } read;
+    struct span index; // of a range that is not of ids; of the schema
+};
+struct rows_conflicts {
+    struct rows_conflict list[ROWS_CONFLICTS_MAX];
+    size_t n;
+};
+
+// The batch is a transaction that read this at `base` (read_set.h, finished). Before any operation. ERR_CONFLICT and *out: some of the rows that were changed since;
+// ERR_BASE_AHEAD; ERR_TOO_OLD where the changes since are no longer kept, or too many.
+int rows_decide_reads(struct rows_batch *b, uint64_t base, const struct read_set *reads, struct rows_conflicts *out, struct problem *p);
+// The number of a table, for a read set; 0: there is none of this name.
+uint32_t rows_table_number(const struct rows *r, struct span name);
 
 // ERR_NO_SUCH_TABLE, ERR_NO_SUCH_COLUMN, ERR_WRONG_TYPE, ERR_BAD_VALUE, ERR_NOT_NULL, ERR_ROW_EXISTS, ERR_NO_SUCH_ROW, ERR_TOO_LARGE, ERR_TOO_OLD (what a
 // restore, or a merge, needs is below the horizon), or the host's. What is written to a row that was deleted by a commit that the writer had not

@@ -9,6 +9,7 @@
 
 extern const struct handler api_schema_get, api_schema_put;
 extern const struct handler api_batch_post;
+extern const struct handler api_begin_post;
 extern const struct handler api_query_get, api_query_post;
 extern const struct handler api_subscribe_get;
 extern const struct handler api_sync_get;
@@ -36,6 +37,8 @@ extern const struct handler api_healthz_get, api_metrics_get;
 void fate_json(struct buf *out, const struct fate *f, size_t ops);
 struct jw;
 void fate_members(struct jw *w, const struct fate *f, size_t ops);
+// Which rows a transaction met that were changed meanwhile, as an array.
+void fate_conflicts(struct jw *w, const struct fate *f);
 // The reply to a rejected batch, or one that met an error.
 void reply_fate_problem(struct request *r, const struct fate *f);
 

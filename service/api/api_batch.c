@@ -72,6 +72,27 @@ void fate_json(struct buf *out, const struct fate *f, size_t ops)
     jw_end(&w);
 }
 
+void fate_conflicts(struct jw *w, const struct fate *f)
+{
+    static const char *const how[] = {[ROWS_READ_ROW] = "row", [ROWS_READ_RANGE] = "range", [ROWS_READ_TABLE] = "table"};
+    struct span rest = f->results;
+    struct result r;
+    char id[UUID_TEXT];
+    jw_array(w);
+    while (result_read(&rest, &r) > 0) {
+        if (r.kind != RESULT_CONFLICT) continue;
+        uuid_format(r.conflict.id, id);
+        jw_object(w);
+        jw_key(w, "table"), jw_str(w, r.conflict.table);
+        jw_key(w, "id"), jw_str(w, SPAN(id, UUID_TEXT));
+        jw_key(w, "seq"), jw_uint(w, r.conflict.seq);
+        jw_key(w, "read"), jw_cstr(w, how[r.conflict.read]);
+        if (r.conflict.index.n > 0) jw_key(w, "index"), jw_str(w, r.conflict.index);
+        jw_end(w);
+    }
+    jw_end(w);
+}
+
 void reply_fate_problem(struct request *r, const struct fate *f)
 {
     struct buf b;
@@ -79,6 +100,12 @@ void reply_fate_problem(struct request *r, const struct fate *f)
     buf_put_str(&b, "{");
     problem_members(&b, &f->problem);
     if (f->journaled) buf_put_str(&b, f->again ? ",\"fate\":\"rejected\",\"again\":true" : ",\"fate\":\"rejected\"");
+    if (f->err == ERR_CONFLICT) {
+        struct jw w;
+        buf_put_str(&b, ",\"conflicts\":");
+        jw_init(&w, &b);
+        fate_conflicts(&w, f);
+    }
     if (f->expected != 0) buf_printf(&b, ",\"expected\":%llu", (unsigned long long)f->expected);
     buf_put_str(&b, "}");
     reply_start(r, err_status(f->err));

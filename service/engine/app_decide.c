@@ -5,6 +5,7 @@
 
 #include "app_internal.h"
 #include "err.h"
+#include "read_set.h"
 
 #define ROW_STREAM_TYPE "text/plain; charset=utf-8"
 
@@ -241,6 +242,34 @@ static int decide_subscription(struct decision *d, struct span op, const struct 
     return subs_decide(d->app->txn, TABLE_SUBS, &host, op, &e->commit, &d->sub_effects, &d->problem);
 }
 
+// What a transaction read stands before its operations and is none of them.
+static int collect_reads(struct decision *d, const struct batch_reads *op, struct read_set *set)
+{
+    struct span rows = op->rows, table;
+    struct uuid id;
+    int got, err = op->set.n > 0 ? read_set_decode(set, op->set) : 0;
+    if (err == ERR_CORRUPT) return problem_set(&d->problem, ERR_BAD_VALUE, -1, "what the transaction has read is damaged");
+    while (err == 0 && (got = batch_reads_row(&rows, &table, &id)) != 0) {
+        if (got < 0) return got;
+        uint32_t no = rows_table_number(d->app->rows, table);
+        if (no == 0) return problem_set(&d->problem, ERR_NO_SUCH_TABLE, -1, "there is no table %.*s", SPAN_FMT(table));
+        read_set_row(set, no, id);
+    }
+    return err == 0 ? read_set_finish(set) : err;
+}
+
+static int decide_reads(struct decision *d, const struct batch_reads *op)
+{
+    struct rows_conflicts conflicts = {.n = 0};
+    struct read_set *set = read_set_new();
+    int err = set == NULL ? ERR_NOMEM : collect_reads(d, op, set);
+    if (err == 0) err = rows_decide_reads(d->rows, op->base, set, &conflicts, &d->problem);
+    for (size_t i = 0; i < conflicts.n; i++)
+        result_put(&d->results, &(struct result){.kind = RESULT_CONFLICT, .conflict = conflicts.list[i]});
+    read_set_free(set);
+    return err;
+}
+
 static int decide_op(struct decision *d, const struct batch_op *op, const struct entry *e, uint32_t index)
 {
     int err;
@@ -258,6 +287,7 @@ static int decide_op(struct decision *d, const struct batch_op *op, const struct
     case BATCH_TOUCH: err = streams_decide_touch(d->streams, op->care.number, op->care.access_ms); break;
     case BATCH_EXPIRE: err = streams_decide_expire(d->streams, op->care.number); break;
     case BATCH_SUBSCRIPTION: err = decide_subscription(d, op->subscription, e); break;
+    case BATCH_READS: err = problem_set(&d->problem, ERR_BAD_BATCH, index, "what a transaction read comes first"); break;
     default: err = decide_stream(d, op, index); break;
     }
     // The operation's place is the position, unless something more exact is known (a place in the SQL text).
@@ -283,11 +313,16 @@ static int decide_ops(struct decision *d, const struct entry *e)
     struct batch_op op;
     int err = 0;
     batch_reader_init(&reader, e->commit.request);
-    for (uint32_t index = 0; err == 0; index++) {
-        int got = batch_read(&reader, &op);
-        if (got == 0) break;
-        err = got < 0 ? got : decide_op(d, &op, e, index);
+    int got = batch_read(&reader, &op);
+    if (got > 0 && op.kind == BATCH_READS) {
+        err = decide_reads(d, &op.reads);
+        if (err == 0) got = batch_read(&reader, &op);
     }
+    for (uint32_t index = 0; err == 0 && got > 0; index++) {
+        err = decide_op(d, &op, e, index);
+        if (err == 0) got = batch_read(&reader, &op);
+    }
+    if (err == 0 && got < 0) err = got;
     batch_reader_free(&reader);
     return err == 0 ? rows_decide_end(d->rows, &d->problem) : err;
 }
@@ -330,6 +365,7 @@ int app_decide(struct app *a, struct entry *e)
         problem_set(&d->problem, err, -1, "%s", err_text(err));
         e->fate.problem = d->problem;
         e->fate.problem.err = err;
+        if (err == ERR_CONFLICT) e->fate.results = buf_span(&d->results);
         e->commit.seq = 0;
         return 0;
     }

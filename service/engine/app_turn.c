@@ -120,6 +120,7 @@ static void entry_of(struct app *a, const struct submission *s, struct entry *e)
     if (s->name.kind == BATCH_REPLICA) e->commit.writer = s->name.replica;
     if (s->inserts) random_bytes(e->commit.seed, sizeof e->commit.seed);
     e->commit.request = app_shorten(a, s);
+    e->commit.transaction = batch_is_transaction(s->request);
 }
 
 // 0: the submission has its answer, to be given behind the barrier. An error leaves the app to be recovered.

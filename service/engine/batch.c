@@ -149,6 +149,24 @@ static void put_job(struct buf *out, const struct batch_job *j)
     }
 }
 
+static void put_reads(struct buf *out, const struct batch_reads *r)
+{
+    buf_put_varint(out, r->base);
+    buf_put_blob(out, r->set);
+    buf_put_blob(out, r->rows);
+}
+
+void batch_put_reads_row(struct buf *out, struct span table, struct uuid id)
+{
+    buf_put_blob(out, table);
+    buf_put(out, id.b, sizeof id.b);
+}
+
+bool batch_is_transaction(struct span request)
+{
+    return request.n > 0 && request.p[0] == BATCH_READS;
+}
+
 void batch_put_op(struct buf *out, const struct batch_op *op)
 {
     buf_put_u8(out, (uint8_t)op->kind);
@@ -167,6 +185,7 @@ void batch_put_op(struct buf *out, const struct batch_op *op)
     case BATCH_TOUCH:
     case BATCH_EXPIRE: put_care(out, op); break;
     case BATCH_SUBSCRIPTION: buf_put_blob(out, op->subscription); break;
+    case BATCH_READS: put_reads(out, &op->reads); break;
     case BATCH_BLOB:
         buf_put(out, op->blob.digest.b, SHA256_BYTES);
         buf_put_blob(out, op->blob.type);
@@ -351,6 +370,27 @@ static void get_job(struct cur *c, struct batch_job *j)
         get_job_ended(c, j);
 }
 
+static void get_reads(struct cur *c, struct batch_reads *r)
+{
+    r->base = cur_varint(c);
+    r->set = cur_blob(c);
+    r->rows = cur_blob(c);
+}
+
+int batch_reads_row(struct span *rows, struct span *table, struct uuid *id)
+{
+    struct cur c;
+    if (rows->n == 0) return 0;
+    cur_init(&c, *rows);
+    struct span name = cur_blob(&c);
+    struct uuid row = get_uuid(&c);
+    if (c.err != 0) return c.err;
+    *table = name;
+    *id = row;
+    *rows = SPAN(c.p, cur_left(&c));
+    return 1;
+}
+
 void batch_reader_init(struct batch_reader *r, struct span request)
 {
     *r = (struct batch_reader){.rest = request};
@@ -393,6 +433,7 @@ int batch_read(struct batch_reader *r, struct batch_op *out)
     case BATCH_TOUCH:
     case BATCH_EXPIRE: get_care(&c, out); break;
     case BATCH_SUBSCRIPTION: out->subscription = cur_blob(&c); break;
+    case BATCH_READS: get_reads(&c, &out->reads); break;
     case BATCH_BLOB:
         get_digest(&c, &out->blob.digest);
         out->blob.type = cur_blob(&c);

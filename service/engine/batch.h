@@ -25,6 +25,7 @@ enum batch_op_kind {
     BATCH_BLOB_STEP = 17, // the service's own: a step in a blob's life, in the blob store's words
     BATCH_UPSERT = 18,
     BATCH_RESTORE = 19,
+    BATCH_READS = 20, // what a transaction has read: first in its batch, and what makes it one
     BATCH_SUBSCRIPTION = 15, // the service's own: a step of a subscription, in the words of subs.h, one in a batch
 };
 
@@ -95,9 +96,17 @@ struct batch_job {
     struct uuid heir;      // the job that does
 };
 
+// What a transaction has read, and when.
+struct batch_reads {
+    uint64_t base;   // the seq that it read at; 0: before the first commit
+    struct span set; // a read set, encoded (read_set.h); empty: none
+    struct span rows; // and rows by name: batch_reads_row
+};
+
 struct batch_op {
     enum batch_op_kind kind;
     union {
+        struct batch_reads reads;
         struct row_op row;
         struct batch_stream stream;
         struct batch_blob blob;
@@ -121,6 +130,12 @@ static inline bool batch_op_is_row(enum batch_op_kind kind)
 // Appends one operation. Spans must fit their limits (asserted); values are as in rows.h.
 void batch_put_op(struct buf *out, const struct batch_op *op);
 
+// A row of batch_reads.rows, put and taken off the front. 1: a row, 0: the end, ERR_CORRUPT.
+void batch_put_reads_row(struct buf *out, struct span table, struct uuid id);
+int batch_reads_row(struct span *rows, struct span *table, struct uuid *id);
+// Is the encoded batch a transaction?
+bool batch_is_transaction(struct span request);
+
 // The name by which a writer knows its batch.
 struct batch_name {
     enum { BATCH_UNNAMED, BATCH_REPLICA, BATCH_KEY } kind;
@@ -132,10 +147,11 @@ struct batch_name {
 // A batch as it comes over the wire (PROTOCOL.md, "batch").
 struct batch_head {
     struct batch_name name;
-    uint64_t base;  // 0: not said
+    uint64_t base;  // 0: not said, or a transaction's, which is in the encoded form
     uint64_t stamp; // 0: not said
     size_t ops;
     bool inserts;   // among them inserts
+    bool transaction;
 };
 
 // Reads a batch's JSON into `head` and encoded operations. ERR_BAD_JSON, ERR_BAD_BATCH, ERR_TOO_LARGE, with the byte's or the operation's position; the service's own

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "base64.h"
-#include "batch.h"
+#include "batch_reads.h"
 #include "err.h"
 #include "json_lines.h"
 #include "json_read.h"
@@ -381,7 +381,7 @@ static int get_name(const struct jr *root, struct batch_name *name, struct probl
 static int check_member(void *ctx, struct span key, const struct jr *value)
 {
     (void)value;
-    static const char *const known[] = {"replica", "counter", "key", "base", "stamp", "ops"};
+    static const char *const known[] = {"replica", "counter", "key", "base", "stamp", "mode", "reads", "rows", "ops"};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (span_is(key, known[i])) return 0;
     return problem_set(ctx, ERR_BAD_BATCH, -1, "a batch has no member \"%.*s\"", SPAN_FMT(span_sub(key, 0, 60)));
@@ -392,15 +392,31 @@ static int check_message_member(void *ctx, struct span key, const struct jr *val
     return span_is(key, "type") || span_is(key, "id") ? 0 : check_member(ctx, key, value);
 }
 
+// What it read stands before a transaction's operations. Its base is part of that, and its stamp the service's to make: above all that it may overwrite.
+static int get_mode(const struct jr *root, struct batch_head *head, struct buf *out, struct problem *p)
+{
+    const struct jr *mode = jr_get(root, "mode");
+    head->transaction = span_is(jr_str(mode), "transaction");
+    if (mode != NULL && !head->transaction && !span_is(jr_str(mode), "merge")) return problem_set(p, ERR_BAD_BATCH, -1, "\"mode\" is \"merge\" or \"transaction\"");
+    if (!head->transaction)
+        return jr_get(root, "reads") == NULL && jr_get(root, "rows") == NULL ? 0 : problem_set(p, ERR_BAD_BATCH, -1, "\"reads\" and \"rows\" are a transaction's");
+    if (jr_get(root, "base") == NULL) return problem_set(p, ERR_BAD_BATCH, -1, "a transaction has a \"base\"");
+    if (jr_get(root, "stamp") != NULL) return problem_set(p, ERR_BAD_BATCH, -1, "a transaction has no \"stamp\"");
+    int err = batch_reads_from_json(root, head->base, out, p);
+    head->base = 0;
+    return err;
+}
+
 static int get_batch(const struct jr *root, size_t text_bytes, struct batch_head *head, struct buf *out, struct problem *p)
 {
     int err = get_name(root, &head->name, p);
     if (err == 0) err = get_number(root, "base", &head->base, p);
     if (err == 0) err = get_number(root, "stamp", &head->stamp, p);
+    if (err == 0) err = get_mode(root, head, out, p);
     if (err != 0) return err;
     const struct jr *ops = jr_get(root, "ops");
     head->ops = jr_count(ops);
-    if (jr_type(ops) != JR_ARRAY || head->ops == 0) return problem_set(p, ERR_BAD_BATCH, -1, "\"ops\" is an array of at least one operation");
+    if (jr_type(ops) != JR_ARRAY || (head->ops == 0 && !head->transaction)) return problem_set(p, ERR_BAD_BATCH, -1, "\"ops\" is an array of at least one operation");
     if (head->ops > BATCH_OPS_MAX) return problem_set(p, ERR_TOO_LARGE, -1, "a batch may have %d operations", BATCH_OPS_MAX);
     struct reading r = {.out = out, .p = p};
     // The scratch must not move while values point into it: all of it is reserved before. Canonical text is longer than what came

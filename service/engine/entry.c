@@ -7,7 +7,7 @@
 #include "hlc.h"
 #include "streams.h"
 
-#define GROUP_FORMAT 4
+#define GROUP_FORMAT 5
 
 // The first byte of an entry: who (an identity_kind), and which fields follow.
 enum { WHO = 3, FLAG_NAME = 4, FLAG_SAID = 8, FLAG_TIME = 16, FLAG_SEQ = 32, FLAG_REFUSED = 64, FLAG_APPEND = 128 };
@@ -114,6 +114,7 @@ static void put_refusal(struct buf *out, const struct fate *f)
     buf_put_svarint(out, f->problem.position);
     buf_put_varint(out, f->problem.number);
     buf_put_blob(out, SPAN_STR(f->problem.text));
+    buf_put_blob(out, f->results);
 }
 
 static void put_effects(struct buf *out, const struct entry *e)
@@ -262,6 +263,7 @@ static void get_refusal(struct cur *c, struct fate *f)
     struct span text = cur_blob(c);
     problem_set(&f->problem, f->err, position, "%.*s", SPAN_FMT(span_sub(text, 0, PROBLEM_TEXT_MAX - 1)));
     problem_number(&f->problem, number);
+    f->results = cur_blob(c);
 }
 
 static void get_append(struct cur *c, struct entry *e)
@@ -291,6 +293,7 @@ static void get_entry(struct cur *c, struct entry_place *place, struct entry *e)
     e->fate.problem = PROBLEM_NONE;
     if ((flags & FLAG_APPEND) && (flags & FLAG_REFUSED)) return cur_fail(c);
     if ((flags & FLAG_APPEND) == 0) e->commit.request = cur_blob(c);
+    e->commit.transaction = batch_is_transaction(e->commit.request);
     if (flags & FLAG_REFUSED) return get_refusal(c, &e->fate);
     e->fate.seq = e->commit.seq = place->seq + 1;
     if (flags & FLAG_APPEND) get_append(c, e);

@@ -9,12 +9,21 @@
 #include "db.h"
 #include "err.h"
 
-#define FATES_FORMAT 2
+#define FATES_FORMAT 3
 #define FATE_RECORD_MAX (ENTRY_BYTES_MAX)
 
 // ---- results ----
 
 enum { RESULT_KIND = 15, RESULT_CLOSED = 16, RESULT_NEW = 32, RESULT_DUPLICATE = 64 };
+
+static void put_conflict(struct buf *out, const struct rows_conflict *c)
+{
+    buf_put_blob(out, c->table);
+    buf_put(out, c->id.b, sizeof c->id.b);
+    buf_put_varint(out, c->seq);
+    buf_put_u8(out, (uint8_t)c->read);
+    buf_put_blob(out, c->index);
+}
 
 void result_put(struct buf *out, const struct result *r)
 {
@@ -25,15 +34,28 @@ void result_put(struct buf *out, const struct result *r)
     } else if (r->kind == RESULT_PRODUCER) {
         buf_put_varint(out, r->epoch);
         buf_put_varint(out, r->seq);
+    } else if (r->kind == RESULT_CONFLICT) {
+        put_conflict(out, &r->conflict);
     } else {
         buf_put_varint(out, r->offset);
     }
 }
 
-static void result_read_id(struct cur *c, struct result *out)
+static void result_read_id(struct cur *c, struct uuid *out)
 {
-    struct span id = cur_span(c, sizeof out->id.b);
-    if (id.n == sizeof out->id.b) memcpy(out->id.b, id.p, id.n);
+    struct span id = cur_span(c, sizeof out->b);
+    if (id.n == sizeof out->b) memcpy(out->b, id.p, id.n);
+}
+
+static void result_read_conflict(struct cur *c, struct rows_conflict *out)
+{
+    out->table = cur_blob(c);
+    result_read_id(c, &out->id);
+    out->seq = cur_varint(c);
+    uint8_t read = cur_u8(c);
+    out->index = cur_blob(c);
+    if (read > ROWS_READ_TABLE) return cur_fail(c);
+    out->read = (enum rows_read)read;
 }
 
 int result_read(struct span *rest, struct result *out)
@@ -48,7 +70,8 @@ int result_read(struct span *rest, struct result *out)
     out->created = said & RESULT_NEW;
     out->duplicate = said & RESULT_DUPLICATE;
     switch (said & RESULT_KIND) {
-    case RESULT_ID: out->kind = RESULT_ID, result_read_id(&c, out); break;
+    case RESULT_ID: out->kind = RESULT_ID, result_read_id(&c, &out->id); break;
+    case RESULT_CONFLICT: out->kind = RESULT_CONFLICT, result_read_conflict(&c, &out->conflict); break;
     case RESULT_OFFSET: out->kind = RESULT_OFFSET, out->offset = cur_varint(&c); break;
     case RESULT_CREATED: out->kind = RESULT_CREATED, out->offset = cur_varint(&c); break;
     case RESULT_PRODUCER:
@@ -137,6 +160,7 @@ static void put_fate(struct buf *out, struct checksum128 content, const struct f
         buf_put_svarint(out, f->problem.position);
         buf_put_varint(out, f->problem.number);
         buf_put_blob(out, SPAN_STR(f->problem.text));
+        buf_put_blob(out, f->results);
     }
 }
 
@@ -155,6 +179,7 @@ static int get_fate(struct cur *c, struct checksum128 content, struct fate *out)
         struct span text = cur_blob(c);
         problem_set(&f.problem, f.err, position, "%.*s", SPAN_FMT(text));
         problem_number(&f.problem, number);
+        f.results = cur_blob(c);
     }
     if (cur_end(c) != 0) return problem_set(&out->problem, ERR_CORRUPT, -1, "a stored fate is damaged");
     if (!span_equal(stored, SPAN(&content, sizeof content))) return problem_set(&out->problem, ERR_NAME_REUSED, -1, "another batch has had this name");

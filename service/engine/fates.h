@@ -23,7 +23,7 @@ struct fate {
     uint64_t seq;           // of an accepted batch
     uint64_t expected;      // with ERR_COUNTER_GAP: the counter that is next
     struct problem problem; // of a rejection or an error
-    struct span results;    // encoded, see result_read; lives during the call that hands it out
+    struct span results;    // encoded, see result_read: what the operations gave, or why it conflicts; lives during the call that hands it out
 };
 
 // What an operation gave back: only what the writer could not know. An append of a producer gives two: the tail, and the producer.
@@ -34,8 +34,10 @@ struct result {
         RESULT_OFFSET = 2,   // a stream's tail behind an append, a close or a trim, and whether it is closed
         RESULT_CREATED = 3,  // the same of a stream that was to be created; `created`: it was not there
         RESULT_PRODUCER = 4, // the highest (epoch, seq) of an append's producer; `duplicate`: it had been sent before
+        RESULT_CONFLICT = 5, // of a rejected transaction: a row that was changed meanwhile
     } kind;
     struct uuid id;
+    struct rows_conflict conflict;
     uint64_t offset;
     bool closed, created, duplicate;
     uint64_t epoch, seq;

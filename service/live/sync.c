@@ -169,6 +169,7 @@ static void say_fate(struct sync *s, const struct call *call, const struct fate 
         if (f->journaled) jw_key(&w, "fate"), jw_cstr(&w, "rejected");
         if (f->journaled && f->again) jw_key(&w, "again"), jw_bool(&w, true);
         put_problem(&w, &f->problem);
+        if (f->err == ERR_CONFLICT) jw_key(&w, "conflicts"), fate_conflicts(&w, f);
         if (f->expected != 0) jw_key(&w, "expected"), jw_uint(&w, f->expected);
     }
     jw_end(&w);

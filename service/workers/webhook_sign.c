@@ -22,24 +22,11 @@ struct webhook_signer {
     char kid[3 + BASE64URL_32 + 1];
 };
 
-// As RFC 7515 has it: the other alphabet, no padding.
-static void put_base64url(struct buf *out, struct span s)
-{
-    size_t from = out->n;
-    base64_encode(out, s);
-    while (out->n > from && out->p[out->n - 1] == '=')
-        out->n--;
-    for (size_t i = from; i < out->n; i++) {
-        if (out->p[i] == '+') out->p[i] = '-';
-        if (out->p[i] == '/') out->p[i] = '_';
-    }
-}
-
 static void text_of_32(char *text, const uint8_t bytes[32])
 {
     uint8_t room[BASE64URL_32 + 1];
     struct buf b = {.p = room, .cap = sizeof room, .max = sizeof room};
-    put_base64url(&b, SPAN(bytes, 32));
+    base64url_encode(&b, SPAN(bytes, 32));
     assert(b.err == 0 && b.n == BASE64URL_32);
     memcpy(text, room, BASE64URL_32);
     text[BASE64URL_32] = '\0';
@@ -127,6 +114,6 @@ int webhook_sign(struct webhook_signer *s, uint64_t unix_s, struct span body, st
     buf_free(&text);
     if (err != 0) return err;
     buf_printf(out, "t=%llu,kid=%s,ed25519=", (unsigned long long)unix_s, s->kid);
-    put_base64url(out, SPAN(signature, sizeof signature));
+    base64url_encode(out, SPAN(signature, sizeof signature));
     return out->err;
 }

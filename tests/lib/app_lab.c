@@ -416,7 +416,18 @@ static int workload_job(struct app_lab *l, unsigned i, const char *message, enum
     return lab_ops(l, &op, 1, NULL);
 }
 
-// One batch each, but for the blob's two and the job's steps. What is returned is the fate; some are meant to be rejected.
+// A transaction: every other one had read a row that came into being since.
+static int workload_transaction(struct app_lab *l, unsigned i, const char *chat)
+{
+    char id[37], absent[37];
+    workload_id(id, 4, i);
+    workload_id(absent, 5, i);
+    int err = lab_run(l, "{'key':'tx-%u','mode':'transaction','base':1,'rows':[['chats','%s']],'ops':[{'op':'insert','table':'chats','id':'%s','values':{'title':'tx'}}]}", i,
+                      i % 24 == 5 ? chat : absent, id);
+    return err == ERR_CONFLICT ? 0 : err;
+}
+
+// One batch each, but for the blob's two, the job's steps and a transaction. What is returned is the fate; some are meant to be rejected.
 int lab_workload(struct app_lab *l, unsigned i)
 {
     char id[37], chat[37], old[37];
@@ -426,6 +437,7 @@ int lab_workload(struct app_lab *l, unsigned i)
     int err = i % 12 == 2   ? workload_job(l, i, old, JOB_CONNECTING)
               : i % 12 == 3 ? workload_job(l, i, old, JOB_STREAMING)
               : i % 12 == 9 ? workload_job(l, i, old, JOB_DONE)
+              : i % 12 == 5 ? workload_transaction(l, i, chat)
                             : 0;
     if (err != 0) return err;
     switch (i % 12) {

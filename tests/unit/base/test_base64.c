@@ -111,6 +111,26 @@ static void both_append_and_meet_the_maximum(void **state)
     buf_free(&b);
 }
 
+static void the_other_alphabet_needs_no_padding(void **state)
+{
+    (void)state;
+    struct buf b, back;
+    uint8_t bytes[5] = {0xfb, 0xff, 0xfe, 0x3e, 0x3f};
+    buf_init(&b, 100);
+    buf_init(&back, 100);
+    base64url_encode(&b, SPAN(bytes, 5));
+    assert_true(span_is(buf_span(&b), "-__-Pj8"));
+    assert_int_equal(base64url_decode(&back, buf_span(&b)), 0);
+    assert_true(span_equal(buf_span(&back), SPAN(bytes, 5)));
+    assert_int_equal(base64url_decode(&back, SPAN_LIT("")), 0);
+    const char *const bad[] = {"+__-Pj8", "-__-Pj8=", "-__-P", "-__-Pj9", "-_ -Pj8"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_int_equal(base64url_decode(&back, SPAN_STR(bad[i])), ERR_BAD_VALUE);
+    assert_int_equal(back.n, 5);
+    buf_free(&b);
+    buf_free(&back);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -119,6 +139,7 @@ int main(void)
         cmocka_unit_test(what_is_not_strict_is_refused_and_leaves_the_buffer),
         cmocka_unit_test(only_the_alphabet_is_taken),
         cmocka_unit_test(both_append_and_meet_the_maximum),
+        cmocka_unit_test(the_other_alphabet_needs_no_padding),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
