@@ -31,6 +31,7 @@ int blobs_join_open(struct blobs *b, struct db_txn *txn, struct uuid id, struct 
     int err;
     if (!upload_head_find(b, txn, id, &head, &err)) return err != 0 ? err : ERR_NO_SUCH_UPLOAD;
     if (head.info.state != UPLOAD_OPEN || head.info.made.kind != UPLOAD_JOINED) return ERR_EXISTS;
+    if (head.info.made.length == UPLOAD_LENGTH_UNKNOWN) return ERR_BUSY;
     struct blob_join *j = calloc(1, sizeof *j);
     if (j == NULL) return ERR_NOMEM;
     *j = (struct blob_join){.b = b, .id = id, .length = head.info.made.length, .at = head.info.offset, .whole = digest_new()};

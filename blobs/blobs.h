@@ -56,7 +56,7 @@ struct blob_info {
     struct uuid pages;              // under which its chunk list lies
     bool linked;                    // a row has named it: history keeps it for good
     bool pinned;
-    uint32_t uploads; // that are done and made it, or found it there
+    uint32_t uploads; // that are done and made it, or found it there; and those that are being joined of it
     uint64_t free_ms; // since when none of these keeps it; 0: one does
 };
 
@@ -155,7 +155,8 @@ struct upload_new {
     enum upload_kind kind;
     uint64_t length;      // or unknown
     uint64_t ttl_ms;      // it expires this long after its last change; 0: never
-    struct span parts;    // of a joined one, UPLOAD_PART_BYTES each: id (16) and digest of an upload that is done, in their order
+    struct span parts;    // of a joined one, UPLOAD_PART_BYTES each: id (16) and digest of an upload that is done, in their order; while one is not done, zeros in
+                          // its digest's stead, and the length is unknown
     struct span owner;
     struct span metadata; // as the client gave it
     struct span type;     // of the blob; empty: not said
@@ -187,6 +188,8 @@ void blobs_upload_put_create(struct buf *op, struct uuid id, const struct upload
 void blobs_upload_put_complete(struct buf *op, struct uuid id, const struct sha256 *digest);
 void blobs_upload_put_drop(struct buf *op, struct uuid id);
 void blobs_upload_put_length(struct buf *op, struct uuid id, uint64_t length); // it was unknown
+// Of a joined one that was made before all its parts were done, as they are now: the same ids, every digest, and the sum of their sizes.
+void blobs_upload_put_parts(struct buf *op, struct uuid id, uint64_t length, struct span parts);
 // One whose time is over loses its bytes, or is forgotten where it had none; nothing happens to others.
 void blobs_upload_put_expire(struct buf *op, struct uuid id);
 
@@ -210,7 +213,8 @@ uint64_t blobs_upload_size(const struct blob_upload *u); // bytes taken so far
 // batch, with complete behind the last one's ─> kept } …
 struct blob_join;
 #define BLOB_JOIN_CHUNKS 1024                                                                               // of one step
-int blobs_join_open(struct blobs *b, struct db_txn *txn, struct uuid id, struct blob_join **out); // ERR_NO_SUCH_UPLOAD, ERR_EXISTS (it is done, or no such one)
+// ERR_NO_SUCH_UPLOAD, ERR_EXISTS (it is done, or no such one), ERR_BUSY (a part is not done).
+int blobs_join_open(struct blobs *b, struct db_txn *txn, struct uuid id, struct blob_join **out);
 // Of an UPLOAD_ONCE that lists stored chunks: `list` has BLOB_LISTED_BYTES for each, its hash and its length (4, little-endian), and stays the caller's
 // until close; `length` is the sum. The upload need not exist yet.
 #define BLOB_LISTED_BYTES (SHA256_BYTES + 4)
@@ -253,7 +257,7 @@ int blobs_apply(struct blobs *b, struct db_txn *txn, const struct commit *c, str
 
 // ---- life ----------------------------------------------------------------------------------------------------------
 //
-// A blob lives while a row has named it, while it is pinned, and while an upload that made it is remembered. Without any of these it is
+// A blob lives while a row has named it, while it is pinned, while an upload that made it is remembered, and while one is joined of it. Without any of these it is
 // free, and goes after a grace time. Everything that ends something is a step in a batch of the service, and small:
 //
 //      blob, free ──grace──> expire: the head goes, its chunk list is trash ──> sweep: a few pages of it, each chunk one reference less

@@ -92,6 +92,11 @@ static void put_new(struct buf *out, const struct upload_new *n)
     buf_put_blob(out, n->parts);
 }
 
+static bool parts_fit(struct span parts)
+{
+    return parts.n % UPLOAD_PART_BYTES == 0 && parts.n <= UPLOAD_PARTS_MAX * UPLOAD_PART_BYTES;
+}
+
 static void get_new(struct cur *c, struct upload_new *n)
 {
     uint8_t kind = cur_u8(c);
@@ -102,7 +107,7 @@ static void get_new(struct cur *c, struct upload_new *n)
     n->type = cur_blob(c);
     n->link = cur_blob(c);
     n->parts = cur_blob(c);
-    if (kind > UPLOAD_CHUNKS || n->parts.n % UPLOAD_PART_BYTES != 0 || n->parts.n > UPLOAD_PARTS_MAX * UPLOAD_PART_BYTES) cur_fail(c);
+    if (kind > UPLOAD_CHUNKS || !parts_fit(n->parts)) cur_fail(c);
     if (n->length > BLOB_BYTES_MAX && n->length != UPLOAD_LENGTH_UNKNOWN) cur_fail(c);
     if ((kind == UPLOAD_JOINED) != (n->parts.n > 0)) cur_fail(c);
     n->kind = (enum upload_kind)kind;
@@ -190,6 +195,10 @@ void upload_op_encode(struct buf *out, const struct upload_op *op)
         break;
     case UPLOAD_COMPLETE: buf_put(out, op->digest.b, SHA256_BYTES); break;
     case UPLOAD_SET_LENGTH: buf_put_u64(out, op->length); break;
+    case UPLOAD_SET_PARTS:
+        buf_put_u64(out, op->length);
+        buf_put_blob(out, op->parts);
+        break;
     case UPLOAD_DROP:
     case UPLOAD_EXPIRE: break;
     }
@@ -206,7 +215,8 @@ static bool is_printable(struct span s)
 static bool op_fits(const struct upload_op *op, struct manifest *m)
 {
     if (op->kind == UPLOAD_CREATE) return is_printable(op->make.metadata) && is_printable(op->make.type);
-    if (op->kind == UPLOAD_SET_LENGTH) return op->length <= BLOB_BYTES_MAX;
+    if (op->kind == UPLOAD_SET_PARTS && !parts_fit(op->parts)) return false;
+    if (op->kind == UPLOAD_SET_LENGTH || op->kind == UPLOAD_SET_PARTS) return op->length <= BLOB_BYTES_MAX;
     if (op->kind != UPLOAD_PROGRESS) return true;
     uint64_t from = op->progress.from, at = op->progress.at;
     if (at > from || from > BLOB_BYTES_MAX || op->progress.state.n > DIGEST_STATE_MAX) return false;
@@ -234,6 +244,10 @@ int upload_op_decode(struct span s, struct upload_op *op, struct manifest *m)
         break;
     case UPLOAD_COMPLETE: get_bytes(&c, read.digest.b, SHA256_BYTES); break;
     case UPLOAD_SET_LENGTH: read.length = cur_u64(&c); break;
+    case UPLOAD_SET_PARTS:
+        read.length = cur_u64(&c);
+        read.parts = cur_blob(&c);
+        break;
     case UPLOAD_DROP:
     case UPLOAD_EXPIRE: break;
     default: cur_fail(&c);

@@ -17,13 +17,14 @@
 //            complete: sha256 (32)
 //            drop, expire: nothing
 //            length:   u64
+//            parts:    length u64, parts blob
 //   effects, in an entry, behind those of blobs: count varint (0 only where something follows), then per operation: offset and length of it in the request (varints)
 #ifndef SEGUE_UPLOAD_KEYS_H
 #define SEGUE_UPLOAD_KEYS_H
 
 #include "blob_keys.h"
 
-#define UPLOAD_FORMAT 2
+#define UPLOAD_FORMAT 3
 
 // ---- the table -------------------------------------------------------------------------------------------------
 
@@ -54,7 +55,7 @@ int upload_head_decode(struct span value, struct upload_head *h); // all but the
 
 // ---- operations ------------------------------------------------------------------------------------------------
 
-enum upload_op_kind { UPLOAD_CREATE = 1, UPLOAD_PROGRESS = 2, UPLOAD_COMPLETE = 3, UPLOAD_DROP = 4, UPLOAD_SET_LENGTH = 5, UPLOAD_EXPIRE = 6 };
+enum upload_op_kind { UPLOAD_CREATE = 1, UPLOAD_PROGRESS = 2, UPLOAD_COMPLETE = 3, UPLOAD_DROP = 4, UPLOAD_SET_LENGTH = 5, UPLOAD_EXPIRE = 6, UPLOAD_SET_PARTS = 7 };
 
 struct upload_op {
     enum upload_op_kind kind;
@@ -68,7 +69,8 @@ struct upload_op {
         struct chunk tail;
     } progress;
     struct sha256 digest; // complete
-    uint64_t length;      // set length
+    uint64_t length;      // set length, set parts
+    struct span parts;    // set parts
 };
 void upload_op_encode(struct buf *out, const struct upload_op *op);
 // Strict: whatever can be judged without the upload's head is. ERR_BAD_VALUE.

@@ -132,6 +132,11 @@ void blobs_upload_put_length(struct buf *op, struct uuid id, uint64_t length)
     upload_op_encode(op, &(struct upload_op){.kind = UPLOAD_SET_LENGTH, .id = id, .length = length});
 }
 
+void blobs_upload_put_parts(struct buf *op, struct uuid id, uint64_t length, struct span parts)
+{
+    upload_op_encode(op, &(struct upload_op){.kind = UPLOAD_SET_PARTS, .id = id, .length = length, .parts = parts});
+}
+
 void blobs_upload_put_expire(struct buf *op, struct uuid id)
 {
     upload_op_encode(op, &(struct upload_op){.kind = UPLOAD_EXPIRE, .id = id});
@@ -160,7 +165,25 @@ static void head_complete(struct upload_head *h, const struct upload_op *op)
 
 static bool length_fits(const struct upload_head *h, uint64_t length)
 {
-    return h->info.state == UPLOAD_OPEN && h->info.made.length == UPLOAD_LENGTH_UNKNOWN && length >= h->info.offset;
+    return h->info.state == UPLOAD_OPEN && h->info.made.kind != UPLOAD_JOINED && h->info.made.length == UPLOAD_LENGTH_UNKNOWN && length >= h->info.offset;
+}
+
+// The same parts in the same order, of which some were not done.
+static bool parts_fit(const struct upload_head *h, struct span parts)
+{
+    struct span were = h->info.made.parts;
+    if (h->info.state != UPLOAD_OPEN || h->info.made.kind != UPLOAD_JOINED || h->info.made.length != UPLOAD_LENGTH_UNKNOWN || were.n != parts.n) return false;
+    for (size_t at = 0; at < parts.n; at += UPLOAD_PART_BYTES)
+        if (memcmp(were.p + at, parts.p + at, sizeof h->info.id.b) != 0) return false;
+    return true;
+}
+
+// The digest of the part at this place of a list; false: it is not done.
+static bool part_digest(struct span parts, size_t at, struct sha256 *out)
+{
+    static const struct sha256 none;
+    memcpy(out->b, parts.p + at + sizeof((struct uuid *)0)->b, sizeof out->b);
+    return !sha256_equal(out, &none);
 }
 
 static void head_expire(struct upload_head *h)
@@ -209,18 +232,18 @@ static int change_of(struct blobs_batch *d, struct uuid id, struct upload_change
     return 0;
 }
 
-// The parts are blobs, and together as long as was said.
-static int check_parts(struct blobs_batch *d, const struct upload_new *make, struct problem *p)
+// The parts are blobs, and together as long as was said; or some are not done, and nothing was.
+static int check_parts(struct blobs_batch *d, struct span parts, uint64_t length, struct problem *p)
 {
     uint64_t sum = 0;
-    for (size_t at = 0; at < make->parts.n; at += UPLOAD_PART_BYTES) {
+    for (size_t at = 0; at < parts.n; at += UPLOAD_PART_BYTES) {
         struct sha256 digest;
         struct blob_info part;
-        memcpy(digest.b, make->parts.p + at + 16, sizeof digest.b);
+        if (!part_digest(parts, at, &digest) && length == UPLOAD_LENGTH_UNKNOWN) continue;
         if (!blobs_decide_find(d, &digest, &part)) return problem_set(p, ERR_BLOB_NOT_FOUND, -1, "a part is not stored");
         sum += part.size;
     }
-    if (make->parts.n > 0 && sum != make->length) return problem_set(p, ERR_BAD_VALUE, -1, "the parts are not as long as was said");
+    if (parts.n > 0 && length != UPLOAD_LENGTH_UNKNOWN && sum != length) return problem_set(p, ERR_BAD_VALUE, -1, "the parts are not as long as was said");
     return 0;
 }
 
@@ -231,7 +254,7 @@ static int decide_create(struct blobs_batch *d, struct upload_change *u, const s
         return problem_set(p, ERR_TOO_MANY, -1, "%d uploads are not done", UPLOADS_OPEN_MAX);
     struct blob_info checked = {0};
     int err = blob_set_type(&checked, op->make.type, p);
-    if (err == 0) err = check_parts(d, &op->make, p);
+    if (err == 0) err = check_parts(d, op->make.parts, op->make.length, p);
     if (err != 0) return err;
     head_create(&u->head, op, d->commit);
     u->exists = true;
@@ -277,6 +300,16 @@ static int decide_complete(struct blobs_batch *d, struct upload_change *u, const
     return 0;
 }
 
+static int decide_parts(struct blobs_batch *d, struct upload_change *u, const struct upload_op *op, struct problem *p)
+{
+    if (!parts_fit(&u->head, op->parts)) return problem_set(p, ERR_BAD_VALUE, -1, "these are not the upload's parts");
+    int err = check_parts(d, op->parts, op->length, p);
+    if (err != 0) return err;
+    u->head.info.made.parts = op->parts;
+    u->head.info.made.length = op->length;
+    return 0;
+}
+
 // One that has lost its bytes already is forgotten after the same time again.
 static bool is_remembered(const struct upload_head *h, uint64_t now_ms)
 {
@@ -307,6 +340,7 @@ static int decide_op(struct blobs_batch *d, const struct upload_op *op, const st
     if (!u->exists) return problem_set(p, ERR_NO_SUCH_UPLOAD, -1, "%s", err_text(ERR_NO_SUCH_UPLOAD));
     if (op->kind == UPLOAD_PROGRESS) return decide_progress(d, u, op, m, p);
     if (op->kind == UPLOAD_COMPLETE) return decide_complete(d, u, op, p);
+    if (op->kind == UPLOAD_SET_PARTS) return decide_parts(d, u, op, p);
     if (op->kind == UPLOAD_SET_LENGTH) {
         if (!length_fits(&u->head, op->length)) return problem_set(p, ERR_UPLOAD_LENGTH, -1, "%s", err_text(ERR_UPLOAD_LENGTH));
         u->head.info.made.length = op->length;
@@ -389,11 +423,46 @@ static int put_head(struct applying *a)
     return db_txn_err(a->txn);
 }
 
+// A blob has a reference more, or less, whose owner is an upload. It is there: what has a reference is not swept, so all else is damage.
+static int refer(struct applying *a, const struct sha256 *digest, bool more)
+{
+    struct blob_info info;
+    int err;
+    if (!blob_head_find(a->b, a->txn, digest, &info, &err)) return err != 0 ? err : ERR_CORRUPT;
+    if (!more && info.uploads == 0) return ERR_CORRUPT;
+    if (more) info.uploads++;
+    else info.uploads--;
+    return blob_settle(a->b, a->txn, &info, a->commit->arrival_ms);
+}
+
+// An upload that is being joined keeps its parts' blobs, whatever becomes of the uploads that brought them.
+static int refer_parts(struct applying *a, struct span parts, bool more)
+{
+    int err = 0;
+    for (size_t at = 0; at < parts.n && err == 0; at += UPLOAD_PART_BYTES) {
+        struct sha256 digest;
+        if (part_digest(parts, at, &digest)) err = refer(a, &digest, more);
+    }
+    return err;
+}
+
 static int apply_create(struct applying *a, const struct upload_op *op)
 {
     head_create(&a->head, op, a->commit);
     a->opened++;
-    return put_head(a);
+    int err = refer_parts(a, op->make.parts, true);
+    return err != 0 ? err : put_head(a);
+}
+
+static int apply_parts(struct applying *a, const struct upload_op *op)
+{
+    struct span were = a->head.info.made.parts;
+    if (!parts_fit(&a->head, op->parts)) return ERR_CORRUPT;
+    int err = refer_parts(a, op->parts, true);
+    if (err == 0) err = refer_parts(a, were, false);
+    a->head.info.made.parts = op->parts;
+    a->head.info.made.length = op->length;
+    return err != 0 ? err : put_head(a);
 }
 
 static int apply_progress(struct applying *a, const struct upload_op *op, const struct manifest *m)
@@ -428,35 +497,26 @@ static int apply_complete(struct applying *a, const struct upload_op *op)
     else known = info;
     known.uploads++;
     int err = blob_settle(a->b, a->txn, &known, a->commit->arrival_ms);
+    if (err == 0) err = refer_parts(a, a->head.info.made.parts, false);
     if (err != 0) return err;
     head_complete(&a->head, op);
     a->opened--;
     return put_head(a);
 }
 
-// Its blob has one reference less. It may be gone: a row's link keeps it for good, an upload's does too, so that is damage.
-static int release_blob(struct applying *a)
-{
-    struct blob_info info;
-    int err;
-    if (!blob_head_find(a->b, a->txn, &a->head.info.digest, &info, &err)) return err != 0 ? err : ERR_CORRUPT;
-    if (info.uploads == 0) return ERR_CORRUPT;
-    info.uploads--;
-    return blob_settle(a->b, a->txn, &info, a->commit->arrival_ms);
-}
-
 // Of an open one.
 static int discard_bytes(struct applying *a)
 {
     pages_discard(a->b, a->txn, a->head.info.id);
-    return tail_count(a->b, a->txn, &a->head.tail, -1);
+    int err = refer_parts(a, a->head.info.made.parts, false);
+    return err != 0 ? err : tail_count(a->b, a->txn, &a->head.tail, -1);
 }
 
 static int apply_drop(struct applying *a)
 {
     struct upload_key key = upload_head_key(a->head.info.id);
     bool open = a->head.info.state == UPLOAD_OPEN;
-    int err = open ? discard_bytes(a) : a->head.info.state == UPLOAD_DONE ? release_blob(a) : 0;
+    int err = open ? discard_bytes(a) : a->head.info.state == UPLOAD_DONE ? refer(a, &a->head.info.digest, false) : 0;
     if (err != 0) return err;
     db_del(a->txn, a->b->table_uploads, upload_key_span(&key));
     a->opened -= open;
@@ -494,6 +554,7 @@ static int apply_op(struct applying *a, const struct upload_effect *e)
     if (err != 0) return err;
     if (op.kind == UPLOAD_PROGRESS) return apply_progress(a, &op, &m);
     if (op.kind == UPLOAD_SET_LENGTH) return apply_length(a, &op);
+    if (op.kind == UPLOAD_SET_PARTS) return apply_parts(a, &op);
     if (op.kind == UPLOAD_EXPIRE) return apply_expire(a);
     return op.kind == UPLOAD_COMPLETE ? apply_complete(a, &op) : apply_drop(a);
 }

@@ -190,6 +190,30 @@ static void put_concat(struct request *r, const struct upload_new *made)
     buf_free(&list);
 }
 
+bool upload_parts_length(struct app *a, struct span parts, uint64_t *out)
+{
+    uint64_t sum = 0;
+    for (size_t at = 0; at < parts.n; at += UPLOAD_PART_BYTES) {
+        struct upload_info part;
+        struct uuid id;
+        memcpy(id.b, parts.p + at, sizeof id.b);
+        if (!blobs_upload_find(app_blobs(a), app_txn(a), id, &part) || part.made.length == UPLOAD_LENGTH_UNKNOWN) return false;
+        sum += part.made.length;
+    }
+    *out = sum;
+    return true;
+}
+
+// As soon as it is known, and of an upload of parts that is before they are done.
+static void put_length(struct request *r, const struct upload_new *made)
+{
+    uint64_t length = made->length;
+    bool known = length != UPLOAD_LENGTH_UNKNOWN;
+    if (!known && made->kind == UPLOAD_JOINED) known = upload_parts_length(r->app, made->parts, &length);
+    if (known) reply_header(r, "Upload-Length", "%llu", (unsigned long long)length);
+    else if (made->kind != UPLOAD_JOINED) reply_header(r, "Upload-Defer-Length", "1");
+}
+
 static void reply_info(struct request *r, const struct upload_info *info)
 {
     if (upload_is_draft(r)) {
@@ -200,10 +224,7 @@ static void reply_info(struct request *r, const struct upload_info *info)
     if (info->made.kind == UPLOAD_JOINED && !s.done) s.offset = UPLOAD_LENGTH_UNKNOWN; // tus has it told when it is done only
     if (info->made.ttl_ms > 0 && !s.done) s.expires_ms = info->changed_ms + info->made.ttl_ms;
     upload_reply_state(r, 200, &s);
-    if (info->made.length == UPLOAD_LENGTH_UNKNOWN)
-        reply_header(r, "Upload-Defer-Length", "1");
-    else
-        reply_header(r, "Upload-Length", "%llu", (unsigned long long)info->made.length);
+    put_length(r, &info->made);
     if (info->made.metadata.n > 0) reply_header(r, "Upload-Metadata", "%.*s", SPAN_FMT(info->made.metadata));
     put_concat(r, &info->made);
     reply_body(r, NULL, SPAN_NONE);
@@ -309,7 +330,7 @@ static void delete_begin(struct request *r)
 void upload_options(struct request *r)
 {
     reply_header(r, "Tus-Version", TUS_SPOKEN);
-    reply_header(r, "Tus-Extension", "creation,creation-with-upload,creation-defer-length,expiration,checksum,checksum-trailer,termination,concatenation");
+    reply_header(r, "Tus-Extension", "creation,creation-with-upload,creation-defer-length,expiration,checksum,checksum-trailer,termination,concatenation,concatenation-unfinished");
     reply_header(r, "Tus-Checksum-Algorithm", TUS_CHECKSUMS);
     reply_header(r, "Tus-Max-Size", "%llu", (unsigned long long)BLOB_BYTES_MAX);
 }

@@ -28,6 +28,8 @@ void upload_reply_problem(struct request *r, struct problem *p, int err);
 // Begins a reply that says where an upload stands; the caller adds to it, and ends it with reply_body.
 void upload_reply_state(struct request *r, int status, const struct intake_state *s);
 void upload_reply_location(struct request *r, struct uuid id);
+// Where the parts of an upload lead, as far as that is known: the sum of their lengths. False: one has none yet, or is gone.
+bool upload_parts_length(struct app *a, struct span parts, uint64_t *out);
 // One operation of the blob store into a batch.
 void upload_put_op(struct buf *batch, struct span op);
 // The operation that links the finished blob, if the upload's `link` names a place. Everything is copied.

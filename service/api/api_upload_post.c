@@ -1,5 +1,5 @@
 // POST /apps/<app>/uploads: an upload is made: of a length or none yet, with its first bytes in the same batch where the request brings some, or of
-// others that are done.
+// others, which need not be done yet.
 //
 //   POST                       ─> batch (create; of nothing: create and complete) ─> 201
 //   POST with bytes            ─> the engine ─> batch (create, progress, complete) ─> 201
@@ -29,6 +29,8 @@ struct making {
     char type[STREAM_TYPE_MAX + 1];
     uint8_t owner[UPLOAD_OWNER_MAX];
     struct buf parts;
+    uint64_t length; // of the parts, as far as it is known
+    bool unfinished; // one of them is not done
 };
 
 // ---- reading what is asked for -------------------------------------------------------------------------------------
@@ -58,11 +60,12 @@ static int add_part(struct request *r, struct uuid id, struct making *m, struct 
     struct upload_info part;
     if (!blobs_upload_find(app_blobs(r->app), app_txn(r->app), id, &part)) return ERR_NO_SUCH_UPLOAD;
     if (part.made.kind != UPLOAD_PARTIAL) return problem_set(p, ERR_BAD_REQUEST, -1, "a part was not made with Upload-Concat: partial");
-    if (part.state == UPLOAD_EXPIRED) return ERR_UPLOAD_EXPIRED;
-    if (part.state != UPLOAD_DONE) return problem_set(p, ERR_BAD_REQUEST, -1, "a part is not done");
+    if (blobs_upload_past(&part, clock_wall_ms())) return ERR_UPLOAD_EXPIRED;
     if (m->parts.n == m->parts.max) return problem_set(p, ERR_TOO_LARGE, -1, "an upload may have %d parts", UPLOAD_PARTS_MAX);
-    m->make.length += part.offset;
-    if (m->make.length > BLOB_BYTES_MAX) return problem_set(p, ERR_TOO_LARGE, -1, "the parts are longer than an upload may be");
+    bool done = part.state == UPLOAD_DONE;
+    m->length += done || part.made.length == UPLOAD_LENGTH_UNKNOWN ? part.offset : part.made.length;
+    m->unfinished = m->unfinished || !done;
+    if (m->length > BLOB_BYTES_MAX) return problem_set(p, ERR_TOO_LARGE, -1, "the parts are longer than an upload may be");
     buf_put(&m->parts, id.b, sizeof id.b);
     buf_put(&m->parts, part.digest.b, sizeof part.digest.b);
     return m->parts.err;
@@ -80,6 +83,7 @@ static int read_parts(struct request *r, struct tus_concat *c, struct making *m,
         if (err != 0) return err;
     }
     m->make.parts = buf_span(&m->parts);
+    m->make.length = m->unfinished ? UPLOAD_LENGTH_UNKNOWN : m->length;
     return found;
 }
 

@@ -11,6 +11,7 @@
 #define LOOK_MAX 64     // uploads in one tick
 #define LOOK_MS 100     // and not before
 #define OPS_BYTES_MAX (64 * KIB)
+#define PARTS_BYTES_MAX (UPLOAD_PARTS_MAX * UPLOAD_PART_BYTES + 64)
 
 void upload_care_init(struct upload_care *c, struct server *s, struct app *a, uint64_t ttl_ms)
 {
@@ -86,6 +87,44 @@ static void put(struct upload_care *c, void (*encode)(struct buf *op, struct uui
     batch_put_op(&c->encoded, &(struct batch_op){.kind = BATCH_UPLOAD, .upload = buf_span(&op)});
 }
 
+// All parts with their digests, and the length of the whole. ERR_BUSY: one is not done; ERR_NO_SUCH_UPLOAD, ERR_TOO_LARGE: this never ends well.
+static int finish_parts(struct upload_care *c, const struct upload_info *i, struct buf *out, uint64_t *length)
+{
+    bool waits = false;
+    *length = 0;
+    for (size_t at = 0; at < i->made.parts.n; at += UPLOAD_PART_BYTES) {
+        struct upload_info part;
+        struct uuid id;
+        memcpy(id.b, i->made.parts.p + at, sizeof id.b);
+        if (!blobs_upload_find(app_blobs(c->app), app_txn(c->app), id, &part) || part.state == UPLOAD_EXPIRED) return ERR_NO_SUCH_UPLOAD;
+        waits = waits || part.state != UPLOAD_DONE;
+        *length += part.offset;
+        if (*length > BLOB_BYTES_MAX) return ERR_TOO_LARGE;
+        buf_put(out, id.b, sizeof id.b);
+        buf_put(out, part.digest.b, sizeof part.digest.b);
+    }
+    return out->err != 0 ? out->err : waits ? ERR_BUSY : 0;
+}
+
+// One that was made before its parts were done: it can be joined when they are, and is gone when one of them is.
+static void look_at_parts(struct upload_care *c, const struct upload_info *i)
+{
+    struct buf parts, op;
+    uint64_t length;
+    if (c->encoded.max - c->encoded.n < PARTS_BYTES_MAX + 4 * KIB) return; // next time round, with room for others behind it
+    buf_init(&parts, PARTS_BYTES_MAX);
+    buf_init(&op, PARTS_BYTES_MAX);
+    int err = finish_parts(c, i, &parts, &length);
+    if (err == ERR_NO_SUCH_UPLOAD || err == ERR_TOO_LARGE) {
+        put(c, blobs_upload_put_drop, i->id);
+    } else if (err == 0) {
+        blobs_upload_put_parts(&op, i->id, length, buf_span(&parts));
+        if (op.err == 0) batch_put_op(&c->encoded, &(struct batch_op){.kind = BATCH_UPLOAD, .upload = buf_span(&op)});
+    }
+    buf_free(&op);
+    buf_free(&parts);
+}
+
 static void look_at(void *ctx, const struct upload_info *i)
 {
     struct look *l = ctx;
@@ -97,6 +136,8 @@ static void look_at(void *ctx, const struct upload_info *i)
         put(c, blobs_upload_put_expire, i->id);
     else if (i->state == UPLOAD_OPEN && i->made.kind == UPLOAD_ONCE)
         put(c, blobs_upload_put_drop, i->id); // its request ended with an earlier run, or in a way that let nothing be written
+    else if (i->state == UPLOAD_OPEN && i->made.kind == UPLOAD_JOINED && i->made.length == UPLOAD_LENGTH_UNKNOWN)
+        look_at_parts(c, i);
     else if (i->state == UPLOAD_OPEN && i->made.kind == UPLOAD_JOINED && l->now_ms >= c->joins_from_ms && app_state(c->app) == APP_READY)
         upload_care_join(c, i->id);
 }

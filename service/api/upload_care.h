@@ -1,6 +1,6 @@
 // What is done for an app's uploads beside the requests: the barrier that small ones share, and the tick that looks at all uploads
 // in turn: whose time is over loses its bytes, then its name; what a broken request left is dropped; one that is made of others is
-// gone on with. Thread: the app's owner.
+// gone on with, once they are done. Thread: the app's owner.
 #ifndef SEGUE_UPLOAD_CARE_H
 #define SEGUE_UPLOAD_CARE_H
 

@@ -95,7 +95,7 @@ test('OPTIONS tells what there is, without a version being asked for', async (t)
     for (const path of ['/apps/default/uploads', '/apps/default/uploads/x']) {
         const reply = await request(up.app.s, 'OPTIONS', path)
         assert.equal(reply.status, 204)
-        assert.deepEqual([reply.headers['tus-version'], reply.headers['tus-extension'], reply.headers['tus-max-size']], ['1.0.0', 'creation,creation-with-upload,creation-defer-length,expiration,checksum,checksum-trailer,termination,concatenation', String(2 ** 32)])
+        assert.deepEqual([reply.headers['tus-version'], reply.headers['tus-extension'], reply.headers['tus-max-size']], ['1.0.0', 'creation,creation-with-upload,creation-defer-length,expiration,checksum,checksum-trailer,termination,concatenation,concatenation-unfinished', String(2 ** 32)])
         assert.match(reply.headers['access-control-allow-headers'], /Upload-Offset/)
         assert.match(reply.headers['access-control-allow-methods'], path.endsWith('x') ? /PATCH/ : /POST/)
     }

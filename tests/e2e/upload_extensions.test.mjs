@@ -156,7 +156,6 @@ test('parts that are done become one, by reference', async (t) => {
     for (let i = 0; i + 1 < cuts.length; i++) {
         const path = await up.create(cuts[i + 1] - cuts[i], { 'upload-concat': 'partial' })
         parts.push(path)
-        if (i === 2) assertProblem(await up.post({ 'upload-concat': `final;${parts.join(' ')}` }), 400, 'bad_request')
         await up.patch(path, 0, bytes.subarray(cuts[i], cuts[i + 1]))
         assert.equal((await up.head(path)).headers['upload-concat'], 'partial')
     }
@@ -188,6 +187,58 @@ test('parts that are done become one, by reference', async (t) => {
     const none = await up.create(0, { 'upload-concat': 'partial' })
     const empty = await up.post({ 'upload-concat': `final;${none} ${none}` })
     assert.deepEqual([empty.status, empty.headers['segue-blob']], [201, sha256('')])
+})
+
+test('what is made of parts may be made before they are done', async (t) => {
+    const up = await tus(t)
+    const bytes = randomBytes(3 << 20)
+    assert.match((await up.ask('OPTIONS', '/apps/default/uploads')).headers['tus-extension'], /(^|,)concatenation-unfinished(,|$)/)
+    const concat = { 'upload-concat': 'partial' }
+    const cuts = [0, 1 << 20, 2 << 20, bytes.length]
+    const first = await up.create(1 << 20, concat, bytes.subarray(0, 1 << 20))
+    const second = await up.create(1 << 20, concat, bytes.subarray(1 << 20, 1500000))
+    const third = await up.create(undefined, { ...concat, 'upload-defer-length': '1' })
+    const text = `final;${first} ${second} ${third}`
+    const made = await up.post({ 'upload-concat': text, 'upload-metadata': `filetype ${Buffer.from('video/mp4').toString('base64')}` })
+    assert.deepEqual([made.status, made.headers['upload-offset'], made.headers['segue-blob']], [201, undefined, undefined])
+    const final = made.headers.location
+    // Its length is told as soon as it can be known.
+    let head = await up.head(final)
+    assert.deepEqual([head.status, head.headers['upload-concat'], head.headers['upload-length'], head.headers['upload-defer-length'], head.headers['upload-offset']], [200, text, undefined, undefined, undefined])
+    await up.patch(third, 0, bytes.subarray(cuts[2], cuts[2] + 100), { 'upload-length': String(cuts[3] - cuts[2]) })
+    head = await up.head(final)
+    assert.deepEqual([head.headers['upload-length'], head.headers['upload-offset']], [String(bytes.length), undefined])
+    assertProblem(await up.patch(final, 0, 'x'), 403, 'upload_final')
+    await up.app.s.kill()
+    await up.app.s.start()
+    await up.patch(second, 1500000 - (1 << 20), bytes.subarray(1500000, cuts[2]))
+    assert.equal((await up.head(final)).headers['segue-blob'], undefined)
+    await up.patch(third, 100, bytes.subarray(cuts[2] + 100))
+    assert.equal(await up.digest(final), sha256(bytes))
+    await assertBlob(up.app, bytes, 'video/mp4')
+    head = await up.head(final)
+    assert.deepEqual([head.headers['upload-concat'], head.headers['upload-length'], head.headers['upload-offset']], [text, String(bytes.length), String(bytes.length)])
+    // Of nothing; and one whose part is gone is gone too, or never gets a length that fits.
+    const none = await up.create(undefined, { ...concat, 'upload-defer-length': '1' })
+    const empty = (await up.post({ 'upload-concat': `final;${none} ${none}` })).headers.location
+    await up.patch(none, 0, '', { 'upload-length': '0' })
+    assert.equal(await up.digest(empty), sha256(''))
+    const doomed = await up.create(5, concat)
+    const orphan = (await up.post({ 'upload-concat': `final;${first} ${doomed}` })).headers.location
+    assert.equal((await up.ask('DELETE', doomed)).status, 204)
+    await eventually('its end', async () => (await up.head(orphan)).status === 404)
+    const huge = await up.create(2 ** 32, concat)
+    assertProblem(await up.post({ 'upload-concat': `final;${first} ${huge}` }), 413, 'too_large')
+})
+
+test('parts may go as soon as what is made of them was made, and their time may be short', async (t) => {
+    const up = await tus(t, { args: ['--upload-ttl-ms', '1500', '--blob-grace-ms', '1'] })
+    const bytes = randomBytes(20 << 20)
+    const part = await up.create(bytes.length, { 'upload-concat': 'partial' })
+    await up.patch(part, 0, bytes)
+    const final = (await up.post({ 'upload-concat': `final;${part} ${part} ${part}` })).headers.location
+    assert.equal((await up.ask('DELETE', part)).status, 204)
+    assert.equal(await up.digest(final), sha256(Buffer.concat([bytes, bytes, bytes])))
 })
 
 test('joining goes on after kill -9, and is watched without disturbing it', async (t) => {

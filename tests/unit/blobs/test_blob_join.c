@@ -169,6 +169,142 @@ static void parts_that_do_not_fit_are_refused(void **state)
     assert_int_equal(create(lab, uuid_new(), &make), ERR_BLOB_NOT_FOUND);
 }
 
+// ---- what parts are kept by ---------------------------------------------------------------------------------------------
+
+// Every step that is due a long time from now, each as a batch of its own, until there is none.
+static void let_time_pass(struct blob_lab *lab)
+{
+    struct buf step;
+    buf_init(&step, 4096);
+    lab->now_ms += 1000000;
+    for (size_t n = 0; n < 4;) {
+        buf_clear(&step);
+        bool due = blobs_step_due(lab->blobs, lab->txn, lab->now_ms, 1, n, &step);
+        if (due) assert_int_equal(lab_step(lab, buf_span(&step)), 0);
+        n = due ? 0 : n + 1;
+    }
+    buf_free(&step);
+}
+
+static bool is_stored(struct blob_lab *lab, const struct sha256 *digest)
+{
+    struct blob_info info;
+    return blobs_find(lab->blobs, lab->txn, digest, &info);
+}
+
+static int drop(struct blob_lab *lab, struct uuid id)
+{
+    struct buf op;
+    buf_init(&op, KIB);
+    blobs_upload_put_drop(&op, id);
+    int err = lab_upload_op(lab, buf_span(&op));
+    buf_free(&op);
+    return err;
+}
+
+// Two parts that nothing else keeps, as a list.
+static void make_parts(struct blob_lab *lab, struct buf *parts, struct sha256 digests[2])
+{
+    assert_int_equal(lab_upload(lab, SPAN_LIT("one part, "), &digests[0]), 0);
+    assert_int_equal(lab_upload(lab, SPAN_LIT("and another"), &digests[1]), 0);
+    buf_init(parts, KIB);
+    put_part(parts, &digests[0]);
+    put_part(parts, &digests[1]);
+}
+
+static void what_is_joined_keeps_its_parts_until_it_is_done(void **state)
+{
+    struct blob_lab *lab = *state;
+    struct sha256 digests[2];
+    struct buf parts;
+    make_parts(lab, &parts, digests);
+    struct uuid id = uuid_new();
+    assert_int_equal(create(lab, id, &(struct upload_new){.kind = UPLOAD_JOINED, .length = 21, .parts = buf_span(&parts)}), 0);
+    let_time_pass(lab);
+    assert_true(is_stored(lab, &digests[0]) && is_stored(lab, &digests[1]));
+    struct sha256 is = join(lab, id), to_be = sha256_of(SPAN_LIT("one part, and another"));
+    assert_true(sha256_equal(&is, &to_be));
+    let_time_pass(lab);
+    assert_false(is_stored(lab, &digests[0]) || is_stored(lab, &digests[1]));
+    assert_true(lab_holds(lab, SPAN_LIT("one part, and another"))); // the upload keeps it
+    assert_int_equal(drop(lab, id), 0);
+    let_time_pass(lab);
+    assert_false(is_stored(lab, &is));
+    check(lab);
+    buf_free(&parts);
+}
+
+static void what_is_joined_lets_go_of_its_parts_when_it_ends_early(void **state)
+{
+    struct blob_lab *lab = *state;
+    for (int expires = 0; expires < 2; expires++) {
+        struct sha256 digests[2];
+        struct buf parts;
+        make_parts(lab, &parts, digests);
+        struct uuid id = uuid_new();
+        struct upload_new make = {.kind = UPLOAD_JOINED, .length = 21, .parts = buf_span(&parts), .ttl_ms = TTL_MS};
+        assert_int_equal(create(lab, id, &make), 0);
+        let_time_pass(lab);
+        assert_true(is_stored(lab, &digests[0]) && is_stored(lab, &digests[1]));
+        if (expires) expire(lab, id);
+        else assert_int_equal(drop(lab, id), 0);
+        let_time_pass(lab);
+        assert_false(is_stored(lab, &digests[0]) || is_stored(lab, &digests[1]));
+        check(lab);
+        buf_free(&parts);
+    }
+}
+
+static int set_parts(struct blob_lab *lab, struct uuid id, uint64_t length, struct span parts)
+{
+    struct buf op;
+    buf_init(&op, 64 * KIB);
+    blobs_upload_put_parts(&op, id, length, parts);
+    int err = lab_upload_op(lab, buf_span(&op));
+    buf_free(&op);
+    return err;
+}
+
+static void parts_may_be_done_later(void **state)
+{
+    struct blob_lab *lab = *state;
+    struct sha256 digests[2];
+    struct buf parts, early, other;
+    make_parts(lab, &parts, digests);
+    buf_init(&early, KIB);
+    buf_put_span(&early, buf_span(&parts));
+    memset(early.p + UPLOAD_PART_BYTES + 16, 0, SHA256_BYTES); // the second one is not done
+    struct uuid id = uuid_new();
+    struct upload_new make = {.kind = UPLOAD_JOINED, .length = 21, .parts = buf_span(&early)};
+    assert_int_equal(create(lab, id, &make), ERR_BLOB_NOT_FOUND);
+    make.length = UPLOAD_LENGTH_UNKNOWN;
+    assert_int_equal(create(lab, id, &make), 0);
+    struct blob_join *j;
+    assert_int_equal(blobs_join_open(lab->blobs, lab->txn, id, &j), ERR_BUSY);
+    assert_int_equal(set_length(lab, id, 21), ERR_UPLOAD_LENGTH); // it is the parts'
+    // Not others, not without one of them, not with another length.
+    buf_init(&other, KIB);
+    put_part(&other, &digests[0]);
+    put_part(&other, &digests[1]);
+    assert_int_equal(set_parts(lab, id, 21, buf_span(&other)), ERR_BAD_VALUE);
+    assert_int_equal(set_parts(lab, id, 21, span_sub(buf_span(&parts), 0, UPLOAD_PART_BYTES)), ERR_BAD_VALUE);
+    assert_int_equal(set_parts(lab, id, 10, buf_span(&early)), ERR_BLOB_NOT_FOUND);
+    assert_int_equal(set_parts(lab, id, 22, buf_span(&parts)), ERR_BAD_VALUE);
+    lab_reopen(lab);
+    assert_int_equal(set_parts(lab, id, 21, buf_span(&parts)), 0);
+    assert_int_equal(set_parts(lab, id, 21, buf_span(&parts)), ERR_BAD_VALUE);
+    let_time_pass(lab);
+    assert_true(is_stored(lab, &digests[0]) && is_stored(lab, &digests[1]));
+    struct sha256 is = join(lab, id), to_be = sha256_of(SPAN_LIT("one part, and another"));
+    assert_true(sha256_equal(&is, &to_be));
+    let_time_pass(lab);
+    assert_false(is_stored(lab, &digests[0]) || is_stored(lab, &digests[1])); // each reference was given back once
+    check(lab);
+    buf_free(&parts);
+    buf_free(&early);
+    buf_free(&other);
+}
+
 // ---- lengths and time -------------------------------------------------------------------------------------------------
 
 static void length_is_said_once_and_not_below_the_offset(void **state)
@@ -255,6 +391,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(parts_are_joined_by_reference, setup, teardown),
         cmocka_unit_test_setup_teardown(parts_that_do_not_fit_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_joined_keeps_its_parts_until_it_is_done, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_joined_lets_go_of_its_parts_when_it_ends_early, setup, teardown),
+        cmocka_unit_test_setup_teardown(parts_may_be_done_later, setup, teardown),
         cmocka_unit_test_setup_teardown(length_is_said_once_and_not_below_the_offset, setup, teardown),
         cmocka_unit_test_setup_teardown(expiry_takes_the_bytes_and_then_the_name, setup, teardown),
         cmocka_unit_test_setup_teardown(scan_sees_each_upload_once_a_round, setup, teardown),
