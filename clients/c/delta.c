@@ -1,7 +1,7 @@
 // Ask, send what is missing, on several connections, and name the blob:
 //
 //    POST chunks/missing … ── nothing is there ──> an upload does it
-//            │ some
+//            │ some   └── all ──> HEAD blobs/<digest> ── 200 ──> done
 //            └──> POST chunks … ──> PUT blobs/<digest>, the list ── 201 ──> done
 //                        ^                        │ 409: reclaimed meanwhile
 //                        └── ask again ───────────┘
@@ -216,6 +216,17 @@ static int name_blob(struct delta *d, bool *again)
     return status == err_status(ERR_DIGEST_MISMATCH) ? put_changed(d->client, d->source->name) : client_refused(d->client);
 }
 
+// All chunks are there, and whole as far as the service knows (a damaged one is missing): so the blob perhaps is.
+static int is_stored(struct delta *d, bool *stored)
+{
+    char path[16 + SHA256_HEX];
+    snprintf(path, sizeof path, "blobs/%.64s", d->hex);
+    const struct http_request request = {.method = "HEAD", .path = path, .stop = d->client->stop};
+    int result = client_ask(d->client, &request);
+    if (result == SEGUE_OK) *stored = http_status(d->client->http) == 200;
+    return result;
+}
+
 static int transfer(struct delta *d)
 {
     int result = SEGUE_OK;
@@ -239,8 +250,9 @@ int delta_source(struct segue *s, const struct segue_put_options *what, struct s
     int result = d.bodies == NULL ? no_memory(&d) : ask(&d);
     // An upload needs no second way where nothing is known.
     if (result == SEGUE_OK && (d.missing < cuts->distinct || cuts->distinct < source->size)) {
+        if (d.missing == 0) result = is_stored(&d, done);
+        if (result == SEGUE_OK && !*done) result = transfer(&d);
         *done = true;
-        result = transfer(&d);
     }
     buf_free(&d.body);
     free(d.bodies);

@@ -1,11 +1,11 @@
 // Uploading, with resumption:
 //
-//    HEAD blobs/<digest> ── it is there ─────────────────────────────────────────────> done
-//      │   no upload is begun, and chunks of it are there: delta.c ─────────────────────> done
-//      └─> state file ── an upload ──> HEAD uploads/<id> ── 200 ──┐
-//               └── none, or it is gone ──> POST uploads ─────────┴─> PATCH the rest ──> done: the digest is compared
-//                                                    ^                    │ broken: wait, HEAD
-//                                                    └──── it is gone ────┴── where it is ──> PATCH the rest …
+//    state file ── none ──> chunks of it are there: delta.c ────────────────────────> done
+//      │                       │ nothing is
+//      │ an upload             └─────────────────> POST uploads ──┐
+//      └──> HEAD uploads/<id> ── 200 ─────────────────────────────┴─> PATCH the rest ──> done: the digest is compared
+//                  └── it is gone ──> POST uploads …                      │ broken: wait, HEAD
+//                                                                         └── where it is ──> PATCH the rest …
 #include "upload.h"
 
 #include <stdio.h>
@@ -210,23 +210,11 @@ static int transfer(struct upload *u)
     }
 }
 
-// The service may have the content already, from whomever.
-static int is_stored(struct upload *u, bool *stored)
-{
-    char path[16 + SHA256_HEX];
-    snprintf(path, sizeof path, "blobs/%.64s", u->hex);
-    const struct http_request request = {.method = "HEAD", .path = path};
-    int result = client_ask(u->client, &request);
-    if (result == SEGUE_OK) *stored = http_status(u->client->http) == 200;
-    return result;
-}
-
 int upload_source(struct segue *s, const struct segue_put_options *what, struct source *source, struct cuts *cuts)
 {
     struct upload u = {.client = s, .what = what, .source = source, .hex = cuts->hex};
     bool stored = false;
-    int result = is_stored(&u, &stored);
-    if (result != SEGUE_OK || stored) return result;
+    int result = SEGUE_OK;
     state_open(&u);
     if (u.id[0] == 0) result = delta_source(s, what, source, cuts, &stored); // an upload that was begun is gone on with
     if (result == SEGUE_OK && !stored) result = transfer(&u);
