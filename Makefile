@@ -16,7 +16,8 @@ JOBS := $(shell nproc)
 # ---- sources ---------------------------------------------------------------------------------------------------
 
 BASE_SRC := base64 buf bug bytes checksum compress crew cur db digest err feed file hlc journal journal_segment json_lines json_read json_write log problem utf8 uuid
-ROWS_SRC := apply arena decide decide_end effects elements elements_convert history instant query query_run read_set record row_batch row_keys rows scan schema schema_build schema_codec schema_text show sort_keys sql sql_const sql_scan sql_schema sql_select sql_tree type value value_convert view view_diff view_feed view_ring
+ROWS_SRC := apply arena decide decide_end effects elements elements_convert history instant query query_run read_set record row_batch row_keys rows scan schema schema_build schema_codec schema_constraints schema_text show sort_keys sql sql_const sql_scan sql_schema sql_select sql_tree sql_words type value value_convert view view_diff view_feed view_ring
+ROWS_SRC += index
 ROWS_SRC += expr expr_call expr_compile expr_text sql_expr
 ROWS_SRC += validate
 STREAMS_SRC := stream_apply stream_decide stream_effects stream_expiry stream_feed stream_fork stream_groups stream_hash stream_keys stream_observe stream_read stream_reclaim stream_record stream_seal stream_segment stream_segments stream_slice stream_table stream_tail stream_trim stream_writers streams

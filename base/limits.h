@@ -52,7 +52,11 @@
 #define COLUMNS_MAX 250                // of one table
 #define NAME_MAX_BYTES 63              // of a table, a column, an app
 #define ARRAY_ELEMENTS_MAX 4096        // of an array or a set
+#define ENUMS_MAX 1000                 // of one schema
 #define ENUM_LABELS_MAX 1000           // of one enum
+#define CHECKS_MAX 64                  // of one table
+#define INDEXES_MAX 64                 // of one table
+#define INDEX_COLUMNS_MAX 16           // of one index
 #define ROW_BYTES_MAX (1 * MIB)        // an encoded row
 #define INDEX_KEY_MAX 400              // bytes of a row's columns in an index
 #define QUERY_TERMS_MAX 64             // comparisons in a where

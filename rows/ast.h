@@ -18,6 +18,14 @@ enum ast_kind {
     AST_UUID,  // gen_random_uuid()
 };
 
+// A type as written: of an enum only its name is known.
+struct ast_type {
+    enum col_type kind;
+    bool array;
+    struct span name; // of COL_ENUM
+    int64_t position;
+};
+
 struct ast_const {
     enum ast_kind kind;
     bool b;
@@ -25,15 +33,10 @@ struct ast_const {
     double d;
     struct span text;
     int param;
+    struct ast_type cast; // in a default: the enum or the array that a text is said to be; else its kind is 0
     int64_t position;
 };
 
-// A type as written: of an enum only its name is known.
-struct ast_type {
-    enum col_type kind;
-    bool array;
-    struct span name; // of COL_ENUM
-};
 
 struct ast_select;
 
@@ -87,6 +90,7 @@ struct ast_column {
     struct span name;
     struct ast_type type;
     struct span merge; // of options (merge '…'); empty: not said
+    int64_t merge_position;
     bool not_null;
     bool primary_key;
     bool has_default;

@@ -1,64 +1,38 @@
 // Expressions as text: canonical, so that equal ones are equal bytes, and readable again.
 #include <assert.h>
 
-#include "elements.h"
 #include "err.h"
 #include "expr.h"
 #include "limits.h"
 #include "schema.h"
-
-static void put_quoted(struct buf *out, struct span s, char quote)
-{
-    buf_put_u8(out, (uint8_t)quote);
-    for (size_t i = 0; i < s.n; i++) {
-        if (s.p[i] == (uint8_t)quote) buf_put_u8(out, (uint8_t)quote);
-        buf_put_u8(out, s.p[i]);
-    }
-    buf_put_u8(out, (uint8_t)quote);
-}
-
-// Quoted always: whether a word is one that SQL keeps for itself is the parser's knowledge.
-static void put_name(struct buf *out, struct span name)
-{
-    put_quoted(out, name, '"');
-}
+#include "sql_words.h"
 
 // A constant by itself says its type only where it is a number, a truth or a text.
 static void put_const(struct buf *out, const struct type *type, const struct value *v)
 {
     char name[TYPE_TEXT_MAX], hex[SHA256_HEX];
-    struct buf json;
-    struct jw w;
+    struct buf text;
     bool bare = !type->array && (type->kind == COL_INTEGER || type->kind == COL_BIGINT || type->kind == COL_COUNTER ||
                                  type->kind == COL_DOUBLE || type->kind == COL_BOOLEAN);
     if (v->null) {
         buf_put_str(out, "null");
         return;
     }
-    buf_init(&json, ROW_BYTES_MAX * 2);
-    if (type->array) {
-        elements_literal(&json, type, v);
-    } else if (type->kind == COL_INTEGER || type->kind == COL_BIGINT || type->kind == COL_COUNTER) {
-        buf_printf(&json, "%lld", (long long)v->i);
-    } else if (type->kind == COL_TEXT) {
-        buf_put_span(&json, v->s);
-    } else if (type->kind == COL_BLOB) {
-        hex_format(hex, SPAN(v->h.b, SHA256_BYTES));
-        buf_put(&json, hex, SHA256_HEX);
-    } else {
-        jw_init(&w, &json);
-        value_json(&w, type, v);
-    }
-    struct span s = buf_span(&json);
-    if (!type->array && type->kind != COL_JSONB && type->kind != COL_TEXT && s.n >= 2 && s.p[0] == '"') s = span_sub(s, 1, s.n - 2);
-    if (json.err && !out->err) out->err = json.err;
     if (bare) {
-        buf_put_span(out, s);
-    } else {
-        put_quoted(out, s, '\'');
-        if (type->kind != COL_TEXT && type->kind != COL_ENUM && !type->array) buf_printf(out, "::%s", type_text(type, name));
+        value_text(out, type, v);
+        return;
     }
-    buf_free(&json);
+    buf_init(&text, ROW_BYTES_MAX * 2);
+    if (type->kind == COL_BLOB) {
+        hex_format(hex, SPAN(v->h.b, SHA256_BYTES));
+        buf_put(&text, hex, SHA256_HEX);
+    } else {
+        value_text(&text, type, v);
+    }
+    if (text.err && !out->err) out->err = text.err;
+    sql_put_text(out, buf_span(&text));
+    if (type->kind != COL_TEXT && type->kind != COL_ENUM && !type->array) buf_printf(out, "::%s", type_text(type, name));
+    buf_free(&text);
 }
 
 static const char *sign(const struct expr *e)
@@ -147,7 +121,7 @@ void expr_sql(struct buf *out, const struct expr *e)
 {
     switch (e->kind) {
     case EX_CONST: put_const(out, &e->type, &e->value); return;
-    case EX_COLUMN: put_name(out, e->name); return;
+    case EX_COLUMN: sql_put_name(out, e->name); return;
     case EX_AND: put_within(out, "(", e, 0, " and ", ")"); return;
     case EX_OR: put_within(out, "(", e, 0, " or ", ")"); return;
     case EX_NOT: put_within(out, "(not ", e, 0, "", ")"); return;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "err.h"
+#include "expr.h"
 
 #define SCHEMA_BYTES_MAX (32 * MIB) // of one schema in memory
 
@@ -89,6 +90,12 @@ static int by_column_name(const void *a, const void *b, void *ctx)
     return span_compare(t->columns[*(const uint16_t *)a].name, t->columns[*(const uint16_t *)b].name);
 }
 
+static int by_index_name(const void *a, const void *b, void *ctx)
+{
+    const struct table *t = ctx;
+    return span_compare(t->indexes[*(const uint16_t *)a].name, t->indexes[*(const uint16_t *)b].name);
+}
+
 static uint16_t *sorted(struct arena *a, size_t count, int (*compare)(const void *, const void *, void *), void *ctx)
 {
     uint16_t *order = arena_array(a, count, sizeof *order);
@@ -99,7 +106,7 @@ static uint16_t *sorted(struct arena *a, size_t count, int (*compare)(const void
     return order;
 }
 
-static int sort_columns(struct schema *s, struct table *t)
+int schema_sort_columns(struct schema *s, struct table *t)
 {
     t->by_name = sorted(s->arena, t->column_count, by_column_name, t);
     if (!t->by_name) return ERR_NOMEM;
@@ -108,18 +115,31 @@ static int sort_columns(struct schema *s, struct table *t)
     return 0;
 }
 
-int schema_finish(struct schema *s)
+int schema_sort(struct schema *s)
 {
-    struct buf text;
     assert(s->table_count <= TABLES_MAX);
     for (size_t i = 0; i < s->table_count; i++) {
-        int err = sort_columns(s, &s->tables[i]);
+        int err = s->tables[i].by_name ? 0 : schema_sort_columns(s, &s->tables[i]);
         if (err) return err;
     }
     s->by_name = sorted(s->arena, s->table_count, by_table_name, s);
     if (!s->by_name) return ERR_NOMEM;
     for (size_t i = 1; i < s->table_count; i++)
         if (span_equal(s->tables[s->by_name[i - 1]].name, s->tables[s->by_name[i]].name)) return ERR_EXISTS;
+    return 0;
+}
+
+int schema_finish(struct schema *s)
+{
+    struct buf text;
+    assert(s->by_name);
+    for (size_t i = 0; i < s->table_count; i++) {
+        struct table *t = &s->tables[i];
+        t->indexes_by_name = sorted(s->arena, t->index_count, by_index_name, t);
+        if (!t->indexes_by_name) return ERR_NOMEM;
+        for (size_t k = 1; k < t->index_count; k++)
+            if (span_equal(t->indexes[t->indexes_by_name[k - 1]].name, t->indexes[t->indexes_by_name[k]].name)) return ERR_EXISTS;
+    }
     buf_init(&text, SCHEMA_BYTES_MAX);
     schema_sql(s, &text);
     int err = text.err;
@@ -128,12 +148,68 @@ int schema_finish(struct schema *s)
     return err;
 }
 
+// ---- parts ---------------------------------------------------------------------------------------------------------
+
+const char *merge_name(enum merge_kind merge)
+{
+    switch (merge) {
+    case MERGE_LWW: return "lww";
+    case MERGE_COUNTER: return "counter";
+    case MERGE_MAX: return "max";
+    case MERGE_MIN: return "min";
+    case MERGE_SET: return "set";
+    }
+    return NULL;
+}
+
+struct span table_column_name(const struct table *t, int column)
+{
+    assert(column == COLUMN_ID || (column >= 0 && (size_t)column < t->column_count));
+    return column == COLUMN_ID ? SPAN_LIT("id") : t->columns[column].name;
+}
+
+const struct index *table_index_no(const struct table *t, uint32_t no)
+{
+    for (size_t i = 0; i < t->index_count; i++)
+        if (t->indexes[i].no == no) return &t->indexes[i];
+    return NULL;
+}
+
+bool index_same(const struct index *a, const struct index *b)
+{
+    if (!span_equal(a->name, b->name) || a->unique != b->unique || a->column_count != b->column_count || !a->where != !b->where)
+        return false;
+    for (size_t i = 0; i < a->column_count; i++)
+        if (a->columns[i].column != b->columns[i].column || a->columns[i].desc != b->columns[i].desc) return false;
+    return !a->where || expr_same(a->where, b->where);
+}
+
 // ---- growth --------------------------------------------------------------------------------------------------------
 
 static bool same_column(const struct column *a, const struct column *b)
 {
-    return span_equal(a->name, b->name) && type_same(&a->type, &b->type) && a->not_null == b->not_null && a->references == b->references &&
-           a->has_default == b->has_default && value_equal(&a->type, &a->def, &b->def) && value_equal(&a->type, &a->fill, &b->fill);
+    return span_equal(a->name, b->name) && type_same(&a->type, &b->type) && a->merge == b->merge && a->not_null == b->not_null &&
+           a->references == b->references && a->on_delete == b->on_delete && a->has_default == b->has_default &&
+           value_equal(&a->type, &a->def, &b->def) && value_equal(&a->type, &a->fill, &b->fill);
+}
+
+static bool enum_extends(const struct labels *after, const struct labels *before)
+{
+    if (!span_equal(after->name, before->name) || after->count < before->count) return false;
+    for (size_t i = 0; i < before->count; i++)
+        if (!span_equal(after->labels[i], before->labels[i])) return false;
+    return true;
+}
+
+// Numbers that were given stay with what they were given to, or are gone.
+static bool indexes_extend(const struct table *after, const struct table *before)
+{
+    if (after->index_last < before->index_last) return false;
+    for (size_t i = 0; i < after->index_count; i++) {
+        const struct index *ix = &after->indexes[i], *old = table_index_no(before, ix->no);
+        if (ix->no <= before->index_last && !(old && index_same(ix, old))) return false;
+    }
+    return true;
 }
 
 // May rows that exist do without having been given this one?
@@ -150,12 +226,15 @@ static bool table_extends(const struct table *after, const struct table *before)
         if (!same_column(&after->columns[i], &before->columns[i])) return false;
     for (size_t i = before->column_count; i < after->column_count; i++)
         if (!lets_old_rows_be(&after->columns[i])) return false;
-    return true;
+    return indexes_extend(after, before);
 }
 
 bool schema_extends(const struct schema *after, const struct schema *before)
 {
-    if (after->version != before->version + 1 || after->table_count < before->table_count) return false;
+    if (after->version != before->version + 1 || after->table_count < before->table_count || after->enum_count < before->enum_count)
+        return false;
+    for (size_t i = 0; i < before->enum_count; i++)
+        if (!enum_extends(&after->enums[i], &before->enums[i])) return false;
     for (size_t i = 0; i < before->table_count; i++)
         if (!table_extends(&after->tables[i], &before->tables[i])) return false;
     return true;

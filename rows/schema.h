@@ -49,7 +49,7 @@ struct index {
 };
 
 struct check {
-    struct span name;
+    struct span name; // of this table's
     struct expr *expr; // false for a row: refused
 };
 
@@ -61,6 +61,7 @@ struct table {
     uint16_t *by_name; // the same, sorted by name
     struct index *indexes; // ascending by number
     size_t index_count;
+    uint16_t *indexes_by_name;
     uint32_t index_last; // the highest number ever given
     struct check *checks; // by name
     size_t check_count;
@@ -86,6 +87,12 @@ const struct table *schema_table(const struct schema *s, struct span name); // N
 const struct table *schema_table_no(const struct schema *s, uint64_t no);   // NULL: none
 // A column's place, COLUMN_ID, or COLUMN_NONE.
 int table_column(const struct table *t, struct span name);
+// The name of a column by its place, COLUMN_ID too.
+struct span table_column_name(const struct table *t, int column);
+const struct index *table_index_no(const struct table *t, uint32_t no); // NULL: none, or dropped
+
+// The same index: a schema that has both gives both one number.
+bool index_same(const struct index *a, const struct index *b);
 
 // Checks what was parsed and numbers it: what `before` has keeps its number. ERR_BAD_SCHEMA, ERR_SCHEMA_NOT_ADDITIVE, ERR_WRONG_TYPE, ERR_BAD_VALUE.
 // `arrival_ms` is what now() means to the rows that a new column finds. The version is the one after `before`.
@@ -102,7 +109,12 @@ void schema_json(const struct schema *s, struct buf *out);
 void schema_encode(const struct schema *s, struct buf *out);
 int schema_decode(struct schema **out, struct span bytes);
 
-// For the files of this module: sorts by name and computes the hash. ERR_NOMEM, ERR_TOO_LARGE, ERR_EXISTS: a name twice.
+const char *merge_name(enum merge_kind merge); // as in options (merge '…')
+
+// For the files of this module: sorts tables and columns by name, so that they are found. ERR_NOMEM, ERR_EXISTS: a name twice.
+int schema_sort(struct schema *s);
+int schema_sort_columns(struct schema *s, struct table *t); // of one table
+// Then, when all is there: sorts the indexes and computes the hash. ERR_NOMEM, ERR_TOO_LARGE, ERR_EXISTS.
 int schema_finish(struct schema *s);
 
 #endif

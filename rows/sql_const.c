@@ -113,15 +113,20 @@ static int parameter(const struct sql_reader *r, const struct jr *node, struct a
 // ---- casts -----------------------------------------------------------------------------------------------------
 
 // What a cast leaves of a constant. A text keeps its own form for the types that are written as texts; nothing is ever
-// rounded or parsed here.
-static int apply_cast(const struct sql_reader *r, enum col_type type, struct ast_const *c)
+// rounded or parsed here. Only in a schema can it be said what an enum is.
+static int apply_cast(const struct sql_reader *r, const struct ast_type *to, bool in_default, struct ast_const *c)
 {
-    bool as_text = type == COL_TEXT || type == COL_TIMESTAMPTZ || type == COL_UUID || type == COL_JSONB;
+    enum col_type type = to->kind;
+    bool named = type == COL_ENUM || to->array;
+    bool as_text = type == COL_TEXT || type == COL_TIMESTAMPTZ || type == COL_UUID || type == COL_JSONB || type == COL_BYTEA || named;
     bool fits = c->kind == AST_NULL || (c->kind == AST_TEXT && as_text) || (c->kind == AST_BOOL && type == COL_BOOLEAN) ||
                 (c->kind == AST_REAL && type == COL_DOUBLE) || (c->kind == AST_INT && (type == COL_BIGINT || type == COL_DOUBLE)) ||
                 (c->kind == AST_INT && type == COL_INTEGER && c->i >= INT32_MIN && c->i <= INT32_MAX);
+    if (type == COL_ENUM && !in_default) return sql_no_type(r, to);
     if (c->kind == AST_PARAM) return sql_unsupported(r, c->position, "a cast of a parameter (its column says the type) is");
-    if (!fits) return sql_unsupported(r, c->position, "a cast that changes the constant (write it as what it is) is");
+    if (!fits || (named && !in_default))
+        return sql_unsupported(r, c->position, "a cast that changes the constant (write it as what it is) is");
+    if (named) c->cast = *to;
     if (c->kind == AST_INT && type == COL_DOUBLE) {
         c->kind = AST_REAL;
         c->d = (double)c->i;
@@ -130,7 +135,7 @@ static int apply_cast(const struct sql_reader *r, enum col_type type, struct ast
     return 0;
 }
 
-static int cast(const struct sql_reader *r, const struct jr *node, struct ast_const *out)
+static int cast(const struct sql_reader *r, const struct jr *node, bool in_default, struct ast_const *out)
 {
     static const struct sql_member members[] = {{"arg", NULL}, {"typeName", NULL}, {"location", NULL}, SQL_MEMBERS_END};
     struct span kind;
@@ -142,7 +147,7 @@ static int cast(const struct sql_reader *r, const struct jr *node, struct ast_co
     struct ast_type type;
     err = sql_type(r, jr_get(node, "typeName"), out->position, &type);
     if (err == 0) err = sql_constant(r, arg, false, out);
-    return err != 0 ? err : apply_cast(r, type.kind, out);
+    return err != 0 ? err : apply_cast(r, &type, in_default, out);
 }
 
 // ---- functions -------------------------------------------------------------------------------------------------
@@ -184,7 +189,7 @@ int sql_constant(const struct sql_reader *r, const struct jr *node, bool in_defa
     if (span_is(kind, "A_Const"))
         err = plain_constant(r, members, &c);
     else if (span_is(kind, "TypeCast"))
-        err = cast(r, members, &c);
+        err = cast(r, members, in_default, &c);
     else if (span_is(kind, "ParamRef") && !in_default)
         err = parameter(r, members, &c);
     else if (span_is(kind, "FuncCall") && in_default)

@@ -10,7 +10,8 @@
 
 #define COMMENT_DEPTH_MAX 8 // the parser's time is quadratic in it
 #define OPERATOR_MAX 16     // and in the length of an operator, before it finds it too long
-#define WORDS_SEEN 3        // create table name
+#define TABLE_WORDS 3       // create table name
+#define TYPE_WORDS 5        // create type name as enum
 
 struct scan {
     struct span text;
@@ -20,7 +21,7 @@ struct scan {
     size_t tokens;     // so far
     size_t depth;      // of ( and [
     size_t run;        // tokens that could all hang below each other in the tree
-    bool create_table; // it began with: create table name
+    size_t words;      // what stands in front of its elements: create table name, create type name as enum; 0: it is neither
     bool in_elements;  // between the parentheses that came next
     struct problem *p;
 };
@@ -110,7 +111,7 @@ static int count_token(struct scan *s, uint8_t c, size_t from)
     if (c == '(' || c == '[') {
         if (++s->depth > SQL_DEPTH_MAX)
             return problem_set(s->p, ERR_TOO_DEEP, (int64_t)from, "nested deeper than %d levels", SQL_DEPTH_MAX);
-        if (s->create_table && s->tokens == WORDS_SEEN + 1) s->in_elements = c == '(';
+        if (s->words > 0 && s->tokens == s->words + 1) s->in_elements = c == '(';
     } else if (c == ')' || c == ']') {
         if (s->depth > 0) s->depth--;
         if (s->depth == 0) s->in_elements = false;
@@ -118,19 +119,23 @@ static int count_token(struct scan *s, uint8_t c, size_t from)
         s->run = 0;
     } else if (c == ';' && s->depth == 0) {
         s->run = s->tokens = 0;
-        s->create_table = s->in_elements = false;
+        s->words = 0;
+        s->in_elements = false;
     }
     return 0;
+}
+
+static bool is_word(struct span word, const char *is)
+{
+    return word.n == strlen(is) && strncasecmp((const char *)word.p, is, word.n) == 0;
 }
 
 // The first words tell what kind of statement this is.
 static void note_word(struct scan *s, struct span word)
 {
     if (s->depth > 0) return;
-    bool create = s->tokens == 1 && word.n == 6 && strncasecmp((const char *)word.p, "create", 6) == 0;
-    bool table = s->tokens == 2 && word.n == 5 && strncasecmp((const char *)word.p, "table", 5) == 0;
-    if (s->tokens == 1) s->create_table = create;
-    if (s->tokens == 2) s->create_table = s->create_table && table;
+    if (s->tokens == 1) s->words = is_word(word, "create") ? TABLE_WORDS : 0;
+    if (s->tokens == 2 && s->words > 0) s->words = is_word(word, "table") ? TABLE_WORDS : is_word(word, "type") ? TYPE_WORDS : 0;
 }
 
 static int check_name(struct scan *s, size_t from, size_t bytes)

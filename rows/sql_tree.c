@@ -29,9 +29,14 @@ static const struct sql_member kinds[] = {
     {"CreateTableAsStmt", "CREATE TABLE AS is"},
     {"AlterTableStmt", "ALTER TABLE (publish the whole new schema) is"},
     {"DropStmt", "DROP is"},
-    {"IndexStmt", "CREATE INDEX is"},
+    {"IndexStmt", "CREATE INDEX is here"},
     {"ViewStmt", "CREATE VIEW is"},
-    {"CreateEnumStmt", "CREATE TYPE is"},
+    {"CreateEnumStmt", "CREATE TYPE is here"},
+    {"CompositeTypeStmt", "CREATE TYPE but for enums is"},
+    {"CreateRangeStmt", "CREATE TYPE but for enums is"},
+    {"DefineStmt", "CREATE TYPE but for enums is"},
+    {"CreateDomainStmt", "CREATE DOMAIN is"},
+    {"AlterEnumStmt", "ALTER TYPE (publish the whole new schema) is"},
     {"CreatePolicyStmt", "CREATE POLICY is"},
     {"CreateFunctionStmt", "CREATE FUNCTION is"},
     {"CreateTrigStmt", "CREATE TRIGGER is"},
@@ -60,7 +65,7 @@ static const struct sql_member kinds[] = {
     {"ParamRef", "a parameter here is"},
     {"ColumnRef", "a column's name here is"},
     {"TypeCast", "a cast here is"},
-    {"Constraint", "table constraints (write them beside their column) are"},
+    {"Constraint", "this constraint here is"},
     {"TableLikeClause", "LIKE in a table is"},
     SQL_MEMBERS_END,
 };
@@ -201,7 +206,36 @@ static const struct {
     {"jsonb", COL_JSONB},
     {"stream", COL_STREAM},
     {"blob", COL_BLOB},
+    {"bytea", COL_BYTEA},
+    {"counter", COL_COUNTER},
 };
+
+bool sql_type_taken(struct span name)
+{
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
+        if (span_is(name, types[i].name)) return true;
+    return false;
+}
+
+int sql_no_type(const struct sql_reader *r, const struct ast_type *type)
+{
+    if (span_is(type->name, "textdoc")) return sql_unsupported(r, type->position, "the type textdoc is");
+    return problem_set(r->p, ERR_UNSUPPORTED_SQL, type->position,
+                       "the type %.*s is not supported (text, integer, bigint, double precision, boolean, timestamptz, uuid, jsonb, bytea, "
+                       "counter, stream, blob and enums are)",
+                       SPAN_FMT(type->name));
+}
+
+// The parser's list has an entry for each dimension, with its bound where there is one.
+static int read_dimensions(const struct sql_reader *r, const struct jr *bounds, struct ast_type *out)
+{
+    if (jr_count(bounds) > 1) return sql_unsupported(r, out->position, "arrays of more than one dimension are");
+    out->array = jr_count(bounds) == 1;
+    if (!out->array) return 0;
+    if (jr_get(jr_get(jr_at(bounds, 0), "Integer"), "ival") != NULL) return sql_unsupported(r, out->position, "the length of an array type is");
+    if (type_element(out->kind)) return 0;
+    return problem_set(r->p, ERR_UNSUPPORTED_SQL, out->position, "arrays of %s are not supported yet", col_type_name(out->kind));
+}
 
 int sql_type(const struct sql_reader *r, const struct jr *node, int64_t position, struct ast_type *out)
 {
@@ -209,28 +243,26 @@ int sql_type(const struct sql_reader *r, const struct jr *node, int64_t position
         {"names", NULL},
         {"typemod", NULL},
         {"location", NULL},
+        {"arrayBounds", NULL},
         {"typmods", "a length or precision of a type is"},
-        {"arrayBounds", "array types are"},
         {"setof", "SETOF is"},
         {"pct_type", "%TYPE is"},
         SQL_MEMBERS_END,
     };
-    position = sql_position(node, position);
-    int err = sql_members(r, node, members, position);
+    struct ast_type type = {.kind = COL_ENUM, .position = sql_position(node, position)};
+    int err = sql_members(r, node, members, type.position);
     if (err != 0) return err;
     const struct jr *names = jr_get(node, "names");
     size_t count = jr_count(names);
-    if (jr_int(jr_get(node, "typemod"), 0) != -1) return sql_unsupported(r, position, "a length or precision of a type is");
-    if (count > 2 || (count == 2 && !span_is(sql_name_at(names, 0), "pg_catalog")))
-        return sql_unsupported(r, position, "names of schemas in front of a type are");
-    struct span name = sql_name_at(names, count - 1);
-    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
-        if (!span_is(name, types[i].name)) continue;
-        *out = (struct ast_type){.kind = types[i].type};
-        return 0;
-    }
-    return problem_set(
-        r->p, ERR_UNSUPPORTED_SQL, position,
-        "the type %.*s is not supported (text, integer, bigint, double precision, boolean, timestamptz, uuid, jsonb, stream and blob are)",
-        SPAN_FMT(name));
+    bool own = count == 2 && span_is(sql_name_at(names, 0), "pg_catalog");
+    if (jr_int(jr_get(node, "typemod"), 0) != -1) return sql_unsupported(r, type.position, "a length or precision of a type is");
+    if (count > 2 || (count == 2 && !own)) return sql_unsupported(r, type.position, "names of schemas in front of a type are");
+    type.name = sql_name_at(names, count - 1);
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
+        if (span_is(type.name, types[i].name)) type.kind = types[i].type;
+    if (own && type.kind == COL_ENUM) return sql_no_type(r, &type);
+    err = read_dimensions(r, jr_get(node, "arrayBounds"), &type);
+    if (err == 0) err = sql_text(r, type.name, &type.name);
+    if (err == 0) *out = type;
+    return err;
 }

@@ -57,8 +57,13 @@ struct span sql_name_at(const struct jr *names, size_t i);
 // A table's name alone: no schema, no alias, not ONLY, not temporary. `node` is a RangeVar's members.
 int sql_table_name(const struct sql_reader *r, const struct jr *node, struct span *name, int64_t *position);
 
-// A type's name. `node` is a TypeName's members.
+// A type's name, an enum's too: whether there is such an enum only a schema knows. `node` is a TypeName's members.
 int sql_type(const struct sql_reader *r, const struct jr *node, int64_t position, struct ast_type *out);
+
+// Is it the name of a type that is always there?
+bool sql_type_taken(struct span name);
+// ERR_UNSUPPORTED_SQL: no type has this name.
+int sql_no_type(const struct sql_reader *r, const struct ast_type *type);
 
 // A constant; in a default also now() and gen_random_uuid(), elsewhere also $n.
 int sql_constant(const struct sql_reader *r, const struct jr *node, bool in_default, struct ast_const *out);

@@ -22,16 +22,6 @@ const char *col_type_name(enum col_type kind)
     return NULL;
 }
 
-void type_put_name(struct buf *out, const struct type *type)
-{
-    if (type->labels) {
-        buf_put_span(out, type->labels->name);
-    } else {
-        buf_put_str(out, col_type_name(type->kind));
-    }
-    if (type->array) buf_put_str(out, "[]");
-}
-
 const char *type_text(const struct type *type, char text[TYPE_TEXT_MAX])
 {
     const char *array = type->array ? "[]" : "";

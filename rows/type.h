@@ -40,8 +40,7 @@ struct type {
 // The name of a kind in canonical SQL; "enum" for COL_ENUM. NULL for a number that is none.
 const char *col_type_name(enum col_type kind);
 
-// "text[]", "mood": in canonical SQL, but for quotes that an enum's name may need. Also for messages.
-void type_put_name(struct buf *out, const struct type *type);
+// "text[]", "mood": for messages.
 #define TYPE_TEXT_MAX 80
 const char *type_text(const struct type *type, char text[TYPE_TEXT_MAX]);
 

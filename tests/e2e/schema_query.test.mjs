@@ -69,9 +69,12 @@ test('SQL that does not parse, or is not supported, is an error with its byte', 
         ['', 'bad_sql', undefined],
         ['create table a (x money)', 'unsupported_sql', 'money'],
         ['create table a (x text);drop table a', 'unsupported_sql', 'drop'],
-        ['create table a (x text check (x = y))', 'unsupported_sql', undefined],
+        ['create table a (x text check (x = y))', 'bad_schema', 'y)'],
+        ['create table a (x text, exclude (x with =))', 'unsupported_sql', 'exclude'],
+        ['create index on a (x)', 'bad_schema', 'a (x)'],
         ['create view v as select 1', 'unsupported_sql', undefined],
-        ['create table a (x text unique)', 'unsupported_sql', undefined],
+        ['create table a (x mood)', 'unsupported_sql', 'mood'],
+        ['create table a (x text unique deferrable)', 'unsupported_sql', 'deferrable'],
     ]
     for (const [sql, code, word] of bad) {
         const p = assertProblem(await app.putSchema(sql), 400, code, word ? at(sql, word) : {})
