@@ -28,7 +28,7 @@ struct pack {
     uint32_t refs; // packs->lock
     uint64_t idle; // packs->lock; when the last reference went, by packs->clock
     pthread_mutex_t lock;
-    int fd;                // lock; -1 until first used, then fixed
+    atomic_int fd;         // -1 until first used, then fixed; set with the lock. Who has it does not wait for a barrier
     int direct;            // lock; past the page cache: -1 until first used
     bool cached;           // lock; the file system does not take that
     pthread_rwlock_t pages; // batches share it; who writes into their pages has it alone
@@ -282,6 +282,8 @@ uint32_t pack_number(const struct pack *k)
 // it for writing too, but where the file system is read-only.
 static int pack_fd(struct pack *k, bool create)
 {
+    int known = atomic_load(&k->fd);
+    if (known >= 0) return known;
     pthread_mutex_lock(&k->lock);
     if (k->fd < 0) {
         char *path = path_of(k->packs, k->number);

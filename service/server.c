@@ -275,6 +275,7 @@ static void turn(void *ctx)
     struct server *s = ctx;
     for (size_t i = 0; i < s->app_count; i++) {
         struct server_app *sa = s->apps[i];
+        upload_care_turn(&sa->uploads); // its barrier is on its way beside that of the journal
         if (app_pending(sa->app)) app_turn(sa->app);
         if (sa->hub.first == NULL) continue;
         conns_flush(s->conns); // answers go before what they have woken
@@ -337,7 +338,7 @@ static void on_prepare(uv_prepare_t *prepare)
     struct server *s = prepare->data;
     bool pending = false, busy = false;
     for (size_t i = 0; i < s->app_count; i++) {
-        pending = pending || app_pending(s->apps[i]->app) || s->apps[i]->hub.first != NULL;
+        pending = pending || app_pending(s->apps[i]->app) || upload_care_pending(&s->apps[i]->uploads) || s->apps[i]->hub.first != NULL;
         busy = busy || app_busy(s->apps[i]->app) || stream_care_busy(&s->apps[i]->care) || blob_care_busy(&s->apps[i]->blobs);
     }
     if (pending) conns_wake(s->conns);
@@ -356,6 +357,7 @@ static void stop_end(struct server *s)
     s->closed = true;
     for (size_t i = 0; i < s->app_count; i++) {
         stream_care_flush(&s->apps[i]->care); // a stop in order loses no read
+        upload_care_last(&s->apps[i]->uploads);
         while (app_pending(s->apps[i]->app) && app_state(s->apps[i]->app) == APP_READY)
             app_turn(s->apps[i]->app);
     }

@@ -8,6 +8,7 @@
 #include "server.h"
 #include "upload_join.h"
 
+#define GATHER_TURNS 16 // of the loop, at most, that somebody waits for others to share the barrier
 #define LOOK_MAX 64     // uploads in one tick
 #define LOOK_MS 100     // and not before
 #define OPS_BYTES_MAX (64 * KIB)
@@ -43,7 +44,7 @@ static void on_sync_work(uv_work_t *w, int status)
     struct upload_care *c = w->data;
     struct care_sync *s = c->round;
     c->round = NULL;
-    round_begin(c);
+    if (c->last && c->waiting != NULL) round_begin(c);
     while (s != NULL) {
         struct care_sync *next = s->next; // `done` may free this one
         if (status != 0) s->err = ERR_CANCELED;
@@ -54,7 +55,7 @@ static void on_sync_work(uv_work_t *w, int status)
 
 static void round_begin(struct upload_care *c)
 {
-    if (c->round != NULL || c->waiting == NULL) return;
+    c->turns = 0;
     c->round = c->waiting;
     c->waiting = NULL;
     c->waiting_end = &c->waiting;
@@ -68,7 +69,30 @@ void upload_care_sync(struct upload_care *c, struct care_sync *s)
     s->next = NULL;
     *c->waiting_end = s;
     c->waiting_end = &s->next;
-    round_begin(c);
+    c->joined = true;
+    if (c->last && c->round == NULL) round_begin(c);
+}
+
+bool upload_care_pending(const struct upload_care *c)
+{
+    return c->waiting != NULL && c->round == NULL;
+}
+
+// Whoever sends many small uploads at once is answered at once, too, and the next ones come within microseconds of one another: a barrier for the
+// first of them would keep all others waiting. Who is alone waits for one look at the sockets.
+void upload_care_turn(struct upload_care *c)
+{
+    bool wait = c->joined && c->turns < GATHER_TURNS;
+    c->joined = false;
+    if (!upload_care_pending(c)) return;
+    if (wait) c->turns++;
+    else round_begin(c);
+}
+
+void upload_care_last(struct upload_care *c)
+{
+    c->last = true;
+    if (upload_care_pending(c)) round_begin(c);
 }
 
 // ---- the look at all uploads -----------------------------------------------------------------------------------------

@@ -27,6 +27,9 @@ struct upload_care {
     uint64_t ttl_ms; // of uploads that are made; 0: they do not expire
     // The barrier: one round at a time, and those who come meanwhile wait for the next.
     struct care_sync *waiting, **waiting_end, *round;
+    bool joined;    // somebody has come in this turn
+    int turns;      // that those who wait have waited
+    bool last;      // there will be no more turns: a round begins at once
     uv_work_t sync_work;
     // The look at all uploads.
     struct uuid cursor;
@@ -40,8 +43,12 @@ struct upload_care {
 
 void upload_care_init(struct upload_care *c, struct server *s, struct app *a, uint64_t ttl_ms);
 void upload_care_free(struct upload_care *c); // nothing is under way
-// Calls s->done in a later turn of the loop, when blobs_upload_sync was called for s->upload.
+// Calls s->done in a later turn of the loop, when blobs_upload_sync was called for s->upload. A round begins when a turn has brought nobody more.
 void upload_care_sync(struct upload_care *c, struct care_sync *s);
+// At the end of each turn; and before the loop waits: is another turn wanted at once?
+void upload_care_turn(struct upload_care *c);
+bool upload_care_pending(const struct upload_care *c);
+void upload_care_last(struct upload_care *c); // there will be no more turns
 // Of a running service, now and then.
 void upload_care_tick(struct upload_care *c, uint64_t now_ms);
 // The upload is made of others, and was just made: its joining begins, or goes on.
