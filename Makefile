@@ -36,7 +36,7 @@ CLI_SRC := cli cmd_ask cmd_batch cmd_blob cmd_blobs cmd_query cmd_schema cmd_str
 
 BLOBS_SRC += blob_reader blob_verified
 # What merging and history are made of.
-ROWS_SRC += index index_fill merge
+ROWS_SRC += index index_fill merge decide_references decide_constraints
 
 # Unit tests, by folder: tests/unit/<folder>/test_<name>.c
 UNIT_base := base64 buf bug bytes checksum compress crew cur db digest disk err feed file hlc image journal journal_faults json_lines json_read json_write log problem span utf8 uuid

@@ -81,6 +81,8 @@
     X(STREAM_SEQ, 79, "stream_seq", 409, "the writer's sequence does not go up") \
     X(FORK_SOURCE_GONE, 84, "fork_source_gone", 409, "the stream to fork was deleted") \
     X(BAD_FORK, 85, "bad_fork", 400, "the stream cannot be forked there") \
+    X(NOT_UNIQUE, 88, "not_unique", 409, "another row has these values") \
+    X(CHECK_FAILED, 89, "check_failed", 422, "a check of the table does not hold") \
     X(EMPTY_APPEND, 86, "empty_append", 400, "an append needs data, or closes the stream") \
     X(CONFLICT, 87, "conflict", 409, "something that the transaction had read was changed") \
     /* naming of batches: errors, not fates */ \

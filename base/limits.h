@@ -58,6 +58,7 @@
 #define INDEXES_MAX 64                 // of one table
 #define INDEX_COLUMNS_MAX 16           // of one index
 #define ROW_BYTES_MAX (1 * MIB)        // an encoded row
+#define CASCADE_ROWS_MAX 10000         // rows that go, or change, with those that a batch deletes
 #define INDEX_KEY_MAX 400              // bytes of a row's columns in an index
 #define QUERY_TERMS_MAX 64             // comparisons in a where
 #define QUERY_PARAMS_MAX 64

@@ -50,9 +50,9 @@ static int check_row(struct apply *a, const struct effect_row *e)
     if (new->seq != a->c->seq || new->version > a->schema->version || new->version < old->version) return ERR_CORRUPT;
     for (size_t i = 0; i < new->count; i++)
         if (!cell_fits(a, &t->columns[i], i)) return ERR_CORRUPT;
-    if (!index_takes(t, e->id, new, NULL)) return ERR_CORRUPT;
     a->rows++;
-    return 0;
+    err = index_takes(a->r, t, e->id, new, NULL);
+    return err == 0 || err == ERR_NOMEM ? err : ERR_CORRUPT;
 }
 
 static int check_touch(struct apply *a, const struct effect_row *e)

@@ -25,14 +25,36 @@ struct arena *arena_new(size_t max)
     return a;
 }
 
+static void free_chunks(struct chunk *c)
+{
+    while (c) {
+        struct chunk *next = c->next;
+        free(c);
+        c = next;
+    }
+}
+
 void arena_free(struct arena *a)
 {
     if (!a) return;
-    for (struct chunk *c = a->chunks, *next; c; c = next) {
-        next = c->next;
-        free(c);
-    }
+    free_chunks(a->chunks);
     free(a);
+}
+
+void arena_clear(struct arena *a)
+{
+    struct chunk *c = a->chunks;
+    if (c) {
+        free_chunks(c->next);
+        c->next = NULL;
+        c->n = 0;
+    }
+    if (c && c->cap > CHUNK_BYTES) {
+        free(c);
+        a->chunks = NULL;
+    }
+    a->used = 0;
+    a->full = false;
 }
 
 static struct chunk *add_chunk(struct arena *a, size_t n)

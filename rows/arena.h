@@ -17,6 +17,9 @@ void *arena_array(struct arena *a, size_t count, size_t size);
 // A copy of the bytes; *out is written only on success.
 bool arena_copy_span(struct arena *a, struct span s, struct span *out);
 
+// Takes back all that was handed out, and keeps a little memory for what comes next.
+void arena_clear(struct arena *a);
+
 // Was something refused because it would have gone past the maximum?
 bool arena_full(const struct arena *a);
 // Bytes handed out so far.

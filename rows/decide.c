@@ -332,6 +332,8 @@ int rows_decide_op(struct rows_batch *b, const struct row_op *op, struct uuid *i
     case ROW_UPSERT: err = upsert_row(b, t, op, e, p); break;
     case ROW_RESTORE: err = restore_row(b, t, op, e, p); break;
     }
+    b->ops++;
+    if (e->changed) e->op = b->ops;
     if (!err && id) *id = name;
     return err;
 }

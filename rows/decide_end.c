@@ -1,4 +1,4 @@
-// Deciding what concerns the batch as a whole: the schema it publishes, the references it leaves, its effects.
+// Deciding what concerns the batch as a whole: the schema it publishes, what must hold in the end, its effects.
 #include <assert.h>
 #include <stdlib.h>
 
@@ -28,66 +28,17 @@ int rows_decide_schema(struct rows_batch *b, struct span sql, struct problem *p)
     return 0;
 }
 
-// ---- references ----------------------------------------------------------------------------------------------------
-
-static int check_references_from(struct rows_batch *b, const struct table *t, const struct entry *e, struct problem *p)
-{
-    char text[UUID_TEXT];
-    for (size_t i = 0; i < e->row.count; i++) {
-        const struct column *c = &t->columns[i];
-        const struct cell *cell = &e->row.cells[i];
-        if (!c->references || cell->v.null || cell->seq != b->c.seq || batch_row_stands(b, c->references, cell->v.u)) continue;
-        uuid_format(cell->v.u, text);
-        return problem_set(p, ERR_NO_SUCH_REFERENCE, -1, "%.*s refers to %.*s %.*s, which does not exist", SPAN_FMT(c->name),
-                           SPAN_FMT(schema_table_no(b->schema, c->references)->name), UUID_TEXT, text);
-    }
-    return 0;
-}
-
-// Does the state's reference still stand when the batch is done?
-static bool still_refers(struct rows_batch *b, const struct reference *ref)
-{
-    const struct entry *e = batch_find(b, ref->from_table, ref->from_id);
-    if (!e || !e->changed) return true;
-    if (e->row.deleted) return false;
-    assert(ref->from_column < e->row.count);
-    const struct value *v = &e->row.cells[ref->from_column].v;
-    return !v->null && uuid_equal(v->u, ref->id);
-}
-
-static int check_references_to(struct rows_batch *b, const struct table *t, const struct entry *e, struct problem *p)
-{
-    struct key prefix = key_references_to(t->no, e->id);
-    struct reference ref;
-    struct db_iter it;
-    bool found = false;
-    db_iter_init(&it, b->txn, rows_table(b->r, TABLE_ROWS));
-    for (bool more = db_iter_seek(&it, key_span(&prefix)); more && !found; more = db_iter_next(&it)) {
-        if (!key_reference_parse(it.key, &ref) || ref.table != t->no || !uuid_equal(ref.id, e->id)) break;
-        found = still_refers(b, &ref);
-    }
-    db_iter_end(&it);
-    if (!found) return db_txn_err(b->txn);
-    char text[UUID_TEXT];
-    uuid_format(e->id, text);
-    return problem_set(p, ERR_STILL_REFERENCED, -1, "a row of %.*s refers to %.*s %.*s",
-                       SPAN_FMT(schema_table_no(b->schema, ref.from_table)->name), SPAN_FMT(t->name), UUID_TEXT, text);
-}
-
 int rows_decide_end(struct rows_batch *b, struct problem *p)
 {
     int err = 0;
     assert(b);
-    for (size_t i = 0; i < b->count && !err; i++) {
-        const struct entry *e = b->entries[i];
-        const struct table *t = schema_table_no(b->schema, e->table);
-        if (!e->changed) continue;
-        if (!e->row.deleted) {
-            err = check_references_from(b, t, e, p);
-        } else if (e->was_live) {
-            err = check_references_to(b, t, e, p);
-        }
+    // Rows that were made before the batch published a schema have the cells that it has brought, too.
+    for (size_t i = 0; i < b->count && !err && b->publishes; i++) {
+        struct entry *e = b->entries[i];
+        if (e->changed && row_live(&e->row)) err = batch_load_cells(b, schema_table_no(b->schema, e->table), e, p);
     }
+    if (!err) err = batch_end_references(b, p);
+    if (!err) err = batch_end_constraints(b, p);
     return err ? err : db_txn_err(b->txn);
 }
 

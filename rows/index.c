@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "err.h"
+#include "expr.h"
 
 // ---- keys ----------------------------------------------------------------------------------------------------------
 
@@ -14,16 +15,46 @@ void index_key_value(struct buf *out, const struct table *t, const struct index 
     value_order_key(out, type, v, c->desc, c->desc);
 }
 
-int index_key(struct buf *out, const struct table *t, const struct index *ix, struct uuid id, const struct row *row)
+// Is the row one of those that the index is about?
+static int index_wants(struct rows *r, const struct index *ix, struct uuid id, const struct row *row, bool *yes, struct problem *p)
+{
+    enum expr_truth truth = EXPR_TRUE;
+    int err = 0;
+    *yes = row_live(row);
+    if (*yes && ix->where) {
+        err = expr_check(ix->where, id, row, r->scratch, &truth, p);
+        arena_clear(r->scratch);
+    }
+    *yes &= truth == EXPR_TRUE;
+    return err;
+}
+
+int index_key(struct rows *r, struct buf *out, const struct table *t, const struct index *ix, struct uuid id, const struct row *row,
+              struct problem *p)
 {
     size_t before = out->n;
-    assert(row_live(row) && row->count == t->column_count);
+    bool wanted;
+    int err = index_wants(r, ix, id, row, &wanted, p);
+    if (err || !wanted) return err;
+    assert(row->count == t->column_count);
     for (size_t i = 0; i < ix->column_count; i++) {
         int column = ix->columns[i].column;
         index_key_value(out, t, ix, i, column == COLUMN_ID ? &(struct value){.u = id} : &row->cells[column].v);
     }
-    if (out->err) return out->err;
-    return out->n - before > INDEX_KEY_MAX ? ERR_TOO_LARGE : 0;
+    if (!out->err && out->n - before <= INDEX_KEY_MAX) return 0;
+    if (out->err == ERR_NOMEM) return ERR_NOMEM;
+    return problem_set(p, ERR_TOO_LARGE, -1, "%.*s: the values take more than %d bytes", SPAN_FMT(ix->name), INDEX_KEY_MAX);
+}
+
+int index_takes(struct rows *r, const struct table *t, struct uuid id, const struct row *row, struct problem *p)
+{
+    uint8_t room[INDEX_KEY_MAX];
+    int err = 0;
+    for (size_t i = 0; i < t->index_count && !err; i++) {
+        struct buf b = {.p = room, .cap = sizeof room, .max = sizeof room};
+        err = index_key(r, &b, t, &t->indexes[i], id, row, p);
+    }
+    return err;
 }
 
 static const struct index_state *state_of(const struct rows *r, uint32_t table, uint32_t index)
@@ -193,24 +224,6 @@ void index_after(struct buf *out, struct span key, struct uuid id, bool desc)
 
 // ---- keeping -------------------------------------------------------------------------------------------------------
 
-// What the index has of a row: its columns' bytes, or nothing where it does not stand.
-static int entry_of(struct buf *out, const struct table *t, const struct index *ix, struct uuid id, const struct row *row)
-{
-    return row_live(row) ? index_key(out, t, ix, id, row) : 0;
-}
-
-bool index_takes(const struct table *t, struct uuid id, const struct row *row, const struct index **which)
-{
-    uint8_t room[INDEX_KEY_MAX];
-    for (size_t i = 0; i < t->index_count; i++) {
-        struct buf b = {.p = room, .cap = sizeof room, .max = sizeof room};
-        if (!entry_of(&b, t, &t->indexes[i], id, row)) continue;
-        if (which) *which = &t->indexes[i];
-        return false;
-    }
-    return true;
-}
-
 static struct index_key entry_key(enum index_space space, const struct table *t, const struct index *ix, struct span columns, struct uuid id)
 {
     struct index_key k = key_index(space, t->no, ix->no);
@@ -250,8 +263,8 @@ int index_change(struct rows *r, struct db_txn *txn, const struct table *t, cons
     uint8_t rooms[2][INDEX_KEY_MAX];
     struct buf was = {.p = rooms[0], .cap = INDEX_KEY_MAX, .max = INDEX_KEY_MAX};
     struct buf is = {.p = rooms[1], .cap = INDEX_KEY_MAX, .max = INDEX_KEY_MAX};
-    int err = entry_of(&was, t, ix, id, old);
-    if (!err) err = entry_of(&is, t, ix, id, new);
+    int err = index_key(r, &was, t, ix, id, old, NULL);
+    if (!err) err = index_key(r, &is, t, ix, id, new, NULL);
     if (err || span_equal(buf_span(&was), buf_span(&is))) return err;
     if (was.n > 0) err = entry_dies(r, txn, t, ix, buf_span(&was), id, seq);
     if (!err && is.n > 0) entry_born(r, txn, t, ix, buf_span(&is), id, seq);

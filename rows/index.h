@@ -14,8 +14,12 @@
 // The bytes of one value at the index's column `place`: a key is these of all columns, one after the other. They sort as the columns do, and no
 // value's bytes begin another's, so the bytes of the first columns begin the keys of all rows that have these values.
 void index_key_value(struct buf *out, const struct table *t, const struct index *ix, size_t place, const struct value *v);
-// Those of a row that stands. ERR_TOO_LARGE: more than INDEX_KEY_MAX.
-int index_key(struct buf *out, const struct table *t, const struct index *ix, struct uuid id, const struct row *row);
+// What the index has of a row: its key in `out`, or nothing, where it does not stand or the index's `where` leaves it out. ERR_TOO_LARGE: more than
+// INDEX_KEY_MAX; ERR_BAD_VALUE: the `where` cannot be evaluated.
+int index_key(struct rows *r, struct buf *out, const struct table *t, const struct index *ix, struct uuid id, const struct row *row,
+              struct problem *p);
+// Can all indexes of the table take this row? The errors of index_key, naming the index.
+int index_takes(struct rows *r, const struct table *t, struct uuid id, const struct row *row, struct problem *p);
 
 // ---- reading -------------------------------------------------------------------------------------------------------
 
@@ -49,9 +53,6 @@ int index_end(struct index_iter *it); // always. 0, ERR_QUERY_TOO_EXPENSIVE, ERR
 
 // Where to open again behind a row that was read: the `from` of an ascending walk, the `to` of a descending one. `out` has nothing else then.
 void index_after(struct buf *out, struct span key, struct uuid id, bool desc);
-
-// Do the row's keys fit into all indexes of its table? *which (may be NULL) is the first that does not take it.
-bool index_takes(const struct table *t, struct uuid id, const struct row *row, const struct index **which);
 
 // ---- keeping -------------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,8 @@ struct entry {
     bool loaded;    // `row` has its cells
     bool changed;   // the batch makes a new version
     bool touched;   // its stream changes
+    uint32_t op;    // the last operation that changed it
+    bool swept;     // deleted, and what referred to it is seen to
     bool made;      // the batch inserts it
     bool whole;     // all of its cells are new to the state: an insert, a restore
     struct row row; // as the batch leaves it; cells and their spans are in the arena
@@ -32,6 +34,8 @@ struct rows_batch {
     uint32_t *buckets; // index of an entry + 1; open addressing
     size_t bucket_count;
     uint64_t ids_made;
+    uint32_t ops;      // operations so far
+    uint32_t cascaded; // rows that went, or changed, with deleted ones
     struct commit_head last_head; // of last_seq: one commit wrote many cells
     uint64_t last_seq;
 };
@@ -54,5 +58,14 @@ bool batch_row_stands(struct rows_batch *b, uint32_t table, struct uuid id);
 
 // Deletes a row that stands, and its streams.
 int batch_delete_row(struct rows_batch *b, const struct table *t, struct entry *e, struct problem *p);
+
+// ---- the batch as a whole, at its end (decide_references.c, decide_constraints.c) ----------------------------------
+
+// Deletes, or cuts off, what refers to deleted rows, as their columns say; then no reference may be left without its row. ERR_STILL_REFERENCED,
+// ERR_NO_SUCH_REFERENCE, ERR_NOT_NULL, ERR_BATCH_TOO_LARGE.
+int batch_end_references(struct rows_batch *b, struct problem *p);
+// Checks and keys of the rows that changed, uniqueness, and what a schema that the batch publishes asks of the rows that are there. ERR_CHECK_FAILED,
+// ERR_NOT_UNIQUE, ERR_TOO_LARGE, ERR_BAD_VALUE, ERR_QUERY_TOO_EXPENSIVE.
+int batch_end_constraints(struct rows_batch *b, struct problem *p);
 
 #endif

@@ -8,6 +8,8 @@
 #include "sql.h"
 #include "store.h"
 
+#define SCRATCH_MAX (8 * ROW_BYTES_MAX)
+
 static int load_schema(struct rows *r, struct db_txn *txn)
 {
     struct db_iter it;
@@ -39,7 +41,8 @@ int rows_open(struct rows **out, const struct rows_options *options, struct db_t
     if (!r) return ERR_NOMEM;
     r->first_table = options->first_table;
     r->host = options->host;
-    int err = load_schema(r, txn);
+    r->scratch = arena_new(SCRATCH_MAX);
+    int err = r->scratch ? load_schema(r, txn) : ERR_NOMEM;
     if (!err) r->seq = last_commit(r, txn);
     if (!err) err = index_load(r, txn);
     if (!err) err = db_txn_err(txn);
@@ -57,6 +60,7 @@ void rows_close(struct rows *r)
     assert(r->views.count == 0 && r->views.subs == 0);
     index_unload(r);
     schema_unref(r->schema);
+    arena_free(r->scratch);
     free(r->views.of_table);
     free(r);
 }

@@ -16,6 +16,7 @@ struct rows {
     int first_table;
     const struct rows_host *host;
     struct schema *schema; // the current one
+    struct arena *scratch; // of expressions: nobody keeps anything in it
     uint64_t seq;          // the last commit applied that had effects here; 0: none
     struct index_state **indexes; // of each table by its number - 1; as many as the schema has tables
     size_t index_tables;
