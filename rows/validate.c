@@ -139,17 +139,18 @@ static const struct index *find_index(const struct table *t, uint32_t no)
 }
 
 // The range that holds the key of this image of the row; NULL: none. ERR_TOO_LARGE where it can have no key.
-static int find_image(const struct table *t, const struct index *ix, const struct read_group *g, struct uuid id, const struct row *row,
+static int find_image(struct rows *r, const struct table *t, const struct index *ix, const struct read_group *g, struct uuid id, const struct row *row,
                       const struct read_range **hit)
 {
     struct buf key;
     *hit = NULL;
     if (!row_live(row)) return 0;
     buf_init(&key, INDEX_KEY_MAX + sizeof id.b);
-    int err = index_key(&key, t, ix, id, row);
+    int err = index_key(r, &key, t, ix, id, row, NULL);
+    bool in = key.n > 0; // else the index is about other rows
     buf_put(&key, id.b, sizeof id.b);
     if (!err) err = key.err;
-    if (!err) *hit = read_group_find(g, buf_span(&key));
+    if (!err && in) *hit = read_group_find(g, buf_span(&key));
     buf_free(&key);
     return err;
 }
@@ -160,10 +161,10 @@ static int look_at_index(struct validation *v, const struct table *t, const stru
     const struct index *ix = find_index(t, g->index);
     const struct read_range *was = NULL, *is = NULL;
     int err = ix ? row_at(v->r, v->txn, t, m->id, v->base, v->room) : ERR_TOO_LARGE;
-    if (!err) err = find_image(t, ix, g, m->id, &v->room->row, &was);
+    if (!err) err = find_image(v->r, t, ix, g, m->id, &v->room->row, &was);
     if (!err && !was) err = row_current(v->r, v->txn, t, m->id, v->room);
-    if (!err && !was) err = find_image(t, ix, g, m->id, &v->room->row, &is);
-    if (err == ERR_TOO_LARGE) {
+    if (!err && !was) err = find_image(v->r, t, ix, g, m->id, &v->room->row, &is);
+    if (err == ERR_TOO_LARGE || err == ERR_BAD_VALUE) {
         err = 0;
         is = &g->ranges[0];
     }

@@ -352,10 +352,12 @@ int app_decide(struct app *a, struct entry *e)
 {
     struct decision *d = &a->decision;
     e->commit.seq = a->applied_seq + 1;
+    e->commit.transaction = batch_is_transaction(e->commit.request);
     int err = decision_begin(d, &e->commit);
     if (err == 0) err = check_clocks(d, e);
     if (err == 0) err = decide_ops(d, e);
     if (err == 0) err = collect_effects(d, e->commit.request);
+    if (err == 0) e->commit.stamp = rows_decide_stamp(d->rows);
     decision_end(d);
     if (db_txn_err(a->txn) != 0) return db_txn_err(a->txn);
     if (is_fault(err)) return err;
@@ -385,6 +387,7 @@ int app_decide(struct app *a, struct entry *e)
 static struct commit signed_commit(const struct entry *e)
 {
     struct commit c = e->commit;
+    c.transaction = batch_is_transaction(c.request);
     c.author = SPAN_STR(e->identity.name);
     if (e->name.kind == BATCH_REPLICA) c.counter = e->name.counter;
     if (e->name.kind == BATCH_KEY) c.key = SPAN_STR(e->name.key);
