@@ -21,7 +21,7 @@ ROWS_SRC += index
 ROWS_SRC += expr expr_call expr_compile expr_text sql_expr
 ROWS_SRC += validate
 STREAMS_SRC := stream_apply stream_decide stream_effects stream_expiry stream_feed stream_fork stream_groups stream_hash stream_keys stream_observe stream_read stream_reclaim stream_record stream_seal stream_segment stream_segments stream_slice stream_table stream_tail stream_trim stream_writers streams
-BLOBS_SRC := blobs blob_apply blob_audit blob_check blob_join blob_keys blob_life blob_mark blob_read blob_refs blob_upload blob_work chunk_lanes chunk_table chunker gear pack upload_feed upload_keys uploads
+BLOBS_SRC := blobs blob_apply blob_audit blob_check blob_index blob_join blob_keys blob_life blob_mark blob_read blob_refs blob_upload blob_work chunk_lanes chunk_table chunker gear pack upload_feed upload_keys uploads
 # The engine sees neither the others nor a loop.
 SERVICE_SRC := engine/app engine/app_decide engine/app_short engine/app_turn engine/auth engine/batch engine/batch_json engine/batch_reads engine/entry engine/fates engine/jobs engine/llm_kind engine/seq_times engine/subs engine/subs_decide engine/subs_glob
 SERVICE_SRC += http/call http/conn http/conns http/http_parse http/http_scan http/http_select http/outbox http/percent http/reach http/reply http/request http/wheel http/ws_frames http/ws_handshake
@@ -44,7 +44,7 @@ UNIT_rows := merge query read_set record rows schema sql value validate view
 UNIT_rows += index
 UNIT_rows += expr
 UNIT_streams := stream_apply stream_decide stream_feed stream_fork stream_model stream_reclaim stream_seal stream_segment stream_slice stream_tail stream_writers streams
-UNIT_blobs := chunker chunk_lanes given blob_keys blob_life pack blob_upload blob_read blob_apply blobs uploads blob_join
+UNIT_blobs := blob_index chunker chunk_lanes given blob_keys blob_life pack blob_upload blob_read blob_apply blobs uploads blob_join
 UNIT_service := call reach batch entry fates app app_disk session redecide hub auth conn http_parse http_scan options outbox request wheel jobs llm_parse llm_ui llm_ui_request tus app_upload sync ws_frames ws_handshake stream_headers ws_records stream_frame stream_care
 UNIT_service += transaction
 UNIT_service += seq_times stream_pace message crowd

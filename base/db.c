@@ -1,6 +1,7 @@
 #include "db.h"
 
 #include <assert.h>
+#include <endian.h>
 #include <errno.h>
 #include <linux/limits.h>
 #include <lmdb.h>
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #include "bug.h"
+#include "checksum.h"
 #include "digest.h"
 #include "err.h"
 #include "file.h"
@@ -20,6 +22,7 @@
 #define MAP_BYTES_SMALL (1024ull * MIB) // tried where the system refuses the reservation (valgrind refuses 64 GiB)
 #define PAGES_SEEN 512                  // slots; DB_DIRTY_BYTES_MAX is 256 pages
 #define OVERFLOW_OVERHEAD 16            // LMDB's header of a run of overflow pages
+#define SUM_BYTES 8                     // behind a value
 
 struct db_txn {
     struct db *db;
@@ -37,6 +40,8 @@ struct db {
     MDB_env *env;
     MDB_dbi dbi[DB_TABLES_MAX];
     int table_count;
+    uint32_t summed;
+    char names[DB_TABLES_MAX][32]; // of tables, for the log
     size_t page_bytes;
     atomic_bool writing;
     struct db_txn write;        // there is one write transaction at a time
@@ -191,6 +196,9 @@ int db_open(struct db **out, const struct db_options *options)
     struct db *db = calloc(1, sizeof *db);
     if (db == NULL) return ERR_NOMEM;
     db->table_count = options->table_count;
+    db->summed = options->summed;
+    for (int i = 0; i < options->table_count; i++)
+        snprintf(db->names[i], sizeof db->names[i], "%s", options->tables[i]);
     err = open_env_and_tables(db, options);
     if (err != 0) {
         db_close(db);
@@ -300,6 +308,37 @@ static struct span span_of(MDB_val v)
     return SPAN(v.mv_data, v.mv_size);
 }
 
+// ---- checksums of values ---------------------------------------------------------------------------------------
+
+static bool is_summed(const struct db_txn *t, int table)
+{
+    return t->db != NULL && (t->db->summed & 1u << table) != 0;
+}
+
+static uint64_t sum_of(int table, struct span key, struct span value)
+{
+    return checksum64_two(key, value, (uint64_t)table + 1); // an entry of one table is none of another
+}
+
+static void log_damage(const struct db_txn *t, int table, struct span key)
+{
+    char hex[2 * DB_KEY_MAX];
+    hex_format(hex, key);
+    log_error("db", "an entry is damaged", LF_STR("table", t->db->names[table]), LF_SPAN("key", SPAN(hex, 2 * key.n)));
+}
+
+// The value without its checksum; nothing, if that does not fit.
+static struct span checked(const struct db_txn *t, int table, struct span key, struct span value)
+{
+    uint64_t sum;
+    if (!is_summed(t, table)) return value;
+    struct span bare = SPAN(value.p, value.n < SUM_BYTES ? 0 : value.n - SUM_BYTES);
+    if (bare.n > 0) memcpy(&sum, bare.p + bare.n, SUM_BYTES);
+    if (bare.n > 0 && le64toh(sum) == sum_of(table, key, bare)) return bare;
+    log_damage(t, table, key);
+    return SPAN_NONE;
+}
+
 static void assert_call(const struct db_txn *t, int table, struct span key)
 {
     assert_owner(t);
@@ -318,7 +357,7 @@ bool db_get(struct db_txn *t, int table, struct span key, struct span *value)
         fail(t, "cannot read", rc);
         return false;
     }
-    *value = span_of(v);
+    *value = checked(t, table, key, span_of(v));
     return true;
 }
 
@@ -354,7 +393,7 @@ static void count_value(struct db_txn *t, const void *p, size_t n)
     t->dirty += page + (n + OVERFLOW_OVERHEAD + page - 1) / page * page;
 }
 
-uint8_t *db_put_reserve(struct db_txn *t, int table, struct span key, size_t n)
+static uint8_t *reserve(struct db_txn *t, int table, struct span key, size_t n)
 {
     assert_call(t, table, key);
     assert(t->write);
@@ -373,8 +412,18 @@ uint8_t *db_put_reserve(struct db_txn *t, int table, struct span key, size_t n)
 
 void db_put(struct db_txn *t, int table, struct span key, struct span value)
 {
-    uint8_t *p = db_put_reserve(t, table, key, value.n);
+    bool summed = is_summed(t, table);
+    uint64_t sum = summed ? htole64(sum_of(table, key, value)) : 0; // before: the value may be one that this very write moves
+    assert(!summed || value.n > 0);
+    uint8_t *p = reserve(t, table, key, value.n + (summed ? SUM_BYTES : 0));
     if (p != NULL && value.n > 0) memcpy(p, value.p, value.n);
+    if (p != NULL && summed) memcpy(p + value.n, &sum, SUM_BYTES);
+}
+
+uint8_t *db_put_reserve(struct db_txn *t, int table, struct span key, size_t n)
+{
+    assert(!is_summed(t, table)); // what the caller is about to write is not known yet
+    return reserve(t, table, key, n);
 }
 
 void db_del(struct db_txn *t, int table, struct span key)
@@ -406,6 +455,7 @@ uint64_t db_dirty_bytes(const struct db_txn *t)
 struct place {
     MDB_cursor *cursor;
     MDB_dbi dbi;
+    int table;
     uint64_t writes; // the transaction's count when the cursor was last placed
     bool placed;     // `key` is where the iterator stands
     size_t key_n;
@@ -423,7 +473,7 @@ void db_iter_init(struct db_iter *it, struct db_txn *t, int table)
         t->err = ERR_NOMEM;
         return;
     }
-    *at = (struct place){.dbi = t->db->dbi[table], .writes = t->writes};
+    *at = (struct place){.dbi = t->db->dbi[table], .table = table, .writes = t->writes};
     int rc = mdb_cursor_open(t->txn, at->dbi, &at->cursor);
     if (rc != 0) {
         free(at);
@@ -475,8 +525,12 @@ static bool move(struct db_iter *it, MDB_val *k, MDB_cursor_op op)
         fail(it->txn, "cannot iterate", rc);
         return false;
     }
+    if (k->mv_size > DB_KEY_MAX) { // none that was ever put
+        fail(it->txn, "cannot iterate", MDB_CORRUPTED);
+        return false;
+    }
     it->key = span_of(*k);
-    it->value = span_of(v);
+    it->value = checked(it->txn, at->table, it->key, span_of(v));
     return true;
 }
 

@@ -20,6 +20,7 @@ struct db_options {
     uint64_t map_bytes;        // reserved address space; 0: DB_MAP_BYTES
     const char *const *tables; // names, created where missing; `table` below is an index into this
     int table_count;
+    uint32_t summed; // a bit for each table whose values carry a checksum over key and value
 };
 
 // Opens and clears readers left by a killed process. On success the caller owns *out.
@@ -40,11 +41,14 @@ void db_abort(struct db_txn *t); // NULL is fine
 // Makes every commit so far durable, meta page included (mdb_env_sync). Owner thread, no write transaction needed.
 int db_sync(struct db *db);
 
+// A value whose checksum does not fit is logged and given as an empty one, which no reader takes for a record: it is damage of that entry alone. What is
+// put into such a table has a byte at least.
+//
 // A value found lives until the next write in its transaction, or its end; so it cannot be that write's value either. Keys
 // are 1 to DB_KEY_MAX bytes (asserted).
 bool db_get(struct db_txn *t, int table, struct span key, struct span *value);
 void db_put(struct db_txn *t, int table, struct span key, struct span value);
-// Room for `n` value bytes to be filled by the caller before its next call on `t`; NULL after an error.
+// Room for `n` value bytes to be filled by the caller before its next call on `t`; NULL after an error. Not in a table with checksums.
 uint8_t *db_put_reserve(struct db_txn *t, int table, struct span key, size_t n);
 void db_del(struct db_txn *t, int table, struct span key); // an absent key is fine
 

@@ -71,7 +71,9 @@ int blob_batch_add(struct blobs_batch *d, const struct stored *s, struct problem
     bool found = blobs_decide_find(d, &s->info.digest, &known);
     if (found && known.size != s->info.size) return problem_set(p, ERR_BAD_VALUE, -1, "a blob of this digest has another size");
     if (found && !s->again) return 0;
-    int err = db_txn_err(d->txn);
+    int err = found ? 0 : blobs_look(d->b, d->txn, &s->info.digest, &known);
+    if (err == ERR_CORRUPT) return problem_set(p, err, -1, "what the index has of this blob is damaged"); // what keeps it must not be forgotten
+    err = db_txn_err(d->txn);
     if (err != 0) return problem_set(p, err, -1, "the database cannot be read");
     if (d->count == BATCH_BLOBS_MAX) return problem_set(p, ERR_BATCH_TOO_LARGE, -1, "a batch stores at most %d blobs", BATCH_BLOBS_MAX);
     if (!make_room(d)) return problem_set(p, ERR_NOMEM, -1, "%s", err_text(ERR_NOMEM));
@@ -106,7 +108,9 @@ int blobs_decide_store(struct blobs_batch *d, const struct sha256 *digest, struc
     int err = blob_set_type(&s.info, type, p);
     if (err != 0) return err;
     s.info.size = m.size;
-    if (manifest_check_known(d->b, d->txn, &m) != 0)
+    err = manifest_check_known(d->b, d->txn, &m);
+    if (err == ERR_CORRUPT) return problem_set(p, err, -1, "the index of chunks is damaged");
+    if (err != 0)
         return problem_set(p, ERR_BAD_VALUE, -1, "a chunk that the manifest relies on is gone: upload it again");
     struct blob_info known;
     if (blobs_decide_find(d, digest, &known)) {

@@ -139,13 +139,12 @@ static int name_users(struct blobs_audit *a, struct db_txn *txn, const struct bl
     struct blob_key first = blob_page_key(info->pages, 0);
     struct uuid pages;
     uint64_t offset;
-    int err = 0;
     db_iter_init(&it, txn, a->b->table_pages);
-    for (bool more = db_iter_seek(&it, blob_key_span(&first)); more && err == 0; more = db_iter_next(&it)) {
+    for (bool more = db_iter_seek(&it, blob_key_span(&first)); more; more = db_iter_next(&it)) {
         size_t count = 0;
         if (!blob_key_is_page(it.key, &pages, &offset) || !uuid_equal(pages, info->pages)) break;
-        err = blob_page_decode(it.value, &count);
-        for (size_t i = 0; i < count && err == 0; i++) {
+        if (blob_page_decode(it.value, &count) != 0) break;
+        for (size_t i = 0; i < count; i++) {
             struct sha256 sha;
             uint32_t length;
             blob_page_at(it.value, i, &sha, &length);
@@ -155,7 +154,7 @@ static int name_users(struct blobs_audit *a, struct db_txn *txn, const struct bl
         }
     }
     db_iter_end(&it);
-    return err;
+    return db_txn_err(txn);
 }
 
 int blobs_audit_finish(struct blobs_audit *a, struct db_txn *txn, uint64_t *wrong, blobs_damage_user *user, void *ctx)
@@ -167,8 +166,7 @@ int blobs_audit_finish(struct blobs_audit *a, struct db_txn *txn, uint64_t *wron
     for (bool more = db_iter_first(&it); more && err == 0; more = db_iter_next(&it)) {
         struct blob_info info;
         if (!blob_key_is_head(it.key, &info.digest)) continue;
-        err = blob_head_decode(it.value, &info);
-        if (err == 0) err = name_users(a, txn, &info, user, ctx);
+        if (blob_head_decode(it.value, &info) == 0) err = name_users(a, txn, &info, user, ctx);
     }
     db_iter_end(&it);
     return err != 0 ? err : db_txn_err(txn);
@@ -192,18 +190,16 @@ void blobs_audit_counts(const struct blobs_audit *a, uint64_t *chunks, uint64_t 
 static int sum_blobs(struct blobs *b, struct db_txn *txn, struct blobs_usage *u)
 {
     struct db_iter it;
-    int err = 0;
     db_iter_init(&it, txn, b->table_blobs);
-    for (bool more = db_iter_first(&it); more && err == 0; more = db_iter_next(&it)) {
+    for (bool more = db_iter_first(&it); more; more = db_iter_next(&it)) {
         struct blob_info info;
         if (!blob_key_is_head(it.key, &info.digest)) continue;
-        err = blob_head_decode(it.value, &info);
-        if (err != 0) break;
+        if (blob_head_decode(it.value, &info) != 0) continue; // the check names it
         u->blobs++;
         u->logical += info.size;
     }
     db_iter_end(&it);
-    return err;
+    return db_txn_err(txn);
 }
 
 int blobs_usage(struct blobs *b, struct db_txn *txn, struct blobs_usage *out)
@@ -214,8 +210,7 @@ int blobs_usage(struct blobs *b, struct db_txn *txn, struct blobs_usage *out)
     db_iter_init(&it, txn, b->table_chunks);
     for (bool more = db_iter_first(&it); more && err == 0; more = db_iter_next(&it)) {
         struct chunk_entry e;
-        err = chunk_entry_decode(it.value, &e);
-        if (err != 0 || e.refs == 0) continue;
+        if (chunk_entry_decode(it.value, &e) != 0 || e.refs == 0) continue;
         u.chunks++;
         u.content += e.place.length;
         u.stored += blob_record_bytes(e.place.stored);

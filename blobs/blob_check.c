@@ -129,8 +129,10 @@ int blobs_check(struct blobs *b, struct db_txn *txn, uint64_t *checked)
     *checked = c.count;
     if (err == 0) err = uploads_check(b, txn);
     uint64_t wrong = 0;
+    uint64_t unreadable = 0;
     if (err == 0) err = blobs_mark(b, txn, &wrong);
-    return err == 0 && (c.any_damaged || wrong > 0) ? ERR_CORRUPT : err;
+    if (err == 0) err = blobs_index_check(b, txn, &unreadable, NULL, NULL);
+    return err == 0 && (c.any_damaged || wrong > 0 || unreadable > 0) ? ERR_CORRUPT : err;
 }
 
 // Which chunks there are decides what a manifest may rely on, and how often they are named, when they go.

@@ -239,6 +239,33 @@ int life_apply(struct blobs *b, struct db_txn *txn, const struct commit *c, stru
 
 // ---- what is due -------------------------------------------------------------------------------------------------
 
+// The next step of a sweep can be made: it reads these pages and their chunks' entries. What is damaged there waits for the index to be made anew, and
+// holds up nothing else.
+static bool can_sweep(struct blobs *b, struct db_txn *txn, struct uuid list)
+{
+    struct db_iter it;
+    struct blob_key end = blob_page_key(list, UINT64_MAX);
+    struct uuid pages;
+    struct chunk_entry e;
+    struct sha256 sha;
+    uint64_t offset;
+    bool can = true;
+    int left = SWEEP_PAGES;
+    db_iter_init(&it, txn, b->table_pages);
+    for (bool more = db_iter_seek_before(&it, blob_key_span(&end)); more && can && left > 0; more = db_iter_prev(&it), left--) {
+        size_t count = 0;
+        if (!blob_key_is_page(it.key, &pages, &offset) || !uuid_equal(pages, list)) break;
+        can = blob_page_decode(it.value, &count) == 0;
+        for (size_t i = 0; i < count && can; i++) {
+            uint32_t length;
+            blob_page_at(it.value, i, &sha, &length);
+            can = chunk_entry_find(b, txn, &sha, &e) == 0 && e.refs > 0;
+        }
+    }
+    db_iter_end(&it);
+    return can;
+}
+
 // A list along which somebody still reads waits for them: nobody else can begin to, as nothing names it.
 static bool due_sweep(struct blobs *b, struct db_txn *txn, struct blob_step *s)
 {
@@ -247,7 +274,7 @@ static bool due_sweep(struct blobs *b, struct db_txn *txn, struct blob_step *s)
     int looked = 0;
     db_iter_init(&it, txn, b->table_life);
     for (bool more = db_iter_seek(&it, SPAN_LIT("d")); more && !due && life_key_is_trash(it.key, &s->pages); more = db_iter_next(&it)) {
-        due = !pages_are_read(b, s->pages);
+        due = !pages_are_read(b, s->pages) && can_sweep(b, txn, s->pages);
         if (++looked == SWEEP_LOOKS_MAX) break;
     }
     db_iter_end(&it);
@@ -260,9 +287,11 @@ static bool due_expire(struct blobs *b, struct db_txn *txn, uint64_t before_ms, 
     struct db_iter it;
     uint64_t free_ms;
     db_iter_init(&it, txn, b->table_life);
+    struct blob_info info;
+    int err;
     bool more = db_iter_seek(&it, SPAN_LIT("b"));
-    while (more && n > 0 && life_key_is_free(it.key, 'b', &free_ms, &s->digest))
-        more = db_iter_next(&it), n--;
+    for (; more && life_key_is_free(it.key, 'b', &free_ms, &s->digest); more = db_iter_next(&it))
+        if (blob_head_find(b, txn, &s->digest, &info, &err) && n-- == 0) break; // what cannot be read is passed over
     more = more && life_key_is_free(it.key, 'b', &free_ms, &s->digest) && free_ms <= before_ms;
     db_iter_end(&it);
     s->kind = STEP_EXPIRE;
@@ -284,12 +313,13 @@ static bool due_forget(struct blobs *b, struct db_txn *txn, struct blob_step *s)
     struct buf *chunks = &b->going;
     struct db_iter it;
     uint64_t free_ms;
+    struct chunk_entry e;
     struct sha256 sha;
     int looked = 0;
     buf_clear(chunks);
     db_iter_init(&it, txn, b->table_life);
     for (bool more = db_iter_seek(&it, SPAN_LIT("c")); more && life_key_is_free(it.key, 'c', &free_ms, &sha); more = db_iter_next(&it)) {
-        if (chunk_table_find(&b->chunks, &sha) == NULL) buf_put(chunks, sha.b, SHA256_BYTES);
+        if (chunk_table_find(&b->chunks, &sha) == NULL && chunk_entry_find(b, txn, &sha, &e) == 0) buf_put(chunks, sha.b, SHA256_BYTES);
         if (chunks->n == STEP_FORGET_MAX * SHA256_BYTES || ++looked == 16 * STEP_FORGET_MAX) break;
     }
     db_iter_end(&it);

@@ -1,5 +1,5 @@
 // The mark pass: what the counts of chunks and packs say is compared with what chunk lists and uploads say. In rounds of as many chunks as
-// a bounded table holds; each round walks over all lists.
+// a bounded table holds; each round walks over all lists. What cannot be read is passed over: blob_index.c names it.
 #include <assert.h>
 #include <stdlib.h>
 
@@ -49,22 +49,20 @@ static int next_round(struct marking *m)
 {
     struct db_iter it;
     struct sha256 after = m->count > 0 ? m->chunks[m->count - 1].sha : (struct sha256){{0}};
-    int err = 0;
     db_iter_init(&it, m->txn, m->b->table_chunks);
     bool more = m->count > 0 ? db_iter_seek(&it, SPAN(after.b, SHA256_BYTES)) && db_iter_next(&it) : db_iter_first(&it);
     m->count = 0;
-    for (; more && m->count < ROUND_CHUNKS && err == 0; more = db_iter_next(&it)) {
-        struct mark_chunk *c = &m->chunks[m->count++];
+    for (; more && m->count < ROUND_CHUNKS; more = db_iter_next(&it)) {
         struct chunk_entry e;
-        err = it.key.n == SHA256_BYTES ? chunk_entry_decode(it.value, &e) : ERR_CORRUPT;
-        if (err != 0) break;
+        if (it.key.n != SHA256_BYTES || chunk_entry_decode(it.value, &e) != 0) continue;
+        struct mark_chunk *c = &m->chunks[m->count++];
         *c = (struct mark_chunk){.counted = e.refs};
         memcpy(c->sha.b, it.key.p, SHA256_BYTES);
         check_listed(m, &c->sha, &e);
     }
     db_iter_end(&it);
     m->last = !more;
-    return err;
+    return db_txn_err(m->txn);
 }
 
 static int compare(const void *a, const void *b)
@@ -86,14 +84,13 @@ static void mark(struct marking *m, const struct sha256 *sha)
 static int walk_lists(struct marking *m)
 {
     struct db_iter it;
-    int err = 0;
     m->named = 0;
     db_iter_init(&it, m->txn, m->b->table_pages);
-    for (bool more = db_iter_first(&it); more && err == 0; more = db_iter_next(&it)) {
+    for (bool more = db_iter_first(&it); more; more = db_iter_next(&it)) {
         size_t count = 0;
-        err = blob_page_decode(it.value, &count);
+        if (blob_page_decode(it.value, &count) != 0) continue;
         m->named += count;
-        for (size_t i = 0; i < count && err == 0; i++) {
+        for (size_t i = 0; i < count; i++) {
             struct sha256 sha;
             uint32_t length;
             blob_page_at(it.value, i, &sha, &length);
@@ -101,7 +98,7 @@ static int walk_lists(struct marking *m)
         }
     }
     db_iter_end(&it);
-    return err;
+    return db_txn_err(m->txn);
 }
 
 static int mark_chunks(struct marking *m)
@@ -149,8 +146,7 @@ static int sum_chunks(struct marking *m, struct pack_marks *p)
     db_iter_init(&it, m->txn, m->b->table_chunks);
     for (bool more = db_iter_first(&it); more && err == 0; more = db_iter_next(&it)) {
         struct chunk_entry e;
-        err = chunk_entry_decode(it.value, &e);
-        if (err != 0) break;
+        if (chunk_entry_decode(it.value, &e) != 0) continue;
         struct pack_mark *k = pack_mark_of(p, e.place.pack);
         if (k == NULL) err = ERR_NOMEM;
         else k->is.live += blob_record_bytes(e.place.stored);
@@ -167,8 +163,7 @@ static int sum_tails(struct marking *m, struct pack_marks *p)
     for (bool more = db_iter_first(&it); more && err == 0; more = db_iter_next(&it)) {
         struct upload_head head = {0};
         if (!upload_key_is_head(it.key, &head.info.id)) continue;
-        err = upload_head_decode(it.value, &head);
-        if (err != 0 || head.info.state != UPLOAD_OPEN || head.tail.place.length == 0) continue;
+        if (upload_head_decode(it.value, &head) != 0 || head.info.state != UPLOAD_OPEN || head.tail.place.length == 0) continue;
         struct pack_mark *k = pack_mark_of(p, head.tail.place.pack);
         if (k == NULL) err = ERR_NOMEM;
         else k->is.tails++, k->is.live += blob_record_bytes(head.tail.place.stored);
@@ -185,7 +180,8 @@ static int read_counts(struct marking *m, struct pack_marks *p)
     db_iter_init(&it, m->txn, m->b->table_life);
     for (bool more = db_iter_seek(&it, SPAN_LIT("p")); more && err == 0 && life_key_is_pack(it.key, &pack); more = db_iter_next(&it)) {
         struct pack_mark *k = pack_mark_of(p, pack);
-        err = k == NULL ? ERR_NOMEM : pack_count_decode(it.value, &k->counted);
+        err = k == NULL ? ERR_NOMEM : 0;
+        if (err == 0 && pack_count_decode(it.value, &k->counted) != 0) k->counted = (struct pack_count){0};
     }
     db_iter_end(&it);
     return err;

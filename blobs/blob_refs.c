@@ -1,9 +1,11 @@
-// Reference counts of chunks, and what lives in which pack. Every change of an entry goes through put_entry, which keeps the counts of packs.
+// Reference counts of chunks, and what lives in which pack. Every change of an entry goes through chunk_entry_put, which keeps the counts of packs.
 #include <assert.h>
 
 #include "blob_store.h"
 #include "db.h"
 #include "err.h"
+
+#define COUNT_LOST (UINT64_C(1) << 60)
 
 static struct span sha_key(const struct sha256 *sha)
 {
@@ -40,8 +42,11 @@ int pack_count_find(struct blobs *b, struct db_txn *txn, uint32_t pack, struct p
     struct blob_key key = life_pack_key(pack);
     struct span value;
     *out = (struct pack_count){0};
-    if (db_get(txn, b->table_life, blob_key_span(&key), &value)) return pack_count_decode(value, out);
-    return db_txn_err(txn);
+    if (!db_get(txn, b->table_life, blob_key_span(&key), &value)) return db_txn_err(txn);
+    int err = pack_count_decode(value, out);
+    // Nobody knows what lives in it, so all of it does, until the index is made anew: a count is no reason to refuse anything.
+    if (err == ERR_CORRUPT) *out = (struct pack_count){.live = COUNT_LOST, .tails = 1u << 31};
+    return err == ERR_CORRUPT ? 0 : err;
 }
 
 static int pack_count_add(struct blobs *b, struct db_txn *txn, uint32_t pack, int64_t live, int tails)
@@ -91,8 +96,7 @@ static int count_records(struct blobs *b, struct db_txn *txn, const struct chunk
     return err;
 }
 
-// `was`: NULL where there is none; `is`: NULL takes it out.
-static int put_entry(struct blobs *b, struct db_txn *txn, const struct sha256 *sha, const struct chunk_entry *was, const struct chunk_entry *is)
+int chunk_entry_put(struct blobs *b, struct db_txn *txn, const struct sha256 *sha, const struct chunk_entry *was, const struct chunk_entry *is)
 {
     int err = count_records(b, txn, was, is);
     if (err != 0) return err;
@@ -110,7 +114,7 @@ static int put_entry(struct blobs *b, struct db_txn *txn, const struct sha256 *s
 int chunk_entry_move(struct blobs *b, struct db_txn *txn, const struct sha256 *sha, const struct chunk_entry *was, const struct chunk_entry *is)
 {
     assert(was->refs == is->refs && was->free_ms == is->free_ms);
-    return put_entry(b, txn, sha, was, is);
+    return chunk_entry_put(b, txn, sha, was, is);
 }
 
 static void renew(struct chunk_entry *e, const struct chunk *chunk)
@@ -127,7 +131,7 @@ int chunk_ref(struct blobs *b, struct db_txn *txn, const struct chunk *chunk)
     if (err == ERR_NOT_FOUND) {
         if (chunk->known) return ERR_CORRUPT;
         is = (struct chunk_entry){.place = chunk->place, .refs = 1};
-        return put_entry(b, txn, &chunk->sha, NULL, &is);
+        return chunk_entry_put(b, txn, &chunk->sha, NULL, &is);
     }
     if (err != 0) return err;
     is = was;
@@ -135,7 +139,7 @@ int chunk_ref(struct blobs *b, struct db_txn *txn, const struct chunk *chunk)
     if (is.refs == UINT32_MAX) return ERR_TOO_MANY;
     is.refs++;
     is.free_ms = 0;
-    return put_entry(b, txn, &chunk->sha, &was, &is);
+    return chunk_entry_put(b, txn, &chunk->sha, &was, &is);
 }
 
 int chunk_renew(struct blobs *b, struct db_txn *txn, const struct chunk *chunk)
@@ -146,7 +150,7 @@ int chunk_renew(struct blobs *b, struct db_txn *txn, const struct chunk *chunk)
     if (err != 0) return err;
     is = was;
     renew(&is, chunk);
-    return put_entry(b, txn, &chunk->sha, &was, &is);
+    return chunk_entry_put(b, txn, &chunk->sha, &was, &is);
 }
 
 int chunk_unref(struct blobs *b, struct db_txn *txn, const struct sha256 *sha, uint64_t now_ms)
@@ -158,7 +162,7 @@ int chunk_unref(struct blobs *b, struct db_txn *txn, const struct sha256 *sha, u
     is = was;
     is.refs--;
     is.free_ms = is.refs == 0 ? now_ms : 0;
-    return put_entry(b, txn, sha, &was, &is);
+    return chunk_entry_put(b, txn, sha, &was, &is);
 }
 
 int chunk_forget(struct blobs *b, struct db_txn *txn, const struct sha256 *sha)
@@ -166,7 +170,7 @@ int chunk_forget(struct blobs *b, struct db_txn *txn, const struct sha256 *sha)
     struct chunk_entry was;
     int err = chunk_entry_find(b, txn, sha, &was);
     if (err == ERR_NOT_FOUND || (err == 0 && was.refs > 0)) return 0;
-    return err != 0 ? err : put_entry(b, txn, sha, &was, NULL);
+    return err != 0 ? err : chunk_entry_put(b, txn, sha, &was, NULL);
 }
 
 int manifest_check_known(struct blobs *b, struct db_txn *txn, const struct manifest *m)
@@ -175,9 +179,9 @@ int manifest_check_known(struct blobs *b, struct db_txn *txn, const struct manif
         struct chunk chunk;
         struct chunk_entry e;
         blob_manifest_at(m, i, &chunk);
-        if (!chunk.known) continue;
         int err = chunk_entry_find(b, txn, &chunk.sha, &e);
-        if (err == 0 && e.place.length != chunk.place.length) err = ERR_NOT_FOUND;
+        if (!chunk.known && err == ERR_NOT_FOUND) continue;
+        if (chunk.known && err == 0 && e.place.length != chunk.place.length) err = ERR_NOT_FOUND;
         if (err != 0) return err;
     }
     return 0;

@@ -97,7 +97,9 @@ int chunk_entry_move(struct blobs *b, struct db_txn *txn, const struct sha256 *s
 // The tail of an upload begins to count (+1), or no longer does (-1). Nothing for one of length 0.
 int tail_count(struct blobs *b, struct db_txn *txn, const struct chunk *tail, int by);
 int pack_count_find(struct blobs *b, struct db_txn *txn, uint32_t pack, struct pack_count *out); // zeros where nothing lives in it
-// Every chunk that the manifest calls known is there. ERR_NOT_FOUND
+// `was`: NULL where there is none; `is`: NULL takes it out. Keeps the counts of packs and the list of free chunks.
+int chunk_entry_put(struct blobs *b, struct db_txn *txn, const struct sha256 *sha, const struct chunk_entry *was, const struct chunk_entry *is);
+// Every chunk that the manifest calls known is there: ERR_NOT_FOUND. And what the index has of any can be read: ERR_CORRUPT
 int manifest_check_known(struct blobs *b, struct db_txn *txn, const struct manifest *m);
 
 // blob_work.c

@@ -288,8 +288,8 @@ static int gather_chunk(struct blob_works *w, struct span key, struct span value
 {
     struct chunk_entry e;
     struct victim_chunk v = {.tail = false};
-    int err = key.n == SHA256_BYTES ? chunk_entry_decode(value, &e) : ERR_CORRUPT;
-    if (err != 0 || e.place.pack != w->victim || e.damaged) return err;
+    // One that cannot be read is counted still: its pack stays.
+    if (key.n != SHA256_BYTES || chunk_entry_decode(value, &e) != 0 || e.place.pack != w->victim || e.damaged) return 0;
     memcpy(v.sha.b, key.p, SHA256_BYTES);
     v.position = e.place.position;
     buf_put(&w->chunks, &v, sizeof v);
@@ -300,8 +300,7 @@ static int gather_tail(struct blob_works *w, struct span key, struct span value)
 {
     struct upload_head head = {0};
     if (!upload_key_is_head(key, &head.info.id)) return 0;
-    int err = upload_head_decode(value, &head);
-    if (err != 0 || head.info.state != UPLOAD_OPEN || head.tail.place.length == 0 || head.tail.place.pack != w->victim) return err;
+    if (upload_head_decode(value, &head) != 0 || head.info.state != UPLOAD_OPEN || head.tail.place.length == 0 || head.tail.place.pack != w->victim) return 0;
     struct victim_chunk v = {.sha = head.tail.sha, .position = head.tail.place.position, .upload = head.info.id, .tail = true};
     buf_put(&w->chunks, &v, sizeof v);
     return w->chunks.err;

@@ -85,11 +85,16 @@ bool blob_head_find(struct blobs *b, struct db_txn *txn, const struct sha256 *di
     return true;
 }
 
-bool blobs_find(struct blobs *b, struct db_txn *txn, const struct sha256 *digest, struct blob_info *out)
+int blobs_look(struct blobs *b, struct db_txn *txn, const struct sha256 *digest, struct blob_info *out)
 {
     struct blob_info info;
     int err;
-    bool found = blob_head_find(b, txn, digest, &info, &err);
-    if (found) *out = info;
-    return found;
+    if (!blob_head_find(b, txn, digest, &info, &err)) return err != 0 ? err : ERR_NO_SUCH_BLOB;
+    *out = info;
+    return 0;
+}
+
+bool blobs_find(struct blobs *b, struct db_txn *txn, const struct sha256 *digest, struct blob_info *out)
+{
+    return blobs_look(b, txn, digest, out) == 0;
 }

@@ -61,6 +61,8 @@ struct blob_info {
 };
 
 bool blobs_find(struct blobs *b, struct db_txn *txn, const struct sha256 *digest, struct blob_info *out);
+// The same, with a reason: ERR_NO_SUCH_BLOB; ERR_CORRUPT: there is something that cannot be read.
+int blobs_look(struct blobs *b, struct db_txn *txn, const struct sha256 *digest, struct blob_info *out);
 
 // A reader over a byte range. It holds no transaction between calls, but the files of what is planned: a chunk that moves is still read where
 // it was found; and the chunk list of a blob, which is not swept before all its readers are closed. After an error it can only be closed.
@@ -329,6 +331,19 @@ void blobs_audit_counts(const struct blobs_audit *a, uint64_t *chunks, uint64_t 
 void blobs_audit_close(struct blobs_audit *a); // NULL is fine
 // Any transaction, any thread that may read through it. out->files is the caller's (blobs_pack_bytes is the owner's).
 int blobs_usage(struct blobs *b, struct db_txn *txn, struct blobs_usage *out);
+
+// Looks at every entry of the index, and at the lists: *damaged counts those that cannot be read, or lack something. `user` is called for each that has a
+// name; it may be NULL. As with blobs_mark.
+typedef void blobs_index_user(void *ctx, const char *table, struct span key);
+int blobs_index_check(struct blobs *b, struct db_txn *txn, uint64_t *damaged, blobs_index_user *user, void *ctx);
+
+// Owner, before anything else is done: makes the index of chunks anew, from the chunk lists and the records of the packs, which are all read. What it
+// does not bring back: heads and chunk lists that are damaged themselves.
+struct blobs_rebuilt {
+    uint64_t placed;  // chunks whose record was found
+    uint64_t missing; // that are named, and have none: damaged, until the same bytes come again
+};
+int blobs_rebuild(struct blobs *b, struct db_txn *txn, struct blobs_rebuilt *out);
 
 // Compares the counts of references, of free chunks and of what lives in packs with what lists and uploads say; logs each difference. Any
 // transaction, any thread that may read through it.

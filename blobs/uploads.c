@@ -92,22 +92,20 @@ int blobs_uploads_scan(struct blobs *b, struct db_txn *txn, struct uuid *cursor,
 {
     struct db_iter it;
     bool more = true;
-    int err = 0;
     db_iter_init(&it, txn, b->table_uploads);
-    for (size_t i = 0; i < max && more && err == 0; i++) {
+    for (size_t i = 0; i < max && more; i++) {
         struct upload_head head = {0};
         struct uuid from = id_after(*cursor); // pages lie behind their head
         more = db_iter_seek(&it, SPAN(from.b, sizeof from.b));
         while (more && !upload_key_is_head(it.key, &head.info.id))
             more = db_iter_next(&it); // the count, or a page of one that is gone
         if (!more) break;
-        err = upload_head_decode(it.value, &head);
-        if (err == 0) fn(ctx, &head.info);
+        if (upload_head_decode(it.value, &head) == 0) fn(ctx, &head.info); // the check names one that cannot be read
         *cursor = head.info.id;
     }
     db_iter_end(&it);
     if (!more) *cursor = (struct uuid){0};
-    return err != 0 ? err : db_txn_err(txn);
+    return db_txn_err(txn);
 }
 
 // ---- operations ------------------------------------------------------------------------------------------------
@@ -278,7 +276,9 @@ static int decide_progress(struct blobs_batch *d, struct upload_change *u, const
     head_progress(&u->head, op, m);
     if (u->head.info.offset > u->head.info.made.length) return problem_set(p, ERR_TOO_LARGE, -1, "these are more bytes than the upload was to have");
     if (op->progress.state.n == 0 && u->head.chunks_end < u->head.info.made.length) return problem_set(p, ERR_BAD_VALUE, -1, "the digest's state is missing");
-    if (manifest_check_known(d->b, d->txn, m) != 0)
+    int err = manifest_check_known(d->b, d->txn, m);
+    if (err == ERR_CORRUPT) return problem_set(p, err, -1, "the index of chunks is damaged");
+    if (err != 0)
         return problem_set(p, ERR_BAD_VALUE, -1, "a chunk that the progress relies on is gone: send it again");
     if (ends_early(m, &u->head)) return problem_set(p, ERR_BAD_VALUE, -1, "a chunk in the middle is too short");
     return 0;

@@ -51,6 +51,7 @@ static const struct option table[] = {
     {"blob-grace-ms", NUMBER, "86400000", 0, UINT64_C(1) << 50, AT(blob_grace_ms), false, "N", "how long a blob lives that no row, pin or upload keeps"},
     {"blob-compact-bytes", NUMBER, "67108864", 0, UINT64_C(1) << 40, AT(blob_compact_bytes), false, "N",
      "bytes a second that are copied out of packs that are mostly garbage; 0: none"},
+    {"blob-rebuild", FLAG, NULL, 0, 0, AT(blob_rebuild), false, NULL, "make the index of blobs' chunks anew from the pack files before anything else: they are all read"},
     {"blob-scrub-bytes", NUMBER, "1048576", 0, UINT64_C(1) << 40, AT(blob_scrub_bytes), false, "N",
      "bytes a second of stored chunks that are read and verified in the background; 0: none"},
     {"upload-ttl-ms", NUMBER, "604800000", 0, UINT64_C(1) << 50, AT(upload_ttl_ms), false, "N", "an upload that does not change is kept this long; 0: for ever"},

@@ -34,6 +34,7 @@ struct options {
     enum log_level log_level;
     uint64_t db_map_bytes;
     uint64_t journal_segment_bytes, stream_segment_bytes, blob_pack_bytes;
+    bool blob_rebuild;
     bool journal_keep_all;
     uint64_t long_poll_ms, sse_ms, seal_quiet_ms, heartbeat_ms;
     struct option_provider providers[LLM_PROVIDERS_MAX];

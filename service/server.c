@@ -224,6 +224,7 @@ static int app_add(struct server *s, const char *name, struct problem *p)
                                   .journal_keep_all = s->options->journal_keep_all,
                                   .seal_quiet_ms = s->options->seal_quiet_ms,
                                   .stream_segment_bytes = s->options->stream_segment_bytes,
+                                  .blob_rebuild = s->options->blob_rebuild,
                                   .blob_pack_bytes = s->options->blob_pack_bytes,
                                   .host = sa,
                                   .visible = on_visible};

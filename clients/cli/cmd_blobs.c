@@ -29,7 +29,11 @@ static bool print_answer(const struct cli *c, void (*print)(struct buf *out, con
 // What is damaged is named by place and by who uses it.
 static void print_check(struct buf *out, const struct jr *answer)
 {
-    const struct jr *damage = jr_get(answer, "damage"), *users = jr_get(answer, "users");
+    const struct jr *damage = jr_get(answer, "damage"), *users = jr_get(answer, "users"), *index = jr_get(answer, "index");
+    for (size_t i = 0; i < jr_count(index); i++) {
+        const struct jr *e = jr_at(index, i);
+        buf_printf(out, "damaged: index, table %.*s, key %.*s\n", SPAN_FMT(jr_str(jr_get(e, "table"))), SPAN_FMT(jr_str(jr_get(e, "key"))));
+    }
     for (size_t i = 0; i < jr_count(damage); i++) {
         const struct jr *d = jr_at(damage, i);
         buf_printf(out, "damaged: pack %llu, position %llu, chunk %.*s, %llu bytes\n", number(d, "pack"), number(d, "position"),
@@ -61,7 +65,7 @@ static int ended(struct cli *c, int result, void (*print)(struct buf *out, const
     int err = jr_parse(&tree, cli_answer(c), NULL);
     if (err != 0) return cli_fail(CLI_REFUSED, err, "the service's answer cannot be read");
     const struct jr *answer = jr_root(tree);
-    bool whole = number(answer, "damaged") == 0 && number(answer, "wrong_counts") == 0;
+    bool whole = number(answer, "damaged") == 0 && number(answer, "wrong_counts") == 0 && number(answer, "index_damaged") == 0;
     bool written = print_answer(c, print, answer);
     jr_free(tree);
     return written && whole ? CLI_DONE : CLI_REFUSED;

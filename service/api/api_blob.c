@@ -240,7 +240,8 @@ static int answer(struct get *g, struct request *r, bool *taken, struct problem 
     int err = blob_path_digest(r, &digest, p);
     if (err == 0 && app_txn(r->app) == NULL) err = ERR_BUSY;
     if (err != 0) return err;
-    if (!blobs_find(app_blobs(r->app), app_txn(r->app), &digest, &g->info)) return ERR_NO_SUCH_BLOB;
+    err = blobs_look(app_blobs(r->app), app_txn(r->app), &digest, &g->info);
+    if (err != 0) return err;
     err = blob_view_open(&g->view, r, &g->info, p);
     if (err != 0) return err;
     if (conditions(g, r)) return 0;

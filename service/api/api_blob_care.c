@@ -58,7 +58,8 @@ static int pin_submit(struct pin *pin, struct problem *p)
     int err = blob_path_digest(r, &digest, p);
     if (err == 0 && app_txn(r->app) == NULL) err = ERR_BUSY;
     if (err != 0) return err;
-    if (!blobs_find(app_blobs(r->app), app_txn(r->app), &digest, &info)) return ERR_NO_SUCH_BLOB;
+    err = blobs_look(app_blobs(r->app), app_txn(r->app), &digest, &info);
+    if (err != 0) return err;
     buf_init(&step, 4 * KIB);
     blobs_step_put_pin(&step, &digest, r->method == METHOD_PUT);
     batch_put_op(&pin->encoded, &(struct batch_op){.kind = BATCH_BLOB_STEP, .step = buf_span(&step)});
@@ -115,6 +116,10 @@ struct look {
     struct buf users; // JSON: the elements of "users"
     struct jw users_jw;
     size_t user_count;
+    uint64_t index_damaged;
+    struct buf index; // JSON: the elements of "index"
+    struct jw index_jw;
+    size_t index_count;
 };
 
 static void look_next(struct look *l);
@@ -131,6 +136,7 @@ static void look_free_when_done(struct look *l)
     if (l->r != NULL || l->working) return;
     look_close(l);
     buf_free(&l->users);
+    buf_free(&l->index);
     free(l);
 }
 
@@ -154,6 +160,30 @@ static void on_user(void *ctx, const struct sha256 *blob, const struct blobs_dam
     jw_end(&l->users_jw);
 }
 
+// Pool.
+static void on_entry(void *ctx, const char *table, struct span key)
+{
+    char hex[2 * 64];
+    struct look *l = ctx;
+    if (l->index_count++ >= USERS_MAX) return;
+    key = span_sub(key, 0, sizeof hex / 2); // no key of these tables is longer, but one that is damaged may be
+    hex_format(hex, key);
+    jw_object(&l->index_jw);
+    jw_key(&l->index_jw, "table"), jw_cstr(&l->index_jw, table);
+    jw_key(&l->index_jw, "key"), jw_str(&l->index_jw, SPAN(hex, 2 * key.n));
+    jw_end(&l->index_jw);
+}
+
+static void finish_check(struct look *l, struct db_txn *txn)
+{
+    jw_array(&l->index_jw);
+    l->err = blobs_index_check(app_blobs(l->app), txn, &l->index_damaged, on_entry, l);
+    jw_end(&l->index_jw);
+    jw_array(&l->users_jw);
+    if (l->err == 0) l->err = blobs_audit_finish(l->audit, txn, &l->wrong, on_user, l);
+    jw_end(&l->users_jw);
+}
+
 static void on_work(uv_work_t *work)
 {
     struct look *l = work->data;
@@ -162,13 +192,8 @@ static void on_work(uv_work_t *work)
         return;
     }
     struct db_txn *txn = app_snapshot(l->app);
-    if (l->stage == USAGE) {
-        l->err = blobs_usage(app_blobs(l->app), txn, &l->usage);
-    } else {
-        jw_array(&l->users_jw);
-        l->err = blobs_audit_finish(l->audit, txn, &l->wrong, on_user, l);
-        jw_end(&l->users_jw);
-    }
+    if (l->stage == USAGE) l->err = blobs_usage(app_blobs(l->app), txn, &l->usage);
+    else finish_check(l, txn);
     db_abort(txn);
 }
 
@@ -207,6 +232,8 @@ static void answer_check(struct look *l)
     put_damage(&w, l->audit);
     jw_key(&w, "users"), jw_raw(&w, buf_span(&l->users));
     jw_key(&w, "wrong_counts"), jw_uint(&w, l->wrong);
+    jw_key(&w, "index_damaged"), jw_uint(&w, l->index_damaged);
+    jw_key(&w, "index"), jw_raw(&w, buf_span(&l->index));
     jw_end(&w);
     reply_json(l->r, 200, &b);
     buf_free(&b);
@@ -298,6 +325,8 @@ static void look_begin(struct request *r, enum stage stage)
     l->usage.files = blobs_pack_bytes(app_blobs(r->app));
     buf_init(&l->users, REPORT_MAX);
     jw_init(&l->users_jw, &l->users);
+    buf_init(&l->index, REPORT_MAX);
+    jw_init(&l->index_jw, &l->index);
     r->data = l;
     app_user_add(r->app, &l->user, on_reset);
     int err = stage == READ ? blobs_audit_open(app_blobs(r->app), &l->audit) : 0;

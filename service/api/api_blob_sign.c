@@ -40,7 +40,7 @@ static int read_path(const struct request *r, struct sha256 *out, struct problem
     int err = blob_path_digest(r, out, p);
     if (err != 0) return err;
     if (app_txn(r->app) == NULL) return ERR_BUSY;
-    return blobs_find(app_blobs(r->app), app_txn(r->app), out, &info) ? 0 : ERR_NO_SUCH_BLOB;
+    return blobs_look(app_blobs(r->app), app_txn(r->app), out, &info);
 }
 
 static void reply_link(struct request *r, const struct blob_link *l)

@@ -126,6 +126,15 @@ static int open_journal(struct app *a, bool read_only, struct uuid id, bool know
     return 0;
 }
 
+// Before the journal's tail is applied, which relies on what the lists name.
+static int rebuild_blobs(struct app *a)
+{
+    struct blobs_rebuilt counts;
+    int err = blobs_rebuild(a->blobs, a->txn, &counts);
+    if (err == 0) a->options.blob_rebuild = false;
+    return err;
+}
+
 static int open_stores(struct app *a)
 {
     char *streams_path, *packs_path;
@@ -134,6 +143,7 @@ static int open_stores(struct app *a)
     int err = rows_open(&a->rows, &(struct rows_options){.first_table = TABLE_ROWS, .host = &a->host}, a->txn);
     if (err == 0) err = streams_open(&a->streams, &(struct streams_options){.first_table = TABLE_STREAMS, .path = streams_path, .quiet_ms = a->options.seal_quiet_ms, .segment_bytes = a->options.stream_segment_bytes}, a->txn);
     if (err == 0) err = blobs_open(&a->blobs, &(struct blobs_options){.first_table = TABLE_BLOBS, .path = packs_path, .pack_bytes = a->options.blob_pack_bytes}, a->txn);
+    if (err == 0 && a->options.blob_rebuild) err = rebuild_blobs(a);
     free(streams_path);
     free(packs_path);
     return err;
@@ -165,7 +175,7 @@ static int open_with(struct app *a, bool read_only, struct problem *p)
     a->clock = (struct hlc){0};
     a->mark = (struct mark){0};
     a->dirty = false;
-    int err = db_open(&a->db, &(struct db_options){.path = db_path, .map_bytes = a->options.db_map_bytes, .tables = table_names, .table_count = TABLE_COUNT});
+    int err = db_open(&a->db, &(struct db_options){.path = db_path, .map_bytes = a->options.db_map_bytes, .tables = table_names, .table_count = TABLE_COUNT, .summed = ((1u << BLOBS_TABLE_COUNT) - 1) << TABLE_BLOBS});
     free(db_path);
     if (err == 0) {
         a->txn = db_begin_write(a->db);

@@ -46,6 +46,7 @@ struct app_options {
     bool journal_keep_all;          // never recycle
     uint64_t stream_segment_bytes;  // 0: STREAM_SEGMENT_BYTES
     uint64_t blob_pack_bytes;       // 0: BLOB_PACK_BYTES
+    bool blob_rebuild;              // blobs_rebuild, once
     uint64_t seal_quiet_ms;         // 0: STREAM_QUIET_MS
     uint64_t retry_ms;              // between two looks for room on the disk; 0: 1000
     void *host;                     // for the callbacks, which may be NULL

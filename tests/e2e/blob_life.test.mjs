@@ -99,3 +99,52 @@ test('the scrub finds a flipped byte by itself', async (t) => {
     assert.equal((await put(app, bytes)).status, 200)
     assert.ok((await app.request('GET', `/blobs/${sha256(bytes)}`)).body.equals(bytes))
 })
+
+// Wherever these bytes lie in the file, the byte `at` of what follows them is another one.
+function flipBehind(file, bytes, at) {
+    const content = fs.readFileSync(file)
+    let found = 0
+    for (let i = content.indexOf(bytes); i >= 0; i = content.indexOf(bytes, i + 1), found++) content[i + bytes.length + at] ^= 0x10
+    assert.ok(found > 0)
+    fs.writeFileSync(file, content)
+}
+
+test('a bit of the index that flips is named, and what needs it is refused', async (t) => {
+    const s = await service(t, { args: quiet })
+    const app = new App(s)
+    const [small, other] = [randomBytes(9000), randomBytes(2000000)] // one chunk, and many
+    for (const bytes of [small, other]) assert.equal((await put(app, bytes)).status, 201)
+    assert.equal((await app.request('PUT', `/blob-pins/${sha256(small)}`)).status, 200)
+    await s.stop()
+    // The digest of a blob of one chunk is its chunk's, too: its head and its chunk's entry are hit.
+    flipBehind(path.join(s.data, 'apps/default/db/data.mdb'), Buffer.from(sha256(small), 'hex'), 9)
+    await s.start()
+    const check = await segue(s, ['blobs', 'check'])
+    assert.equal(check.code, 1)
+    assert.match(check.stdout, new RegExp(`^damaged: index, table blob_chunks, key ${sha256(small)}$`, 'm'))
+    assert.match(check.stdout, new RegExp(`^damaged: index, table blobs, key ${sha256(small)}$`, 'm'))
+    assertProblem(await app.request('GET', `/blobs/${sha256(small)}`), 500, 'corrupt')
+    assertProblem(await put(app, small), 500, 'corrupt')
+    assert.ok((await app.request('GET', `/blobs/${sha256(other)}`)).body.equals(other), 'every other blob works')
+    assert.match(s.child.stderr, /an entry is damaged/)
+})
+
+test('entries of chunks are made anew from the packs', async (t) => {
+    const s = await service(t, { args: quiet })
+    const app = new App(s)
+    const bytes = randomBytes(3000000)
+    assert.equal((await put(app, bytes)).status, 201)
+    await s.stop()
+    // What an entry says of its chunk's place is where the first record lies: pack 1, position 0, behind codec and lengths.
+    const pack = fs.readFileSync(path.join(s.data, 'apps/default/packs/0001.pack'))
+    const [length, stored, sha] = [pack.subarray(8, 12), pack.subarray(12, 16), pack.subarray(16, 48)]
+    flipBehind(path.join(s.data, 'apps/default/db/data.mdb'), Buffer.concat([sha, Buffer.from([2, pack[5]]), length, stored]), 4)
+    await s.start()
+    assert.match((await segue(s, ['blobs', 'check'])).stdout, new RegExp(`^damaged: index, table blob_chunks, key ${sha.toString('hex')}$`, 'm'))
+    await assert.rejects(app.request('GET', `/blobs/${sha256(bytes)}`).then((r) => assert.equal(r.status, 200)))
+    await s.stop()
+    s.options.args.push('--blob-rebuild')
+    await s.start()
+    assert.ok((await app.request('GET', `/blobs/${sha256(bytes)}`)).body.equals(bytes))
+    assert.equal((await segue(s, ['blobs', 'check'])).code, 0)
+})

@@ -14,7 +14,7 @@ static const char *const tables[] = {BLOBS_TABLES};
 static void open_store(struct blob_lab *lab)
 {
     char *db = tmp_path(lab->folder, "db");
-    struct db_options options = {.path = db, .map_bytes = 1024ull * MIB, .tables = tables, .table_count = BLOBS_TABLE_COUNT};
+    struct db_options options = {.path = db, .map_bytes = 1024ull * MIB, .tables = tables, .table_count = BLOBS_TABLE_COUNT, .summed = (1u << BLOBS_TABLE_COUNT) - 1};
     int err = db_open(&lab->db, &options);
     assert(err == 0);
     free(db);
@@ -37,6 +37,11 @@ void lab_open(struct blob_lab *lab)
     *lab = (struct blob_lab){.folder = tmp_make()};
     lab->packs = tmp_path(lab->folder, "packs");
     log_set_level(LOG_ERROR);
+    open_store(lab);
+}
+
+void lab_open_again(struct blob_lab *lab)
+{
     open_store(lab);
 }
 

@@ -16,6 +16,8 @@ struct blob_lab {
 
 void lab_open(struct blob_lab *lab);
 void lab_close(struct blob_lab *lab);
+// The store of a lab whose store was closed.
+void lab_open_again(struct blob_lab *lab);
 // Commits and comes back as a new process would.
 void lab_reopen(struct blob_lab *lab);
 char *lab_pack_path(const struct blob_lab *lab, unsigned number); // the caller frees it
