@@ -3,7 +3,9 @@
 bool chunk_lanes_off;
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
+#include <stdatomic.h>
 
 #define TARGET __attribute__((target("sha,avx")))
 #define INLINE static inline __attribute__((always_inline)) TARGET
@@ -123,9 +125,21 @@ static TARGET void update_blocks(struct digest *whole, const uint8_t *p, struct 
     lane_store(&lanes[1], words2);
 }
 
+// Not every compiler knows "sha" as a name to ask for; and a virtual machine takes long over the question, so it is asked once.
+static bool has_sha(void)
+{
+    static atomic_int known; // 1: no, 2: yes
+    int is = atomic_load_explicit(&known, memory_order_relaxed);
+    if (is != 0) return is == 2;
+    unsigned a, b, c, d;
+    is = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_SHA) ? 2 : 1;
+    atomic_store_explicit(&known, is, memory_order_relaxed);
+    return is == 2;
+}
+
 bool chunk_lanes_fast(void)
 {
-    return !chunk_lanes_off && __builtin_cpu_supports("sha") && __builtin_cpu_supports("avx");
+    return !chunk_lanes_off && has_sha() && __builtin_cpu_supports("avx");
 }
 
 #else
