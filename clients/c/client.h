@@ -13,6 +13,7 @@ struct segue {
     double retry_s;
     const volatile sig_atomic_t *stop;
     bool reached;     // the service has answered once
+    bool is_lane;     // one of several clients at work for another one
     bool answered;    // the last call has an answer to give
     char replica[36]; // the client's name in its batches
     uint64_t counter; // of the last one of them

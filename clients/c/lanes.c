@@ -9,6 +9,7 @@
 #include "err.h"
 
 #define TICK_NS 100000000
+#define LANES_WITHIN 2 // of a lane: connections and bodies in memory stay few
 
 struct lane {
     struct lanes *all;
@@ -54,10 +55,12 @@ static void *lane_main(void *arg)
 static size_t begin(struct lanes *l, struct segue *s)
 {
     size_t n = 0;
-    while (n < l->work->lanes && n < l->work->items && n < LANES_MAX) {
+    size_t most = s->is_lane ? LANES_WITHIN : l->work->lanes;
+    while (n < most && n < l->work->lanes && n < l->work->items && n < LANES_MAX) {
         struct lane *lane = &l->lane[n];
         *lane = (struct lane){.all = l, .client = client_like(s)};
         if (lane->client == NULL) break;
+        lane->client->is_lane = true;
         pthread_mutex_lock(&l->lock);
         l->at_work++;
         pthread_mutex_unlock(&l->lock);

@@ -202,7 +202,7 @@ struct segue_put_tree_options {
     void *ctx;
 };
 // Stores a directory, over several connections; what the service has of it is not sent. The tree and all of its files are pinned
-// (segue_tree_pin lets them go). Equal directories are equal trees. A file that changes meanwhile ends the call. *tree is written on success.
+// (segue_tree_unpin lets them go). Equal directories are equal trees. A file that changes meanwhile ends the call. *tree is written on success.
 int segue_put_tree(struct segue *s, const struct segue_put_tree_options *what, struct segue_blob *tree);
 
 struct segue_get_tree_options {
@@ -216,8 +216,10 @@ struct segue_get_tree_options {
 // on with by the next one.
 int segue_get_tree(struct segue *s, const struct segue_get_tree_options *what);
 
-// Pins a tree and its files, or lets all of them go, also those that another tree has.
-int segue_tree_pin(struct segue *s, const char *digest, bool pinned);
+// Pins a tree and its files. SEGUE_REFUSED: it is not whole any more.
+int segue_tree_pin(struct segue *s, const char *digest);
+// Lets a tree and its files go, but for those that these other trees have: the service does not know which trees share a file.
+int segue_tree_unpin(struct segue *s, const char *digest, const char *const *keep, size_t keep_count);
 
 // Whether a blob was stored as a tree.
 int segue_is_tree(struct segue *s, const char *digest, bool *is);

@@ -2,7 +2,9 @@
 // pinned first and the tree last, and a pinned tree is a whole one.
 #include "tree_pin.h"
 
+#include <assert.h>
 #include <stdlib.h>
+#include <strings.h>
 
 #include "err.h"
 #include "json_read.h"
@@ -93,26 +95,78 @@ struct sha256 *tree_contents(const struct tree *t, size_t *count)
     return all;
 }
 
-// Pinned, the tree comes last; let go, first: at no time is there a pinned tree whose files are not.
-int segue_tree_pin(struct segue *s, const char *digest, bool pinned)
+// ---- all of a tree ---------------------------------------------------------------------------------------------------
+
+// Its contents, each once and in order. On SEGUE_OK the caller frees them.
+static int contents_of(struct segue *s, const char *digest, struct sha256 **files, size_t *count)
 {
     struct tree tree;
-    struct sha256 self, *files = NULL;
-    size_t count = 0;
-    client_begin(s);
     int result = tree_fetch(s, digest, &tree);
-    if (result == SEGUE_OK) files = tree_contents(&tree, &count);
-    bool *missing = calloc(count + 1, sizeof *missing);
-    if (result == SEGUE_OK && (files == NULL || missing == NULL || hex_parse(self.b, SHA256_BYTES, SPAN_STR(digest)) != 0))
-        result = client_broken(s, ERR_NOMEM);
-    if (result == SEGUE_OK && !pinned) result = pins_set(s, &self, 1, false, NULL);
-    if (result == SEGUE_OK) result = pins_set(s, files, count, pinned, missing);
-    for (size_t i = 0; i < count && pinned && result == SEGUE_OK; i++)
-        if (missing[i]) result = client_fail(s, SEGUE_REFUSED, ERR_NO_SUCH_BLOB, "files of the tree are gone: store it again");
-    if (result == SEGUE_OK && pinned) result = pins_set(s, &self, 1, true, NULL);
-    free(missing);
-    free(files);
+    if (result == SEGUE_OK) {
+        *files = tree_contents(&tree, count);
+        if (*files == NULL) result = client_broken(s, ERR_NOMEM);
+    }
     tree_free(&tree);
+    return result;
+}
+
+// The tree comes last: at no time is there a pinned one whose files are not.
+static int pin_all(struct segue *s, const struct sha256 *self, const struct sha256 *files, size_t count)
+{
+    bool *missing = calloc(count + 1, sizeof *missing);
+    int result = missing == NULL ? client_broken(s, ERR_NOMEM) : pins_set(s, files, count, true, missing);
+    for (size_t i = 0; i < count && result == SEGUE_OK; i++)
+        if (missing[i]) result = client_fail(s, SEGUE_REFUSED, ERR_NO_SUCH_BLOB, "files of the tree are gone: store it again");
+    free(missing);
+    return result == SEGUE_OK ? pins_set(s, self, 1, true, NULL) : result;
+}
+
+int segue_tree_pin(struct segue *s, const char *digest)
+{
+    struct sha256 self, *files;
+    size_t count;
+    client_begin(s);
+    int result = contents_of(s, digest, &files, &count);
+    if (result != SEGUE_OK) return result;
+    int err = hex_parse(self.b, SHA256_BYTES, SPAN_STR(digest));
+    assert(err == 0); // by this name it was fetched
+    result = pin_all(s, &self, files, count);
+    free(files);
+    s->answered = false;
+    return result;
+}
+
+// Takes out of `files` what the other tree has; how many are left.
+static int subtract(struct segue *s, const char *other, struct sha256 *files, size_t *count)
+{
+    struct sha256 *kept;
+    size_t kept_count, left = 0;
+    int result = contents_of(s, other, &kept, &kept_count);
+    if (result != SEGUE_OK) return result;
+    for (size_t i = 0; i < *count; i++)
+        if (bsearch(&files[i], kept, kept_count, sizeof *kept, by_bytes) == NULL) files[left++] = files[i];
+    *count = left;
+    free(kept);
+    return SEGUE_OK;
+}
+
+// The tree goes first. Nothing is let go before all that is kept is known.
+int segue_tree_unpin(struct segue *s, const char *digest, const char *const *keep, size_t keep_count)
+{
+    struct sha256 self, *files;
+    size_t count;
+    client_begin(s);
+    for (size_t i = 0; i < keep_count; i++)
+        if (strcasecmp(keep[i], digest) == 0) return client_fail(s, SEGUE_USAGE, ERR_USAGE, "this tree is to be let go and to be kept");
+    int result = contents_of(s, digest, &files, &count);
+    if (result != SEGUE_OK) return result;
+    int err = hex_parse(self.b, SHA256_BYTES, SPAN_STR(digest));
+    assert(err == 0);
+    for (size_t i = 0; i < keep_count && result == SEGUE_OK; i++)
+        result = subtract(s, keep[i], files, &count);
+    if (result == SEGUE_OK) result = pins_set(s, &self, 1, false, NULL);
+    if (result == SEGUE_OK) result = pins_set(s, files, count, false, NULL);
+    free(files);
     s->answered = false;
     return result;
 }

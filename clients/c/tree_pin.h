@@ -12,7 +12,7 @@ int pins_set(struct segue *s, const struct sha256 *digests, size_t count, bool p
 // Reads the tree's text and takes it apart. `t` is to be freed in all cases.
 int tree_fetch(struct segue *s, const char *digest, struct tree *t);
 
-// Every content of it once, in no order that matters; the caller frees it. NULL: no memory.
+// Every content of it once, in the order of the digests; the caller frees it. NULL: no memory.
 struct sha256 *tree_contents(const struct tree *t, size_t *count);
 
 #endif

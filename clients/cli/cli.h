@@ -32,6 +32,7 @@ struct cli_options {
     bool follow, no_follow;
     const char *output, *range, *link;
     bool tree;
+    struct cli_list keeps;
     const char *provider, *api, *model, *system, *table, *column, *id, *row, *status_column, *usage_column;
     struct cli_list sets;
     const char **args; // what follows the command

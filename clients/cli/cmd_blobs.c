@@ -1,4 +1,6 @@
 // segue blobs check, segue blobs du, segue blobs pin, segue blobs unpin
+#include <string.h>
+
 #include "cli.h"
 #include "err.h"
 #include "json_read.h"
@@ -81,18 +83,18 @@ int cmd_blobs_du(struct cli *c)
     return ended(c, segue_blobs_usage(c->segue), print_usage);
 }
 
-static int pin(struct cli *c, bool pinned)
-{
-    const char *digest = c->options->args[0];
-    return cli_ended(c, c->options->tree ? segue_tree_pin(c->segue, digest, pinned) : segue_blob_pin(c->segue, digest, pinned), SPAN_NONE);
-}
-
 int cmd_blobs_pin(struct cli *c)
 {
-    return pin(c, true);
+    const char *digest = c->options->args[0];
+    return cli_ended(c, c->options->tree ? segue_tree_pin(c->segue, digest) : segue_blob_pin(c->segue, digest, true), SPAN_NONE);
 }
 
+// Who does not say which trees stay would let go of what they share, and not see it before it is gone.
 int cmd_blobs_unpin(struct cli *c)
 {
-    return pin(c, false);
+    const struct cli_options *o = c->options;
+    bool none = o->keeps.count == 1 && strcmp(o->keeps.items[0], "none") == 0;
+    if (!o->tree) return cli_ended(c, segue_blob_pin(c->segue, o->args[0], false), SPAN_NONE);
+    if (o->keeps.count == 0) return cli_usage("--keep says which other trees stay with all their files; --keep none: no other has any of them");
+    return cli_ended(c, segue_tree_unpin(c->segue, o->args[0], o->keeps.items, none ? 0 : o->keeps.count), SPAN_NONE);
 }

@@ -23,7 +23,7 @@ static const struct cli_command commands[] = {
     {"blobs check", "", 0, 0, cmd_blobs_check, "read and verify everything that blobs are stored in; what is damaged is named, and the status is 1"},
     {"blobs du", "", 0, 0, cmd_blobs_du, "bytes of all blobs: logical, deduplicated, stored, and garbage"},
     {"blobs pin", "DIGEST", 1, 1, cmd_blobs_pin, "keep a blob that no row names (with --tree: and its files)"},
-    {"blobs unpin", "DIGEST", 1, 1, cmd_blobs_unpin, "no longer"},
+    {"blobs unpin", "DIGEST", 1, 1, cmd_blobs_unpin, "no longer (with --tree: and its files, but for those of the trees that --keep names)"},
     {"get", "DIGEST", 1, 1, cmd_get, "read a blob, or a tree into a directory, and check that it is what its digest says"},
 };
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])
@@ -74,6 +74,7 @@ static const struct option options[] = {
     {"no-follow", 0, FLAG, NULL, AT(no_follow), ",stream tail,", "stop at what is there now"},
     {"output", 'o', TEXT, "FILE", AT(output), ",get,", "write to a file, which appears when it is complete; a tree: to a directory. What is there of it is gone on with"},
     {"tree", 0, FLAG, NULL, AT(tree), ",get,blobs pin,blobs unpin,", "the blob is a tree, also if its type does not say so; pins: its files as well"},
+    {"keep", 0, LIST, "TREE|none", AT(keeps), ",blobs unpin,", "with --tree: another tree, whose files stay pinned; may be given several times"},
     {"link", 0, TEXT, "TABLE/ID/COLUMN", AT(link), ",put,sync,", "a row that is there, whose blob column is to name it"},
     {"range", 0, TEXT, "A-B", AT(range), ",get,", "bytes A to B, both included (A- and -N as in HTTP); not checked against the digest"},
 };

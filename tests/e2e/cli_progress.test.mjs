@@ -33,6 +33,11 @@ test('put and get draw a bar on a terminal, and only there', { skip }, async (t)
     assert.match(put, new RegExp(`\n${digest}\r\n`))
     assert.match(await onTerminal(`'${SEGUE}' get ${digest} -o '${to}'`), /\r\[#{30}\] 100 % .*MiB\/s\r\n/)
     assert.ok(fs.readFileSync(to).equals(bytes))
+    // Of a directory it is the sum of all files; the second time there is nothing to send, and it is at its end at once.
+    const dir = path.join(folder, 'dir')
+    fs.mkdirSync(dir)
+    for (const name of ['a', 'b']) fs.writeFileSync(path.join(dir, name), randomBytes(SIZE))
+    for (const command of ['put', 'put', 'sync']) assert.match(await onTerminal(`'${SEGUE}' ${command} '${dir}'`), /\r\[#{30}\] 100 % .*MiB\/s\r\n/)
     // Content that goes to the terminal itself has no bar in it; a small file is over before anybody sees one.
     assert.ok(!(await onTerminal(`'${SEGUE}' get ${digest}`)).includes('100 %'))
     fs.writeFileSync(from, 'small')
