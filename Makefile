@@ -293,7 +293,7 @@ SIZE ?= 32
 .PHONY: uploads uploads-if-npm
 uploads: $(B)/segued $(B)/segue $(CLIENT_MODULES) $(WEB_MODULES)
 	$(Q)$(E2E) SIZE=$(SIZE) ONLY="$(ONLY)" node tests/uploads/broken.mjs
-	$(if $(ONLY),,$(Q)$(E2E) node --test tests/uploads/corpus.test.mjs)
+	$(if $(ONLY),,$(Q)$(E2E) node --test $(wildcard tests/uploads/*.test.mjs))
 uploads-if-npm:
 	@if [ -n "$(CI)" ] || $(MAKE) --no-print-directory VARIANT=$(VARIANT) $(CLIENT_MODULES) $(WEB_MODULES) >/dev/null 2>&1; then $(MAKE) --no-print-directory VARIANT=$(VARIANT) uploads; \
 	else echo "uploads: NOT RUN, npm cannot bring the clients here (make uploads says why)"; fi

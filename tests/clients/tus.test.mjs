@@ -2,11 +2,11 @@
 // connection go, and the service is killed.
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import net from 'node:net'
 import path from 'node:path'
 import { Readable } from 'node:stream'
 import { test } from 'node:test'
 import * as tusClient from 'tus-js-client'
+import { cutAt } from '../e2e/lib/cut.mjs'
 import { App } from '../e2e/lib/http.mjs'
 import { service, tempFolder } from '../e2e/lib/service.mjs'
 import { assertBlob, sha256, Tus } from '../e2e/lib/tus.mjs'
@@ -39,29 +39,6 @@ async function assertStored(s, up, bytes) {
     await assertBlob(tus.app, bytes, 'video/mp4')
 }
 
-// A way to the service that is cut behind so many bytes of the client's, whatever the pace: nothing behind a place gets through before its break is done.
-async function cutAt(t, s, breaks) {
-    const to = new URL(s.url), waiting = [...breaks], open = new Set()
-    let passed = 0
-    const cut = async ([, what]) => { for (const socket of open) socket.destroy(); await what() }
-    const server = net.createServer((client) => {
-        const there = net.connect(Number(to.port), to.hostname)
-        for (const socket of [client, there]) {
-            open.add(socket)
-            socket.on('error', () => {}).on('close', () => { open.delete(socket); client.destroy(); there.destroy() })
-        }
-        there.pipe(client)
-        client.on('data', (piece) => {
-            passed += piece.length
-            if (waiting.length > 0 && passed >= waiting[0][0]) cut(waiting.shift())
-            else if (!there.write(piece)) { client.pause(); there.once('drain', () => client.resume()) }
-        })
-    })
-    await new Promise((done) => server.listen(0, '127.0.0.1', done))
-    t.after(() => { for (const socket of open) socket.destroy(); server.close() })
-    return { url: `http://127.0.0.1:${server.address().port}`, left: () => waiting.length }
-}
-
 for (const [name, options] of [
     ['in one request', {}],
     ['in chunks', { chunkSize: 3 << 20 }],
@@ -76,7 +53,8 @@ for (const [name, options] of [
     test(`an upload ${name}, broken twice, is what it was to be`, { timeout: 60000 }, async (t) => {
         const s = await service(t)
         const bytes = randomBytes(SIZE)
-        const way = await cutAt(t, s, [[SIZE / 8, async () => {}], [SIZE / 4, killed(s)]])
+        const way = await cutAt(s, [[SIZE / 8, async () => {}], [SIZE / 4, killed(s)]])
+        t.after(way.end)
         const up = await upload(s, bytes, { ...options, endpoint: `${way.url}/apps/default/uploads` })
         assert.equal(way.left(), 0)
         await assertStored(s, up, bytes)

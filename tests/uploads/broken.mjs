@@ -9,8 +9,9 @@ import fs from 'node:fs'
 import http from 'node:http'
 import path from 'node:path'
 import { performance } from 'node:perf_hooks'
+import { cutAt } from '../e2e/lib/cut.mjs'
 import { segue, Service, tempFolder } from '../e2e/lib/service.mjs'
-import { Browser, cutAt, ways } from './ways.mjs'
+import { Browser, ways } from './ways.mjs'
 
 const MIB = 1 << 20
 const SIZE = Number(process.env.SIZE || 32) * MIB

@@ -5,7 +5,6 @@ import assert from 'node:assert/strict'
 import fs from 'node:fs'
 import http from 'node:http'
 import { createRequire } from 'node:module'
-import net from 'node:net'
 import path from 'node:path'
 import { Readable } from 'node:stream'
 import { request } from '../e2e/lib/http.mjs'
@@ -21,33 +20,6 @@ const FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', 
 const RETRIES = [0, 50, 100, 200, 400, 800, 1600, 3200]
 const PARTS = 3
 
-// A way to the service that is cut behind so many bytes of the client's, whatever the pace: nothing behind a place gets through before its break is done.
-// `breaks` is [place, what], in their order. {url, left}
-export async function cutAt(s, breaks) {
-    const to = new URL(s.url), waiting = [...breaks], open = new Set(), broken = []
-    let passed = 0
-    const cut = async ([, what]) => { for (const socket of open) socket.destroy(); await what() }
-    const server = net.createServer((client) => {
-        const there = net.connect(Number(to.port), to.hostname)
-        for (const socket of [client, there]) {
-            open.add(socket)
-            socket.on('error', () => {}).on('close', () => { open.delete(socket); client.destroy(); there.destroy() })
-        }
-        there.pipe(client)
-        client.on('data', (piece) => {
-            passed += piece.length
-            if (waiting.length > 0 && passed >= waiting[0][0]) broken.push(cut(waiting.shift()))
-            else if (!there.write(piece)) { client.pause(); there.once('drain', () => client.resume()) }
-        })
-    })
-    await new Promise((done) => server.listen(0, '127.0.0.1', done))
-    return {
-        url: `http://127.0.0.1:${server.address().port}`,
-        left: () => waiting.length,
-        end: async () => { for (const socket of open) socket.destroy(); server.close(); await Promise.all(broken) },
-    }
-}
-
 // ---- tus-js-client ---------------------------------------------------------------------------------------------
 
 // It asks nothing further where the last chunk of a stream is a full one, so a stream's chunks are of an odd size.
@@ -62,9 +34,9 @@ const kinds = [
 ]
 
 // An upload is done when it says its blob; one of parts is being joined for a while.
-async function digestOf(url) {
+async function digestOf(url, headers = {}) {
     const at = new URL(url)
-    return eventually('the digest', async () => (await request({ url: at.origin }, 'HEAD', at.pathname, { headers: TUS })).headers['segue-blob'])
+    return eventually('the digest', async () => (await request({ url: at.origin }, 'HEAD', at.pathname, { headers: { ...TUS, ...headers } })).headers['segue-blob'])
 }
 
 // Of a file's own stream the client knows the length.
@@ -118,7 +90,7 @@ export class Browser {
                 up.start()
             })
         }, [`${url}/apps/default/uploads`, RETRIES, options])
-        return digestOf(at)
+        return digestOf(at, options.headers)
     }
 
     async end() {
