@@ -1,6 +1,7 @@
 #include "file.h"
 
 #include <assert.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -178,6 +179,40 @@ int dir_make(const char *path)
     }
     free(prefix);
     return err;
+}
+
+#define CLEAR_DEPTH_MAX 32 // of folders in folders: each takes a descriptor
+
+// Takes the folder's descriptor over.
+static int clear_folder(int fd, const atomic_bool *stop, int depth)
+{
+    DIR *d = fdopendir(fd);
+    int err = 0;
+    if (d == NULL) {
+        err = err_from_errno(errno);
+        close(fd);
+        return err;
+    }
+    for (struct dirent *e = readdir(d); e != NULL && err == 0; e = readdir(d)) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
+        if (stop != NULL && atomic_load(stop)) err = ERR_CANCELED;
+        else if (unlinkat(fd, e->d_name, 0) == 0) continue;
+        else if (errno != EISDIR && errno != EPERM) err = err_from_errno(errno);
+        else {
+            int inner = depth < CLEAR_DEPTH_MAX ? openat(fd, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+            err = inner < 0 ? ERR_IO : clear_folder(inner, stop, depth + 1);
+            if (err == 0 && unlinkat(fd, e->d_name, AT_REMOVEDIR) != 0) err = err_from_errno(errno);
+        }
+    }
+    closedir(d);
+    return err;
+}
+
+int dir_clear(const char *path, const atomic_bool *stop)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) return errno == ENOENT ? ERR_NOT_FOUND : err_from_errno(errno);
+    return clear_folder(fd, stop, 0);
 }
 
 int file_size(int fd, uint64_t *size)

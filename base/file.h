@@ -2,6 +2,7 @@
 #ifndef SEGUE_FILE_H
 #define SEGUE_FILE_H
 
+#include <stdatomic.h>
 #include <sys/uio.h>
 
 #include "buf.h"
@@ -23,6 +24,9 @@ int file_dup(int fd);
 void file_close(int fd); // -1 is fine
 // A folder with its parents, mode 0700, each parent synced; an existing one is fine.
 int dir_make(const char *path);
+// Removes all that is in a folder, with folders in it, but not the folder: ERR_NOT_FOUND where there is none, ERR_CANCELED between two files
+// once *stop is set (it may be NULL).
+int dir_clear(const char *path, const atomic_bool *stop);
 // Makes the names in a folder durable.
 int dir_sync(const char *path);
 int file_size(int fd, uint64_t *size);

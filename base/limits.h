@@ -26,6 +26,10 @@
 #define HTTP_RANGES_MAX 32             // parts of one Range field; more are answered with the whole
 #define STOP_MS_MAX 8000               // from the signal to stop until connections are cut
 
+// Apps
+#define APPS_MAX 256                   // of one service
+#define APPS_DROPPED_MAX 10000         // between two starts of the service
+
 // Batches
 #define BATCH_BYTES_MAX (4 * MIB)      // a batch's JSON body
 #define BATCH_OPS_MAX 10000            // operations in a batch

@@ -14,6 +14,7 @@
 #define ROUTE_METHODS 6
 #define LLM "/apps/*/llm/"
 #define UPLOADS "/apps/*/uploads" // what is below it speaks tus, or the IETF's draft
+#define ONE_APP "/apps/*"          // the app itself, which need not be there: its name is one segment
 #define BLOBS "/apps/*/blobs"     // takes uploads that may turn resumable
 
 struct route {
@@ -83,6 +84,10 @@ static const struct route routes[] = {
      {{METHOD_PUT, MAY_UPLOAD, &api_blob_put}, {METHOD_GET, MAY_READ_BLOB, &api_blob_get}, {METHOD_HEAD, MAY_READ_BLOB, &api_blob_head}},
      false,
      true},
+    {"/apps", false, {{METHOD_GET, MAY_MANAGE_APPS, &api_apps_get}}},
+    {ONE_APP,
+     false,
+     {{METHOD_GET, MAY_MANAGE_APPS, &api_app_get}, {METHOD_PUT, MAY_MANAGE_APPS, &api_app_put}, {METHOD_DELETE, MAY_MANAGE_APPS, &api_app_delete}}},
 };
 
 // Does `path` match? The app's name and the tail are raw.
@@ -110,7 +115,9 @@ static bool route_match(const char *pattern, struct span path, struct span *app,
 static const struct route *route_find(struct span path, struct span *app, struct span *tail)
 {
     for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++) {
-        if (route_match(routes[i].pattern, path, app, tail)) return &routes[i];
+        if (!route_match(routes[i].pattern, path, app, tail)) continue;
+        bool deeper = tail->n > 0 && memchr(tail->p, '/', tail->n) != NULL;
+        if (!deeper || strcmp(routes[i].pattern, ONE_APP) != 0) return &routes[i];
     }
     return NULL;
 }

@@ -13,6 +13,7 @@
 #include "stream_care.h"
 #include "upload_care.h"
 
+struct apps;
 struct blob_signer;
 struct calls;
 struct lane;
@@ -44,6 +45,8 @@ uint64_t server_sse_ms(const struct server *s);
 int64_t server_heartbeat_ms(const struct server *s);
 uint64_t server_uptime_ms(const struct server *s);
 
+// All of them, those that go included.
+struct apps *server_apps(struct server *s);
 // The app of this name, or NULL.
 struct app *server_app(struct server *s, struct span name);
 // Apps in the order of their opening; NULL past the last.

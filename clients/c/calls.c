@@ -1,4 +1,4 @@
-// Calls that are one request each: schemas, batches, queries, jobs.
+// Calls that are one request each: apps, schemas, batches, queries, jobs.
 #include <stdio.h>
 
 #include "client.h"
@@ -6,6 +6,38 @@
 #include "json_read.h"
 #include "limits.h"
 #include "uuid.h"
+
+// ---- apps ------------------------------------------------------------------------------------------------------
+
+int segue_app_list(struct segue *s)
+{
+    client_begin(s);
+    const struct http_request request = {.method = "GET", .path = "apps", .of_service = true};
+    return client_call(s, &request);
+}
+
+static int call_app(struct segue *s, const char *method, const char *name)
+{
+    struct buf path;
+    client_begin(s);
+    buf_init(&path, HTTP_TARGET_MAX);
+    buf_put_str(&path, "apps/");
+    client_put_encoded(&path, SPAN_STR(name), false);
+    const struct http_request request = {.method = method, .path = client_string(&path), .of_service = true};
+    int result = path.err != 0 ? client_fail(s, SEGUE_USAGE, path.err, "%s", err_text(path.err)) : client_call(s, &request);
+    buf_free(&path);
+    return result;
+}
+
+int segue_app_create(struct segue *s, const char *name)
+{
+    return call_app(s, "PUT", name);
+}
+
+int segue_app_drop(struct segue *s, const char *name)
+{
+    return call_app(s, "DELETE", name);
+}
 
 // ---- schemas ---------------------------------------------------------------------------------------------------
 

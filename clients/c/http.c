@@ -17,6 +17,7 @@
 struct http {
     CURL *curl;
     struct buf base; // http://host:port/apps/name/
+    size_t origin;   // bytes of it up to the "apps"
     struct buf authorization;
     struct buf url;
     struct buf head; // "name: value\n", as received
@@ -108,6 +109,7 @@ struct http *http_new(const char *url, const char *app, const char *key)
     while (n > 0 && url[n - 1] == '/')
         n--;
     buf_printf(&h->base, "%.*s/apps/%s/", (int)n, url, app);
+    h->origin = n + 1;
     if (key != NULL) buf_printf(&h->authorization, "Authorization: Bearer %s", key);
     buf_put_u8(&h->authorization, 0);
     if (curl_global_init(CURL_GLOBAL_DEFAULT) == 0) h->curl = curl_easy_init();
@@ -203,7 +205,7 @@ int http_send(struct http *h, const struct http_request *request)
     buf_clear(&h->url);
     buf_clear(&h->head);
     buf_clear(&h->body);
-    buf_put_span(&h->url, buf_span(&h->base));
+    buf_put_span(&h->url, span_sub(buf_span(&h->base), 0, request->of_service ? h->origin : h->base.n));
     buf_put_str(&h->url, request->path);
     buf_put_u8(&h->url, 0);
     h->request = request;

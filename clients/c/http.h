@@ -13,6 +13,7 @@ struct http;
 struct http_request {
     const char *method;
     const char *path;                              // what follows /apps/<app>/, encoded, with its query
+    bool of_service;                               // it follows http://host:port/ instead
     const char *headers[HTTP_REQUEST_HEADERS_MAX]; // "Name: value"; up to the first NULL
     bool has_body;
     struct span body;

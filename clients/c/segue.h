@@ -71,6 +71,14 @@ const char *segue_answer(const struct segue *s, size_t *n);
 // A new id (UUIDv7), for rows and jobs: 36 characters and a NUL.
 void segue_id(char text[37]);
 
+// ---- apps ------------------------------------------------------------------------------------------------------
+
+// Of the service, whatever app the client speaks to. Names have a-z, 0-9, '-' and '_'. The answers: {"app", "state", "seq"}, of the list {"apps": […]},
+// of a drop nothing. One that is there already is fine. A dropped app's subscribers are told, and all of it is gone.
+int segue_app_list(struct segue *s);
+int segue_app_create(struct segue *s, const char *name);
+int segue_app_drop(struct segue *s, const char *name);
+
 // ---- rows ------------------------------------------------------------------------------------------------------
 
 // Publishes a schema (SQL). The answer: {"seq", "hash", "changed"}.

@@ -82,6 +82,9 @@ int cli_take_bytes(void *ctx, const void *p, size_t n);
 
 // ---- commands ----------------------------------------------------------------------------------------------------
 
+int cmd_app_list(struct cli *c);
+int cmd_app_create(struct cli *c);
+int cmd_app_drop(struct cli *c);
 int cmd_schema_push(struct cli *c);
 int cmd_schema_show(struct cli *c);
 int cmd_batch(struct cli *c);

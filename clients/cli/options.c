@@ -9,6 +9,9 @@
 static const struct cli_command commands[] = {
     {"schema push", "FILE|-", 1, 1, cmd_schema_push, "publish a schema (SQL)"},
     {"schema show", "", 0, 0, cmd_schema_show, "print the schema (as JSON with --json)"},
+    {"app list", "", 0, 0, cmd_app_list, "list the service's apps"},
+    {"app create", "NAME", 1, 1, cmd_app_create, "make an app; one that is there is fine"},
+    {"app drop", "NAME", 1, 1, cmd_app_drop, "drop an app and all that is in it; its subscribers are told"},
     {"batch", "FILE|-", 1, 1, cmd_batch, "send one batch (JSON) and wait for its fate"},
     {"query", "SQL [PARAM…]", 1, 1 + QUERY_PARAMS_MAX, cmd_query,
      "run a select; each PARAM ($1, $2, …) is read as the type that it is compared with"},

@@ -31,6 +31,7 @@ void upload_options(struct request *r);   // further fields of the reply to OPTI
 extern const struct handler api_llm_post, api_llm_get, api_llm_delete;
 extern const struct handler api_ds; // asks itself who may
 extern const struct handler api_llm_proxy_post, api_llm_proxy_get, api_llm_proxy_delete;
+extern const struct handler api_apps_get, api_app_get, api_app_put, api_app_delete;
 extern const struct handler api_healthz_get, api_metrics_get;
 
 // The JSON of an accepted batch's fate, and its members for those who add their own.

@@ -21,9 +21,14 @@ void upload_care_init(struct upload_care *c, struct server *s, struct app *a, ui
     buf_init(&c->encoded, OPS_BYTES_MAX);
 }
 
+bool upload_care_quiet(const struct upload_care *c)
+{
+    return c->waiting == NULL && c->round == NULL && !c->submitted && c->joins == NULL;
+}
+
 void upload_care_free(struct upload_care *c)
 {
-    assert(c->waiting == NULL && c->round == NULL && !c->submitted && c->joins == NULL);
+    assert(upload_care_quiet(c));
     buf_free(&c->encoded);
 }
 

@@ -43,6 +43,7 @@ struct upload_care {
 
 void upload_care_init(struct upload_care *c, struct server *s, struct app *a, uint64_t ttl_ms);
 void upload_care_free(struct upload_care *c); // nothing is under way
+bool upload_care_quiet(const struct upload_care *c); // nothing is
 // Calls s->done in a later turn of the loop, when blobs_upload_sync was called for s->upload. A round begins when a turn has brought nobody more.
 void upload_care_sync(struct upload_care *c, struct care_sync *s);
 // At the end of each turn; and before the loop waits: is another turn wanted at once?

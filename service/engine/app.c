@@ -386,6 +386,27 @@ void app_dismiss(struct app *a)
     ask_users(a, ERR_SHUTTING_DOWN);
 }
 
+// To everybody who still knows of it, it is an app that is being built again, and never will be.
+void app_discard(struct app *a)
+{
+    assert(!a->in_turn && !a->dropped);
+    a->dropped = true;
+    a->state = APP_RECOVERING;
+    app_refuse(a, ERR_NO_SUCH_APP);
+    ask_users(a, ERR_NO_SUCH_APP);
+}
+
+bool app_discarded(const struct app *a)
+{
+    return a->dropped && a->db == NULL && a->users == NULL;
+}
+
+static void retry_drop(struct app *a)
+{
+    ask_users(a, ERR_NO_SUCH_APP);
+    if (a->users == NULL && !a->sealing && !a->blob_working && a->db != NULL) close_all(a);
+}
+
 void app_fail(struct app *a, int err)
 {
     log_error("app", "a write failed; building the app again from its journal", LF_STR("app", a->name), LF_ERR(err), LF_UINT("visible", a->visible_seq));
@@ -437,6 +458,10 @@ static void retry_recovery(struct app *a, uint64_t now_ms)
 // Called by the tick in the states that wait for something.
 void app_retry(struct app *a, uint64_t now_ms)
 {
+    if (a->dropped) {
+        retry_drop(a);
+        return;
+    }
     if (a->state == APP_RECOVERING) {
         retry_recovery(a, now_ms);
         return;

@@ -57,6 +57,10 @@ struct app_options {
 int app_open(struct app **out, const struct app_options *options, struct problem *p);
 // Commits and syncs the database. Every user must be gone; submissions still waiting are answered ERR_SHUTTING_DOWN.
 void app_close(struct app *a); // NULL is fine
+// The app is not to be there any more: nothing is taken (ERR_NO_SUCH_APP), users are asked to go, and a tick behind the last one closes the stores.
+// Not from within a turn. app_close it all the same.
+void app_discard(struct app *a);
+bool app_discarded(const struct app *a); // dropped, and nothing of its folder is open
 
 const char *app_name(const struct app *a);
 enum app_state app_state(const struct app *a);
@@ -130,7 +134,7 @@ struct app_user {
     struct app_user *next, *prev;
     struct app *app;
     bool asked;
-    void (*reset)(struct app_user *u, int err); // ERR_BUSY: come back soon; ERR_SHUTTING_DOWN
+    void (*reset)(struct app_user *u, int err); // ERR_BUSY: come back soon; ERR_SHUTTING_DOWN; ERR_NO_SUCH_APP: it is dropped
 };
 void app_user_add(struct app *a, struct app_user *u, void (*reset)(struct app_user *u, int err));
 void app_user_remove(struct app_user *u); // not added, or removed before: fine

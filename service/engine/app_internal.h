@@ -77,6 +77,7 @@ struct app {
     struct mark mark; // of the last database commit; safe to recycle up to once there is another
 
     int failed;        // why the app is RECOVERING
+    bool dropped;      // then it is RECOVERING for good
     bool full;         // from the write that found no room until there is some
     uint64_t free_ms;  // FULL: not before is anything tried that gives room back
     int refused;       // why it could be opened for reading only

@@ -38,6 +38,7 @@ struct group {
 int app_submit(struct app *a, struct submission *s)
 {
     assert(s->done != NULL && s->request.n > 0 && s->request.n <= ENTRY_BYTES_MAX / 2);
+    if (a->dropped) return ERR_NO_SUCH_APP;
     if (app_state(a) == APP_FULL && !(s->frees && app_may_free(a))) return ERR_NO_SPACE;
     if (a->state == APP_READ_ONLY) return ERR_READ_ONLY;
     if (a->state == APP_RECOVERING) return ERR_BUSY;

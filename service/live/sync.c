@@ -113,7 +113,7 @@ void sync_end_with(struct sync *s, int err)
 {
     struct problem p = PROBLEM_NONE;
     problem_set(&p, err, -1, "%s", err_text(err));
-    sync_end(s, err == ERR_SHUTTING_DOWN ? WS_GOING_AWAY : err == ERR_BUSY ? WS_RESTART : WS_INTERNAL, err_wire(err), &p);
+    sync_end(s, err == ERR_SHUTTING_DOWN ? WS_GOING_AWAY : err == ERR_BUSY ? WS_RESTART : err == ERR_NO_SUCH_APP ? WS_POLICY : WS_INTERNAL, err_wire(err), &p);
 }
 
 static void on_reset(struct app_user *user, int err)

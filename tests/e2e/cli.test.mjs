@@ -37,6 +37,21 @@ test('schema push and show', async (t) => {
     assert.match(bad.stderr, /^segue: bad_sql: .*line 1, column 8/)
 })
 
+test('apps are made, listed and dropped', async (t) => {
+    const s = await service(t)
+    assert.equal(await done(s, ['app', 'create', 'shop']), 'there is an app shop\n')
+    assert.equal(await done(s, ['app', 'create', 'shop']), 'there is an app shop\n')
+    await done(s, ['--app', 'shop', 'schema', 'push', '-'], 'create table notes (text text)')
+    const listed = (await done(s, ['app', 'list', '--json'])).trim().split('\n').map((l) => JSON.parse(l))
+    assert.deepEqual(listed.map((a) => [a.app, a.seq]).sort(), [['default', 0], ['shop', 1]])
+    assert.match(await done(s, ['app', 'list']), /shop/)
+    assert.equal(await done(s, ['app', 'drop', 'shop']), 'dropped shop\n')
+    const again = await segue(s, ['app', 'drop', 'shop'])
+    assert.deepEqual([again.code, /^segue: no_such_app: /.test(again.stderr)], [1, true])
+    assert.equal((await segue(s, ['app', 'create', 'Not A Name'])).code, 1)
+    assert.equal((await segue(s, ['app', 'drop', 'default'])).code, 1)
+})
+
 test('batch and query', async (t) => {
     const { s, chat } = await chatService(t)
     const ops = { ops: [insert('chats', { title: 'zwei\tund\u001b[31m' }), create('x', 'text/plain')] }

@@ -150,7 +150,7 @@ export class SyncPeer {
     }
 
     async open({ cursor = this.fold.cursor } = {}) {
-        const ws = await open(this.app.s, { headers: this.app.headers })
+        const ws = await open(this.app.s, { headers: this.app.headers, path: `${this.app.base}/sync` })
         this.ws = ws
         this.messages = []
         this.answers = []

@@ -171,6 +171,28 @@ static void dir_make_works_with_a_relative_path(void **state)
     file_close(here);
 }
 
+static void clearing_a_folder_leaves_it_empty_and_follows_no_link(void **state)
+{
+    struct fixture *f = *state;
+    char *deep = tmp_path(f->folder, "x/y/z"), *file = tmp_path(f->folder, "x/y/file"), *link = tmp_path(f->folder, "x/link"), *x = tmp_path(f->folder, "x");
+    char *kept = tmp_path(f->folder, "kept");
+    atomic_bool stop = true;
+    assert_int_equal(dir_make(deep), 0);
+    assert_int_equal(dir_make(kept), 0);
+    assert_int_equal(file_replace(f->path, SPAN_LIT("beside it")), 0);
+    assert_int_equal(file_replace(file, SPAN_LIT("text")), 0);
+    assert_int_equal(symlink(kept, link), 0);
+    assert_int_equal(dir_clear(x, &stop), ERR_CANCELED);
+    assert_int_equal(access(file, F_OK), 0);
+    assert_int_equal(dir_clear(x, NULL), 0);
+    assert_int_equal(rmdir(x), 0); // it is there, and empty
+    assert_int_equal(access(kept, F_OK), 0);
+    assert_int_equal(access(f->path, F_OK), 0);
+    assert_int_equal(dir_clear(x, NULL), ERR_NOT_FOUND);
+    assert_int_equal(dir_clear(f->path, NULL), ERR_IO);
+    free(deep), free(file), free(link), free(x), free(kept);
+}
+
 static void dir_make_does_not_take_a_file_for_a_folder(void **state)
 {
     struct fixture *f = *state;
@@ -339,6 +361,7 @@ int main(void)
         WITH_FOLDER(dir_make_makes_parents_and_takes_what_exists),
         WITH_FOLDER(dir_make_works_with_a_relative_path),
         WITH_FOLDER(dir_make_does_not_take_a_file_for_a_folder),
+        WITH_FOLDER(clearing_a_folder_leaves_it_empty_and_follows_no_link),
         WITH_FOLDER(dir_sync_needs_a_folder),
         WITH_FOLDER(replace_leaves_the_new_content_and_no_other_file),
         WITH_FOLDER(a_replace_that_fails_leaves_the_old_content),

@@ -470,6 +470,31 @@ static void users_are_asked_once_each(void **state)
     app_user_remove(&v[1].user); // twice is fine
 }
 
+static void a_discarded_app_lets_go_of_its_folder_when_its_last_user_has(void **state)
+{
+    struct app_lab *l = *state;
+    struct visitor v = {.stays = true};
+    struct lab_batch b;
+    with_schema(l);
+    app_user_add(l->app, &v.user, on_reset);
+    assert_int_equal(lab_submit(l, &b, "{\"ops\":[{\"op\":\"create\",\"stream\":\"s\"}]}"), 0);
+    app_discard(l->app);
+    assert_int_equal(v.err, ERR_NO_SUCH_APP);
+    assert_int_equal(b.fate.err, ERR_NO_SUCH_APP);
+    assert_false(b.fate.journaled);
+    lab_batch_free(&b);
+    assert_null(app_txn(l->app));
+    assert_int_equal(lab_submit(l, &b, "{\"ops\":[{\"op\":\"create\",\"stream\":\"s\"}]}"), ERR_NO_SUCH_APP);
+    app_tick(l->app);
+    assert_false(app_discarded(l->app));
+    app_user_remove(&v.user);
+    for (int i = 0; i < 3; i++)
+        app_tick(l->app); // once would do, and it does not come back
+    assert_true(app_discarded(l->app));
+    assert_int_equal(app_state(l->app), APP_RECOVERING);
+    assert_false(app_pending(l->app));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -492,6 +517,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_tokens_append_takes_few_bytes_of_the_journal, setup, teardown),
         cmocka_unit_test_setup_teardown(sealing_lets_the_journal_forget, setup, teardown),
         cmocka_unit_test_setup_teardown(a_quiet_stream_is_sealed, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_discarded_app_lets_go_of_its_folder_when_its_last_user_has, setup, teardown),
         cmocka_unit_test_setup_teardown(users_are_asked_once_each, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,450 @@
+#include "apps.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "blob_care.h"
+#include "err.h"
+#include "file.h"
+#include "log.h"
+
+#define READERS_PER_TURN 64 // of one app: then its sockets are looked at again, and what came meanwhile goes out with the rest
+#define APP_PATH_MAX (OPTION_PATH_MAX + NAME_MAX_BYTES + UUID_TEXT + 32)
+
+struct served {
+    struct apps *apps;
+    struct app *app;
+    struct hub hub;
+    struct upload_care uploads;
+    struct stream_care care;
+    struct blob_care blobs;
+    uv_work_t seal_work;
+    struct streams_seal *seal; // on the pool
+    int seal_err;
+    struct app_drop *drop; // who waits for its going
+};
+
+struct served_list {
+    struct served **list;
+    size_t n, cap;
+};
+
+struct apps {
+    struct apps_options options;
+    struct served_list here;  // served
+    struct served_list going; // no request finds them; some still have users
+    struct served_list gone;  // without stores
+    atomic_bool stopping; // also read on the pool
+    uv_work_t remove_work;
+    bool removing, remove_again;
+};
+
+// ---- lists ----------------------------------------------------------------------------------------------------------
+
+static int list_reserve(struct served_list *l)
+{
+    if (l->n < l->cap) return 0;
+    size_t cap = l->cap == 0 ? 8 : 2 * l->cap;
+    struct served **list = realloc(l->list, cap * sizeof(struct served *));
+    if (list == NULL) return ERR_NOMEM;
+    l->list = list;
+    l->cap = cap;
+    return 0;
+}
+
+// Room was reserved, where the list is not one that the element comes back to.
+static void list_move(struct served_list *from, size_t i, struct served_list *to)
+{
+    assert(i < from->n && to->n < to->cap);
+    to->list[to->n++] = from->list[i];
+    memmove(from->list + i, from->list + i + 1, (from->n - i - 1) * sizeof(struct served *));
+    from->n--;
+}
+
+static struct served *list_find(const struct served_list *l, struct span name, size_t *place)
+{
+    for (size_t i = 0; i < l->n; i++) {
+        if (!span_is(name, app_name(l->list[i]->app))) continue;
+        if (place != NULL) *place = i;
+        return l->list[i];
+    }
+    return NULL;
+}
+
+static struct served *served_of(const struct apps *as, const struct app *app)
+{
+    const struct served_list *all[] = {&as->here, &as->going, &as->gone};
+    for (size_t k = 0; k < sizeof all / sizeof *all; k++)
+        for (size_t i = 0; i < all[k]->n; i++)
+            if (all[k]->list[i]->app == app) return all[k]->list[i];
+    assert(!"an app of another server");
+    return NULL;
+}
+
+struct app *apps_at(struct apps *as, size_t i)
+{
+    return i < as->here.n ? as->here.list[i]->app : NULL;
+}
+
+struct app *apps_find(struct apps *as, struct span name)
+{
+    struct served *s = list_find(&as->here, name, NULL);
+    return s != NULL ? s->app : NULL;
+}
+
+struct hub *apps_hub(struct apps *as, const struct app *app)
+{
+    return &served_of(as, app)->hub;
+}
+
+struct upload_care *apps_uploads(struct apps *as, const struct app *app)
+{
+    return &served_of(as, app)->uploads;
+}
+
+struct stream_care *apps_care(struct apps *as, const struct app *app)
+{
+    return &served_of(as, app)->care;
+}
+
+// ---- opening --------------------------------------------------------------------------------------------------------
+
+static void on_visible(void *host, struct app *app)
+{
+    struct served *s = host;
+    s->apps->options.visible(s->apps->options.server, app, &s->hub);
+}
+
+// Names are folders: lower-case letters, digits, '-' and '_', a letter or digit first.
+static bool name_valid(struct span name)
+{
+    if (name.n == 0 || name.n > NAME_MAX_BYTES || name.p[0] == '-' || name.p[0] == '_') return false;
+    for (size_t i = 0; i < name.n; i++) {
+        uint8_t c = name.p[i];
+        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_')) return false;
+    }
+    return true;
+}
+
+static void app_path(const struct apps *as, const char *name, char out[APP_PATH_MAX])
+{
+    snprintf(out, APP_PATH_MAX, "%s/apps/%s", as->options.options->data, name);
+}
+
+static int open_app(struct apps *as, struct served *s, const char *name, struct problem *p)
+{
+    const struct options *o = as->options.options;
+    char path[APP_PATH_MAX];
+    app_path(as, name, path);
+    struct app_options options = {.name = name,
+                                  .path = path,
+                                  .db_map_bytes = o->db_map_bytes,
+                                  .journal_segment_bytes = o->journal_segment_bytes,
+                                  .journal_keep_all = o->journal_keep_all,
+                                  .seal_quiet_ms = o->seal_quiet_ms,
+                                  .stream_segment_bytes = o->stream_segment_bytes,
+                                  .blob_rebuild = o->blob_rebuild,
+                                  .blob_pack_bytes = o->blob_pack_bytes,
+                                  .host = s,
+                                  .visible = on_visible};
+    return app_open(&s->app, &options, p);
+}
+
+static int add(struct apps *as, const char *name, struct problem *p)
+{
+    const struct options *o = as->options.options;
+    struct served *s = calloc(1, sizeof *s);
+    int err = s == NULL ? ERR_NOMEM : list_reserve(&as->here);
+    if (err == 0) s->apps = as;
+    if (err == 0) err = open_app(as, s, name, p);
+    if (err < 0) {
+        free(s);
+        return problem_set(p, err, -1, "the app %s cannot be opened: %s", name, err_text(err));
+    }
+    stream_care_init(&s->care, s->app);
+    struct blobs_pace pace = {.compact_bytes_s = o->blob_compact_bytes, .scrub_bytes_s = o->blob_scrub_bytes};
+    blob_care_init(&s->blobs, as->options.loop, s->app, o->blob_grace_ms, &pace);
+    upload_care_init(&s->uploads, as->options.server, s->app, o->upload_ttl_ms);
+    as->here.list[as->here.n++] = s;
+    log_info("server", "app opened", LF_STR("app", name), LF_UINT("seq", app_visible(s->app)));
+    return 0;
+}
+
+static int open_folders(struct apps *as, struct problem *p)
+{
+    char path[APP_PATH_MAX];
+    snprintf(path, sizeof path, "%s/apps", as->options.options->data);
+    DIR *d = opendir(path);
+    if (d == NULL) return problem_set(p, ERR_IO, -1, "%.150s cannot be read", path);
+    int err = 0;
+    for (struct dirent *e = readdir(d); err == 0 && e != NULL; e = readdir(d)) {
+        struct span name = SPAN_STR(e->d_name);
+        if (e->d_type == DT_DIR && name_valid(name) && apps_find(as, name) == NULL) err = add(as, e->d_name, p);
+    }
+    closedir(d);
+    return err;
+}
+
+// ---- removing what dropped apps were --------------------------------------------------------------------------------
+
+static void dropped_path(const struct apps *as, char out[APP_PATH_MAX])
+{
+    snprintf(out, APP_PATH_MAX, "%s/dropped", as->options.options->data);
+}
+
+// Whatever lies there is nobody's. What cannot be removed is tried again at the next start.
+static void on_remove(uv_work_t *work)
+{
+    const struct apps *as = work->data;
+    char path[APP_PATH_MAX];
+    dropped_path(as, path);
+    int err = dir_clear(path, &as->stopping);
+    if (err < 0 && err != ERR_NOT_FOUND && err != ERR_CANCELED) log_warn("server", "what dropped apps have left cannot be removed", LF_ERR(err));
+}
+
+static void remove_begin(struct apps *as);
+
+static void on_removed(uv_work_t *work, int status)
+{
+    struct apps *as = work->data;
+    (void)status;
+    as->removing = false;
+    if (as->remove_again) remove_begin(as);
+}
+
+static void remove_begin(struct apps *as)
+{
+    as->remove_again = as->removing;
+    if (as->removing || as->stopping) return;
+    as->remove_work.data = as;
+    as->removing = uv_queue_work(as->options.loop, &as->remove_work, on_remove, on_removed) == 0;
+}
+
+int apps_open(struct apps **out, const struct apps_options *options, struct problem *p)
+{
+    struct apps *as = calloc(1, sizeof *as);
+    if (as == NULL) return problem_set(p, ERR_NOMEM, -1, "no memory");
+    as->options = *options;
+    *out = as;
+    int err = add(as, "default", p);
+    if (err == 0) err = open_folders(as, p);
+    if (err == 0) remove_begin(as);
+    return err;
+}
+
+static void close_list(struct served_list *l)
+{
+    for (size_t i = 0; i < l->n; i++) {
+        struct served *s = l->list[i];
+        assert(s->seal == NULL);
+        app_close(s->app);
+        upload_care_free(&s->uploads);
+        free(s);
+    }
+    free(l->list);
+}
+
+void apps_close(struct apps *as)
+{
+    if (as == NULL) return;
+    assert(!as->removing);
+    close_list(&as->here);
+    close_list(&as->going);
+    close_list(&as->gone);
+    free(as);
+}
+
+// ---- making ---------------------------------------------------------------------------------------------------------
+
+int apps_create(struct apps *as, struct span name, bool *created, struct problem *p)
+{
+    char text[NAME_MAX_BYTES + 1] = "";
+    if (!name_valid(name)) return problem_set(p, ERR_BAD_PARAMETER, -1, "an app's name has 1 to %d of a-z 0-9 - _, a letter or digit first", NAME_MAX_BYTES);
+    *created = false;
+    if (apps_find(as, name) != NULL) return 0;
+    if (as->stopping) return ERR_SHUTTING_DOWN;
+    if (list_find(&as->going, name, NULL) != NULL) return problem_set(p, ERR_BUSY, -1, "an app of this name is being dropped");
+    if (as->here.n + as->going.n >= APPS_MAX) return problem_set(p, ERR_TOO_MANY, -1, "a service has at most %d apps", APPS_MAX);
+    memcpy(text, name.p, name.n);
+    int err = add(as, text, p);
+    *created = err == 0;
+    return err;
+}
+
+// ---- dropping -------------------------------------------------------------------------------------------------------
+
+int apps_drop(struct apps *as, struct span name, struct app_drop *d, struct problem *p)
+{
+    size_t place = 0;
+    struct served *s = list_find(&as->here, name, &place);
+    if (s == NULL) return list_find(&as->going, name, NULL) != NULL ? problem_set(p, ERR_BUSY, -1, "it is being dropped") : ERR_NO_SUCH_APP;
+    if (span_is(name, "default")) return problem_set(p, ERR_FORBIDDEN, -1, "the app default is always there");
+    if (as->stopping) return ERR_SHUTTING_DOWN;
+    if (as->gone.n + as->going.n >= APPS_DROPPED_MAX) return problem_set(p, ERR_TOO_MANY, -1, "%d apps were dropped since the start: start the service again", APPS_DROPPED_MAX);
+    int err = list_reserve(&as->going);
+    if (err != 0) return err;
+    d->next = NULL;
+    d->place = &s->drop;
+    s->drop = d;
+    list_move(&as->here, place, &as->going);
+    log_info("server", "app is being dropped", LF_STR("app", app_name(s->app)), LF_UINT("seq", app_visible(s->app)));
+    app_discard(s->app);
+    return 0;
+}
+
+void app_drop_remove(struct app_drop *d)
+{
+    if (d->place == NULL) return;
+    *d->place = NULL;
+    d->place = NULL;
+}
+
+static void tell(struct served *s, int err)
+{
+    struct app_drop *d = s->drop;
+    if (d == NULL) return;
+    app_drop_remove(d);
+    d->done(d, err);
+}
+
+// From here on it is gone, whatever happens.
+static int move_away(const struct apps *as, const struct served *s)
+{
+    char from[APP_PATH_MAX], folder[APP_PATH_MAX], to[2 * APP_PATH_MAX], id[UUID_TEXT];
+    uuid_format(uuid_new(), id);
+    app_path(as, app_name(s->app), from);
+    dropped_path(as, folder);
+    int err = dir_make(folder);
+    snprintf(to, sizeof to, "%s/%s-%.*s", folder, app_name(s->app), UUID_TEXT, id);
+    if (err == 0 && rename(from, to) != 0) err = err_from_errno(errno);
+    snprintf(from, sizeof from, "%s/apps", as->options.options->data);
+    if (err == 0) err = dir_sync(from);
+    if (err == 0) err = dir_sync(folder);
+    return err;
+}
+
+// Its folder is still there, so it is served again, as another app of this name would be.
+static void bring_back(struct apps *as, struct served *s)
+{
+    struct problem p = PROBLEM_NONE;
+    if (add(as, app_name(s->app), &p) != 0) log_error("server", "an app that could not be dropped cannot be opened either", LF_STR("app", app_name(s->app)), LF_STR("problem", problem_text(&p)));
+}
+
+static bool is_quiet(const struct served *s)
+{
+    return app_discarded(s->app) && s->seal == NULL && s->hub.first == NULL && upload_care_quiet(&s->uploads);
+}
+
+static void going_tick(struct apps *as, size_t i)
+{
+    struct served *s = as->going.list[i];
+    app_tick(s->app);
+    if (!is_quiet(s) || list_reserve(&as->gone) != 0) return;
+    list_move(&as->going, i, &as->gone);
+    int err = move_away(as, s);
+    if (err == 0) {
+        log_info("server", "app dropped", LF_STR("app", app_name(s->app)));
+        remove_begin(as);
+    } else {
+        log_error("server", "an app's folder cannot be moved away", LF_STR("app", app_name(s->app)), LF_ERR(err));
+        bring_back(as, s);
+    }
+    tell(s, err);
+}
+
+// ---- the turn -------------------------------------------------------------------------------------------------------
+
+void apps_turn(struct apps *as, void (*flush)(void *ctx), void *ctx)
+{
+    for (size_t i = 0; i < as->here.n; i++) {
+        struct served *s = as->here.list[i];
+        if (app_pending(s->app)) app_turn(s->app);
+        if (s->hub.first == NULL) continue;
+        flush(ctx); // answers go before what they have woken
+        hub_run_some(&s->hub, READERS_PER_TURN);
+    }
+    for (size_t i = 0; i < as->going.n; i++)
+        hub_run(&as->going.list[i]->hub);
+}
+
+bool apps_pending(const struct apps *as)
+{
+    bool pending = false;
+    for (size_t i = 0; i < as->here.n; i++)
+        pending |= app_pending(as->here.list[i]->app) || as->here.list[i]->hub.first != NULL;
+    for (size_t i = 0; i < as->going.n; i++)
+        pending |= as->going.list[i]->hub.first != NULL;
+    return pending;
+}
+
+bool apps_busy(const struct apps *as)
+{
+    bool busy = as->going.n > 0;
+    for (size_t i = 0; i < as->here.n && !busy; i++) {
+        const struct served *s = as->here.list[i];
+        busy = app_busy(s->app) || stream_care_busy(&s->care) || blob_care_busy(&s->blobs);
+    }
+    return busy;
+}
+
+// ---- the tick, and work on the pool ---------------------------------------------------------------------------------
+
+static void on_seal_work(uv_work_t *work)
+{
+    struct served *s = work->data;
+    s->seal_err = streams_seal_write(s->seal);
+}
+
+static void on_seal_done(uv_work_t *work, int status)
+{
+    struct served *s = work->data;
+    struct streams_seal *seal = s->seal;
+    s->seal = NULL;
+    app_seal_end(s->app, seal, status < 0 ? ERR_CANCELED : s->seal_err);
+}
+
+static void seal_begin(struct served *s)
+{
+    if (s->seal != NULL || s->apps->stopping) return;
+    s->seal = app_seal_begin(s->app);
+    if (s->seal == NULL) return;
+    s->seal_work.data = s;
+    int status = uv_queue_work(s->apps->options.loop, &s->seal_work, on_seal_work, on_seal_done);
+    if (status < 0) on_seal_done(&s->seal_work, status);
+}
+
+void apps_tick(struct apps *as)
+{
+    for (size_t i = 0; i < as->here.n; i++) {
+        struct served *s = as->here.list[i];
+        app_tick(s->app);
+        if (!as->stopping) stream_care_tick(&s->care, clock_wall_ms());
+        if (!as->stopping) blob_care_tick(&s->blobs, clock_wall_ms());
+        if (!as->stopping) upload_care_tick(&s->uploads, clock_wall_ms());
+        seal_begin(s);
+    }
+    for (size_t i = as->going.n; i > 0; i--)
+        going_tick(as, i - 1);
+}
+
+void apps_stop(struct apps *as)
+{
+    as->stopping = true;
+    for (size_t i = 0; i < as->here.n; i++)
+        app_dismiss(as->here.list[i]->app);
+}
+
+void apps_finish(struct apps *as)
+{
+    for (size_t i = 0; i < as->here.n; i++) {
+        struct served *s = as->here.list[i];
+        stream_care_flush(&s->care); // a stop in order loses no read
+        while (app_pending(s->app) && app_state(s->app) == APP_READY)
+            app_turn(s->app);
+    }
+    for (size_t i = 0; i < as->going.n; i++)
+        tell(as->going.list[i], ERR_SHUTTING_DOWN);
+}
