@@ -99,7 +99,7 @@
 #define LONG_POLL_MS 30000
 
 // Blobs
-#define BLOB_BYTES_MAX (4ull * 1024 * MIB) // one blob
+#define BLOB_BYTES_MAX (16ull * 1024 * 1024 * MIB) // one blob: 16 TiB
 #define BLOB_CHUNK_MIN (16 * KIB)
 #define BLOB_CHUNK_AVG (64 * KIB)
 #define BLOB_CHUNK_MAX (256 * KIB)

@@ -37,7 +37,7 @@
 #define PAGE_CHUNKS 224 // what fills two of the database's pages of 4 KiB
 #define PAGE_ENTRY_BYTES (SHA256_BYTES + 4)
 #define MANIFEST_ENTRY_BYTES (SHA256_BYTES + 1 + 4 + 4 + 4 + 8)
-#define BLOB_CHUNKS_MAX (BLOB_BYTES_MAX / BLOB_CHUNK_MIN + 1) // all but the last have at least the least length
+#define BLOB_CHUNKS_MAX (4ull * 1024 * MIB / BLOB_CHUNK_MIN + 1) // of one manifest, which is what a batch brings: a longer list comes in several
 #define PLACE_BYTES (1 + 1 + 4 + 4 + 4 + 8) // of an encoded place, version included
 #define RECORD_HEAD_BYTES 56
 #define RECORD_ALIGN 8

@@ -263,7 +263,7 @@ static void listing_begin(struct request *r)
     buf_init(&r->body, 0); // it is ours: the pool reads it even if the request goes
     buf_init(&l->op, OP_MAX);
     buf_init(&l->encoded, 2 * OP_MAX);
-    buf_init(&l->list.chunks, (BLOB_BYTES_MAX / BLOB_CHUNK_MIN + 1) * BLOB_LISTED_BYTES);
+    buf_init(&l->list.chunks, BLOB_LISTED_BYTES * (size_t)(CHUNKS_MANIFEST_MAX / (SHA256_HEX + 5)));
     l->hold.grant = l->hold.stop = on_hold;
     app_user_add(r->app, &l->user, on_reset);
     hold_take(server_holds(r->server, r->app), &l->hold, l->id);

@@ -56,7 +56,7 @@ for (const v of VERSIONS) {
         assert.equal(head.headers['tus-resumable'], undefined)
         const limit = head.headers['upload-limit']
         if (v < 6) assert.equal(limit, undefined)
-        else assert.match(limit, v === 6 ? /^max-size=4294967296, expires=\d+$/ : /^max-size=4294967296, max-age=\d+$/)
+        else assert.match(limit, v === 6 ? /^max-size=17592186044416, expires=\d+$/ : /^max-size=17592186044416, max-age=\d+$/)
         const end = await up.append(path, 50000, true, bytes.subarray(50000))
         assertFinal(up, end, bytes)
         const done = await up.head(path)
@@ -157,7 +157,7 @@ test('lengths have to agree, however they are said', async (t) => {
     assertType(await up.create(false, { 'upload-length': '2' }, 'abc'), 400, INCONSISTENT)
     const large = await up.create(false, { 'upload-length': String(2 ** 32 + 1) })
     assertType(large, 413, 'about:blank', { code: 'too_large' })
-    assert.match(large.headers['upload-limit'], /^max-size=4294967296/)
+    assert.match(large.headers['upload-limit'], /^max-size=17592186044416/)
     const path = (await up.create(false, { 'upload-length': '6' }, 'abc')).headers.location
     assert.equal((await up.head(path)).headers['upload-length'], '6')
     assertType(await up.append(path, 3, false, 'd', { 'upload-length': '7' }), 400, INCONSISTENT)
@@ -252,7 +252,7 @@ test('a plain PUT or POST of a blob may turn resumable', async (t) => {
     assert.equal((await request(up.app.s, 'POST', '/apps/default/blobs', { body: 'plain' })).status, 200)
     assertType(await up.create(true, {}, 'other', where, 'PUT'), 422, 'about:blank', { code: 'digest_mismatch' })
     const options = await request(up.app.s, 'OPTIONS', '/apps/default/blobs')
-    assert.deepEqual([options.headers['accept-patch'], options.headers['upload-limit']], [PARTIAL, 'max-size=4294967296'])
+    assert.deepEqual([options.headers['accept-patch'], options.headers['upload-limit']], [PARTIAL, 'max-size=17592186044416'])
 })
 
 test('the newest request wins, and tus and the draft go on with the same upload', async (t) => {
