@@ -47,12 +47,12 @@ int blobs_join_open(struct blobs *b, struct db_txn *txn, struct uuid id, struct 
     return err;
 }
 
-int blobs_join_open_listed(struct blobs *b, struct uuid id, uint64_t length, struct span list, struct blob_join **out)
+static int open_list(struct blobs *b, struct uuid id, uint64_t at, uint64_t length, struct span list, struct blob_join **out)
 {
     assert(list.n % BLOB_LISTED_BYTES == 0);
     struct blob_join *j = calloc(1, sizeof *j);
     if (j == NULL) return ERR_NOMEM;
-    *j = (struct blob_join){.b = b, .id = id, .length = length, .whole = digest_new(), .list = list, .listed = true};
+    *j = (struct blob_join){.b = b, .id = id, .at = at, .length = length, .whole = digest_new(), .list = list, .listed = true};
     buf_init(&j->parts, 0);
     buf_init(&j->chunks, BLOB_JOIN_CHUNKS * sizeof(struct chunk));
     buf_init(&j->packs, BLOB_JOIN_CHUNKS * sizeof(struct pack *));
@@ -63,6 +63,46 @@ int blobs_join_open_listed(struct blobs *b, struct uuid id, uint64_t length, str
     }
     blobs_join_close(j);
     return ERR_NOMEM;
+}
+
+int blobs_join_open_listed(struct blobs *b, struct uuid id, uint64_t length, struct span list, struct blob_join **out)
+{
+    return open_list(b, id, 0, length, list, out);
+}
+
+// A chunk ends where the list begins, and none but the last of all may be shorter than the least length.
+static int check_page(const struct upload_head *head, uint64_t offset, uint64_t bytes, struct span list)
+{
+    const struct upload_new *made = &head->info.made;
+    if (head->info.state != UPLOAD_OPEN || (made->kind != UPLOAD_WHOLE && made->kind != UPLOAD_PARTIAL)) return ERR_EXISTS;
+    if (head->info.offset != offset) return ERR_UPLOAD_OFFSET;
+    if (made->length == UPLOAD_LENGTH_UNKNOWN || head->chunks_end != offset || bytes > made->length - offset) return ERR_BAD_VALUE;
+    if (list.n == 0 || offset + bytes == made->length) return 0;
+    struct cur c;
+    cur_init(&c, span_sub(list, list.n - 4, 4));
+    return cur_u32(&c) < BLOB_CHUNK_MIN ? ERR_BAD_VALUE : 0;
+}
+
+int blobs_join_open_page(struct blobs *b, struct db_txn *txn, struct uuid id, uint64_t offset, uint64_t bytes, struct span list, struct blob_join **out)
+{
+    struct upload_head head;
+    struct blob_join *j;
+    int err;
+    if (!upload_head_find(b, txn, id, &head, &err)) return err != 0 ? err : ERR_NO_SUCH_UPLOAD;
+    err = check_page(&head, offset, bytes, list);
+    if (err == 0) err = open_list(b, id, offset, head.info.made.length, list, &j);
+    if (err != 0) return err;
+    if (offset > 0 && digest_restore(j->whole, head.state) != 0) {
+        blobs_join_close(j);
+        return ERR_CORRUPT;
+    }
+    *out = j;
+    return 0;
+}
+
+bool blobs_join_listed(const struct blob_join *j)
+{
+    return j->list.n == 0;
 }
 
 static struct pack *pack_at(const struct blob_join *j, size_t at)
@@ -231,6 +271,11 @@ void blobs_join_progress(struct blob_join *j, struct buf *op)
 bool blobs_join_last(const struct blob_join *j)
 {
     return j->at + j->step == j->length;
+}
+
+uint64_t blobs_join_bytes(const struct blob_join *j)
+{
+    return j->step;
 }
 
 void blobs_join_complete(struct blob_join *j, struct buf *op, struct sha256 *digest)

@@ -221,11 +221,16 @@ int blobs_join_open(struct blobs *b, struct db_txn *txn, struct uuid id, struct 
 // until close; `length` is the sum. The upload need not exist yet.
 #define BLOB_LISTED_BYTES (SHA256_BYTES + 4)
 int blobs_join_open_listed(struct blobs *b, struct uuid id, uint64_t length, struct span list, struct blob_join **out);
+// Of an upload that is there, and whose bytes may come by lists, too: what follows `offset`, at which it must be (ERR_UPLOAD_OFFSET), a page of the list of all; `bytes`
+// is the sum of its lengths. ERR_BAD_VALUE: it is longer than what is missing, the upload's length is not said, or the last bytes that were sent are no chunk yet.
+int blobs_join_open_page(struct blobs *b, struct db_txn *txn, struct uuid id, uint64_t offset, uint64_t bytes, struct span list, struct blob_join **out);
+bool blobs_join_listed(const struct blob_join *j); // nothing of the list is left
 // ERR_NOT_FOUND: a listed chunk is not stored, or is damaged; ERR_BAD_VALUE: it has another length.
 int blobs_join_next(struct blob_join *j, struct db_txn *txn);
 int blobs_join_read(struct blob_join *j); // ERR_CORRUPT: a chunk does not match its hash
 void blobs_join_progress(struct blob_join *j, struct buf *op); // nothing, where all is empty
 bool blobs_join_last(const struct blob_join *j);               // this step is the last
+uint64_t blobs_join_bytes(const struct blob_join *j);          // of this step
 void blobs_join_complete(struct blob_join *j, struct buf *op, struct sha256 *digest);
 void blobs_join_kept(struct blob_join *j);
 void blobs_join_close(struct blob_join *j); // NULL is fine

@@ -211,12 +211,18 @@ static void override_method(struct request *r)
     if (span_is(value, "HEAD")) r->method = METHOD_HEAD;
 }
 
-// A blob may be sent as the list of its chunks.
+// A blob may be sent as the list of its chunks, and an upload go on with a page of one.
 static bool is_chunk_list(const struct request *r)
 {
     struct span type;
     size_t n = sizeof CHUNK_LIST_TYPE - 1;
     return request_header(r, "content-type", &type) && span_starts(type, CHUNK_LIST_TYPE) && (type.n == n || type.p[n] == ';' || type.p[n] == ' ');
+}
+
+static const struct handler *listed_handler(const struct request *r, const struct handler *handler)
+{
+    if (handler == &api_blob_put && is_chunk_list(r)) return &api_chunks_blob;
+    return handler == &api_upload_patch && is_chunk_list(r) ? &api_chunks_page : resumable_handler(r, handler);
 }
 
 void routes_dispatch(struct request *r)
@@ -261,5 +267,5 @@ void routes_dispatch(struct request *r)
     if (err < 0)
         reply_error(r, err);
     else
-        r->handler = handler == &api_blob_put && is_chunk_list(r) ? &api_chunks_blob : resumable_handler(r, handler);
+        r->handler = listed_handler(r, handler);
 }

@@ -15,7 +15,7 @@ extern const struct handler api_subscribe_get;
 extern const struct handler api_sync_get;
 extern const struct handler api_stream_put, api_stream_post, api_stream_patch, api_stream_delete, api_stream_get, api_stream_head;
 extern const struct handler api_blob_put, api_blob_get, api_blob_head, api_blob_sign;
-extern const struct handler api_chunks_missing, api_chunks_post, api_chunks_blob;
+extern const struct handler api_chunks_missing, api_chunks_post, api_chunks_blob, api_chunks_page;
 extern const struct handler api_blob_pin, api_blob_pins, api_blob_check, api_blob_usage;
 extern const struct handler api_upload_post, api_upload_head, api_upload_patch, api_upload_delete;
 extern const struct handler api_upload_content_get;

@@ -87,6 +87,65 @@ test('a blob of more chunks than one step looks at', async (t) => {
     assert.ok((await app.request('GET', `/blobs/${sha256(bytes)}`)).body.equals(bytes))
 })
 
+const TUS = { 'tus-resumable': '1.0.0' }
+const make = async (app, length) => {
+    const made = await app.request('POST', '/uploads', { headers: { ...TUS, 'upload-length': String(length) } })
+    assert.equal(made.status, 201, made.text)
+    return made.headers.location.replace(/^\/apps\/[^/]+/, '')
+}
+const page = (app, path, offset, chunks) =>
+    app.request('PATCH', path, { headers: { ...TUS, 'content-type': TYPE, 'upload-offset': String(offset) }, body: JSON.stringify(list(Buffer.concat(chunks), chunks)) })
+
+test('a list comes in pages, goes on after a restart, and bytes and lists make one upload', async (t) => {
+    const running = await service(t)
+    let app = new App(running)
+    const bytes = randomBytes(9000001), head = randomBytes(300000), all = Buffer.concat([head, bytes])
+    const chunks = cut(bytes)
+    for (let at = 0; at < chunks.length; at += 60) await send(app, chunks.slice(at, at + 60))
+    const path = await make(app, all.length)
+    // Bytes first: what follows the last cut is no chunk yet, so a list cannot follow.
+    assert.equal((await app.request('PATCH', path, { headers: { ...TUS, 'upload-offset': '0', 'content-type': 'application/offset+octet-stream' }, body: head })).status, 204)
+    assertProblem(await page(app, path, head.length, chunks.slice(0, 3)), 422, 'bad_value')
+    const listed = await make(app, bytes.length)
+    let at = 0, offset = 0
+    for (const count of [1, 2, 0, 70]) {
+        const reply = await page(app, listed, offset, chunks.slice(at, at + count))
+        assert.equal(reply.status, 204, reply.text)
+        at += count
+        offset += Buffer.concat(chunks.slice(at - count, at)).length
+        assert.equal(reply.headers['upload-offset'], String(offset))
+        assert.equal(reply.headers['segue-blob'], undefined)
+    }
+    assertProblem(await page(app, listed, 0, chunks.slice(0, 1)), 409, 'upload_offset')
+    await running.kill()
+    app = new App(await running.start())
+    assert.equal((await app.request('HEAD', listed, { headers: TUS })).headers['upload-offset'], String(offset))
+    const last = await page(app, listed, offset, chunks.slice(at))
+    assert.deepEqual([last.status, last.headers['upload-offset'], last.headers['segue-blob']], [204, String(bytes.length), sha256(bytes)])
+    assert.ok((await app.request('GET', `/blobs/${sha256(bytes)}`)).body.equals(bytes))
+})
+
+test('pages that cannot be taken leave the upload where it was', async (t) => {
+    const app = new App(await service(t))
+    const chunks = cut(randomBytes(200001)), bytes = Buffer.concat(chunks)
+    await send(app, chunks.slice(0, 4))
+    const path = await make(app, bytes.length)
+    const missing = assertProblem(await page(app, path, 0, chunks), 409, 'chunks_missing')
+    assert.deepEqual(missing.missing, [4])
+    assertProblem(await page(app, path, 0, [...chunks.slice(0, 4), chunks[0]]), 422, 'bad_value') // longer than the upload
+    const short = [chunks[0], chunks[1].subarray(0, 100)]
+    await send(app, short)
+    assertProblem(await page(app, path, 0, short), 422, 'bad_value') // a short one that is not the last of all
+    assertProblem(await page(app, '/uploads/01a20cb7-0000-7000-8000-000000000000', 0, chunks), 404, 'no_such_upload')
+    const plain = await app.request('PATCH', path, { headers: { 'content-type': TYPE, 'upload-offset': '0' }, body: '{}' })
+    assert.equal(plain.status, 412)
+    assert.equal((await page(app, path, 0, chunks.slice(0, 4))).headers['upload-offset'], '200000')
+    // The rest may come as bytes.
+    const rest = await app.request('PATCH', path, { headers: { ...TUS, 'upload-offset': '200000', 'content-type': 'application/offset+octet-stream' }, body: chunks[4] })
+    assert.deepEqual([rest.status, rest.headers['segue-blob']], [204, sha256(bytes)])
+    assert.ok((await app.request('GET', `/blobs/${sha256(bytes)}`)).body.equals(bytes))
+})
+
 test('what is not what it says is refused, and nothing of it is kept', async (t) => {
     const s = await service(t)
     const app = new App(s)
