@@ -15,7 +15,7 @@ JOBS := $(shell nproc)
 
 # ---- sources ---------------------------------------------------------------------------------------------------
 
-BASE_SRC := base64 buf bug bytes checksum compress crew cur db digest err feed file hlc journal journal_segment json_lines json_read json_write log problem utf8 uuid
+BASE_SRC := base64 buf bug bytes checksum compress crew cur db db_pages digest err feed file hlc journal journal_segment json_lines json_read json_write log problem utf8 uuid
 ROWS_SRC := apply arena decide decide_end effects elements elements_convert history instant query query_run read_set record row_batch row_keys rows scan schema schema_build schema_codec schema_constraints schema_text show sort_keys sql sql_const sql_scan sql_schema sql_select sql_tree sql_words type value value_convert view view_diff view_feed view_ring
 ROWS_SRC += index
 ROWS_SRC += expr expr_call expr_compile expr_text sql_expr
@@ -39,7 +39,7 @@ BLOBS_SRC += blob_reader blob_verified
 ROWS_SRC += index index_fill merge decide_references decide_constraints
 
 # Unit tests, by folder: tests/unit/<folder>/test_<name>.c
-UNIT_base := base64 buf bug bytes checksum compress crew cur db digest disk err feed file hlc image journal journal_faults json_lines json_read json_write log problem span utf8 uuid
+UNIT_base := base64 buf bug bytes checksum compress crew cur db db_pages digest disk err feed file hlc image journal journal_faults json_lines json_read json_write log problem span utf8 uuid
 UNIT_rows := merge query read_set record rows schema sql value validate view
 UNIT_rows += index
 UNIT_rows += expr

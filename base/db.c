@@ -41,6 +41,7 @@ struct db {
     MDB_dbi dbi[DB_TABLES_MAX];
     int table_count;
     uint32_t summed;
+    char *data_path;
     char names[DB_TABLES_MAX][32]; // of tables, for the log
     size_t page_bytes;
     atomic_bool writing;
@@ -199,7 +200,8 @@ int db_open(struct db **out, const struct db_options *options)
     db->summed = options->summed;
     for (int i = 0; i < options->table_count; i++)
         snprintf(db->names[i], sizeof db->names[i], "%s", options->tables[i]);
-    err = open_env_and_tables(db, options);
+    if (asprintf(&db->data_path, "%s/" DATA_FILE, options->path) < 0) db->data_path = NULL;
+    err = db->data_path == NULL ? ERR_NOMEM : open_env_and_tables(db, options);
     if (err != 0) {
         db_close(db);
         return err;
@@ -213,6 +215,7 @@ void db_close(struct db *db)
     if (db == NULL) return;
     assert(!atomic_load(&db->writing));
     if (db->env != NULL) mdb_env_close(db->env);
+    free(db->data_path);
     free(db);
 }
 
@@ -294,6 +297,14 @@ int db_sync(struct db *db)
     int err = translate(rc);
     log_error("db", "cannot sync", LF_STR("reason", mdb_strerror(rc)), LF_ERR(err));
     return err;
+}
+
+int db_pages_check(struct db_txn *t, uint64_t *damaged, db_page_user *user, void *ctx)
+{
+    assert_owner(t);
+    assert(!t->write);
+    if (t->err != 0) return t->err;
+    return db_file_check(t->db->data_path, t->db->page_bytes, mdb_txn_id(t->txn), damaged, user, ctx);
 }
 
 // ---- keys and values -------------------------------------------------------------------------------------------

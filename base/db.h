@@ -71,6 +71,14 @@ bool db_iter_next(struct db_iter *it);
 bool db_iter_prev(struct db_iter *it);
 void db_iter_end(struct db_iter *it); // always; before the transaction ends
 
+// Looks at every page that this snapshot can reach, in the file and not in memory, so that no damage harms the caller: whether they are trees whose keys are
+// in order, and no page is in two places, or free and in use. What values say is not looked at. `user` (may be NULL) is told each that is
+// damaged, as is the log. Long: any thread, that of the snapshot. ERR_BUSY: too many commits since the snapshot began; begin another.
+typedef void db_page_user(void *ctx, uint64_t page, const char *what);
+int db_pages_check(struct db_txn *snapshot, uint64_t *damaged, db_page_user *user, void *ctx);
+// The same of a file, as of a transaction's number.
+int db_file_check(const char *path, size_t page_bytes, uint64_t txn, uint64_t *damaged, db_page_user *user, void *ctx);
+
 // Feeds all that a table holds into `d`, in the order of its keys. The transaction's error.
 int db_hash(struct db_txn *txn, int table, struct digest *d);
 

@@ -34,7 +34,8 @@ static void print_check(struct buf *out, const struct jr *answer)
     const struct jr *damage = jr_get(answer, "damage"), *users = jr_get(answer, "users"), *index = jr_get(answer, "index");
     for (size_t i = 0; i < jr_count(index); i++) {
         const struct jr *e = jr_at(index, i);
-        buf_printf(out, "damaged: index, table %.*s, key %.*s\n", SPAN_FMT(jr_str(jr_get(e, "table"))), SPAN_FMT(jr_str(jr_get(e, "key"))));
+        if (jr_get(e, "what") != NULL) buf_printf(out, "damaged: index, page %llu: %.*s\n", number(e, "page"), SPAN_FMT(jr_str(jr_get(e, "what"))));
+        else buf_printf(out, "damaged: index, table %.*s, key %.*s\n", SPAN_FMT(jr_str(jr_get(e, "table"))), SPAN_FMT(jr_str(jr_get(e, "key"))));
     }
     for (size_t i = 0; i < jr_count(damage); i++) {
         const struct jr *d = jr_at(damage, i);

@@ -1,6 +1,6 @@
 // The admin's side of blobs: PUT and DELETE /apps/<app>/blob-pins/<sha256>, GET /apps/<app>/blob-usage, POST /apps/<app>/blob-check.
 //
-//      check:  READ ─ plan on the owner, read on the pool, until all chunks are through ─> FINISH on the pool, over a snapshot ─> answer
+//      check:  PAGES of the database on the pool; if they are sound: READ ─ plan on the owner, read on the pool, until all chunks are through ─> FINISH on the pool, over a snapshot ─> answer
 #include <assert.h>
 #include <stdlib.h>
 #include <uv.h>
@@ -99,7 +99,9 @@ const struct handler api_blob_pin = {.begin = pin_begin, .done = pin_done};
 
 // ---- looking at all of it -------------------------------------------------------------------------------------------
 
-enum stage { READ, FINISH, USAGE };
+enum stage { PAGES, READ, FINISH, USAGE };
+
+#define PAGES_TRIES 8 // with a new snapshot, where too many commits came meanwhile
 
 struct look {
     struct request *r; // NULL once the peer is gone
@@ -174,23 +176,40 @@ static void on_entry(void *ctx, const char *table, struct span key)
     jw_end(&l->index_jw);
 }
 
+// Pool.
+static void on_page(void *ctx, uint64_t page, const char *what)
+{
+    struct look *l = ctx;
+    if (l->index_count++ >= USERS_MAX) return;
+    jw_object(&l->index_jw);
+    jw_key(&l->index_jw, "page"), jw_uint(&l->index_jw, page);
+    jw_key(&l->index_jw, "what"), jw_cstr(&l->index_jw, what);
+    jw_end(&l->index_jw);
+}
+
+// Before anything is read through the map: a page that points anywhere could be the end of the process.
+static void check_pages(struct look *l)
+{
+    l->err = ERR_BUSY;
+    for (int i = 0; i < PAGES_TRIES && l->err == ERR_BUSY; i++) {
+        struct db_txn *txn = app_snapshot(l->app);
+        l->err = db_pages_check(txn, &l->index_damaged, on_page, l);
+        db_abort(txn);
+    }
+}
+
 static void finish_check(struct look *l, struct db_txn *txn)
 {
-    jw_array(&l->index_jw);
     l->err = blobs_index_check(app_blobs(l->app), txn, &l->index_damaged, on_entry, l);
-    jw_end(&l->index_jw);
-    jw_array(&l->users_jw);
     if (l->err == 0) l->err = blobs_audit_finish(l->audit, txn, &l->wrong, on_user, l);
-    jw_end(&l->users_jw);
 }
 
 static void on_work(uv_work_t *work)
 {
     struct look *l = work->data;
-    if (l->stage == READ) {
-        blobs_audit_run(l->audit);
-        return;
-    }
+    if (l->stage == READ) blobs_audit_run(l->audit);
+    if (l->stage == PAGES) check_pages(l);
+    if (l->stage == READ || l->stage == PAGES) return;
     struct db_txn *txn = app_snapshot(l->app);
     if (l->stage == USAGE) l->err = blobs_usage(app_blobs(l->app), txn, &l->usage);
     else finish_check(l, txn);
@@ -264,6 +283,7 @@ static void end(struct look *l, int err)
         look_free_when_done(l);
         return;
     }
+    jw_end(&l->users_jw), jw_end(&l->index_jw);
     if (err != 0) reply_error(l->r, err);
     else if (l->stage == USAGE) answer_usage(l);
     else answer_check(l);
@@ -283,6 +303,8 @@ static void on_work_done(uv_work_t *work, int status)
         if (blobs_audit_done(l->audit, txn, &read)) app_blobs_touched(l->app);
         if (err == 0) err = txn == NULL ? ERR_BUSY : read;
     }
+    bool sound = l->stage == PAGES && l->index_damaged == 0;
+    if (sound) l->stage = READ;
     if (l->r == NULL || err != 0 || l->stage != READ) end(l, err);
     else look_next(l);
 }
@@ -325,18 +347,20 @@ static void look_begin(struct request *r, enum stage stage)
     l->usage.files = blobs_pack_bytes(app_blobs(r->app));
     buf_init(&l->users, REPORT_MAX);
     jw_init(&l->users_jw, &l->users);
+    jw_array(&l->users_jw);
     buf_init(&l->index, REPORT_MAX);
     jw_init(&l->index_jw, &l->index);
+    jw_array(&l->index_jw);
     r->data = l;
     app_user_add(r->app, &l->user, on_reset);
-    int err = stage == READ ? blobs_audit_open(app_blobs(r->app), &l->audit) : 0;
+    int err = stage == PAGES ? blobs_audit_open(app_blobs(r->app), &l->audit) : 0;
     if (err != 0) end(l, err);
     else look_next(l);
 }
 
 static void check_begin(struct request *r)
 {
-    look_begin(r, READ);
+    look_begin(r, PAGES);
 }
 
 static void usage_begin(struct request *r)

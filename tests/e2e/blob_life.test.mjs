@@ -49,7 +49,7 @@ test('blobs are pinned in lists, and those that are not there are told', async (
 })
 
 test('a byte flipped by hand is named, its range fails alone, and the same bytes repair it', async (t) => {
-    const s = await service(t, { args: quiet })
+    const s = await service(t, { args: [...quiet] })
     const app = new App(s)
     const bytes = randomBytes(3000000)
     const file = path.join(tempFolder(t), 'file')
@@ -110,14 +110,17 @@ function flipBehind(file, bytes, at) {
 }
 
 test('a bit of the index that flips is named, and what needs it is refused', async (t) => {
-    const s = await service(t, { args: quiet })
+    const s = await service(t, { args: [...quiet] })
     const app = new App(s)
     const [small, other] = [randomBytes(9000), randomBytes(2000000)] // one chunk, and many
     for (const bytes of [small, other]) assert.equal((await put(app, bytes)).status, 201)
     assert.equal((await app.request('PUT', `/blob-pins/${sha256(small)}`)).status, 200)
     await s.stop()
-    // The digest of a blob of one chunk is its chunk's, too: its head and its chunk's entry are hit.
-    flipBehind(path.join(s.data, 'apps/default/db/data.mdb'), Buffer.from(sha256(small), 'hex'), 9)
+    // The digest of a blob of one chunk is its chunk's, too: its head (version, size) and its chunk's entry (version, codec, length) are hit.
+    const size = Buffer.alloc(8)
+    size.writeUInt32LE(small.length)
+    for (const begin of [Buffer.concat([Buffer.from([2]), size]), Buffer.concat([Buffer.from([2, 0]), size.subarray(0, 4)])])
+        flipBehind(path.join(s.data, 'apps/default/db/data.mdb'), Buffer.concat([Buffer.from(sha256(small), 'hex'), begin]), 1)
     await s.start()
     const check = await segue(s, ['blobs', 'check'])
     assert.equal(check.code, 1)
@@ -130,7 +133,7 @@ test('a bit of the index that flips is named, and what needs it is refused', asy
 })
 
 test('entries of chunks are made anew from the packs', async (t) => {
-    const s = await service(t, { args: quiet })
+    const s = await service(t, { args: [...quiet] })
     const app = new App(s)
     const bytes = randomBytes(3000000)
     assert.equal((await put(app, bytes)).status, 201)
@@ -147,4 +150,31 @@ test('entries of chunks are made anew from the packs', async (t) => {
     await s.start()
     assert.ok((await app.request('GET', `/blobs/${sha256(bytes)}`)).body.equals(bytes))
     assert.equal((await segue(s, ['blobs', 'check'])).code, 0)
+})
+
+// Pages of the database have no checksums: where one is no part of a tree any more, the check names it before anything trusts it.
+test('a page of the index that is damaged is named', async (t) => {
+    const s = await service(t, { args: [...quiet] })
+    const app = new App(s)
+    for (let i = 0; i < 40; i++) assert.equal((await put(app, randomBytes(200000 + i))).status, 201)
+    await eventually('it is in the database', async () => (await segue(s, ['blobs', 'check'])).code === 0)
+    const file = path.join(s.data, 'apps/default/db/data.mdb')
+    await s.stop()
+    // The order of two keys of a leaf: the offsets of its first two nodes change places. Of each leaf with chunks in it, as some are of older states.
+    const content = fs.readFileSync(file)
+    let hit = 0
+    for (let at = 2 * 4096; at < content.length; at += 4096) {
+        const count = (content.readUInt16LE(at + 12) - 16) / 2
+        if (content.readUInt16LE(at + 10) !== 2 || count < 10 || content.readUInt16LE(at + content.readUInt16LE(at + 16) + 6) !== 32) continue
+        const [a, b] = [content.readUInt16LE(at + 16), content.readUInt16LE(at + 18)]
+        content.writeUInt16LE(b, at + 16)
+        content.writeUInt16LE(a, at + 18)
+        hit++
+    }
+    assert.ok(hit > 0)
+    fs.writeFileSync(file, content)
+    await s.start()
+    const check = await segue(s, ['blobs', 'check'])
+    assert.equal(check.code, 1)
+    assert.match(check.stdout, /^damaged: index, page \d+: its keys are not in order$/m)
 })
