@@ -16,7 +16,7 @@ JOBS := $(shell nproc)
 # ---- sources ---------------------------------------------------------------------------------------------------
 
 BASE_SRC := base64 buf bug bytes checksum compress crew cur db db_pages digest err feed file hlc journal journal_segment json_lines json_read json_write log problem utf8 uuid
-ROWS_SRC := apply arena decide decide_end effects elements elements_convert history instant query query_run read_set record row_batch row_keys rows scan schema schema_build schema_codec schema_constraints schema_text show sort_keys sql sql_const sql_scan sql_schema sql_select sql_tree sql_words type value value_convert view view_diff view_feed view_ring
+ROWS_SRC := apply arena decide decide_end effects elements elements_convert history instant query query_run read_set record row_batch row_keys rows scan schema schema_build schema_codec schema_constraints schema_text schema_versions show sort_keys sql sql_const sql_scan sql_schema sql_select sql_tree sql_words type value value_convert view view_diff view_feed view_ring
 ROWS_SRC += index
 ROWS_SRC += expr expr_call expr_compile expr_text sql_expr
 ROWS_SRC += validate

@@ -6,6 +6,7 @@
 #include "elements.h"
 #include "err.h"
 #include "index.h"
+#include "schema_versions.h"
 #include "view.h"
 
 struct apply {
@@ -100,10 +101,17 @@ static int check(struct apply *a, struct span effects)
 static int write_schema(struct apply *a, struct span bytes)
 {
     struct key k = key_schema(a->schema->version);
-    if (bytes.n > 0) db_put(a->txn, rows_table(a->r, TABLE_SCHEMAS), key_span(&k), bytes);
+    struct buf record;
+    if (bytes.n == 0) return 0;
+    buf_init(&record, ENTRY_BYTES_MAX + KIB);
+    schema_version_encode(&record, &(struct schema_version){a->c->seq, a->c->arrival_ms, a->schema->hash, bytes});
+    int err = record.err;
+    if (!err) db_put(a->txn, rows_table(a->r, TABLE_SCHEMAS), key_span(&k), buf_span(&record));
+    buf_free(&record);
+    if (err) return err;
     schema_unref(a->r->schema);
     a->r->schema = schema_ref(a->schema);
-    return bytes.n > 0 ? index_publish(a->r, a->txn, a->c->seq) : 0;
+    return index_publish(a->r, a->txn, a->c->seq);
 }
 
 static const struct value *reference_of(const struct row *r, size_t column)

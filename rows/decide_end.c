@@ -21,7 +21,7 @@ int rows_decide_schema(struct rows_batch *b, struct span sql, struct problem *p)
         schema_unref(built);
         return 0;
     }
-    built->version = b->r->schema->version + 1;
+    schema_renumber(built, b->r->schema->version + 1);
     schema_unref(b->schema);
     b->schema = built;
     b->publishes = true;

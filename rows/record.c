@@ -5,15 +5,119 @@
 #include "elements.h"
 #include "err.h"
 
-#define FORMAT 1
+#define FORMAT 2
+#define FLAG_BITS 4
 
-enum { DELETED = 1, UNIFORM = 2 };
+enum { DELETED = 1, UNIFORM = 2, NULLS = 4, COLUMNS = 8 };
+
+// ---- the seqs of cells ---------------------------------------------------------------------------------------------
 
 static bool is_uniform(const struct row *r)
 {
     for (size_t i = 0; i < r->count; i++)
         if (r->cells[i].seq != r->seq) return false;
     return true;
+}
+
+static unsigned bits_for(size_t places)
+{
+    unsigned bits = 0;
+    while ((size_t)1 << bits < places)
+        bits++;
+    return bits;
+}
+
+static size_t place_of(const uint64_t *list, size_t n, uint64_t behind)
+{
+    size_t at = 0;
+    while (at < n && list[at] < behind)
+        at++;
+    return at;
+}
+
+// The distinct distances from the row's seq, ascending.
+static size_t list_seqs(const struct row *r, uint64_t list[COLUMNS_MAX])
+{
+    size_t n = 0;
+    for (size_t i = 0; i < r->count; i++) {
+        assert(r->cells[i].seq <= r->seq);
+        uint64_t behind = r->seq - r->cells[i].seq;
+        size_t at = place_of(list, n, behind);
+        if (at < n && list[at] == behind) continue;
+        memmove(&list[at + 1], &list[at], (n - at) * sizeof *list);
+        list[at] = behind;
+        n++;
+    }
+    return n;
+}
+
+static void encode_seqs(struct buf *out, const struct row *r)
+{
+    uint64_t list[COLUMNS_MAX + 1];
+    size_t n = list_seqs(r, list);
+    unsigned bits = bits_for(n), filled = 0;
+    uint32_t word = 0;
+    buf_put_varint(out, n);
+    for (size_t i = 0; i < n; i++)
+        buf_put_varint(out, list[i]);
+    for (size_t i = 0; i < r->count && bits > 0; i++) {
+        word |= (uint32_t)place_of(list, n, r->seq - r->cells[i].seq) << filled;
+        for (filled += bits; filled >= 8; filled -= 8, word >>= 8)
+            buf_put_u8(out, (uint8_t)word);
+    }
+    if (filled > 0) buf_put_u8(out, (uint8_t)word);
+}
+
+static size_t decode_list(struct cur *c, const struct row *r, uint64_t list[COLUMNS_MAX])
+{
+    uint64_t n = cur_varint(c);
+    if (n < 1 || n > r->count) cur_fail(c);
+    for (uint64_t i = 0; i < n && !c->err; i++) {
+        list[i] = cur_varint(c);
+        if (list[i] > r->seq || (i > 0 && list[i] <= list[i - 1])) cur_fail(c);
+    }
+    if (!c->err && n == 1 && list[0] == 0) cur_fail(c); // one row, one encoding
+    return c->err ? 0 : n;
+}
+
+static void decode_seqs(struct cur *c, struct row *r)
+{
+    uint64_t list[COLUMNS_MAX] = {0};
+    bool used[COLUMNS_MAX] = {false};
+    size_t n = decode_list(c, r, list), seen = 0;
+    unsigned bits = bits_for(n), filled = 0;
+    uint32_t word = 0;
+    for (size_t i = 0; i < r->count && !c->err; i++) {
+        for (; filled < bits; filled += 8)
+            word |= (uint32_t)cur_u8(c) << filled;
+        size_t at = word & ((1u << bits) - 1);
+        word >>= bits;
+        filled -= bits;
+        if (at >= n) cur_fail(c);
+        if (c->err) return;
+        seen += !used[at];
+        used[at] = true;
+        r->cells[i].seq = r->seq - list[at];
+    }
+    if (seen != n || word != 0) cur_fail(c);
+}
+
+// ---- records -------------------------------------------------------------------------------------------------------
+
+// How many columns the table had in a schema version.
+static size_t columns_of(const struct table *t, uint32_t version)
+{
+    size_t n = t->column_count;
+    while (n > 0 && t->columns[n - 1].born > version)
+        n--;
+    return n;
+}
+
+static bool has_nulls(const struct row *r)
+{
+    for (size_t i = 0; i < r->count; i++)
+        if (r->cells[i].v.null) return true;
+    return false;
 }
 
 static void encode_nulls(struct buf *out, const struct row *r)
@@ -29,41 +133,38 @@ static void encode_nulls(struct buf *out, const struct row *r)
 void record_encode(struct buf *out, const struct table *t, const struct row *r)
 {
     assert(r->exists && r->count <= t->column_count && (!r->deleted || r->count == 0));
-    bool uniform = !r->deleted && is_uniform(r);
-    buf_put_u8(out, FORMAT);
-    buf_put_u8(out, (uint8_t)((r->deleted ? DELETED : 0) | (uniform ? UNIFORM : 0)));
+    uint8_t flags = r->deleted ? DELETED : 0;
+    if (!r->deleted && is_uniform(r)) flags |= UNIFORM;
+    if (!r->deleted && has_nulls(r)) flags |= NULLS;
+    if (!r->deleted && r->count != columns_of(t, r->version)) flags |= COLUMNS;
+    buf_put_u8(out, (uint8_t)(FORMAT << FLAG_BITS | flags));
     buf_put_varint(out, r->version);
     buf_put_varint(out, r->seq);
     if (r->deleted) return;
-    buf_put_varint(out, r->count);
-    for (size_t i = 0; !uniform && i < r->count; i++) {
-        assert(r->cells[i].seq <= r->seq);
-        buf_put_varint(out, r->seq - r->cells[i].seq);
-    }
-    encode_nulls(out, r);
+    if (flags & COLUMNS) buf_put_varint(out, r->count);
+    if (!(flags & UNIFORM)) encode_seqs(out, r);
+    if (flags & NULLS) encode_nulls(out, r);
     for (size_t i = 0; i < r->count; i++)
         if (!r->cells[i].v.null) value_encode(out, &t->columns[i].type, &r->cells[i].v);
 }
 
 static uint8_t decode_head(struct cur *c, struct row *r)
 {
-    if (cur_u8(c) != FORMAT) cur_fail(c);
-    uint8_t flags = cur_u8(c);
+    uint8_t first = cur_u8(c), flags = first & ((1 << FLAG_BITS) - 1);
     uint64_t version = cur_varint(c);
-    if ((flags != 0 && flags != DELETED && flags != UNIFORM) || version < 1 || version > UINT32_MAX) cur_fail(c);
+    if (first >> FLAG_BITS != FORMAT || (flags & DELETED && flags != DELETED) || version < 1 || version > UINT32_MAX) cur_fail(c);
     *r = (struct row){.exists = true, .deleted = flags & DELETED, .version = (uint32_t)version, .seq = cur_varint(c)};
     if (r->seq < 1) cur_fail(c);
     return flags;
 }
 
-static void decode_seqs(struct cur *c, struct row *r, bool uniform)
+static size_t decode_count(struct cur *c, const struct table *t, const struct row *r, uint8_t flags)
 {
-    for (size_t i = 0; i < r->count; i++) {
-        uint64_t behind = uniform ? 0 : cur_varint(c);
-        if (behind > r->seq) cur_fail(c);
-        r->cells[i].seq = c->err ? 0 : r->seq - behind;
-    }
-    if (!uniform && is_uniform(r)) cur_fail(c); // one row, one encoding
+    size_t plain = columns_of(t, r->version);
+    if (!(flags & COLUMNS)) return plain;
+    uint64_t count = cur_varint(c);
+    if (count > t->column_count || count == plain) cur_fail(c);
+    return c->err ? 0 : count;
 }
 
 // No element came before the first commit.
@@ -72,18 +173,22 @@ static void check_set(struct cur *c, const struct type *type, const struct cell 
     if (!c->err && elements_oldest(type, &cell->v) > cell->seq) cur_fail(c);
 }
 
-static void decode_values(struct cur *c, const struct table *t, struct row *r)
+static void decode_values(struct cur *c, const struct table *t, struct row *r, bool has)
 {
-    struct span nulls = cur_span(c, (r->count + 7) / 8);
+    struct span nulls = has ? cur_span(c, (r->count + 7) / 8) : SPAN_NONE;
+    bool any = false;
     if (c->err) return;
-    if (r->count % 8 && nulls.p[nulls.n - 1] >> r->count % 8) cur_fail(c);
-    for (size_t i = 0; i < r->count; i++) {
-        bool null = nulls.p[i / 8] >> i % 8 & 1;
+    if (has && r->count % 8 && nulls.p[nulls.n - 1] >> r->count % 8) cur_fail(c);
+    for (size_t i = 0; i < r->count && !c->err; i++) {
+        bool null = has && (nulls.p[i / 8] >> i % 8 & 1);
+        const struct type *type = &t->columns[i].type;
+        any |= null;
         r->cells[i].v = VALUE_NULL;
-        if (!null) value_decode(c, &t->columns[i].type, &r->cells[i].v);
-        if (!null && t->columns[i].type.set) check_set(c, &t->columns[i].type, &r->cells[i]);
-        if (null && t->columns[i].type.kind == COL_STREAM) cur_fail(c);
+        if (!null) value_decode(c, type, &r->cells[i].v);
+        if (!null && type->set) check_set(c, type, &r->cells[i]);
+        if (null && type->kind == COL_STREAM) cur_fail(c);
     }
+    if (has && !any) cur_fail(c);
 }
 
 static void fill(const struct table *t, struct row *r)
@@ -102,12 +207,12 @@ int record_decode(struct row_space *out, const struct table *t, struct span byte
     cur_init(&c, bytes);
     uint8_t flags = decode_head(&c, &out->row);
     out->row.cells = out->cells;
-    if (!out->row.deleted) {
-        uint64_t count = cur_varint(&c);
-        if (count > t->column_count) cur_fail(&c);
-        out->row.count = c.err ? 0 : count;
-        decode_seqs(&c, &out->row, flags & UNIFORM);
-        decode_values(&c, t, &out->row);
+    if (!out->row.deleted && !c.err) {
+        out->row.count = decode_count(&c, t, &out->row, flags);
+        for (size_t i = 0; i < out->row.count; i++)
+            out->cells[i].seq = out->row.seq;
+        if (!(flags & UNIFORM)) decode_seqs(&c, &out->row);
+        decode_values(&c, t, &out->row, flags & NULLS);
         fill(t, &out->row);
     }
     return cur_end(&c);

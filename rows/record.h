@@ -1,9 +1,11 @@
 // A row's stored record, and the row it decodes to.
 //
-//      format version, flags, varint schema version, varint seq,
-//      live:  varint columns, [per column: varint row seq - cell seq], null bitmap, the values that are not null
+//      format version and flags, varint schema version, varint seq,
+//      live:  [varint columns], [seqs], [null bitmap], the values that are not null
 //
-// The per-column list stands only where the cells do not all come from the row's own seq. A tombstone ends after the seq.
+// What goes without saying is not there: the number of columns where it is that of the table in that schema version, the seqs where
+// all cells come from the row's own, the bitmap where nothing is null. The seqs of cells are few: a list of them (varint count, varint
+// row seq - cell seq each, ascending), and per column its place in that list, in as many bits as it takes. A tombstone ends after the seq.
 #ifndef SEGUE_ROWS_RECORD_H
 #define SEGUE_ROWS_RECORD_H
 

@@ -170,6 +170,12 @@ struct key key_schema(uint32_t version)
     return k;
 }
 
+uint32_t key_schema_parse(struct span key)
+{
+    uint32_t version;
+    return take_number32(&key, &version) && key.n == 0 ? version : 0;
+}
+
 // ---- indexes -------------------------------------------------------------------------------------------------------
 
 struct index_key key_index(enum index_space space, uint32_t table, uint32_t index)

@@ -4,7 +4,7 @@
 //                   2, table, id, from table, column, id    -> nothing: the last names a live row whose column refers to the first
 //      row_history  table, id, seq                          -> a superseded record; seq is the one in it
 //      row_commits  seq                                     -> struct commit_head, and the rows it touched
-//      schemas      version                                 -> a schema
+//      schemas      version                                 -> a schema that was published (schema_versions.h)
 //      row_index    1, table, index, columns, id            -> born: what stands now
 //                   2, table, index, columns, id, died      -> born: what the seqs in [born, died) had
 //                   3, table, index                         -> how far the index is filled
@@ -51,6 +51,7 @@ struct key key_commit(uint64_t seq);
 uint64_t key_commit_parse(struct span key); // 0: not a commit's key
 
 struct key key_schema(uint32_t version);
+uint32_t key_schema_parse(struct span key); // 0: not a schema's key
 
 // ---- entries of indexes --------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@
 
 #include "err.h"
 #include "index.h"
+#include "schema_versions.h"
 #include "sql.h"
 #include "store.h"
 
@@ -12,11 +13,13 @@
 
 static int load_schema(struct rows *r, struct db_txn *txn)
 {
+    struct schema_version last;
     struct db_iter it;
     int err = 0;
     db_iter_init(&it, txn, rows_table(r, TABLE_SCHEMAS));
     if (db_iter_last(&it)) {
-        err = schema_decode(&r->schema, it.value);
+        err = schema_version_decode(&last, it.value);
+        if (!err) err = schema_decode(&r->schema, last.schema);
     } else {
         r->schema = schema_empty();
         if (!r->schema) err = ERR_NOMEM;

@@ -53,8 +53,14 @@ void rows_stream_path(struct buf *out, struct span table, struct uuid id, struct
 // The current schema: the SHA-256 of its canonical form (all zero before the first), and its canonical SQL text.
 struct sha256 rows_schema_hash(const struct rows *r);
 void rows_schema_sql(const struct rows *r, struct buf *out);
-// {"hash":"…","tables":[{"name":…,"columns":[{"name","type","not_null","default"?,"references"?}]}]}
+// {"hash":"…","enums":[{"name","labels"}],"tables":[{"name","columns":[{"name","type","merge"?,"not_null","default"?,"references"?,"on_delete"?}],
+// "indexes":[{"name","unique","columns":[{"name","desc"}],"where"?}],"checks":[{"name","check"}]}]}
 void rows_schema_json(const struct rows *r, struct buf *out);
+// Any version that was published, as SQL or as JSON. ERR_NO_SUCH_SCHEMA.
+int rows_schema_read(struct rows *r, struct db_txn *txn, const struct sha256 *hash, bool json, struct buf *out);
+// Those before the version `before` (0: all), the newest first, at most `limit`, with the next `before` where there are more:
+// {"schemas":[{"version","hash","seq","time"}],"before"?}
+int rows_schemas_json(struct rows *r, struct db_txn *txn, uint32_t before, size_t limit, struct buf *out);
 
 // ---- operations as they come: before a column's type is known ------------------------------------------------------
 

@@ -184,12 +184,21 @@ bool index_same(const struct index *a, const struct index *b)
     return !a->where || expr_same(a->where, b->where);
 }
 
+void schema_renumber(struct schema *s, uint32_t version)
+{
+    assert(s->refs == 1 && version <= s->version);
+    s->version = version;
+    for (size_t i = 0; i < s->table_count; i++)
+        for (size_t k = 0; k < s->tables[i].column_count; k++)
+            if (s->tables[i].columns[k].born > version) s->tables[i].columns[k].born = version;
+}
+
 // ---- growth --------------------------------------------------------------------------------------------------------
 
 static bool same_column(const struct column *a, const struct column *b)
 {
-    return span_equal(a->name, b->name) && type_same(&a->type, &b->type) && a->merge == b->merge && a->not_null == b->not_null &&
-           a->references == b->references && a->on_delete == b->on_delete && a->has_default == b->has_default &&
+    return span_equal(a->name, b->name) && type_same(&a->type, &b->type) && a->merge == b->merge && a->born == b->born &&
+           a->not_null == b->not_null && a->references == b->references && a->on_delete == b->on_delete && a->has_default == b->has_default &&
            value_equal(&a->type, &a->def, &b->def) && value_equal(&a->type, &a->fill, &b->fill);
 }
 
@@ -219,13 +228,13 @@ static bool lets_old_rows_be(const struct column *c)
     return (!c->not_null || filled) && !(c->references && filled) && c->has_default != DEFAULT_UUID;
 }
 
-static bool table_extends(const struct table *after, const struct table *before)
+static bool table_extends(const struct table *after, const struct table *before, uint32_t version)
 {
     if (!span_equal(after->name, before->name) || after->column_count < before->column_count) return false;
     for (size_t i = 0; i < before->column_count; i++)
         if (!same_column(&after->columns[i], &before->columns[i])) return false;
     for (size_t i = before->column_count; i < after->column_count; i++)
-        if (!lets_old_rows_be(&after->columns[i])) return false;
+        if (after->columns[i].born != version || !lets_old_rows_be(&after->columns[i])) return false;
     return indexes_extend(after, before);
 }
 
@@ -236,6 +245,6 @@ bool schema_extends(const struct schema *after, const struct schema *before)
     for (size_t i = 0; i < before->enum_count; i++)
         if (!enum_extends(&after->enums[i], &before->enums[i])) return false;
     for (size_t i = 0; i < before->table_count; i++)
-        if (!table_extends(&after->tables[i], &before->tables[i])) return false;
+        if (!table_extends(&after->tables[i], &before->tables[i], after->version)) return false;
     return true;
 }

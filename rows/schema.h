@@ -23,6 +23,7 @@ struct column {
     struct span name;
     struct type type;
     enum merge_kind merge;
+    uint32_t born;       // the schema version that brought it; ascending
     bool not_null;       // always of a counter
     uint32_t references; // a table's number; 0: none
     enum ref_action on_delete;
@@ -97,6 +98,9 @@ bool index_same(const struct index *a, const struct index *b);
 // Checks what was parsed and numbers it: what `before` has keeps its number. ERR_BAD_SCHEMA, ERR_SCHEMA_NOT_ADDITIVE, ERR_WRONG_TYPE, ERR_BAD_VALUE.
 // `arrival_ms` is what now() means to the rows that a new column finds. The version is the one after `before`.
 int schema_build(struct schema **out, const struct ast_schema *ast, const struct schema *before, uint64_t arrival_ms, struct problem *p);
+
+// Gives a schema that was just built an earlier version: of two publications in one batch the second counts as the first.
+void schema_renumber(struct schema *s, uint32_t version);
 
 // Is `after` what `before` could grow to? Numbers and meanings kept, and what is new lets old rows be.
 bool schema_extends(const struct schema *after, const struct schema *before);

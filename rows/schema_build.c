@@ -138,7 +138,7 @@ static int build_column(struct build *b, struct column *c, const struct ast_colu
     int err = build_name(b, in->name, in->position);
     if (err) return err;
     if (in->primary_key) return problem_set(b->p, ERR_BAD_SCHEMA, in->position, "only id is the primary key");
-    *c = (struct column){.not_null = in->not_null};
+    *c = (struct column){.born = b->s->version, .not_null = in->not_null};
     if (!arena_copy_span(b->s->arena, in->name, &c->name)) return ERR_NOMEM;
     err = build_type(b, c, in);
     if (!err) err = build_merge(b, c, in);
@@ -167,6 +167,7 @@ static int build_columns(struct build *b, struct table *t, const struct ast_tabl
         if (!c) return not_additive(b, in->position, in->name, before->columns[i].name, "is gone");
         int err = build_column(b, &t->columns[t->column_count++], c);
         if (err) return err;
+        t->columns[i].born = before->columns[i].born;
         t->columns[i].fill = before->columns[i].fill;
         if (!value_copy(&t->columns[i].fill, &t->columns[i].type, &before->columns[i].fill, b->s->arena)) return ERR_NOMEM;
     }

@@ -3,7 +3,7 @@
 //      format version, varint schema version,
 //      varint enums, per enum: name, varint labels, per label: text
 //      varint tables, per table: name, varint columns,
-//          per column: name, kind, flags, merge and action on delete, [varint enum], [varint referenced table], [default], [fill]
+//          per column: name, varint version that brought it, kind, flags, merge and action on delete, [varint enum], [varint referenced table], [default], [fill]
 //          varint last index number, varint indexes,
 //          per index: varint number, name, unique, varint columns, per column: signed varint place, desc; condition
 //          varint checks, per check: name, condition
@@ -18,7 +18,7 @@
 #include "sql.h"
 #include "utf8.h"
 
-#define FORMAT 2
+#define FORMAT 3
 
 enum { NOT_NULL = 1, REFERENCES = 2, FILL = 4, ARRAY = 8, DEFAULT_SHIFT = 4, FLAGS_END = 64, ACTION_SHIFT = 4 };
 
@@ -28,6 +28,7 @@ static void encode_column(struct buf *out, const struct schema *s, const struct 
 {
     bool fill = !c->fill.null;
     buf_put_blob(out, c->name);
+    buf_put_varint(out, c->born);
     buf_put_u8(out, (uint8_t)c->type.kind);
     buf_put_u8(out, (uint8_t)((c->not_null ? NOT_NULL : 0) | (c->references ? REFERENCES : 0) | (fill ? FILL : 0) |
                               (c->type.array ? ARRAY : 0) | c->has_default << DEFAULT_SHIFT));
@@ -208,9 +209,12 @@ static void decode_defaults(struct decoding *d, struct column *col, bool fill)
     if (!d->c.err && old) cur_fail(&d->c);
 }
 
-static void decode_column(struct decoding *d, struct column *col)
+static void decode_column(struct decoding *d, struct column *col, uint32_t before)
 {
     *col = (struct column){.name = decode_name(d), .def = VALUE_NULL, .fill = VALUE_NULL};
+    uint64_t born = cur_varint(&d->c);
+    if (born < before || born < 1 || born > d->s->version) cur_fail(&d->c);
+    col->born = (uint32_t)born;
     col->type = TYPE((enum col_type)cur_u8(&d->c));
     uint8_t flags = cur_u8(&d->c), how = cur_u8(&d->c);
     col->not_null = flags & NOT_NULL;
@@ -302,7 +306,7 @@ static void decode_table(struct decoding *d, struct table *t)
     uint64_t count = cur_varint(&d->c);
     t->columns = room(d, count, COLUMNS_MAX, sizeof *t->columns);
     for (uint64_t i = 0; i < count && !d->c.err; i++)
-        decode_column(d, &t->columns[t->column_count++]);
+        decode_column(d, &t->columns[t->column_count++], i > 0 ? t->columns[i - 1].born : 0);
     if (d->c.err) return;
     int err = schema_sort_columns(d->s, t);
     d->no_memory |= err == ERR_NOMEM;

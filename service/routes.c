@@ -53,6 +53,7 @@ static const struct route routes[] = {
      {{METHOD_GET, MAY_READ_APP, &api_schema_get},
       {METHOD_HEAD, MAY_READ_APP, &api_schema_get},
       {METHOD_PUT, MAY_PUBLISH_SCHEMA, &api_schema_put}}},
+    {"/apps/*/schemas", false, {{METHOD_GET, MAY_READ_APP, &api_schemas_get}, {METHOD_HEAD, MAY_READ_APP, &api_schemas_get}}},
     {"/apps/*/batch", false, {{METHOD_POST, MAY_WRITE_BATCH, &api_batch_post}}},
     {"/apps/*/begin", false, {{METHOD_POST, MAY_QUERY, &api_begin_post}}},
     {"/apps/*/query", false, {{METHOD_GET, MAY_QUERY, &api_query_get}, {METHOD_POST, MAY_QUERY, &api_query_post}}},

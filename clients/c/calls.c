@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "client.h"
+#include "digest.h"
 #include "err.h"
 #include "json_read.h"
 #include "limits.h"
@@ -54,14 +55,39 @@ int segue_schema_put(struct segue *s, const char *sql, size_t n)
     return client_call(s, &request);
 }
 
-int segue_schema_get(struct segue *s, bool as_json)
+static int get_schema(struct segue *s, const char *path, bool as_json)
 {
     client_begin(s);
     const struct http_request request = {
         .method = "GET",
-        .path = "schema",
+        .path = path,
         .headers = {as_json ? "Accept: application/json" : "Accept: application/sql"},
     };
+    return client_call(s, &request);
+}
+
+int segue_schema_get(struct segue *s, bool as_json)
+{
+    return get_schema(s, "schema", as_json);
+}
+
+int segue_schema_get_old(struct segue *s, const char *hash, bool as_json)
+{
+    struct buf path;
+    buf_init(&path, 2 * KIB);
+    buf_put_str(&path, "schema?hash=");
+    client_put_encoded(&path, span_sub(SPAN_STR(hash), 0, SHA256_HEX + 1), false);
+    int result = get_schema(s, client_string(&path), as_json);
+    buf_free(&path);
+    return result;
+}
+
+int segue_schemas(struct segue *s, unsigned before)
+{
+    char path[64];
+    client_begin(s);
+    snprintf(path, sizeof path, before > 0 ? "schemas?before=%u" : "schemas", before);
+    const struct http_request request = {.method = "GET", .path = path};
     return client_call(s, &request);
 }
 

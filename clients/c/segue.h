@@ -85,6 +85,10 @@ int segue_app_drop(struct segue *s, const char *name);
 int segue_schema_put(struct segue *s, const char *sql, size_t n);
 // The answer: the schema as SQL, or as JSON.
 int segue_schema_get(struct segue *s, bool as_json);
+// The same of any schema that was published, by its hash.
+int segue_schema_get_old(struct segue *s, const char *hash, bool as_json);
+// The answer: {"schemas": [{"version", "hash", "seq", "time"}], "before"?}, the newest first. `before`: those before this version; 0: all.
+int segue_schemas(struct segue *s, unsigned before);
 
 // Sends a batch as it is, {"ops": […]}, and waits until it is durable. One that does not name itself ("replica" and "counter", or
 // "key") gets a key. The answer: {"fate", "seq", "ids"}.

@@ -87,6 +87,7 @@ int cmd_app_create(struct cli *c);
 int cmd_app_drop(struct cli *c);
 int cmd_schema_push(struct cli *c);
 int cmd_schema_show(struct cli *c);
+int cmd_schema_list(struct cli *c);
 int cmd_batch(struct cli *c);
 int cmd_query(struct cli *c);
 int cmd_sub(struct cli *c);

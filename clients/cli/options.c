@@ -8,7 +8,8 @@
 
 static const struct cli_command commands[] = {
     {"schema push", "FILE|-", 1, 1, cmd_schema_push, "publish a schema (SQL)"},
-    {"schema show", "", 0, 0, cmd_schema_show, "print the schema (as JSON with --json)"},
+    {"schema show", "[HASH]", 0, 1, cmd_schema_show, "print the schema, or the one of this hash (as JSON with --json)"},
+    {"schema list", "", 0, 0, cmd_schema_list, "print the schemas that were published, the newest first"},
     {"app list", "", 0, 0, cmd_app_list, "list the service's apps"},
     {"app create", "NAME", 1, 1, cmd_app_create, "make an app; one that is there is fine"},
     {"app drop", "NAME", 1, 1, cmd_app_drop, "drop an app and all that is in it; its subscribers are told"},

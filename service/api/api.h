@@ -7,7 +7,7 @@
 #include "server.h"
 #include "session.h"
 
-extern const struct handler api_schema_get, api_schema_put;
+extern const struct handler api_schema_get, api_schema_put, api_schemas_get;
 extern const struct handler api_batch_post;
 extern const struct handler api_begin_post;
 extern const struct handler api_query_get, api_query_post;

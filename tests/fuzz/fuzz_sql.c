@@ -1,9 +1,11 @@
-// SQL text from strangers: as a schema and as a query. Whatever comes, the two give a tree or a problem with a place in the text.
+// SQL text from strangers: as a schema and as a query. Whatever comes, the two give a tree or a problem with a place in the text;
+// and a schema that is taken is the same schema again, as text and as stored bytes, and may follow itself.
 #include <assert.h>
 #include <stddef.h>
 
 #include "err.h"
 #include "limits.h"
+#include "schema.h"
 #include "sql.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -43,6 +45,42 @@ static void check_schema(const struct ast_schema *s, size_t size)
     }
 }
 
+static struct schema *parse_and_build(struct span text, const struct schema *before)
+{
+    struct ast_schema *ast;
+    struct schema *s;
+    int err = sql_parse_schema(text, &ast, NULL);
+    assert(err == 0);
+    err = schema_build(&s, ast, before, 0, NULL);
+    assert(err == 0);
+    sql_schema_free(ast);
+    return s;
+}
+
+static void build(const struct ast_schema *ast, size_t size)
+{
+    struct problem p = PROBLEM_NONE;
+    struct schema *empty = schema_empty(), *s;
+    int err = schema_build(&s, ast, empty, 0, &p);
+    if (err != 0) {
+        check_problem(&p, err, size);
+    } else {
+        struct buf text;
+        buf_init(&text, 2 * SQL_SCHEMA_MAX);
+        schema_sql(s, &text);
+        if (text.n <= SQL_SCHEMA_MAX) { // longer than it came, for it has names that were derived
+            struct schema *again = parse_and_build(buf_span(&text), empty), *next = parse_and_build(buf_span(&text), s);
+            assert(sha256_equal(&again->hash, &s->hash) && sha256_equal(&next->hash, &s->hash));
+            assert(schema_extends(next, s));
+            schema_unref(again);
+            schema_unref(next);
+        }
+        buf_free(&text);
+        schema_unref(s);
+    }
+    schema_unref(empty);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct span text = SPAN(data, size);
@@ -58,10 +96,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     p = PROBLEM_NONE;
     err = sql_parse_schema(text, &schema, &p);
-    if (err == 0)
+    if (err == 0) {
         check_schema(schema, size);
-    else
+        build(schema, size);
+    } else {
         check_problem(&p, err, size);
+    }
     sql_schema_free(schema);
     return 0;
 }

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "err.h"
@@ -13,13 +14,19 @@
 #include "record.h"
 #include "sql.h"
 
-static struct schema *build(const char *sql)
+static struct schema *grow(struct schema *before, const char *sql)
 {
     struct ast_schema *ast;
-    struct schema *before = schema_empty(), *s;
+    struct schema *s;
     assert_int_equal(sql_parse_schema(SPAN_STR(sql), &ast, NULL), 0);
     assert_int_equal(schema_build(&s, ast, before, 0, NULL), 0);
     sql_schema_free(ast);
+    return s;
+}
+
+static struct schema *build(const char *sql)
+{
+    struct schema *before = schema_empty(), *s = grow(before, sql);
     schema_unref(before);
     return s;
 }
@@ -89,7 +96,7 @@ static void a_seq_is_stored_once_where_all_cells_agree(void **state)
     record_encode(&one, &s->tables[0], &r.row);
     r.cells[5].seq = 299;
     record_encode(&many, &s->tables[0], &r.row);
-    assert_int_equal(many.n, one.n + 10);
+    assert_int_equal(many.n, one.n + 1 + 2 + 2); // how many, these two, and ten times a bit
     buf_free(&one);
     buf_free(&many);
     schema_unref(s);
@@ -105,7 +112,7 @@ static void tombstones_hold_no_cells(void **state)
     (void)state;
     buf_init(&bytes, MIB);
     record_encode(&bytes, &s->tables[0], &(struct row){.exists = true, .deleted = true, .seq = 5, .version = 1});
-    assert_int_equal(bytes.n, 4);
+    assert_int_equal(bytes.n, 3);
     assert_int_equal(record_decode(&r, &s->tables[0], buf_span(&bytes)), 0);
     assert_true(r.row.deleted && r.row.count == 0);
     assert_int_equal(record_head(buf_span(&bytes), &deleted, &seq), 0);
@@ -116,7 +123,8 @@ static void tombstones_hold_no_cells(void **state)
 
 static void missing_columns_are_filled(void **state)
 {
-    struct schema *old = build("create table t (a text);"), *s = build("create table t (a text, b integer default 6, c stream, d uuid);");
+    struct schema *old = build("create table t (a text);");
+    struct schema *s = grow(old, "create table t (a text, b integer default 6, c stream, d uuid);");
     struct row_space r;
     struct buf bytes;
     (void)state;
@@ -132,6 +140,136 @@ static void missing_columns_are_filled(void **state)
     assert_true(r.cells[3].v.null);
     buf_free(&bytes);
     schema_unref(old);
+    schema_unref(s);
+}
+
+// The same row in a newer version has no fewer columns, and says so where the version does not.
+static void a_record_says_its_columns_only_where_its_version_does_not(void **state)
+{
+    struct schema *old = build("create table t (a integer);"), *s = grow(old, "create table t (a integer, b integer);");
+    struct row_space r;
+    struct buf plain, more;
+    (void)state;
+    buf_init(&plain, MIB);
+    buf_init(&more, MIB);
+    r.row = (struct row){.exists = true, .seq = 9, .version = 2, .cells = r.cells, .count = 2};
+    r.cells[0] = r.cells[1] = (struct cell){.v.i = 1, .seq = 9};
+    record_encode(&plain, &s->tables[0], &r.row);
+    assert_int_equal(plain.n, 3 + 2);
+    expect_same(&s->tables[0], &r);
+    r.row.version = 1; // written and extended by one batch that published in between
+    record_encode(&more, &s->tables[0], &r.row);
+    assert_int_equal(more.n, plain.n + 1);
+    expect_same(&s->tables[0], &r);
+    buf_free(&plain);
+    buf_free(&more);
+    schema_unref(old);
+    schema_unref(s);
+}
+
+static void seqs_of_cells_are_kept_however_they_lie(void **state)
+{
+    char sql[8000] = "create table t (c0 boolean";
+    struct row_space r;
+    unsigned short chance[3] = {1, 2, 3};
+    (void)state;
+    for (int i = 1; i < COLUMNS_MAX; i++)
+        sprintf(sql + strlen(sql), ", c%d boolean", i);
+    strcat(sql, ");");
+    struct schema *s = build(sql);
+    for (int round = 0; round < 60; round++) {
+        long distinct = 1 + nrand48(chance) % (round < 30 ? 4 : COLUMNS_MAX);
+        r.row = (struct row){.exists = true, .seq = 5000, .version = 1, .cells = r.cells, .count = COLUMNS_MAX};
+        for (int i = 0; i < COLUMNS_MAX; i++)
+            r.cells[i] = (struct cell){.v = {.null = nrand48(chance) % 8 == 0}, .seq = (uint64_t)(5000 - nrand48(chance) % distinct * 20)};
+        expect_same(&s->tables[0], &r);
+    }
+    schema_unref(s);
+}
+
+// Whatever bytes are taken for a record, encoding it again gives them.
+static void a_row_has_one_encoding(void **state)
+{
+    static const char sql[] = "create table t (a text, b integer, c boolean, d text[] options (merge 'set'), e bytea);";
+    struct schema *s = build(sql), *wide = grow(s, "create table t (a text, b integer, c boolean, d text[] options (merge 'set'), e bytea, f uuid);");
+    struct row_space r, again;
+    struct buf bytes, back;
+    size_t taken = 0;
+    (void)state;
+    buf_init(&bytes, MIB);
+    buf_init(&back, MIB);
+    r.row = (struct row){.exists = true, .seq = 7, .version = 1, .cells = r.cells, .count = 5};
+    r.cells[0] = (struct cell){.v.s = SPAN_LIT("x"), .seq = 7};
+    r.cells[1] = (struct cell){.v = VALUE_NULL, .seq = 3};
+    r.cells[2] = (struct cell){.v.b = true, .seq = 3};
+    r.cells[3] = (struct cell){.v.s = SPAN_LIT("\2\1a\0\1b"), .seq = 7};
+    r.cells[4] = (struct cell){.v.s = SPAN_LIT("\0"), .seq = 6};
+    record_encode(&bytes, &s->tables[0], &r.row);
+    for (size_t i = 0; i < bytes.n; i++)
+        for (int v = 0; v < 256; v++) {
+            uint8_t was = bytes.p[i];
+            bytes.p[i] = (uint8_t)v;
+            if (record_decode(&again, &wide->tables[0], buf_span(&bytes)) == 0) {
+                // What the record itself had: the rest was filled.
+                while (again.row.count > 0 && again.cells[again.row.count - 1].seq == 0 && again.row.count > 5)
+                    again.row.count--;
+                buf_clear(&back);
+                record_encode(&back, &wide->tables[0], &again.row);
+                if (!span_equal(buf_span(&bytes), buf_span(&back))) fail_msg("byte %zu as %d", i, v);
+                taken++;
+            }
+            bytes.p[i] = was;
+        }
+    assert_true(taken > 300);
+    buf_free(&bytes);
+    buf_free(&back);
+    schema_unref(s);
+    schema_unref(wide);
+}
+
+// ---- beside SQLite -------------------------------------------------------------------------------------------------
+
+// What SQLite's file format takes for a row of these columns in a table b-tree: the lengths of payload and rowid, the header, the values.
+static size_t sqlite_text(size_t n, size_t *header)
+{
+    *header += 2 * n + 13 < 128 ? 1 : 2;
+    return n;
+}
+
+static size_t sqlite_integer(int64_t i, size_t *header)
+{
+    static const int bits[] = {7, 15, 23, 31, 47}, bytes[] = {1, 2, 3, 4, 6};
+    *header += 1;
+    if (i == 0 || i == 1) return 0;
+    for (size_t k = 0; k < 5; k++)
+        if (i >= -(INT64_C(1) << bits[k]) && i < INT64_C(1) << bits[k]) return (size_t)bytes[k];
+    return 8;
+}
+
+static void a_record_is_as_small_as_sqlites(void **state)
+{
+    struct schema *s = build("create table t (title text, body text, at timestamptz, done boolean, rank integer);");
+    char text[60];
+    struct row_space r;
+    struct buf bytes;
+    (void)state;
+    memset(text, 'x', sizeof text);
+    buf_init(&bytes, MIB);
+    r.row = (struct row){.exists = true, .seq = 1000000, .version = 1, .cells = r.cells, .count = 5};
+    for (size_t i = 0; i < 5; i++)
+        r.cells[i] = (struct cell){.seq = 1000000};
+    r.cells[0].v.s = SPAN(text, 25);
+    r.cells[1].v.s = SPAN(text, 60);
+    r.cells[2].v.i = INT64_C(1795000000000000);
+    r.cells[3].v.b = true;
+    r.cells[4].v.i = 1000;
+    record_encode(&bytes, &s->tables[0], &r.row);
+    size_t header = 1, payload = sqlite_text(25, &header) + sqlite_text(60, &header) + sqlite_integer(INT64_C(1795000000000000), &header) +
+                                 sqlite_integer(1, &header) + sqlite_integer(1000, &header);
+    size_t theirs = 1 + 3 + header + payload; // the length of the payload, a rowid of a million rows
+    print_message("a row of %zu bytes of values: %zu here, %zu in SQLite\n", payload, bytes.n, theirs);
+    assert_true(bytes.n <= theirs);
+    buf_free(&bytes);
     schema_unref(s);
 }
 
@@ -236,6 +374,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(records_decode_to_themselves), cmocka_unit_test(a_seq_is_stored_once_where_all_cells_agree),
         cmocka_unit_test(tombstones_hold_no_cells),     cmocka_unit_test(missing_columns_are_filled),
+        cmocka_unit_test(a_record_says_its_columns_only_where_its_version_does_not),
+        cmocka_unit_test(seqs_of_cells_are_kept_however_they_lie),
+        cmocka_unit_test(a_row_has_one_encoding),
+        cmocka_unit_test(a_record_is_as_small_as_sqlites),
         cmocka_unit_test(order_keys_sort_as_values_do), cmocka_unit_test(moments_read_back),
         cmocka_unit_test(what_is_no_moment_is_refused),
     };
