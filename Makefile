@@ -41,7 +41,7 @@ ROWS_SRC += index index_fill merge decide_references decide_constraints
 # Unit tests, by folder: tests/unit/<folder>/test_<name>.c
 UNIT_base := base64 buf bug bytes checksum compress crew cur db db_pages digest disk err feed file hlc image journal journal_faults json_lines json_read json_write log problem span utf8 uuid
 UNIT_rows := merge query read_set record rows schema sql value validate view
-UNIT_rows += index
+UNIT_rows += index constraints
 UNIT_rows += expr
 UNIT_streams := stream_apply stream_decide stream_feed stream_fork stream_model stream_reclaim stream_seal stream_segment stream_slice stream_tail stream_writers streams
 UNIT_blobs := blob_index chunker chunk_lanes blob_huge given blob_keys blob_life pack blob_upload blob_read blob_apply blobs uploads blob_join
@@ -52,6 +52,7 @@ UNIT_service += subs subs_app subs_glob webhook
 UNIT_blobs += blob_reader
 UNIT_service += blob_link http_select lane
 UNIT_service += rufh
+UNIT_service += merge_laws
 UNIT_clients := sse tree tree_state
 
 # Fuzz targets: tests/fuzz/fuzz_<name>.c with a corpus in tests/fuzz/corpus/<name>/

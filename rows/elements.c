@@ -10,14 +10,28 @@ void elements_open(struct elements *e, const struct type *type, const struct val
     cur_init(&e->c, v->s);
     e->item = type_of_element(type);
     e->set = type->set;
+    e->behind_count = 0;
+}
+
+static void read_added(struct elements *e)
+{
+    uint64_t word;
+    e->behind_count = 0;
+    do {
+        word = cur_varint(&e->c);
+        bool ascends = e->behind_count == 0 || word >> 1 > e->behind[e->behind_count - 1];
+        if (!ascends || e->behind_count == SET_WRITERS_MAX) cur_fail(&e->c);
+        if (e->c.err) return;
+        e->behind[e->behind_count++] = word >> 1;
+    } while (word & 1);
 }
 
 bool elements_next(struct elements *e, struct value *item, uint64_t *behind)
 {
     if (cur_left(&e->c) == 0) return false;
-    uint64_t age = e->set ? cur_varint(&e->c) : 0;
+    if (e->set) read_added(e);
     value_decode(&e->c, &e->item, item);
-    if (behind) *behind = age;
+    if (behind) *behind = e->set ? e->behind[0] : 0;
     return e->c.err == 0;
 }
 
@@ -32,22 +46,36 @@ size_t elements_count(const struct type *type, const struct value *v)
     return n;
 }
 
+void elements_put_added(struct buf *out, const struct type *type, const struct value *item, const uint64_t *behind, size_t n)
+{
+    struct type element = type_of_element(type);
+    assert(type->set && n >= 1 && n <= SET_WRITERS_MAX);
+    for (size_t i = 0; i < n; i++) {
+        assert(i == 0 || behind[i] > behind[i - 1]);
+        buf_put_varint(out, behind[i] << 1 | (i + 1 < n));
+    }
+    value_encode(out, &element, item);
+}
+
 void elements_put(struct buf *out, const struct type *type, const struct value *item, uint64_t behind)
 {
     struct type element = type_of_element(type);
     assert(type->set || behind == 0);
-    if (type->set) buf_put_varint(out, behind);
-    value_encode(out, &element, item);
+    if (type->set) {
+        elements_put_added(out, type, item, &behind, 1);
+    } else {
+        value_encode(out, &element, item);
+    }
 }
 
 uint64_t elements_oldest(const struct type *type, const struct value *v)
 {
     struct elements e;
     struct value item;
-    uint64_t behind, oldest = 0;
+    uint64_t oldest = 0;
     elements_open(&e, type, v);
-    while (elements_next(&e, &item, &behind))
-        if (behind > oldest) oldest = behind;
+    while (elements_next(&e, &item, NULL))
+        if (e.behind[e.behind_count - 1] > oldest) oldest = e.behind[e.behind_count - 1];
     return oldest;
 }
 

@@ -104,19 +104,20 @@ static int merge_extreme(const struct column *c, struct cell *have, const struct
 
 // ---- sets ----------------------------------------------------------------------------------------------------------
 
-// A set being read in order: the element it is at, and the commit that added that.
+// An element is there as long as one addition of it is. Who adds it again, or takes it away, ends the additions that they had seen; so
+// those of others stay, in whatever order all of it arrives.
+
+// A set being read in order.
 struct walk {
     struct elements e;
     struct value at;
-    uint64_t seq, cell_seq;
+    uint64_t cell_seq;
     bool on;
 };
 
 static void walk_next(struct walk *k)
 {
-    uint64_t behind = 0;
-    k->on = k->on && elements_next(&k->e, &k->at, &behind);
-    k->seq = k->cell_seq - (behind < k->cell_seq ? behind : k->cell_seq);
+    k->on = k->on && elements_next(&k->e, &k->at, NULL);
 }
 
 static void walk_begin(struct walk *k, const struct column *c, const struct value *v, uint64_t cell_seq)
@@ -136,37 +137,51 @@ struct set_merge {
     bool changed;
 };
 
-static void keep(struct set_merge *s, const struct value *v, uint64_t seq)
+static int too_many(const struct set_merge *s, const char *what, int max)
 {
-    elements_put(&s->out, &s->c->type, v, s->m->seq - seq);
-    s->count++;
+    return problem_set(s->m->p, ERR_TOO_LARGE, -1, "%.*s: more than %d %s", SPAN_FMT(s->c->name), max, what);
 }
 
-// An element that is there and is not added again: stays, unless it is taken away by who had seen it.
-static int keep_or_drop(struct set_merge *s)
+// Puts the element with its additions, newest first: this commit's, and those that stand of what it had.
+static int put_element(struct set_merge *s, const struct value *v, bool add, bool had, bool ends)
 {
-    bool named = !s->w->change, seen = false;
-    while (s->w->change && s->removed.on && value_compare(&s->have.e.item, &s->removed.at, &s->have.at) < 0)
+    uint64_t behind[SET_WRITERS_MAX + 1];
+    size_t n = 0, kept = 0, before = had ? s->have.e.behind_count : 0;
+    if (add) behind[n++] = 0;
+    for (size_t i = 0; i < before; i++) {
+        uint64_t age = s->have.e.behind[i], seq = age < s->have.cell_seq ? s->have.cell_seq - age : 0;
+        bool seen = false;
+        int err = ends ? s->m->seen(s->m->ctx, seq, &seen) : 0;
+        if (err) return err;
+        if (seen) continue;
+        behind[n++] = s->m->seq - seq;
+        kept++;
+    }
+    bool same = before == 1 && kept == 0 && add && s->have.cell_seq == s->m->seq && s->have.e.behind[0] == 0; // added by this very batch before
+    s->changed |= !same && (add || kept < before);
+    if (n == 0) return 0;
+    if (n > SET_WRITERS_MAX) return too_many(s, "writers have added one element without seeing each other", SET_WRITERS_MAX);
+    elements_put_added(&s->out, &s->c->type, v, behind, n);
+    s->count++;
+    return 0;
+}
+
+// Is the element that is there taken away?
+static bool taken_away(struct set_merge *s)
+{
+    if (!s->w->change) return true; // a new value takes away all that it does not name
+    while (s->removed.on && value_compare(&s->have.e.item, &s->removed.at, &s->have.at) < 0)
         walk_next(&s->removed);
-    if (s->w->change && s->removed.on) named = value_compare(&s->have.e.item, &s->removed.at, &s->have.at) == 0;
-    int err = named ? s->m->seen(s->m->ctx, s->have.seq, &seen) : 0;
-    if (!seen) keep(s, &s->have.at, s->have.seq);
-    s->changed |= seen;
-    return err;
+    return s->removed.on && value_compare(&s->have.e.item, &s->removed.at, &s->have.at) == 0;
 }
 
 static int step(struct set_merge *s)
 {
     int order = !s->have.on ? 1 : !s->added.on ? -1 : value_compare(&s->have.e.item, &s->have.at, &s->added.at);
-    int err = 0;
-    if (order < 0) {
-        err = keep_or_drop(s);
-    } else {
-        s->changed |= order > 0 || s->have.seq != s->m->seq;
-        keep(s, &s->added.at, s->m->seq);
-    }
-    if (order <= 0) walk_next(&s->have);
-    if (order >= 0) walk_next(&s->added);
+    bool add = order >= 0, had = order <= 0;
+    int err = put_element(s, add ? &s->added.at : &s->have.at, add, had, add || taken_away(s));
+    if (had) walk_next(&s->have);
+    if (add) walk_next(&s->added);
     return err;
 }
 
@@ -174,9 +189,9 @@ static int finish_set(struct set_merge *s, struct cell *have)
 {
     struct value v = {.null = false};
     if (s->out.err) return s->out.err;
-    if (s->count > ARRAY_ELEMENTS_MAX)
-        return problem_set(s->m->p, ERR_TOO_LARGE, -1, "%.*s: more than %d elements", SPAN_FMT(s->c->name), ARRAY_ELEMENTS_MAX);
-    if (!s->changed && !(s->m->made && have->v.null)) return 0;
+    if (s->count > ARRAY_ELEMENTS_MAX) return too_many(s, "elements", ARRAY_ELEMENTS_MAX);
+    bool first = have->v.null && !s->w->change && !s->w->v.null; // of all that leaves null and an empty set apart, this alone says "empty"
+    if (!s->changed && !first) return 0;
     return arena_copy_span(s->m->arena, buf_span(&s->out), &v.s) ? take(have, &v, s->m) : ERR_NOMEM;
 }
 
@@ -184,7 +199,6 @@ static int merge_set(const struct column *c, struct cell *have, const struct wri
 {
     struct set_merge s = {.c = c, .w = w, .m = m};
     int err = 0;
-    if (m->made && w->v.null) return take(have, &w->v, m);
     buf_init(&s.out, 2 * BATCH_BYTES_MAX);
     walk_begin(&s.have, c, &have->v, have->seq);
     walk_begin(&s.added, c, &w->v, 0);

@@ -3,7 +3,8 @@
 //      lww       of concurrent writes that of the later stamp shows; of equal stamps that of the greater writer
 //      counter   writes are changes, and all of them count; only a row that comes to be is given a value
 //      max, min  the greatest, or the least; null is less than nothing: it never takes a value's place
-//      set       what was added and not taken away by who had seen it: an addition that a remover had not seen stays
+//      set       what was added and not taken away by who had seen it: an addition that a remover had not seen stays. Who takes away in one
+//                batch what it added in an earlier one has seen that, whatever its base says
 //
 // Concurrent writes give the same value in whatever order they arrive; a batch's name sees to it that none counts twice.
 #ifndef SEGUE_ROWS_MERGE_H

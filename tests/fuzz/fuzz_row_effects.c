@@ -101,7 +101,8 @@ static void add_commit(struct rows *r, struct db_txn *txn, uint64_t seq)
     if (seq == 1)
         err = rows_decide_schema(b,
                                  SPAN_LIT("create table t (a integer, b text, c uuid references t, s stream, j jsonb, f blob, x double "
-                                          "precision not null default 1);"),
+                                          "precision not null default 1, n counter, m text[] options (merge 'set'), u integer unique, check (a < 1000000));"
+                                          "create index t_b on t (b desc, a) where a > 0;"),
                                  NULL);
     if (seq > 1) decide_rows(b, seq);
     if (err == 0) err = rows_decide_end(b, NULL);

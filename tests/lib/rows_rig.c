@@ -190,6 +190,7 @@ int rr_end(struct rows_rig *g)
     int err = rows_decide_end(g->batch, &g->p);
     buf_clear(&g->effects);
     if (!err) rows_decide_effects(g->batch, &g->effects);
+    g->c.stamp = rows_decide_stamp(g->batch);
     rr_drop(g);
     if (err) return err;
     assert_int_equal(g->effects.err, 0);

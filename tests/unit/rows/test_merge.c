@@ -144,6 +144,151 @@ static void every_order_of_arrival_gives_the_same_cells(void **state)
     free(different);
 }
 
+// ---- upsert, restore, and what a column may be told ----------------------------------------------------------------
+
+static const char kinds[] = "create table t (a integer, b integer, c integer);"
+                            "create table k (a integer default 7, n counter, hi integer options (merge 'max'), tags text[] options (merge 'set'), body stream);";
+
+static void an_upsert_inserts_or_updates(void **state)
+{
+    struct rows_rig *g = *state;
+    rr_publish(g, kinds);
+    assert_int_equal(rr_op1(g, ROW_UPSERT, "k", 1, "{\"hi\":3}"), 0);
+    rr_expect(g, "select a, n, hi, tags from k", "{\"id\":\"#1\",\"a\":7,\"n\":0,\"hi\":3,\"tags\":null}\n");
+    assert_int_equal(rr_op1(g, ROW_UPSERT, "k", 1, "{\"a\":1,\"hi\":2,\"n\":{\"increment\":4}}"), 0);
+    rr_expect(g, "select a, n, hi from k", "{\"id\":\"#1\",\"a\":1,\"n\":4,\"hi\":3}\n");
+    rr_delete(g, "k", 1);
+    assert_int_equal(rr_op1(g, ROW_UPSERT, "k", 1, "{\"a\":1}"), ERR_NO_SUCH_ROW); // it had seen the delete
+}
+
+// Two replicas upsert one row: what one of them says stands over the other's default, whoever comes first.
+static void a_default_of_an_upsert_is_nobodys(void **state)
+{
+    struct rows_rig *g = *state;
+    rr_publish(g, kinds);
+    uint64_t base = g->seq, now = hlc_stamp(g->now_ms, 0);
+    for (unsigned first = 0; first < 2; first++) {
+        for (unsigned i = 0; i < 2; i++) {
+            bool says = i == first;
+            rr_commit(g);
+            g->c.stamp = now + (says ? 1 : 2);
+            g->c.base = base;
+            g->c.writer = (struct uuid){{says ? 1 : 2}};
+            rr_begin(g);
+            assert_int_equal(rr_op(g, ROW_UPSERT, "k", 10 + first, says ? "{\"a\":5}" : "{\"hi\":1}"), 0);
+            assert_int_equal(rr_end(g), 0);
+        }
+    }
+    rr_expect(g, "select a, hi from k", "{\"id\":\"#10\",\"a\":5,\"hi\":1}\n{\"id\":\"#11\",\"a\":5,\"hi\":1}\n");
+}
+
+static void counters_are_changed_and_not_set(void **state)
+{
+    struct rows_rig *g = *state;
+    rr_publish(g, kinds);
+    rr_insert(g, "k", 1, "{\"n\":5}");
+    rr_update(g, "k", 1, "{\"n\":{\"increment\":-7}}");
+    rr_expect(g, "select n from k", "{\"id\":\"#1\",\"n\":-2}\n");
+    assert_int_equal(rr_op1(g, ROW_UPDATE, "k", 1, "{\"n\":5}"), ERR_BAD_VALUE);
+    assert_int_equal(rr_op1(g, ROW_UPDATE, "k", 1, "{\"n\":{\"increment\":5,\"by\":1}}"), ERR_BAD_VALUE);
+    assert_int_equal(rr_op1(g, ROW_UPDATE, "k", 1, "{\"n\":{\"increment\":\"-9223372036854775807\"}}"), ERR_BAD_VALUE); // beyond 64 bits
+    assert_int_equal(rr_op1(g, ROW_UPDATE, "k", 1, "{\"n\":null}"), ERR_NOT_NULL);
+    assert_int_equal(rr_op1(g, ROW_UPDATE, "k", 1, "{\"a\":{\"increment\":1}}"), ERR_WRONG_TYPE);
+}
+
+static void sets_take_a_value_or_a_change(void **state)
+{
+    struct rows_rig *g = *state;
+    rr_publish(g, kinds);
+    rr_insert(g, "k", 1, "{\"tags\":{\"add\":[\"b\",\"a\",\"b\"]}}");
+    rr_expect(g, "select tags from k", "{\"id\":\"#1\",\"tags\":[\"a\",\"b\"]}\n");
+    rr_update(g, "k", 1, "{\"tags\":{\"add\":[\"c\"],\"remove\":[\"a\",\"x\"]}}");
+    rr_expect(g, "select tags from k", "{\"id\":\"#1\",\"tags\":[\"b\",\"c\"]}\n");
+    rr_update(g, "k", 1, "{\"tags\":[\"z\"]}");
+    rr_expect(g, "select tags from k", "{\"id\":\"#1\",\"tags\":[\"z\"]}\n");
+    assert_int_equal(rr_op1(g, ROW_UPDATE, "k", 1, "{\"tags\":{\"ad\":[]}}"), ERR_BAD_VALUE);
+    assert_int_equal(rr_op1(g, ROW_UPDATE, "k", 1, "{\"tags\":{\"add\":\"x\"}}"), ERR_BAD_VALUE);
+    assert_int_equal(rr_op1(g, ROW_UPDATE, "k", 1, "{\"tags\":{\"add\":[null]}}"), ERR_BAD_VALUE);
+}
+
+// Whoever takes an element away ends the additions that they had seen, and no other.
+static void an_addition_nobody_saw_outlives_a_removal(void **state)
+{
+    struct rows_rig *g = *state;
+    rr_publish(g, kinds);
+    rr_insert(g, "k", 1, NULL);
+    uint64_t base = g->seq, now = hlc_stamp(g->now_ms, 0);
+    static const struct {
+        uint8_t writer;
+        const char *tags, *then;
+    } steps[] = {
+        {1, "{\"add\":[\"x\"]}", "[\"x\"]"}, {2, "{\"add\":[\"x\"]}", "[\"x\"]"}, {1, "{\"remove\":[\"x\"]}", "[\"x\"]"},
+        {3, "{\"remove\":[\"x\"]}", "[\"x\"]"}, {2, "[]", "[]"},
+    };
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        char json[100], row[100];
+        rr_commit(g);
+        g->c.stamp = now + i;
+        g->c.base = base;
+        g->c.writer = (struct uuid){{steps[i].writer}};
+        rr_begin(g);
+        snprintf(json, sizeof json, "{\"tags\":%s}", steps[i].tags);
+        snprintf(row, sizeof row, "{\"id\":\"#1\",\"tags\":%s}\n", steps[i].then);
+        assert_int_equal(rr_op(g, ROW_UPDATE, "k", 1, json), 0);
+        assert_int_equal(rr_end(g), 0);
+        rr_expect(g, "select tags from k", row);
+    }
+}
+
+static void a_restore_brings_back_what_was_deleted(void **state)
+{
+    struct rows_rig *g = *state;
+    rr_publish(g, kinds);
+    rr_insert(g, "k", 1, "{\"a\":1,\"tags\":[\"x\"]}");
+    rr_update(g, "k", 1, "{\"a\":2,\"n\":{\"increment\":3}}");
+    uint64_t before = g->seq;
+    rr_delete(g, "k", 1);
+    buf_clear(&g->calls);
+    assert_int_equal(rr_op1(g, ROW_RESTORE, "k", 1, NULL), 0);
+    rr_expect(g, "select a, n, tags from k", "{\"id\":\"#1\",\"a\":2,\"n\":3,\"tags\":[\"x\"]}\n");
+    rr_expect_at(g, "select a from k", before + 1, "");
+    assert_non_null(strstr((char *)g->calls.p, "+rows/k/")); // its stream comes to be anew
+    assert_int_equal(rr_op1(g, ROW_RESTORE, "k", 1, NULL), ERR_ROW_EXISTS);
+    assert_int_equal(rr_op1(g, ROW_RESTORE, "k", 2, NULL), ERR_NO_SUCH_ROW);
+    rr_delete(g, "k", 1);
+    rr_reopen(g);
+    assert_int_equal(rr_op1(g, ROW_RESTORE, "k", 1, NULL), 0);
+    rr_expect(g, "select a, n from k", "{\"id\":\"#1\",\"a\":2,\"n\":3}\n");
+}
+
+static void two_restores_that_had_not_seen_each_other_are_both_fine(void **state)
+{
+    struct rows_rig *g = *state;
+    rr_insert(g, "t", 1, "{\"a\":1}");
+    rr_delete(g, "t", 1);
+    uint64_t base = g->seq, now = hlc_stamp(g->now_ms, 0);
+    assert_int_equal(write_as(g, 1, now, base, ROW_RESTORE, NULL), 0);
+    assert_int_equal(write_as(g, 2, now, base, ROW_RESTORE, NULL), 0);
+    assert_int_equal(g->effects.n, 0);
+    assert_int_equal(write_as(g, 2, now, g->seq, ROW_RESTORE, NULL), ERR_ROW_EXISTS);
+}
+
+// A transaction has seen what it writes over, however far ahead that one's stamp is.
+static void a_transaction_shows_over_what_it_writes_over(void **state)
+{
+    struct rows_rig *g = *state;
+    uint64_t ahead = hlc_stamp(g->now_ms + 50000, 3);
+    rr_insert(g, "t", 1, "{\"a\":0,\"b\":0}");
+    assert_int_equal(write_as(g, 1, ahead, g->seq, ROW_UPDATE, "{\"a\":1}"), 0);
+    rr_commit(g);
+    g->c.transaction = true;
+    rr_begin(g);
+    assert_int_equal(rr_op(g, ROW_UPDATE, "t", 1, "{\"a\":2,\"b\":2}"), 0);
+    assert_int_equal(rows_decide_stamp(g->batch), ahead + 1);
+    assert_int_equal(rr_end(g), 0);
+    rr_expect(g, "select a, b from t", "{\"id\":\"#1\",\"a\":2,\"b\":2}\n");
+}
+
 // ---- history -------------------------------------------------------------------------------------------------------
 
 // Random batches; after each the whole table as the model knows it is kept, and in the end every seq is read again.
@@ -202,6 +347,14 @@ int main(void)
         TEST(losing_writes_are_checked_all_the_same),
         TEST(delete_wins_over_a_concurrent_update),
         TEST(every_order_of_arrival_gives_the_same_cells),
+        TEST(an_upsert_inserts_or_updates),
+        TEST(a_default_of_an_upsert_is_nobodys),
+        TEST(counters_are_changed_and_not_set),
+        TEST(sets_take_a_value_or_a_change),
+        TEST(an_addition_nobody_saw_outlives_a_removal),
+        TEST(a_restore_brings_back_what_was_deleted),
+        TEST(two_restores_that_had_not_seen_each_other_are_both_fine),
+        TEST(a_transaction_shows_over_what_it_writes_over),
         TEST(every_seq_reads_as_it_was),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
