@@ -77,19 +77,28 @@ static struct commit commit_of(uint64_t seq)
 static void decide_rows(struct rows_batch *b, uint64_t seq)
 {
     struct row_column columns[] = {{SPAN_LIT("a"), {.kind = ROW_INT, .i = (int64_t)seq}},
-                                   {SPAN_LIT("b"), {.kind = ROW_TEXT, .s = SPAN_LIT("text")}}};
+                                   {SPAN_LIT("b"), {.kind = ROW_TEXT, .s = SPAN_LIT("text")}},
+                                   {SPAN_LIT("m"), {.kind = ROW_TEXT, .s = SPAN_LIT("ok")}},
+                                   {SPAN_LIT("g"), {.kind = ROW_JSON, .s = SPAN_LIT("[\"y\",\"x\"]")}}};
     for (uint8_t i = 1; i <= 3; i++) {
         struct row_op op = {.kind = seq == 2 ? ROW_INSERT : ROW_UPDATE,
                             .table = SPAN_LIT("t"),
                             .has_id = true,
                             .id = {{i}},
                             .columns = columns,
-                            .column_count = 2};
+                            .column_count = seq == 2 ? 4 : 2};
+        columns[0].value.i = (int64_t)seq * 10 + i;
         if (seq == 3 && i == 3) op = (struct row_op){.kind = ROW_DELETE, .table = op.table, .has_id = true, .id = op.id};
         int err = rows_decide_op(b, &op, NULL, NULL);
         assert(err == 0);
     }
 }
+
+// Something of every kind that a schema may have.
+static const char schema[] = "create type mood as enum ('sad', 'ok');"
+                             "create table t (a integer, b text, c uuid references t on delete cascade, s stream, j jsonb, f blob,"
+                             " x double precision not null default 1, m mood, n counter, g text[] options (merge 'set'), y bytea default '\\x00',"
+                             " h integer options (merge 'max'), check (x > 0), unique (a, m)); create index on t (b desc, g) where m = 'ok';";
 
 static void add_commit(struct rows *r, struct db_txn *txn, uint64_t seq)
 {
@@ -98,12 +107,7 @@ static void add_commit(struct rows *r, struct db_txn *txn, uint64_t seq)
     struct buf effects;
     int err = 0;
     assert(b != NULL);
-    if (seq == 1)
-        err = rows_decide_schema(b,
-                                 SPAN_LIT("create table t (a integer, b text, c uuid references t, s stream, j jsonb, f blob, x double "
-                                          "precision not null default 1, n counter, m text[] options (merge 'set'), u integer unique, check (a < 1000000));"
-                                          "create index t_b on t (b desc, a) where a > 0;"),
-                                 NULL);
+    if (seq == 1) err = rows_decide_schema(b, SPAN_STR(schema), NULL);
     if (seq > 1) decide_rows(b, seq);
     if (err == 0) err = rows_decide_end(b, NULL);
     buf_init(&effects, ENTRY_BYTES_MAX);
