@@ -6,7 +6,7 @@ import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { test } from 'node:test'
 import { mulberry32 } from './lib/dice.mjs'
-import { sleep } from './lib/service.mjs'
+import { eventually, sleep } from './lib/service.mjs'
 import { assertBlob, BODY, sha256, tus } from './lib/tus.mjs'
 
 const STEPS = Number(process.env.MODEL_STEPS || 250)
@@ -24,6 +24,7 @@ class Model {
         this.up = up
         this.d = d
         this.uploads = []
+        this.waiting = [] // of parts that are not all done: {path, parts}
         this.seen = {}
         this.log = []
     }
@@ -125,13 +126,18 @@ class Model {
     }
 
     async join() {
-        const parts = this.uploads.filter((u) => u.partial && u.done && !u.gone)
+        const early = this.d.below(2) === 0 // not all of them need be done
+        const parts = this.uploads.filter((u) => u.partial && (u.done || early) && !u.gone)
         if (parts.length === 0) return
         const chosen = Array.from({ length: 1 + this.d.below(4) }, () => this.d.of(parts))
         const reply = await this.up.post({ 'upload-concat': `final;${chosen.map((u) => u.path).join(' ')}` })
         assert.equal(reply.status, 201, reply.text)
         this.note('join', reply.headers.location, chosen.map((u) => u.path).join(' '))
         if (this.d.below(4) === 0) await this.restart()
+        if (early && chosen.some((u) => !u.done)) {
+            this.waiting.push({ path: reply.headers.location, parts: chosen })
+            return
+        }
         const bytes = Buffer.concat(chosen.map((u) => u.bytes))
         assert.equal(await this.up.digest(reply.headers.location), sha256(bytes))
         await assertBlob(this.up.app, bytes)
@@ -168,6 +174,18 @@ class Model {
             assert.equal(reply.headers['segue-blob'], sha256(u.bytes))
             await assertBlob(this.up.app, u.bytes)
         }
+        for (const { path, parts } of this.waiting) await this.joined(path, parts)
+        this.seen.waited = this.waiting.length
+    }
+
+    // What waited for its parts has them, or is gone with one of them.
+    async joined(path, parts) {
+        const end = await eventually('what is made of parts', async () => {
+            const head = await this.up.head(path)
+            return (head.status === 404 || head.headers['segue-blob']) && head
+        })
+        if (end.status === 404) assert.ok(parts.some((u) => u.gone), `${path} is gone, and its parts are there`)
+        else assert.equal(end.headers['segue-blob'], sha256(Buffer.concat(parts.map((u) => u.bytes))))
     }
 }
 
@@ -182,4 +200,5 @@ test('whatever happens to uploads, every one ends as what it was to be', async (
         throw e
     }
     assert.ok(model.uploads.filter((u) => !u.gone).length > 5)
+    assert.ok(model.seen.waited > 0)
 })

@@ -17,7 +17,7 @@ static void try_list(struct span text)
     uint64_t sum = 0;
     buf_init(&list.chunks, ROOM);
     int err = chunk_list_parse(&list, text, &p);
-    assert(err == 0 || err == ERR_BAD_JSON || err == ERR_BAD_VALUE || err == ERR_TOO_LARGE);
+    assert(err == 0 || err == ERR_BAD_JSON || err == ERR_TOO_DEEP || err == ERR_BAD_VALUE || err == ERR_TOO_LARGE);
     struct cur c;
     cur_init(&c, buf_span(&list.chunks));
     while (err == 0 && cur_left(&c) > 0) {
@@ -39,7 +39,7 @@ static void try_names(struct span text)
     struct buf names;
     buf_init(&names, CHUNKS_ASK_MAX * SHA256_BYTES);
     int err = chunk_names_parse(&names, text, &p);
-    assert(err == 0 || err == ERR_BAD_JSON || err == ERR_BAD_VALUE || err == ERR_TOO_LARGE);
+    assert(err == 0 || err == ERR_BAD_JSON || err == ERR_TOO_DEEP || err == ERR_BAD_VALUE || err == ERR_TOO_LARGE);
     assert(names.n % SHA256_BYTES == 0 && 2 * names.n <= text.n);
     buf_free(&names);
 }
