@@ -80,6 +80,7 @@ struct blob_upload {
     struct chunk stored_tail; // to be read back by load; length 0: none
     struct pack *stored_in;   // a reference until then: the file stays, should the tail be moved
     bool pause;         // this window ends in one
+    bool once;          // nobody else goes on with it
     struct piece tail;  // the rest of the window behind the last cut; length 0: none
     struct pack *tail_pack; // borrowed from `packs`
 };
@@ -226,7 +227,8 @@ static int take_tail(struct blob_upload *u)
 {
     u->tail = (struct piece){0};
     size_t n = u->window.n - u->cut;
-    if (!u->pause || n == 0) return 0;
+    // A running digest that is a helper's is that of all bytes: then they have to be there.
+    if (!u->pause || n == 0 || (u->once && u->lanes)) return 0;
     assert(n < BLOB_CHUNK_MAX);
     struct span content = SPAN(u->window.p + u->cut, n);
     u->tail.at = u->cut;
@@ -665,6 +667,12 @@ void blobs_upload_adopt(struct blob_upload *u, struct uuid id)
     u->id = id;
 }
 
+void blobs_upload_adopt_once(struct blob_upload *u, struct uuid id)
+{
+    blobs_upload_adopt(u, id);
+    u->once = true;
+}
+
 int blobs_upload_load(struct blob_upload *u)
 {
     if (u->err != 0) return u->err;
@@ -688,17 +696,23 @@ void blobs_upload_pause(struct blob_upload *u)
     u->pause = true;
 }
 
+// Of what is in records: all, or what was cut.
+static uint64_t stored_end(const struct blob_upload *u)
+{
+    return u->size - (u->window.n - u->cut) + u->tail.chunk.place.length;
+}
+
 void blobs_upload_progress(struct blob_upload *u, struct buf *op)
 {
     assert(u->err == 0 && u->stage == STAGE_SYNCED && u->resumable);
     bool rest_ends = u->last && u->chunks_at < u->size; // what was a tail is a chunk now
-    if (u->size == u->kept && !rest_ends) return;
+    uint64_t rest = u->last ? 0 : u->tail.chunk.place.length, end = stored_end(u);
+    if (end == u->kept && !rest_ends) return;
     size_t count = pointer_count(&u->chunks);
-    uint64_t rest = u->last ? 0 : u->tail.chunk.place.length;
     uint8_t state[DIGEST_STATE_MAX];
     struct buf manifest;
     buf_init(&manifest, ENTRY_BYTES_MAX / 4);
-    blob_manifest_begin(&manifest, u->size - rest - u->chunks_at, (uint32_t)count);
+    blob_manifest_begin(&manifest, end - rest - u->chunks_at, (uint32_t)count);
     for (size_t i = 0; i < count; i++)
         blob_manifest_put(&manifest, &((const struct placed *)pointer_at(&u->chunks, i))->chunk);
     struct upload_op progress = {.kind = UPLOAD_PROGRESS,
@@ -722,8 +736,8 @@ void blobs_upload_kept(struct blob_upload *u)
         pack_unref(pointer_at(&u->packs, i));
     buf_clear(&u->chunks);
     buf_clear(&u->packs);
-    u->kept = u->size;
-    u->chunks_at = u->size - u->tail.chunk.place.length;
+    u->kept = stored_end(u);
+    u->chunks_at = u->kept - u->tail.chunk.place.length;
 }
 
 uint64_t blobs_upload_size(const struct blob_upload *u)

@@ -722,7 +722,8 @@ static int take_new(struct intake *u, struct problem *p)
     int err = u->make.err != 0 ? u->make.err : check_length(u, p);
     if (err == 0) err = blobs_upload_open(app_blobs(u->app), &u->upload);
     if (err != 0) return err;
-    blobs_upload_adopt(u->upload, u->plan.id);
+    if (u->plan.once) blobs_upload_adopt_once(u->upload, u->plan.id);
+    else blobs_upload_adopt(u->upload, u->plan.id);
     return 0;
 }
 

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "blob_lab.h"
+#include "chunk_lanes.h"
 #include "db.h"
 #include "disk.h"
 #include "err.h"
@@ -646,10 +647,57 @@ static void reader_far_behind_gets_the_newest_state_at_last(void **state)
     free(p);
 }
 
+// Nobody goes on with the body of one request: what lies behind the last cut is not written before it is a chunk.
+static void upload_of_one_request_writes_no_byte_twice(void **state)
+{
+    struct blob_lab *lab = *state;
+    size_t n = 4 * BLOB_WINDOW + 12345;
+    uint8_t *content = random_content(n, 77);
+    struct sha256 digest, whole = sha256_of(SPAN(content, n));
+    struct uuid id = uuid_new();
+    struct upload_new make = {.kind = UPLOAD_ONCE, .length = n};
+    struct upload_info info;
+    struct blob_upload *u;
+    struct buf op;
+    uint64_t before = blobs_pack_bytes(lab->blobs), checked;
+    buf_init(&op, MIB);
+    assert_int_equal(blobs_upload_open(lab->blobs, &u), 0);
+    blobs_upload_adopt_once(u, id);
+    blobs_upload_put_create(&op, id, &make);
+    assert_int_equal(lab_upload_op(lab, buf_span(&op)), 0);
+    for (size_t at = 0; at < n; at += BLOB_WINDOW) {
+        bool last = at + BLOB_WINDOW >= n;
+        if (!last) blobs_upload_pause(u);
+        assert_int_equal(lab_feed(lab, u, span_sub(SPAN(content, n), at, BLOB_WINDOW), last), 0);
+        if (!last) assert_int_equal(blobs_upload_sync(u), 0);
+        buf_clear(&op);
+        blobs_upload_progress(u, &op);
+        assert_int_equal(op.err, 0);
+        assert_int_equal(lab_upload_op(lab, buf_span(&op)), 0);
+        assert_true(blobs_upload_find(lab->blobs, lab->txn, id, &info));
+        if (last) assert_int_equal(info.offset, n);
+        else if (chunk_lanes_fast()) assert_in_range(info.offset, at + BLOB_WINDOW - BLOB_CHUNK_MAX + 1, at + BLOB_WINDOW);
+        if (last) continue;
+        blobs_upload_kept(u);
+        assert_int_equal(blobs_check(lab->blobs, lab->txn, &checked), 0);
+    }
+    buf_clear(&op);
+    blobs_upload_complete(u, &op, &digest);
+    assert_int_equal(lab_upload_op(lab, buf_span(&op)), 0);
+    blobs_upload_close(u);
+    assert_true(sha256_equal(&digest, &whole));
+    assert_true(lab_holds(lab, SPAN(content, n)));
+    // Heads of records, and whole pages for those of a window.
+    if (chunk_lanes_fast()) assert_in_range(blobs_pack_bytes(lab->blobs) - before, n, n + 5 * 3 * 4096 + 100 * 64);
+    buf_free(&op);
+    free(content);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(pieces_make_the_blob_that_one_piece_makes, setup, teardown),
+        cmocka_unit_test_setup_teardown(upload_of_one_request_writes_no_byte_twice, setup, teardown),
         cmocka_unit_test_setup_teardown(metadata_and_times_are_kept, setup, teardown),
         cmocka_unit_test_setup_teardown(upload_of_a_stored_blob_completes_without_storing_it_again, setup, teardown),
         cmocka_unit_test_setup_teardown(chunks_of_an_unfinished_upload_are_shared, setup, teardown),
