@@ -361,22 +361,25 @@ void apps_turn(struct apps *as, void (*flush)(void *ctx), void *ctx)
 {
     for (size_t i = 0; i < as->here.n; i++) {
         struct served *s = as->here.list[i];
+        upload_care_turn(&s->uploads); // its barrier is on its way beside that of the journal
         if (app_pending(s->app)) app_turn(s->app);
         if (s->hub.first == NULL) continue;
         flush(ctx); // answers go before what they have woken
         hub_run_some(&s->hub, READERS_PER_TURN);
     }
-    for (size_t i = 0; i < as->going.n; i++)
+    for (size_t i = 0; i < as->going.n; i++) {
+        upload_care_turn(&as->going.list[i]->uploads);
         hub_run(&as->going.list[i]->hub);
+    }
 }
 
 bool apps_pending(const struct apps *as)
 {
     bool pending = false;
     for (size_t i = 0; i < as->here.n; i++)
-        pending |= app_pending(as->here.list[i]->app) || as->here.list[i]->hub.first != NULL;
+        pending |= app_pending(as->here.list[i]->app) || upload_care_pending(&as->here.list[i]->uploads) || as->here.list[i]->hub.first != NULL;
     for (size_t i = 0; i < as->going.n; i++)
-        pending |= as->going.list[i]->hub.first != NULL;
+        pending |= upload_care_pending(&as->going.list[i]->uploads) || as->going.list[i]->hub.first != NULL;
     return pending;
 }
 
@@ -442,9 +445,12 @@ void apps_finish(struct apps *as)
     for (size_t i = 0; i < as->here.n; i++) {
         struct served *s = as->here.list[i];
         stream_care_flush(&s->care); // a stop in order loses no read
+        upload_care_last(&s->uploads);
         while (app_pending(s->app) && app_state(s->app) == APP_READY)
             app_turn(s->app);
     }
-    for (size_t i = 0; i < as->going.n; i++)
+    for (size_t i = 0; i < as->going.n; i++) {
+        upload_care_last(&as->going.list[i]->uploads);
         tell(as->going.list[i], ERR_SHUTTING_DOWN);
+    }
 }
