@@ -19,6 +19,7 @@
 #include "utf8.h"
 
 #define FORMAT 3
+#define AST_BYTES_MAX (8 * MIB) // of one condition while it is read
 
 enum { NOT_NULL = 1, REFERENCES = 2, FILL = 4, ARRAY = 8, DEFAULT_SHIFT = 4, FLAGS_END = 64, ACTION_SHIFT = 4 };
 
@@ -226,29 +227,23 @@ static void decode_column(struct decoding *d, struct column *col, uint32_t befor
     decode_defaults(d, col, flags & FILL);
 }
 
-// The SQL front reads it as it would in a table, and what it means must be written just so.
+// What it means must be written just so.
 static struct expr *decode_condition(struct decoding *d, const struct table *t)
 {
     struct span text = cur_blob(&d->c);
-    struct ast_schema *ast;
+    struct ast_expr *ast;
     struct expr *e = NULL;
-    struct buf sql;
+    struct buf again;
     if (d->c.err || text.n == 0) return NULL;
-    buf_init(&sql, SQL_SCHEMA_MAX);
-    buf_put_str(&sql, "create table t (check (");
-    buf_put_span(&sql, text);
-    buf_put_str(&sql, "))");
-    int err = sql.err ? sql.err : sql_parse_schema(buf_span(&sql), &ast, NULL);
-    if (!err) {
-        bool one = ast->table_count == 1 && ast->tables[0].check_count == 1 && ast->tables[0].column_count == 0;
-        err = one ? expr_compile_check(d->s->arena, t, ast->tables[0].checks[0].expr, &e, NULL) : ERR_CORRUPT;
-        sql_schema_free(ast);
-    }
-    buf_clear(&sql);
-    if (!err) expr_sql(&sql, e);
-    d->no_memory |= err == ERR_NOMEM;
-    if (err || sql.err || !span_equal(buf_span(&sql), text)) cur_fail(&d->c);
-    buf_free(&sql);
+    struct arena *arena = arena_new(AST_BYTES_MAX);
+    int err = arena ? sql_parse_expr(text, arena, &ast, NULL) : ERR_NOMEM;
+    if (!err) err = expr_compile_check(d->s->arena, t, ast, &e, NULL);
+    arena_free(arena);
+    buf_init(&again, SQL_SCHEMA_MAX);
+    if (!err) expr_sql(&again, e);
+    d->no_memory |= err == ERR_NOMEM || again.err == ERR_NOMEM;
+    if (err || again.err || !span_equal(buf_span(&again), text)) cur_fail(&d->c);
+    buf_free(&again);
     return e;
 }
 

@@ -1,7 +1,11 @@
 // The SQL front: PostgreSQL's own parser, and of its syntax the part that Segue takes.
 //
-//   schema   create table name ( column type [not null | null | default constant | primary key | references t [(c)]]… , … ); …
-//            types: text, integer, bigint, double precision (or double), boolean, timestamptz, uuid, jsonb, stream, blob
+//   schema   create type name as enum ( 'label', … );
+//            create table name ( column type [options (merge '…')] [constraint]… , … [, table constraint]… );
+//            create [unique] index [name] on table ( column [desc], … ) [where condition];
+//            types: text, integer, bigint, double precision (or double), boolean, timestamptz, uuid, jsonb, bytea, counter, stream, blob, enums; type[]
+//            constraint: not null, null, default constant, primary key, [constraint name] check (condition), [constraint name] unique,
+//            references t [(c)] [on delete restrict|cascade|set null]; of the table: check, unique (…), primary key (…), foreign key (c) references …
 //   query    select * | t.* | column, … from t [where term and …] [order by column [asc|desc] [nulls first|last], …] [limit n|$n|all]
 //            term: column op constant (either way round), column between a and b, column is [not] null, column is true|false,
 //            column and not column (of booleans), not in front of a comparison
