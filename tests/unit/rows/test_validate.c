@@ -6,13 +6,15 @@
 
 #include <cmocka.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "err.h"
+#include "index.h"
 #include "read_set.h"
 #include "rows_rig.h"
 
-static const char schema[] = "create table t (a integer, b integer); create table u (a integer);";
+static const char schema[] = "create table t (a integer, b integer); create table u (a integer); create index by_a on t (a, b desc);";
 
 struct reader {
     struct read_set *set;
@@ -53,6 +55,26 @@ static void read_ids(struct rows_rig *g, struct reader *r, const char *table, un
 {
     struct uuid a = rr_id(from), b = rr_id(to);
     read_set_range(r->set, rows_table_number(g->r, SPAN_STR(table)), 0, SPAN(a.b, 16), to ? SPAN(b.b, 16) : SPAN_NONE);
+}
+
+static const struct table *table_t(struct rows_rig *g)
+{
+    return schema_table(g->r->schema, SPAN_LIT("t"));
+}
+
+// What a query by a index would have looked through: a in [from, to).
+static void read_a(struct rows_rig *g, struct reader *r, int from, int to)
+{
+    const struct table *t = table_t(g);
+    const struct index *ix = &t->indexes[0];
+    struct buf low, high;
+    buf_init(&low, INDEX_KEY_MAX);
+    buf_init(&high, INDEX_KEY_MAX);
+    index_key_value(&low, t, ix, 0, &(struct value){.i = from});
+    index_key_value(&high, t, ix, 0, &(struct value){.i = to});
+    read_set_range(r->set, t->no, ix->no, buf_span(&low), buf_span(&high));
+    buf_free(&low);
+    buf_free(&high);
 }
 
 // Begins a batch with what was read; what was decided, and the batch goes on if that is 0.
@@ -167,6 +189,115 @@ static void blind_writes_do_not_conflict(void **state)
     rr_expect(g, "select a, b from t where id = '00000000-0000-0000-0000-000000000001'", "{\"id\":\"#1\",\"a\":2,\"b\":3}\n");
 }
 
+// What becomes of a transaction that looked at a in [5, 8) while rows of a = 1 were there, and one of a = 6.
+static int after(struct rows_rig *g, enum row_op_kind kind, unsigned id, const char *json)
+{
+    struct reader r = begin(g);
+    read_a(g, &r, 5, 8);
+    assert_int_equal(rr_op1(g, kind, "t", id, json), 0);
+    int err = only_check(g, &r);
+    read_set_free(r.set);
+    return err;
+}
+
+static void phantoms_in_an_index_are_seen(void **state)
+{
+    struct rows_rig *g = *state;
+    rr_insert(g, "t", 6, "{\"a\":6}");
+    assert_int_equal(after(g, ROW_INSERT, 20, "{\"a\":4}"), 0);
+    assert_int_equal(after(g, ROW_INSERT, 21, "{\"a\":8}"), 0);
+    assert_int_equal(after(g, ROW_INSERT, 22, "{\"b\":6}"), 0); // its a is null
+    assert_int_equal(after(g, ROW_INSERT, 23, "{\"a\":5}"), ERR_CONFLICT);
+    assert_int_equal(after(g, ROW_UPDATE, 1, "{\"b\":7}"), 0);
+    assert_int_equal(after(g, ROW_UPDATE, 1, "{\"a\":9}"), 0);            // from outside to outside
+    assert_int_equal(after(g, ROW_UPDATE, 1, "{\"a\":7}"), ERR_CONFLICT); // into it
+    assert_int_equal(after(g, ROW_UPDATE, 1, "{\"a\":6}"), ERR_CONFLICT); // within it
+    assert_int_equal(after(g, ROW_UPDATE, 1, "{\"b\":3}"), ERR_CONFLICT); // a row of it, elsewhere
+    assert_int_equal(after(g, ROW_UPDATE, 1, "{\"a\":1}"), ERR_CONFLICT); // out of it
+    assert_int_equal(after(g, ROW_DELETE, 2, NULL), 0);
+    assert_int_equal(after(g, ROW_DELETE, 6, NULL), ERR_CONFLICT);
+}
+
+static void a_row_that_came_and_went_was_not_missed(void **state)
+{
+    struct rows_rig *g = *state;
+    struct reader r = begin(g);
+    read_a(g, &r, 5, 8);
+    rr_update(g, "t", 1, "{\"a\":6}");
+    rr_update(g, "t", 1, "{\"a\":1}");
+    rr_insert(g, "t", 30, "{\"a\":7}");
+    rr_delete(g, "t", 30);
+    assert_int_equal(only_check(g, &r), 0);
+    read_set_free(r.set);
+}
+
+static void a_range_of_an_index_is_named_by_it(void **state)
+{
+    struct rows_rig *g = *state;
+    struct rows_conflicts conflicts;
+    struct reader r = begin(g);
+    read_a(g, &r, 5, 8);
+    rr_update(g, "t", 1, "{\"a\":6}");
+    rr_update(g, "t", 1, "{\"b\":6}");
+    assert_int_equal(check(g, &r, &conflicts), ERR_CONFLICT);
+    assert_int_equal(conflicts.n, 1);
+    assert_int_equal(conflicts.list[0].read, ROWS_READ_RANGE);
+    assert_true(span_is(conflicts.list[0].index, "by_a"));
+    assert_int_equal(conflicts.list[0].seq, r.base + 1);
+    read_set_free(r.set);
+}
+
+static void what_was_read_in_an_index_that_is_gone_may_be_anything(void **state)
+{
+    struct rows_rig *g = *state;
+    struct reader r = begin(g), quiet = begin(g);
+    read_a(g, &r, 5, 8);
+    read_a(g, &quiet, 5, 8);
+    rr_publish(g, "create table t (a integer, b integer); create table u (a integer);");
+    assert_int_equal(only_check(g, &quiet), 0);
+    rr_update(g, "t", 1, "{\"b\":1}");
+    assert_int_equal(only_check(g, &r), ERR_CONFLICT);
+    read_set_free(r.set);
+    read_set_free(quiet.set);
+}
+
+// Beside a model that knows each row's a at the base and now.
+static void random_changes_conflict_as_a_model_says(void **state)
+{
+    struct rows_rig *g = *state;
+    uint32_t v = 4711;
+    for (int round = 0; round < 60; round++) {
+        int was[12], is[12];
+        bool touched[12] = {false};
+        for (unsigned i = 0; i < 12; i++) {
+            v = v * 1664525 + 1013904223;
+            was[i] = is[i] = (int)(v >> 24) % 10;
+            char json[40];
+            snprintf(json, sizeof json, "{\"a\":%d}", was[i]);
+            if (round == 0) rr_insert(g, "t", 100 + i, json);
+            else rr_update(g, "t", 100 + i, json);
+        }
+        struct reader r = begin(g);
+        v = v * 1664525 + 1013904223;
+        int from = (int)(v >> 24) % 10, to = from + 1 + (int)(v >> 16) % 4;
+        read_a(g, &r, from, to);
+        for (int n = 0; n < 4; n++) {
+            v = v * 1664525 + 1013904223;
+            unsigned i = (v >> 24) % 12;
+            char json[40];
+            is[i] = (int)(v >> 12) % 10;
+            touched[i] = true;
+            snprintf(json, sizeof json, "{\"a\":%d}", is[i]);
+            rr_update(g, "t", 100 + i, json);
+        }
+        bool want = false;
+        for (int i = 0; i < 12; i++)
+            want |= touched[i] && ((was[i] >= from && was[i] < to) || (is[i] >= from && is[i] < to));
+        assert_int_equal(only_check(g, &r), want ? ERR_CONFLICT : 0);
+        read_set_free(r.set);
+    }
+}
+
 static void rejections_name_the_rows(void **state)
 {
     struct rows_rig *g = *state;
@@ -255,6 +386,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_row_that_was_not_there_and_comes_is_seen, setup, teardown),
         cmocka_unit_test_setup_teardown(blind_writes_do_not_conflict, setup, teardown),
         cmocka_unit_test_setup_teardown(rejections_name_the_rows, setup, teardown),
+        cmocka_unit_test_setup_teardown(phantoms_in_an_index_are_seen, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_row_that_came_and_went_was_not_missed, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_range_of_an_index_is_named_by_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_was_read_in_an_index_that_is_gone_may_be_anything, setup, teardown),
+        cmocka_unit_test_setup_teardown(random_changes_conflict_as_a_model_says, setup, teardown),
         cmocka_unit_test_setup_teardown(no_more_rows_are_named_than_the_limit, setup, teardown),
         cmocka_unit_test_setup_teardown(a_restart_changes_no_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(a_base_that_was_not_given_out_is_refused, setup, teardown),
