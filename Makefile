@@ -23,7 +23,7 @@ ROWS_SRC += validate
 STREAMS_SRC := stream_apply stream_decide stream_effects stream_expiry stream_feed stream_fork stream_groups stream_hash stream_keys stream_observe stream_read stream_reclaim stream_record stream_seal stream_segment stream_segments stream_slice stream_table stream_tail stream_trim stream_writers streams
 BLOBS_SRC := blobs blob_apply blob_audit blob_check blob_index blob_join blob_keys blob_life blob_mark blob_read blob_refs blob_upload blob_work chunk_lanes chunk_table chunker gear pack upload_feed upload_keys uploads
 # The engine sees neither the others nor a loop.
-SERVICE_SRC := engine/app engine/app_decide engine/app_short engine/app_turn engine/auth engine/batch engine/batch_json engine/batch_reads engine/entry engine/fates engine/jobs engine/llm_kind engine/seq_times engine/subs engine/subs_decide engine/subs_glob
+SERVICE_SRC := engine/app engine/app_decide engine/app_short engine/app_turn engine/auth engine/batch engine/batch_json engine/batch_reads engine/entry engine/fates engine/jobs engine/llm_kind engine/reservations engine/seq_times engine/subs engine/subs_decide engine/subs_glob
 SERVICE_SRC += http/call http/conn http/conns http/http_parse http/http_scan http/http_select http/outbox http/percent http/reach http/reply http/request http/wheel http/ws_frames http/ws_handshake
 SERVICE_SRC += live/crowd live/hub live/message live/session live/session_pack live/stream_frame live/sync live/sync_messages live/ws live/ws_records
 SERVICE_SRC += llm/llm llm/llm_job llm/llm_parse llm/llm_parse_chat llm/llm_parse_messages llm/llm_parse_responses llm/llm_provider llm/llm_queue llm/llm_reply llm/llm_sweep llm/llm_tail llm/llm_ui llm/llm_ui_request llm/llm_writer llm/llm_writer_ui

@@ -73,6 +73,11 @@
 #define QUERY_SORT_MAX (32 * MIB)       // bytes of sort keys held by one query or live view
 #define READ_SET_MAX (256 * KIB)       // bytes of what one transaction has read; a set that would be larger is coarsened to whole tables
 #define TRANSACTION_ROWS_MAX 1000000   // rows written since a transaction's base, all of which are looked at
+#define RESERVATION_CONFLICTS 3        // of one client in a row, before what it read is reserved for its next try
+#define RESERVATION_MS_MAX 500         // how long that lasts, and how long a batch waits for it
+#define RESERVATIONS_MAX 8             // of one app at once
+#define RESERVATION_HELD_MAX 1024      // batches that wait for one; more are not held
+#define RESERVATION_HELD_BYTES_MAX (16 * MIB) // and their bytes
 #define ROWS_CONFLICTS_MAX 8           // rows that a refused transaction is told of
 #define VIEW_RING_BYTES_MAX (1 * MIB)  // changes kept by a live view for readers that are behind
 #define VIEW_RING_CHANGES_MAX 4096

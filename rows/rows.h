@@ -118,6 +118,8 @@ struct rows_conflicts {
 // The batch is a transaction that read this at `base` (read_set.h, finished). Before any operation. ERR_CONFLICT and *out: some of the rows that were changed since;
 // ERR_BASE_AHEAD; ERR_TOO_OLD where the changes since are no longer kept, or too many.
 int rows_decide_reads(struct rows_batch *b, uint64_t base, const struct read_set *reads, struct rows_conflicts *out, struct problem *p);
+// Would these effects, decided in this state and not applied, change what was read? Before rows_apply. ERR_CORRUPT, ERR_NOMEM, or the transaction's error.
+int rows_effects_meet(struct rows *r, struct db_txn *txn, struct span effects, const struct read_set *reads, bool *meet);
 // The number of a table, for a read set; 0: there is none of this name.
 uint32_t rows_table_number(const struct rows *r, struct span name);
 

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "effects.h"
 #include "err.h"
 #include "index.h"
 #include "row_batch.h"
@@ -222,4 +223,44 @@ int rows_decide_reads(struct rows_batch *b, uint64_t base, const struct read_set
     assert(b && reads && b->count == 0); // what the batch itself has done is nobody's conflict
     if (base >= b->c.seq) return problem_set(p, ERR_BASE_AHEAD, -1, "base %llu has not been given out", (unsigned long long)base);
     return reads_validate(b->r, b->txn, b->schema, reads, base, b->c.seq - 1, out, p);
+}
+
+// ---- what a batch would change -------------------------------------------------------------------------------------
+
+static int row_meets(struct rows *r, struct db_txn *txn, const struct effect_row *e, const struct read_set *reads, struct row_space *room, bool *meets)
+{
+    const struct table *t = schema_table_no(r->schema, e->table);
+    const struct read_range *hit = NULL;
+    size_t n;
+    const struct read_group *g = read_set_table(reads, e->table, &n);
+    int err = 0;
+    *meets = n > 0 && g->index == 0 && read_group_find(g, SPAN(e->id.b, sizeof e->id.b));
+    for (size_t i = 0; t && i < n && !*meets && !err; i++) {
+        const struct index *ix = find_index(t, g[i].index);
+        if (!ix) continue;
+        err = row_current(r, txn, t, e->id, room);
+        if (!err) err = find_image(r, t, ix, &g[i], e->id, &room->row, &hit);
+        if (!err && !hit && e->record.n > 0) err = record_decode(room, t, e->record);
+        if (!err && !hit && e->record.n > 0) err = find_image(r, t, ix, &g[i], e->id, &room->row, &hit);
+        *meets = hit;
+    }
+    return err == ERR_TOO_LARGE ? 0 : err;
+}
+
+int rows_effects_meet(struct rows *r, struct db_txn *txn, struct span bytes, const struct read_set *reads, bool *meet)
+{
+    struct effects e;
+    struct effect_row row;
+    int err = 0;
+    *meet = false;
+    effects_open(&e, bytes);
+    if (e.c.err || e.schema.n > 0) return e.c.err; // publishing a schema changes no row
+    struct row_space *room = malloc(sizeof *room);
+    if (!room) return ERR_NOMEM;
+    while (!err && !*meet && effects_next_row(&e, &row))
+        err = row_meets(r, txn, &row, reads, room, meet);
+    while (!err && !*meet && effects_next_touch(&e, &row))
+        err = row_meets(r, txn, &row, reads, room, meet);
+    free(room);
+    return err;
 }

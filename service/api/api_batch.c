@@ -162,7 +162,7 @@ static void batch_begin(struct request *r)
     if (err == 0) err = name_from_header(r, &head.name, &p);
     if (err == 0) {
         call->ops = head.ops;
-        call->submission = (struct submission){.name = head.name, .identity = r->identity, .base = head.base, .stamp = head.stamp, .inserts = head.inserts,
+        call->submission = (struct submission){.name = head.name, .identity = r->identity, .base = head.base, .stamp = head.stamp, .inserts = head.inserts, .connection = request_connection(r),
                                                .request = buf_span(&call->encoded), .done = on_fate};
         err = app_submit(r->app, &call->submission);
         call->submitted = err == 0;

@@ -318,6 +318,7 @@ int app_open(struct app **out, const struct app_options *options, struct problem
     buf_init(&a->group, GROUP_BYTES_MAX);
     buf_init(&a->shortened, ENTRY_BYTES_MAX);
     decision_init(&a->decision, a);
+    reservations_init(&a->reservations);
     int err = a->path == NULL ? ERR_NOMEM : dir_make(a->path);
     if (err == 0) err = open_app(a, p);
     if (err != 0) {
@@ -342,6 +343,7 @@ void app_close(struct app *a)
     if (a->db != NULL && a->state != APP_RECOVERING && a->state != APP_READ_ONLY && a->dirty && app_commit_db(a) == 0) db_sync(a->db);
     close_all(a);
     decision_free(&a->decision);
+    reservations_free(&a->reservations);
     buf_free(&a->group);
     buf_free(&a->shortened);
     free(a->answers);
@@ -383,6 +385,7 @@ static void ask_users(struct app *a, int err)
 
 void app_dismiss(struct app *a)
 {
+    app_go_on(a, true); // nobody comes back for what is reserved
     ask_users(a, ERR_SHUTTING_DOWN);
 }
 

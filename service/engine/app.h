@@ -90,6 +90,8 @@ struct submission {
     struct span request; // encoded by batch.h; at most ENTRY_BYTES_MAX / 2 (asserted)
     bool inserts;        // the request makes rows: it needs a seed
     bool frees;          // it gives room back: a full disk does not refuse it
+    uint64_t connection; // over which it came, where what comes over that has to stay in its order; 0: it came over none
+    uint64_t held_until_ms; // the app's: it was held back for a reservation
     // Called once, from a later app_turn, app_tick or app_close: the fate is durable, or f->err is an error that is no fate (f->journaled is false).
     void (*done)(struct submission *s, const struct fate *f);
     struct submission *next; // the app's

@@ -54,6 +54,7 @@ static void decision_end(struct decision *d)
 void decision_free(struct decision *d)
 {
     decision_end(d);
+    read_set_free(d->reads);
     buf_free(&d->results);
     buf_free(&d->row_effects);
     buf_free(&d->stream_effects);
@@ -71,6 +72,8 @@ static int decision_begin(struct decision *d, const struct commit *c)
     d->host.stream_delete = host_stream_delete;
     d->host.blob_link = host_blob_link;
     d->problem = PROBLEM_NONE;
+    read_set_free(d->reads);
+    d->reads = NULL;
     buf_clear(&d->results);
     buf_clear(&d->row_effects);
     buf_clear(&d->stream_effects);
@@ -261,12 +264,11 @@ static int collect_reads(struct decision *d, const struct batch_reads *op, struc
 static int decide_reads(struct decision *d, const struct batch_reads *op)
 {
     struct rows_conflicts conflicts = {.n = 0};
-    struct read_set *set = read_set_new();
-    int err = set == NULL ? ERR_NOMEM : collect_reads(d, op, set);
-    if (err == 0) err = rows_decide_reads(d->rows, op->base, set, &conflicts, &d->problem);
+    d->reads = read_set_new();
+    int err = d->reads == NULL ? ERR_NOMEM : collect_reads(d, op, d->reads);
+    if (err == 0) err = rows_decide_reads(d->rows, op->base, d->reads, &conflicts, &d->problem);
     for (size_t i = 0; i < conflicts.n; i++)
         result_put(&d->results, &(struct result){.kind = RESULT_CONFLICT, .conflict = conflicts.list[i]});
-    read_set_free(set);
     return err;
 }
 

@@ -8,6 +8,7 @@
 #include "hlc.h"
 #include "jobs.h"
 #include "journal.h"
+#include "reservations.h"
 #include "seq_times.h"
 #include "subs.h"
 
@@ -22,6 +23,7 @@ struct decision {
     struct streams_batch *streams;
     struct blobs_batch *blobs;
     struct problem problem; // of a rejection
+    struct read_set *reads; // of a transaction; NULL: of anything else
     struct buf results;
     struct buf row_effects, stream_effects, blob_effects, job_effects, sub_effects;
     size_t job_steps; // of LLM jobs, at most two
@@ -63,6 +65,7 @@ struct app {
     struct submission *first, *last;
     size_t waiting, waiting_bytes;
     bool in_turn;
+    struct reservations reservations;
 
     // The turn's own memory.
     struct decision decision;
@@ -122,6 +125,8 @@ void app_retry(struct app *a, uint64_t now_ms);
 // Commits the database at a group's edge and lets the journal forget. The transaction is open again behind it, also after a failure; whoever
 // calls has to app_fail then.
 int app_commit_db(struct app *a);
+// What was held for a reservation, and may go on, waits at the front again; with `all`, all of it.
+void app_go_on(struct app *a, bool all);
 // Answers everything that waits with an error.
 void app_refuse(struct app *a, int err);
 

@@ -85,8 +85,24 @@ static void answer_error(struct submission *s, int err)
     s->done(s, &f);
 }
 
+void app_go_on(struct app *a, bool all)
+{
+    if (a->reservations.active == 0 && a->reservations.held == NULL) return;
+    struct submission *held = reservations_release(&a->reservations, app_now_ms(), all), *last = held;
+    if (held == NULL) return;
+    for (struct submission *s = held; s != NULL; s = s->next) {
+        a->waiting++;
+        a->waiting_bytes += s->request.n;
+        last = s;
+    }
+    last->next = a->first;
+    if (a->first == NULL) a->last = last;
+    a->first = held;
+}
+
 void app_refuse(struct app *a, int err)
 {
+    app_go_on(a, true);
     while (a->first != NULL)
         answer_error(take(a), err);
 }
@@ -124,12 +140,32 @@ static void entry_of(struct app *a, const struct submission *s, struct entry *e)
     e->commit.transaction = batch_is_transaction(s->request);
 }
 
-// 0: the submission has its answer, to be given behind the barrier. An error leaves the app to be recovered.
+// Would this change what is reserved for somebody else's transaction? Then it waits. It is decided again later: deciding has changed nothing.
+static int hold_back(struct app *a, struct submission *s, const struct entry *e, bool *held)
+{
+    struct reservations *rs = &a->reservations;
+    *held = false;
+    if (e->fate.err != 0 || e->rows.n == 0 || !reservations_may_hold(rs, s)) return 0;
+    for (size_t i = 0; i < RESERVATIONS_MAX && !*held; i++) {
+        const struct read_set *reads = reservations_against(rs, s, i);
+        int err = reads != NULL ? rows_effects_meet(a->rows, a->txn, e->rows, reads, held) : 0;
+        if (err != 0) return err;
+    }
+    if (*held) reservations_hold(rs, s, app_now_ms());
+    return 0;
+}
+
+// 0: the submission is held, or has its answer, to be given behind the barrier. An error leaves the app to be recovered.
 static int decide_one(struct app *a, struct group *g, struct submission *s)
 {
     struct fate f;
     struct entry e;
+    bool held = false;
     int found = 0;
+    if (reservations_behind(&a->reservations, s)) {
+        reservations_hold(&a->reservations, s, app_now_ms());
+        return 0;
+    }
     if (s->name.kind != BATCH_UNNAMED) found = fates_find(a->txn, TABLE_FATES, &s->name, &s->identity, fates_content(s->request, s->base, s->stamp), &f);
     if (db_txn_err(a->txn) != 0) return db_txn_err(a->txn); // found nothing because it could not look
     if (found != 0) {
@@ -143,7 +179,9 @@ static int decide_one(struct app *a, struct group *g, struct submission *s)
         problem_set(&f.problem, err, -1, "%s", err_text(err));
         return group_add(g, s, &f);
     }
-    if (err != 0) return err;
+    if (err == 0) err = hold_back(a, s, &e, &held);
+    if (err != 0 || held) return err;
+    if (e.commit.transaction) reservations_told(&a->reservations, s, e.fate.err, &a->decision.reads, app_now_ms());
     entry_put(&a->group, &g->place, &e);
     if (a->group.err != 0) return a->group.err;
     err = group_add(g, s, &e.fate);
@@ -157,14 +195,15 @@ static int decide_one(struct app *a, struct group *g, struct submission *s)
 static int build(struct app *a, struct group *g, struct submission **failed)
 {
     buf_clear(&a->group);
-    while (a->first != NULL && g->count < GROUP_ENTRIES_MAX && a->group.n + ENTRY_BYTES_MAX + KIB <= GROUP_BYTES_MAX) {
+    for (;;) {
+        app_go_on(a, false);
+        if (a->first == NULL || g->count >= GROUP_ENTRIES_MAX || a->group.n + ENTRY_BYTES_MAX + KIB > GROUP_BYTES_MAX) return 0;
         struct submission *s = take(a);
         size_t count = g->count;
         int err = decide_one(a, g, s);
         if (err != 0 && g->count == count) *failed = s;
         if (err != 0) return err;
     }
-    return 0;
 }
 
 // ---- the barrier, and behind it ----
@@ -325,6 +364,7 @@ void app_tick(struct app *a)
 {
     uint64_t now = app_now_ms();
     assert(!a->in_turn);
+    app_go_on(a, false);
     if (a->state != APP_READY) app_retry(a, now);
     if (!is_open(a)) return;
     if (a->dirty && now - a->dirty_since_ms >= DB_DIRTY_MS_MAX) commit_or_fail(a);
@@ -337,6 +377,7 @@ void app_tick(struct app *a)
 
 bool app_busy(const struct app *a)
 {
+    if (a->reservations.active > 0 || a->reservations.held != NULL) return true;
     return a->state == APP_READY ? a->dirty || a->preparing || rows_busy(a->rows) || streams_reclaiming(a->streams) || blobs_tending(a->blobs) : true;
 }
 

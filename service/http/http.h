@@ -82,6 +82,8 @@ bool request_may_upgrade(const struct request *r);
 
 // A number for logs: connection and request.
 uint64_t request_id(const struct request *r);
+// Of its connection, from 1; those of other times are other numbers.
+uint64_t request_connection(const struct request *r);
 
 // A time as header fields have it: "Sun, 06 Nov 1994 08:49:37 GMT".
 #define HTTP_DATE 40

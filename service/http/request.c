@@ -19,6 +19,11 @@ uint64_t request_id(const struct request *r)
     return r->conn->id << 20 | (r->conn->requests & 0xfffff);
 }
 
+uint64_t request_connection(const struct request *r)
+{
+    return r->conn->id;
+}
+
 bool request_may_upgrade(const struct request *r)
 {
     return !r->conn->old;

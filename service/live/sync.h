@@ -32,6 +32,7 @@ struct sync_options {
     struct hub *hub;
     const struct auth *auth;
     struct identity identity;
+    uint64_t connection; // its number, from 1: what came over it stays in its order
 };
 
 // On success the caller owns *out and closes it. ERR_BUSY while the app recovers.

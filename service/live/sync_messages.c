@@ -59,7 +59,7 @@ static void take_batch(struct sync *s, const struct jr *message, struct span tex
         return;
     }
     call->ops = head.ops;
-    call->submission = (struct submission){.name = head.name, .identity = s->options.identity, .base = head.base, .stamp = head.stamp, .inserts = head.inserts,
+    call->submission = (struct submission){.name = head.name, .identity = s->options.identity, .base = head.base, .stamp = head.stamp, .inserts = head.inserts, .connection = s->options.connection,
                                            .request = buf_span(&call->encoded)};
     sync_submit(s, call);
 }
@@ -78,7 +78,7 @@ static void append(struct sync *s, const struct jr *message, const struct span *
         sync_call_fail(s, call, err, &p);
         return;
     }
-    call->submission = (struct submission){.identity = s->options.identity, .request = buf_span(&call->encoded)};
+    call->submission = (struct submission){.identity = s->options.identity, .connection = s->options.connection, .request = buf_span(&call->encoded)};
     sync_submit(s, call);
 }
 
@@ -99,7 +99,7 @@ static void append_record(struct sync *s, const struct ws_record *record)
         sync_call_fail(s, call, err, &p);
         return;
     }
-    call->submission = (struct submission){.identity = s->options.identity, .request = buf_span(&call->encoded)};
+    call->submission = (struct submission){.identity = s->options.identity, .connection = s->options.connection, .request = buf_span(&call->encoded)};
     sync_submit(s, call);
 }
 

@@ -218,7 +218,7 @@ static int open_parts(struct request *r)
     ws->heard_us = clock_mono_us();
     ws->frames = ws_frames_new(WS_MESSAGE_MAX, &partial_bytes, WS_PARTIAL_MAX);
     if (ws->frames == NULL) return ERR_NOMEM;
-    struct sync_options options = {.app = r->app, .hub = server_hub(r->server, r->app), .auth = server_auth(r->server), .identity = r->identity};
+    struct sync_options options = {.app = r->app, .hub = server_hub(r->server, r->app), .auth = server_auth(r->server), .identity = r->identity, .connection = request_connection(r)};
     return sync_open(&ws->sync, &options, &ws_carrier, ws);
 }
 

@@ -1,9 +1,10 @@
 // Transactions: PROTOCOL.md, section 5, "Transactions".
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
+import http from 'node:http'
 import { test } from 'node:test'
 import { App, assertProblem, insert, remove, update } from './lib/http.mjs'
-import { service } from './lib/service.mjs'
+import { eventually, service } from './lib/service.mjs'
 
 const BANK = 'create table accounts (owner text not null, balance bigint not null)'
 
@@ -76,6 +77,26 @@ test('an absent row that comes to be is a conflict; one that stays absent is non
     await app.batch([{ ...insert('accounts', { owner: 'x', balance: 1 }), id: x }])
     assertProblem(await commit(app, base, { rows: [x] }), 409, 'conflict')
     assert.equal((await commit(app, base, { rows: [y] })).json.fate, 'accepted')
+})
+
+test('a transaction that conflicts again and again gets through', async (t) => {
+    const { s, app, ids: [a, b] } = await bank(t, [1, 1])
+    const agent = new http.Agent({ keepAlive: true, maxSockets: 1 })
+    t.after(() => agent.destroy())
+    const slow = new App(s, { agent })
+    let stop = false, writes = 0
+    const hot = (async () => { for (; !stop; writes++) await app.batch([update('accounts', a, { balance: writes })]) })()
+    let tries = 0, status = 0
+    for (; status !== 200 && tries < 50; tries++) {
+        const base = await begin(slow)
+        const before = writes
+        await eventually('others write', () => writes > before + 1, 100).catch(() => {}) // not while it is reserved
+        status = (await commit(slow, base, { rows: [a, b], ops: [update('accounts', b, { balance: 7 })] })).status
+    }
+    stop = true
+    await hot
+    assert.equal(status, 200)
+    assert.equal(tries, 4, 'three conflicts, and then it is its turn')
 })
 
 test('what is not a transaction is malformed', async (t) => {
