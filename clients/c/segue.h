@@ -1,7 +1,7 @@
 // libsegue: a client of Segue in C. The only public header; `pkg-config --libs --static segue` names what to link.
 //
-// A `struct segue` speaks to one app of one service, over one connection that is kept. One thread at a time uses it; several of
-// them are independent of each other. Every call blocks until it is done, and goes on by itself over broken connections:
+// A `struct segue` speaks to one app of one service, over one connection that is kept, and over a few more while it brings or
+// fetches files. One thread at a time uses it; several of them are independent of each other. Callbacks come on the thread that called. Every call blocks until it is done, and goes on by itself over broken connections:
 //
 //   * what may have arrived and whose answer was lost is sent again under the same name, so that it is applied once
 //   * a subscription goes on after its cursor, a stream at its offset, a file at the byte where it broke off
@@ -33,7 +33,7 @@ struct segue_options {
     // How many seconds to go on trying when the service cannot be reached, or asks to come again. 0: one that was never reached ends
     // the call at once; one that was is tried for 30 seconds, by segue_subscribe and segue_stream_tail without end. Negative: never again.
     double retry_s;
-    // Looked at while segue_subscribe, segue_stream_tail, segue_put and segue_get are under way: not 0 ends them, within
+    // Looked at while segue_subscribe, segue_stream_tail and what puts and gets files are under way: not 0 ends them, within
     // seconds, with SEGUE_CANCELED. A signal handler may set it. It has to outlive the client. NULL: nothing ends them.
     const volatile sig_atomic_t *stop;
 };

@@ -148,9 +148,9 @@ static int place_file(struct get_tree *g, struct segue *lane, size_t i, int pare
     bool ok = is_there(parent, name, e, &fd);
     if (ok) {
         atomic_fetch_add(&g->done, e->size);
-        ok = fchmod(fd, e->mode) == 0;
+        int result = fchmod(fd, e->mode) == 0 ? SEGUE_OK : failed(lane, g, e->path);
         close(fd);
-        return ok ? SEGUE_OK : failed(lane, g, e->path);
+        return result;
     }
     int result = fetch(g, lane, i, part);
     if (result != SEGUE_OK) return result;
