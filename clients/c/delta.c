@@ -2,9 +2,9 @@
 //
 //    POST chunks/missing … ── nothing is there ──> an upload does it
 //            │ some   └── all ──> HEAD blobs/<digest> ── 200 ──> done
-//            └──> POST chunks … ──> PUT blobs/<digest>, the list ── 201 ──> done
-//                        ^                        │ 409: reclaimed meanwhile
-//                        └── ask again ───────────┘
+//            └──> POST chunks … ──> the list (listing.c) ──────────> done
+//                        ^            │ chunks were reclaimed meanwhile
+//                        └─ ask again ┘
 //
 // A chunk that the content has several times is asked for and sent once. Every request may be repeated, so a connection that breaks costs
 // one body, and a run of the program what the one before it was sending: what had arrived is there when this one asks.
@@ -19,6 +19,7 @@
 #include "json_read.h"
 #include "lanes.h"
 #include "limits.h"
+#include "listing.h"
 #include "put.h"
 
 #define SEND_LANES 4 // bodies on their way at once
@@ -31,6 +32,7 @@ struct delta {
     struct piece *pieces;
     size_t count;
     const char *hex;
+    struct listing listing;
     atomic_uint_least64_t missing; // bytes of those that are
     size_t *bodies;                // where each begins, and the end
     size_t body_count;
@@ -43,15 +45,6 @@ static int no_memory(struct delta *d)
 }
 
 // ---- requests --------------------------------------------------------------------------------------------------------
-
-static void put_hash(struct buf *out, const struct piece *p)
-{
-    char hex[SHA256_HEX];
-    hex_format(hex, SPAN(p->sha.b, SHA256_BYTES));
-    buf_put_str(out, "\"");
-    buf_put(out, hex, sizeof hex);
-    buf_put_str(out, "\"");
-}
 
 static int request(struct delta *d, const char *method, const char *path, const char *type)
 {
@@ -88,7 +81,7 @@ static int ask_page(struct delta *d, size_t *at)
     for (; *at < d->count && n < CHUNKS_ASK_MAX; ++*at) {
         if (d->pieces[*at].same) continue;
         if (n > 0) buf_put_str(&d->body, ",");
-        put_hash(&d->body, &d->pieces[*at]);
+        listing_put_hash(&d->body, &d->pieces[*at].sha);
         asked[n++] = *at;
     }
     buf_put_str(&d->body, "]}");
@@ -179,43 +172,6 @@ static int send_missing(struct delta *d)
 
 // ---- the blob --------------------------------------------------------------------------------------------------------
 
-// A type that JSON cannot have as it is is left out: the service would not take it either.
-static void put_list(struct delta *d)
-{
-    char number[64];
-    const char *type = d->what->type;
-    buf_clear(&d->body);
-    snprintf(number, sizeof number, "{\"size\":%llu,", (unsigned long long)d->source->size);
-    buf_put_str(&d->body, number);
-    if (type != NULL && strpbrk(type, "\"\\") == NULL) {
-        buf_put_str(&d->body, "\"type\":\"");
-        buf_put_str(&d->body, type);
-        buf_put_str(&d->body, "\",");
-    }
-    buf_put_str(&d->body, "\"chunks\":[");
-    for (size_t i = 0; i < d->count; i++) {
-        buf_put_str(&d->body, i == 0 ? "[" : ",[");
-        put_hash(&d->body, &d->pieces[i]);
-        snprintf(number, sizeof number, ",%u]", d->pieces[i].length);
-        buf_put_str(&d->body, number);
-    }
-    buf_put_str(&d->body, "]}");
-}
-
-// *again: chunks went meanwhile.
-static int name_blob(struct delta *d, bool *again)
-{
-    char path[16 + SHA256_HEX];
-    put_list(d);
-    snprintf(path, sizeof path, "blobs/%.64s", d->hex);
-    int result = request(d, "PUT", path, "Content-Type: application/vnd.segue.manifest+json");
-    if (result != SEGUE_OK) return result;
-    int status = http_status(d->client->http);
-    *again = status == err_status(ERR_CHUNKS_MISSING);
-    if (*again || status == 200 || status == 201) return SEGUE_OK;
-    return status == err_status(ERR_DIGEST_MISMATCH) ? put_changed(d->client, d->source->name) : client_refused(d->client);
-}
-
 // All chunks are there, and whole as far as the service knows (a damaged one is missing): so the blob perhaps is.
 static int is_stored(struct delta *d, bool *stored)
 {
@@ -234,7 +190,7 @@ static int transfer(struct delta *d)
     for (int round = 0; round < ROUNDS_MAX && again && result == SEGUE_OK; round++) {
         if (round > 0) result = ask(d);
         if (result == SEGUE_OK) result = send_missing(d);
-        if (result == SEGUE_OK) result = name_blob(d, &again);
+        if (result == SEGUE_OK) result = listing_name(&d->listing, &again);
     }
     if (result == SEGUE_OK && again) result = client_refused(d->client);
     if (result == SEGUE_OK && d->what->progress != NULL) d->what->progress(d->what->ctx, d->source->size, d->source->size);
@@ -244,7 +200,8 @@ static int transfer(struct delta *d)
 int delta_source(struct segue *s, const struct segue_put_options *what, struct source *source, struct cuts *cuts, bool *done)
 {
     struct delta d = {.client = s, .what = what, .source = source, .pieces = cuts->at, .count = cuts->count, .hex = cuts->hex};
-    buf_init(&d.body, CHUNKS_MANIFEST_MAX);
+    d.listing = (struct listing){.client = s, .what = what, .source = source, .cuts = cuts};
+    buf_init(&d.body, CHUNKS_ASK_MAX * (SHA256_HEX + 3) + KIB);
     *done = false;
     d.bodies = calloc(cuts->count + 1, sizeof *d.bodies);
     int result = d.bodies == NULL ? no_memory(&d) : ask(&d);

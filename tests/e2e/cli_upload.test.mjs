@@ -176,6 +176,25 @@ test('chunks that are missing go over several connections, and a killed run has 
     assert.ok((await new App(s).request('GET', `/blobs/${sha256(bytes)}`)).body.equals(bytes))
 })
 
+test('a list of chunks that is long comes in pages, and goes on where a connection broke', async (t) => {
+    const s = await service(t)
+    const it = setup(t)
+    const first = randomBytes(1 << 20)
+    const part = randomBytes(96 << 20)
+    const bytes = Buffer.concat([first, part, first, part]) // more than 2048 chunks, half of them sent
+    fs.writeFileSync(it.file, bytes)
+    assert.equal((await new App(s).request('PUT', `/blobs/${sha256(first)}`, { body: first })).status, 201)
+    // What the client's own connection asks has some 200 KB; so it breaks in the pages.
+    const p = await proxy(t, s, [{ breakUp: 300 << 10 }])
+    await assertDone(it.run(p.url, 'put', it.file, '--type', 'video/x'), sha256(bytes))
+    assert.ok(p.up < 100 << 20, `${p.up} bytes`)
+    const reply = await new App(s).request('HEAD', `/blobs/${sha256(bytes)}`)
+    assert.equal(reply.headers['content-length'], String(bytes.length))
+    assert.equal(reply.headers['content-type'], 'video/x')
+    const tail = await new App(s).request('GET', `/blobs/${sha256(bytes)}`, { headers: { range: 'bytes=-100000' } })
+    assert.ok(tail.body.equals(bytes.subarray(-100000)))
+})
+
 for (const [how, known] of [['as an upload', false], ['by its chunks', true]]) {
     test(`a file that changes while it is sent ${how} is an error, and no blob`, async (t) => {
         const s = await service(t)
