@@ -5,19 +5,12 @@
 #include "elements.h"
 #include "err.h"
 
-#define FORMAT 2
-#define FLAG_BITS 4
+#define FORMAT 3
+#define FLAG_BITS 5
 
-enum { DELETED = 1, UNIFORM = 2, NULLS = 4, COLUMNS = 8 };
+enum { DELETED = 1, UNIFORM = 2, PAIR = 4, NULLS = 8, COLUMNS = 16 };
 
 // ---- the seqs of cells ---------------------------------------------------------------------------------------------
-
-static bool is_uniform(const struct row *r)
-{
-    for (size_t i = 0; i < r->count; i++)
-        if (r->cells[i].seq != r->seq) return false;
-    return true;
-}
 
 static unsigned bits_for(size_t places)
 {
@@ -51,15 +44,17 @@ static size_t list_seqs(const struct row *r, uint64_t list[COLUMNS_MAX])
     return n;
 }
 
-static void encode_seqs(struct buf *out, const struct row *r)
+// What the list says of the row: UNIFORM, PAIR, or neither.
+static uint8_t shape(const uint64_t *list, size_t n)
 {
-    uint64_t list[COLUMNS_MAX + 1];
-    size_t n = list_seqs(r, list);
+    if (n == 0 || (n == 1 && list[0] == 0)) return UNIFORM;
+    return n == 2 && list[0] == 0 ? PAIR : 0;
+}
+
+static void encode_places(struct buf *out, const struct row *r, const uint64_t *list, size_t n)
+{
     unsigned bits = bits_for(n), filled = 0;
     uint32_t word = 0;
-    buf_put_varint(out, n);
-    for (size_t i = 0; i < n; i++)
-        buf_put_varint(out, list[i]);
     for (size_t i = 0; i < r->count && bits > 0; i++) {
         word |= (uint32_t)place_of(list, n, r->seq - r->cells[i].seq) << filled;
         for (filled += bits; filled >= 8; filled -= 8, word >>= 8)
@@ -68,23 +63,38 @@ static void encode_seqs(struct buf *out, const struct row *r)
     if (filled > 0) buf_put_u8(out, (uint8_t)word);
 }
 
-static size_t decode_list(struct cur *c, const struct row *r, uint64_t list[COLUMNS_MAX])
+static void encode_seqs(struct buf *out, const struct row *r, const uint64_t *list, size_t n)
 {
-    uint64_t n = cur_varint(c);
+    switch (shape(list, n)) {
+    case UNIFORM: return;
+    case PAIR: buf_put_varint(out, list[1]); break;
+    default:
+        buf_put_varint(out, n);
+        for (size_t i = 0; i < n; i++)
+            buf_put_varint(out, list[i]);
+    }
+    encode_places(out, r, list, n);
+}
+
+// Only one of its shapes fits a row: that is how it must be written.
+static size_t decode_list(struct cur *c, const struct row *r, uint8_t flags, uint64_t list[COLUMNS_MAX])
+{
+    bool pair = flags & PAIR;
+    uint64_t n = pair ? 2 : cur_varint(c);
     if (n < 1 || n > r->count) cur_fail(c);
     for (uint64_t i = 0; i < n && !c->err; i++) {
-        list[i] = cur_varint(c);
+        list[i] = pair && i == 0 ? 0 : cur_varint(c);
         if (list[i] > r->seq || (i > 0 && list[i] <= list[i - 1])) cur_fail(c);
     }
-    if (!c->err && n == 1 && list[0] == 0) cur_fail(c); // one row, one encoding
+    if (!c->err && shape(list, n) != (flags & PAIR)) cur_fail(c);
     return c->err ? 0 : n;
 }
 
-static void decode_seqs(struct cur *c, struct row *r)
+static void decode_seqs(struct cur *c, struct row *r, uint8_t flags)
 {
     uint64_t list[COLUMNS_MAX] = {0};
     bool used[COLUMNS_MAX] = {false};
-    size_t n = decode_list(c, r, list), seen = 0;
+    size_t n = decode_list(c, r, flags, list), seen = 0;
     unsigned bits = bits_for(n), filled = 0;
     uint32_t word = 0;
     for (size_t i = 0; i < r->count && !c->err; i++) {
@@ -133,8 +143,9 @@ static void encode_nulls(struct buf *out, const struct row *r)
 void record_encode(struct buf *out, const struct table *t, const struct row *r)
 {
     assert(r->exists && r->count <= t->column_count && (!r->deleted || r->count == 0));
-    uint8_t flags = r->deleted ? DELETED : 0;
-    if (!r->deleted && is_uniform(r)) flags |= UNIFORM;
+    uint64_t list[COLUMNS_MAX + 1];
+    size_t n = r->deleted ? 0 : list_seqs(r, list);
+    uint8_t flags = r->deleted ? DELETED : shape(list, n);
     if (!r->deleted && has_nulls(r)) flags |= NULLS;
     if (!r->deleted && r->count != columns_of(t, r->version)) flags |= COLUMNS;
     buf_put_u8(out, (uint8_t)(FORMAT << FLAG_BITS | flags));
@@ -142,17 +153,18 @@ void record_encode(struct buf *out, const struct table *t, const struct row *r)
     buf_put_varint(out, r->seq);
     if (r->deleted) return;
     if (flags & COLUMNS) buf_put_varint(out, r->count);
-    if (!(flags & UNIFORM)) encode_seqs(out, r);
+    encode_seqs(out, r, list, n);
     if (flags & NULLS) encode_nulls(out, r);
     for (size_t i = 0; i < r->count; i++)
         if (!r->cells[i].v.null) value_encode(out, &t->columns[i].type, &r->cells[i].v);
+    if (flags & UNIFORM) buf_put(out, (const uint8_t[RECORD_SPARE]){0}, RECORD_SPARE);
 }
 
 static uint8_t decode_head(struct cur *c, struct row *r)
 {
     uint8_t first = cur_u8(c), flags = first & ((1 << FLAG_BITS) - 1);
     uint64_t version = cur_varint(c);
-    if (first >> FLAG_BITS != FORMAT || (flags & DELETED && flags != DELETED) || version < 1 || version > UINT32_MAX) cur_fail(c);
+    if (first >> FLAG_BITS != FORMAT || (flags & DELETED && flags != DELETED) || (flags & UNIFORM && flags & PAIR) || version < 1 || version > UINT32_MAX) cur_fail(c);
     *r = (struct row){.exists = true, .deleted = flags & DELETED, .version = (uint32_t)version, .seq = cur_varint(c)};
     if (r->seq < 1) cur_fail(c);
     return flags;
@@ -211,8 +223,10 @@ int record_decode(struct row_space *out, const struct table *t, struct span byte
         out->row.count = decode_count(&c, t, &out->row, flags);
         for (size_t i = 0; i < out->row.count; i++)
             out->cells[i].seq = out->row.seq;
-        if (!(flags & UNIFORM)) decode_seqs(&c, &out->row);
+        if (!(flags & UNIFORM)) decode_seqs(&c, &out->row, flags);
         decode_values(&c, t, &out->row, flags & NULLS);
+        for (int i = 0; i < RECORD_SPARE && flags & UNIFORM; i++)
+            if (cur_u8(&c) != 0) cur_fail(&c);
         fill(t, &out->row);
     }
     return cur_end(&c);

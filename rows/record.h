@@ -4,12 +4,18 @@
 //      live:  [varint columns], [seqs], [null bitmap], the values that are not null
 //
 // What goes without saying is not there: the number of columns where it is that of the table in that schema version, the seqs where
-// all cells come from the row's own, the bitmap where nothing is null. The seqs of cells are few: a list of them (varint count, varint
-// row seq - cell seq each, ascending), and per column its place in that list, in as many bits as it takes. A tombstone ends after the seq.
+// all cells come from the row's own, the bitmap where nothing is null. The seqs of cells are few. Where they are the row's own and one
+// other: varint row seq - that one, and a bit per column. Else a list (varint count, varint row seq - cell seq each, ascending), and per
+// column its place in that list, in as many bits as it takes. A tombstone ends after the seq.
+//
+// A row of one seq has RECORD_SPARE zero bytes behind it: as many as the seqs of its first update mostly take, so that this one does not
+// make it longer. Rows come in the order of their ids, pages are filled to the brim, and each would be split.
 #ifndef SEGUE_ROWS_RECORD_H
 #define SEGUE_ROWS_RECORD_H
 
 #include "schema.h"
+
+#define RECORD_SPARE 3
 
 struct cell {
     struct value v;
