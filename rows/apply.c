@@ -6,6 +6,7 @@
 #include "elements.h"
 #include "err.h"
 #include "index.h"
+#include "past.h"
 #include "schema_versions.h"
 #include "view.h"
 
@@ -15,6 +16,7 @@ struct apply {
     const struct commit *c;
     struct schema *schema; // the one that these rows are in
     uint64_t rows, touched;
+    struct buf past; // a superseded version, encoded
     struct row_space old, new;
 };
 
@@ -139,6 +141,15 @@ static void write_references(struct apply *a, const struct table *t, struct uuid
     }
 }
 
+static int write_past(struct apply *a, const struct table *t, struct uuid id, struct span record)
+{
+    struct key k = key_history(t->no, id, a->old.row.seq);
+    buf_clear(&a->past);
+    past_encode(&a->past, t, &a->old.row, &a->new.row, record);
+    db_put(a->txn, rows_table(a->r, TABLE_HISTORY), key_span(&k), buf_span(&a->past));
+    return a->past.err;
+}
+
 // The old record is copied first: writing ends the life of what was read.
 static int write_row(struct apply *a, const struct effect_row *e, struct buf *copy)
 {
@@ -154,10 +165,8 @@ static int write_row(struct apply *a, const struct effect_row *e, struct buf *co
     }
     if (!err) err = record_decode(&a->new, t, e->record);
     if (err) return err;
-    if (a->old.row.exists) {
-        struct key h = key_history(e->table, e->id, a->old.row.seq);
-        db_put(a->txn, rows_table(a->r, TABLE_HISTORY), key_span(&h), buf_span(copy));
-    }
+    if (a->old.row.exists) err = write_past(a, t, e->id, buf_span(copy));
+    if (err) return err;
     db_put(a->txn, rows_table(a->r, TABLE_ROWS), key_span(&k), e->record);
     write_references(a, t, e->id);
     a->r->applied_rows++;
@@ -236,9 +245,11 @@ int rows_apply(struct rows *r, struct db_txn *txn, const struct commit *c, struc
     struct apply a = {.r = r, .txn = txn, .c = c};
     assert(r && txn && c);
     if (effects.n == 0) return 0;
+    buf_init(&a.past, 2 * ROW_BYTES_MAX);
     int err = check(&a, effects);
     if (!err) err = write_all(&a, effects);
     if (!err && r->views.count > 0) err = advance_views(&a, effects);
+    buf_free(&a.past);
     schema_unref(a.schema);
     return err;
 }

@@ -3,38 +3,13 @@
 #include <stdlib.h>
 
 #include "err.h"
+#include "past.h"
 #include "store.h"
 
 bool record_current(struct rows *r, struct db_txn *txn, uint32_t table, struct uuid id, struct span *record)
 {
     struct key k = key_row(table, id);
     return db_get(txn, rows_table(r, TABLE_ROWS), key_span(&k), record);
-}
-
-// The last superseded version that is not younger than `at`.
-static bool record_superseded(struct rows *r, struct db_txn *txn, uint32_t table, struct uuid id, uint64_t at, struct span *record)
-{
-    struct key past = key_history(table, id, at == UINT64_MAX ? at : at + 1);
-    struct db_iter it;
-    uint64_t seq;
-    db_iter_init(&it, txn, rows_table(r, TABLE_HISTORY));
-    bool found = db_iter_seek_before(&it, key_span(&past)) && key_history_parse(it.key, table, id, &seq);
-    if (found) *record = it.value;
-    db_iter_end(&it);
-    return found;
-}
-
-bool record_at(struct rows *r, struct db_txn *txn, uint32_t table, struct uuid id, uint64_t at, struct span *record)
-{
-    struct span current;
-    bool deleted;
-    uint64_t seq;
-    if (!record_current(r, txn, table, id, &current)) return false;
-    if (record_head(current, &deleted, &seq) || seq <= at) {
-        *record = current; // a damaged one is given to the caller, whose decoding says so
-        return true;
-    }
-    return record_superseded(r, txn, table, id, at, record);
 }
 
 static int decode(struct row_space *out, const struct table *t, bool found, struct span record, const struct db_txn *txn)
@@ -51,11 +26,99 @@ int row_current(struct rows *r, struct db_txn *txn, const struct table *t, struc
     return decode(out, t, found, record, txn);
 }
 
+// ---- superseded versions -------------------------------------------------------------------------------------------
+
+// A version on the way from the one that is wanted up to one that is whole.
+struct step {
+    uint64_t seq;
+    struct span body;
+};
+
+struct climb {
+    struct arena *room; // of what is unpacked
+    struct step *steps;
+    size_t n, cap;
+};
+
+static int climb_add(struct climb *k, uint64_t seq, struct span body)
+{
+    if (k->n == k->cap) {
+        size_t cap = k->cap ? k->cap * 2 : 32;
+        struct step *steps = realloc(k->steps, cap * sizeof *steps);
+        if (!steps) return ERR_NOMEM;
+        k->steps = steps;
+        k->cap = cap;
+    }
+    k->steps[k->n++] = (struct step){.seq = seq, .body = body};
+    return 0;
+}
+
+// What is unpacked for a row lives until the same room is used again: some rows later.
+static struct arena *next_room(struct rows *r)
+{
+    struct arena **room = &r->past_rooms[r->past_room++ % PAST_ROOMS];
+    if (!*room) *room = arena_new(PAST_ROOM_MAX);
+    if (*room) arena_clear(*room);
+    return *room;
+}
+
+// From where the iterator stands up to the first version that is whole; past all of history that is the current record.
+static int climb_up(struct climb *k, struct db_iter *it, uint32_t table, struct uuid id, struct span current, struct span *record)
+{
+    bool whole = false, more = true;
+    uint64_t seq;
+    while (more && key_history_parse(it->key, table, id, &seq)) {
+        struct span body;
+        int err = past_open(it->value, k->room, &body, &whole);
+        if (!err && !whole) err = climb_add(k, seq, body);
+        *record = body;
+        if (err || whole) return err;
+        more = db_iter_next(it);
+    }
+    *record = current;
+    return 0;
+}
+
+static int climb_down(struct climb *k, const struct table *t, struct span record, struct row_space *out)
+{
+    int err = record_decode(out, t, record);
+    while (!err && k->n > 0) {
+        const struct step *s = &k->steps[--k->n];
+        err = past_apply(out, t, s->seq, s->body);
+    }
+    return err;
+}
+
+// The last superseded version that is not younger than `at`.
+static int row_superseded(struct rows *r, struct db_txn *txn, const struct table *t, struct uuid id, uint64_t at, struct span current,
+                          struct row_space *out)
+{
+    struct key past = key_history(t->no, id, at == UINT64_MAX ? at : at + 1);
+    struct climb k = {.room = next_room(r)};
+    struct span record = SPAN_NONE;
+    struct db_iter it;
+    uint64_t seq;
+    int err = 0;
+    out->row = (struct row){.cells = out->cells};
+    if (!k.room) return ERR_NOMEM;
+    db_iter_init(&it, txn, rows_table(r, TABLE_HISTORY));
+    bool found = db_iter_seek_before(&it, key_span(&past)) && key_history_parse(it.key, t->no, id, &seq);
+    if (found) err = climb_up(&k, &it, t->no, id, current, &record);
+    db_iter_end(&it);
+    if (found && !err) err = climb_down(&k, t, record, out);
+    free(k.steps);
+    return err ? err : db_txn_err(txn);
+}
+
 int row_at(struct rows *r, struct db_txn *txn, const struct table *t, struct uuid id, uint64_t at, struct row_space *out)
 {
-    struct span record = SPAN_NONE;
-    bool found = record_at(r, txn, t->no, id, at, &record);
-    return decode(out, t, found, record, txn);
+    struct span current = SPAN_NONE;
+    bool deleted;
+    uint64_t seq;
+    bool found = record_current(r, txn, t->no, id, &current);
+    // A damaged one is decoded, too: that says so.
+    if (!found || record_head(current, &deleted, &seq) || seq <= at) return decode(out, t, found, current, txn);
+    return row_superseded(r, txn, t, id, at, current, out);
 }
 
 bool row_stands(struct rows *r, struct db_txn *txn, uint32_t table, struct uuid id)

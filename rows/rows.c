@@ -64,6 +64,8 @@ void rows_close(struct rows *r)
     index_unload(r);
     schema_unref(r->schema);
     arena_free(r->scratch);
+    for (size_t i = 0; i < PAST_ROOMS; i++)
+        arena_free(r->past_rooms[i]);
     free(r->views.of_table);
     free(r);
 }

@@ -12,10 +12,15 @@ enum { TABLE_ROWS, TABLE_HISTORY, TABLE_COMMITS, TABLE_SCHEMAS, TABLE_INDEX }; /
 struct view;
 struct index_state;
 
+#define PAST_ROOMS 8
+#define PAST_ROOM_MAX (64 * MIB) // a chain of differences, each of which may be large
+
 struct rows {
     int first_table;
     const struct rows_host *host;
     struct schema *schema; // the current one
+    struct arena *past_rooms[PAST_ROOMS];
+    unsigned past_room;
     struct arena *scratch; // of expressions: nobody keeps anything in it
     uint64_t seq;          // the last commit applied that had effects here; 0: none
     struct index_state **indexes; // of each table by its number - 1; as many as the schema has tables
@@ -41,9 +46,8 @@ static inline int rows_table(const struct rows *r, int table)
 
 // The current record of a row, tombstones included. False: none, or the transaction failed.
 bool record_current(struct rows *r, struct db_txn *txn, uint32_t table, struct uuid id, struct span *record);
-// The record as of a commit: what the row was when `at` was the last.
-bool record_at(struct rows *r, struct db_txn *txn, uint32_t table, struct uuid id, uint64_t at, struct span *record);
-// The same, decoded; out->row.exists says whether there was one. 0, ERR_CORRUPT, or the transaction's error.
+// The same, decoded, now or as of a commit: what the row was when `at` was the last. out->row.exists says whether there was one. Spans
+// of a version that is over live until PAST_ROOMS more of such have been read, or something is written. 0, ERR_CORRUPT, ERR_NOMEM, or the transaction's error.
 int row_current(struct rows *r, struct db_txn *txn, const struct table *t, struct uuid id, struct row_space *out);
 int row_at(struct rows *r, struct db_txn *txn, const struct table *t, struct uuid id, uint64_t at, struct row_space *out);
 // Does a row stand in this table now?
