@@ -93,7 +93,7 @@ INLINE void lanes_run(struct lane lanes[2], size_t blocks, struct chunk_scan *sc
         }
         lane_end(&one);
         lane_end(&two);
-        at += scan != NULL ? SHA256_BLOCK : 0;
+        if (scan != NULL) at += SHA256_BLOCK;
     }
     if (scan != NULL) chunk_scan_passed(scan, (size_t)(at - window));
     lanes[0] = one;
