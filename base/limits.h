@@ -65,10 +65,14 @@
 #define SET_WRITERS_MAX 64             // that add an element of a set without having seen each other's addition
 #define CASCADE_ROWS_MAX 10000         // rows that go, or change, with those that a batch deletes
 #define INDEX_KEY_MAX 400              // bytes of a row's columns in an index
-#define QUERY_TERMS_MAX 64             // comparisons in a where
+#define QUERY_TERMS_MAX 64             // comparisons in the where of a live query
+#define QUERY_TABLES_MAX 16            // tables in one from
 #define QUERY_PARAMS_MAX 64
 #define QUERY_ROWS_MAX 100000          // rows in one result
 #define QUERY_SCAN_MAX 1000000         // rows looked at by one query
+#define QUERY_MS_MAX 10000             // milliseconds of work of one query, however long its reader takes
+#define QUERY_MEMORY_MAX (64 * MIB)    // bytes of groups, sets and arrays held by one query
+#define QUERY_STREAM_TEXT_MAX (1 * MIB) // bytes of a stream that stream_text reads
 #define QUERY_RESULT_MAX (64 * MIB)    // bytes of a result that is not streamed
 #define QUERY_SORT_MAX (32 * MIB)       // bytes of sort keys held by one query or live view
 #define READ_SET_MAX (256 * KIB)       // bytes of what one transaction has read; a set that would be larger is coarsened to whole tables

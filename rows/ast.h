@@ -152,35 +152,48 @@ struct ast_schema {
     struct arena *arena;
 };
 
-struct ast_term {
-    struct span column;
-    enum ast_op op;
-    struct ast_const value;
+// A column of a result. An expression of AX_STAR is all columns of a table, or of all.
+struct ast_target {
+    struct ast_expr *expr;
+    struct span name; // as it is called with `as`; empty: not said
+    int64_t position;
+};
+
+enum ast_join { JOIN_INNER, JOIN_LEFT };
+
+// A table in `from`, in the order of the text: what joins it to those before it stands with it.
+struct ast_from {
+    struct span table;
+    struct span alias; // empty: not said
+    enum ast_join join;
+    struct ast_expr *on; // NULL: none
     int64_t position;
 };
 
 // PostgreSQL's defaults are filled in: ascending has nulls last, descending nulls first.
 struct ast_order {
-    struct span column;
+    struct ast_expr *expr;
     bool desc;
     bool nulls_first;
     int64_t position;
 };
 
 struct ast_select {
-    struct span table;
-    int64_t table_position;
-    bool star;
-    struct span *columns;
-    int64_t *column_positions;
-    size_t column_count;
-    struct ast_term *terms;
-    size_t term_count;
+    struct ast_target *targets;
+    size_t target_count;
+    struct ast_from *from;
+    size_t from_count;
+    struct ast_expr *where; // NULL: all
+    struct ast_expr **group;
+    size_t group_count;
+    struct ast_expr *having; // NULL: all
     struct ast_order *order;
     size_t order_count;
-    bool has_limit;
-    struct ast_const limit;
-    struct arena *arena;
+    bool distinct;
+    bool has_limit, has_offset;
+    struct ast_const limit, offset; // AST_INT or AST_PARAM
+    int64_t position;
+    struct arena *arena; // NULL: a select within another one
 };
 
 #endif

@@ -1,12 +1,13 @@
-// A compiled select.
+// A compiled select with its parameters.
 #ifndef SEGUE_ROWS_QUERY_H
 #define SEGUE_ROWS_QUERY_H
 
+#include "select.h"
 #include "store.h"
 
 struct term {
     int column; // or COLUMN_ID
-    struct type type; // its labels are the schema's
+    struct type type;
     enum ast_op op;
     struct value v; // null: true for no row
 };
@@ -20,7 +21,14 @@ struct order {
 struct query {
     unsigned refs;
     struct arena *arena;
-    struct schema *schema; // it was compiled in: holds what types refer to
+    struct span sql;
+    struct row_value *given; // parameters as they came
+    size_t given_count;
+    struct plan *plan;
+    struct value *params; // as many as the plan has, in its arena or ours
+
+    // What a live view needs to know of it, once query_make_live has succeeded: rows of one table, chosen and ordered by their columns.
+    bool live;
     uint32_t table;
     int *columns; // those shown beside id
     size_t column_count;
@@ -34,6 +42,14 @@ struct query {
     struct uuid id;
     struct span canonical; // equal bytes, equal queries
 };
+
+// Converts the parameters to what the plan takes them for. Spans are copied into the arena. ERR_WRONG_TYPE, ERR_BAD_VALUE, ERR_NOMEM, ERR_TOO_LARGE.
+int query_bind(const struct query *q, const struct plan *plan, struct arena *arena, struct value **out, struct problem *p);
+
+// ---- live queries --------------------------------------------------------------------------------------------------
+
+// Fills in what views need. ERR_UNSUPPORTED_SQL: it is more than they can keep current.
+int query_make_live(struct query *q, struct problem *p);
 
 // Is this row part of the result, limits aside? Only a row that stands can be.
 bool query_matches(const struct query *q, struct uuid id, const struct row *row);

@@ -1,126 +1,127 @@
-// A query as it runs: in id order the rows go straight out; in another order the keys are sorted first, and each row is
-// fetched again, as of the same commit, when its turn comes. Nothing but keys is held between two calls.
+// A query as it runs: rows as JSON, in pieces. Nothing of the transaction is held between two calls.
 #include <assert.h>
 #include <stdlib.h>
 
 #include "err.h"
-#include "scan.h"
+#include "file.h"
+#include "query_run.h"
 #include "show.h"
 
-#define STEP_ROWS 8192 // rows looked at in one call, so that a long scan does not hold up the owner
+#define STEP_KEYS 8192 // looked at in one call, so that a long search does not hold up the owner
 
-struct query_run {
-    struct rows *r;
-    struct query *q;
-    struct scan scan;
-    struct sort_keys keys;
-    bool sorted;
-    size_t emitted;
-};
+// Another plan than the query's own, where that one's indexes cannot answer for the seq.
+static int plan_for(struct query_run *run, struct rows *r, uint64_t at, struct value **params, struct problem *p)
+{
+    struct query *q = run->q;
+    if (plan_holds(q->plan, r, at)) {
+        run->plan = plan_ref(q->plan);
+        *params = q->params;
+        return 0;
+    }
+    run->arena = arena_new(2 * MIB);
+    int err = run->arena ? query_replan(r, q, at, &run->plan, p) : ERR_NOMEM;
+    return err ? err : query_bind(q, run->plan, run->arena, params, p);
+}
+
+int query_open_source(struct rows *r, struct db_txn *txn, struct query *q, const struct query_source *source, struct query_run **out,
+                      struct problem *p)
+{
+    assert(r && txn && q && out);
+    struct query_run *run = calloc(1, sizeof *run);
+    struct value *params = NULL;
+    if (!run) return ERR_NOMEM;
+    run->q = query_ref(q);
+    buf_init(&run->text, QUERY_RESULT_MAX);
+    const struct row_source src = {.r = r, .txn = txn, .at = source->at, .overlay = source->overlay, .reads = source->reads};
+    int err = plan_for(run, r, source->at, &params, p);
+    if (!err) err = run_open(&run->run, run->plan, &src, params);
+    run->open = !err;
+    if (err) {
+        query_close(run);
+        return err;
+    }
+    *out = run;
+    return 0;
+}
 
 int query_open(struct rows *r, struct db_txn *txn, struct query *q, uint64_t at, struct query_run **out, struct problem *p)
 {
-    assert(r && txn && q && out);
-    (void)p; // for what a later kind of query may refuse only here
-    struct query_run *run = calloc(1, sizeof *run);
-    if (!run) return ERR_NOMEM;
-    run->r = r;
-    run->q = query_ref(q);
-    run->scan = (struct scan){.at = at, .done = q->has_limit && q->limit == 0};
-    *out = run;
-    return 0;
+    return query_open_source(r, txn, q, &(struct query_source){.at = at}, out, p);
 }
 
 void query_close(struct query_run *run)
 {
     if (!run) return;
-    sort_keys_free(&run->keys);
+    if (run->open) run_close(&run->run);
+    buf_free(&run->text);
+    plan_unref(run->plan);
+    arena_free(run->arena);
     query_unref(run->q);
     free(run);
 }
 
-struct emission {
-    struct query_run *run;
-    struct db_txn *txn;
-    struct feed_sink *sink;
-    size_t budget, sent;
-};
-
-static bool limit_reached(const struct query_run *run)
+const struct problem *query_problem(const struct query_run *run)
 {
-    return run->q->has_limit && run->emitted >= run->q->limit;
+    return &run->run.problem;
 }
 
-static int emit(struct emission *e, struct uuid id, const struct row *row)
+// ---- rows ----------------------------------------------------------------------------------------------------------
+
+static int emit(struct query_run *run, struct feed_sink *sink, size_t *sent)
 {
-    struct query_run *run = e->run;
-    struct buf text;
     struct jw w;
+    buf_clear(&run->text);
+    jw_init(&w, &run->text);
+    int err = show_targets(&w, &run->run, run->plan->top);
+    if (err) return err;
+    if (run->text.err) return run->text.err;
     if (run->emitted >= QUERY_ROWS_MAX) return ERR_RESULT_TOO_LARGE;
-    buf_init(&text, QUERY_RESULT_MAX);
-    jw_init(&w, &text);
-    show_row(&w, run->r, e->txn, run->q, id, row, run->scan.at);
-    int err = text.err;
-    struct bytes *value = err ? NULL : bytes_new(buf_span(&text));
-    if (!err && !value) err = ERR_NOMEM;
-    if (!err) {
-        err = e->sink->emit(e->sink, value);
-        e->sent += text.n;
-        run->emitted++;
-    }
+    struct bytes *value = bytes_new(buf_span(&run->text));
+    if (!value) return ERR_NOMEM;
+    err = sink->emit(sink, value);
     bytes_unref(value);
-    buf_free(&text);
-    return err;
-}
-
-static int emit_scanned(void *ctx, struct uuid id, const struct row *row)
-{
-    struct emission *e = ctx;
-    int err = emit(e, id, row);
-    return !err && (e->sent >= e->budget || limit_reached(e->run)) ? SCAN_ENOUGH : err;
-}
-
-static int sort_step(struct query_run *run, struct db_txn *txn)
-{
-    size_t keep = run->q->has_limit ? run->q->limit : SIZE_MAX;
-    bool dropped = false;
-    int err = scan_collect(&run->scan, run->r, txn, run->q, STEP_ROWS, keep, &run->keys, &dropped);
-    if (err || !run->scan.done) return err;
-    sort_keys_finish(&run->keys, keep, &dropped);
-    run->sorted = true;
+    if (err) return err;
+    *sent += run->text.n;
+    run->emitted++;
+    run_taken(&run->run);
     return 0;
 }
 
-static int emit_sorted(struct query_run *run, struct emission *e)
+static int give_rows(struct query_run *run, size_t budget, struct feed_sink *sink, bool *done)
 {
-    struct row_space room;
-    const struct table *t = schema_table_no(run->r->schema, run->q->table);
-    while (run->emitted < run->keys.n && e->sent < e->budget) {
-        struct uuid id = sort_key_id(run->keys.keys[run->emitted]);
-        int err = row_at(run->r, e->txn, t, id, run->scan.at, &room);
-        if (!err && !row_live(&room.row)) err = ERR_CORRUPT;
-        if (!err) err = emit(e, id, &room.row);
+    size_t sent = 0;
+    while (sent < budget) {
+        bool row;
+        int err = run_next(&run->run, &row);
+        if (err) return err;
+        *done = !row;
+        if (!row) return 0;
+        err = emit(run, sink, &sent);
         if (err) return err;
     }
     return 0;
 }
 
-static int next_ordered(struct query_run *run, struct db_txn *txn, struct emission *e, bool *done)
+// What was used up, in words where there is more to say than the error has.
+static int check_bounds(struct query_run *run, int err)
 {
-    int err = run->sorted ? 0 : sort_step(run, txn);
-    if (!err && run->sorted) err = emit_sorted(run, e);
-    if (!err) *done = run->sorted && run->emitted == run->keys.n;
-    return err;
+    struct run *r = &run->run;
+    if (err == EXEC_MORE && r->given == 0)
+        return problem_set(&r->problem, ERR_QUERY_TOO_EXPENSIVE, -1, "the query looks at more than %d rows or keys", QUERY_SCAN_MAX);
+    if (err == EXEC_MORE && run->spent_us > QUERY_MS_MAX * UINT64_C(1000))
+        return problem_set(&r->problem, ERR_QUERY_TOO_EXPENSIVE, -1, "the query takes more than %d ms of work", QUERY_MS_MAX);
+    return err == EXEC_MORE ? 0 : err;
 }
 
 int query_next(struct query_run *run, struct db_txn *txn, size_t budget, struct feed_sink *sink, bool *done)
 {
-    struct emission e = {.run = run, .txn = txn, .sink = sink, .budget = budget > 0 ? budget : 1};
     assert(run && txn && sink && done);
-    if (query_ordered(run->q)) return next_ordered(run, txn, &e, done);
-    int err = 0;
-    bool over = run->scan.done || limit_reached(run);
-    if (!over) err = scan_step(&run->scan, run->r, txn, run->q, STEP_ROWS, emit_scanned, &e);
-    if (!err) *done = run->scan.done || limit_reached(run);
-    return err;
+    uint64_t begin = clock_mono_us();
+    *done = false;
+    int err = run_begin_step(&run->run, txn, STEP_KEYS);
+    if (!err) err = give_rows(run, budget > 0 ? budget : 1, sink, done);
+    int held = run_end_step(&run->run); // always: nothing may be open in a transaction that ends
+    if (held && (err == 0 || err == EXEC_MORE)) err = held;
+    run->spent_us += clock_mono_us() - begin;
+    return check_bounds(run, err);
 }

@@ -62,6 +62,7 @@ void rows_close(struct rows *r)
     if (!r) return;
     assert(r->views.count == 0 && r->views.subs == 0);
     index_unload(r);
+    plan_cache_free(r->plans);
     schema_unref(r->schema);
     arena_free(r->scratch);
     for (size_t i = 0; i < PAST_ROOMS; i++)

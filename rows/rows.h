@@ -18,6 +18,7 @@
 #include "problem.h"
 
 struct db_txn;
+struct jw;
 struct read_set;
 struct rows;
 
@@ -34,6 +35,8 @@ struct rows_host {
     int (*blob_link)(void *ctx, const struct sha256 *digest, struct problem *p);
     // While showing a row as of `seq`. False: not known (shown as null members).
     bool (*stream_at)(void *ctx, struct db_txn *txn, struct span path, uint64_t seq, uint64_t *offset, bool *closed);
+    // Appends the stream's present bytes, of those that stood at `seq`; nothing where there is none. May be NULL: it cannot be asked. ERR_TOO_LARGE, or a fault.
+    int (*stream_text)(void *ctx, struct db_txn *txn, struct span path, uint64_t seq, struct buf *out);
     bool (*blob_at)(void *ctx, struct db_txn *txn, const struct sha256 *digest, uint64_t *size, char type[STREAM_TYPE_MAX + 1]);
 };
 
@@ -155,21 +158,34 @@ bool rows_busy(const struct rows *r);
 
 // ---- queries -------------------------------------------------------------------------------------------------------
 
-// A compiled select: immutable, refcounted. select * | columns from table [where column op constant|$n and …] [order by …] [limit n].
-// Operators = <> != < <= > >=, is [not] null. `id` is always part of the result. Order: as asked, then by id. Without `order by`: by id.
+// A compiled select with its parameters: immutable, refcounted. README.md, "Queries", says what SQL it may be. Rows of one table that
+// are neither grouped nor distinct have their `id` first, asked for or not, and come by it without an `order by` and where what they are
+// ordered by is equal; other rows are what the text says, and nothing more.
 struct query;
-// Stays valid when a later schema is published (schemas only grow). Parameters are bound here.
+// Stays valid when a later schema is published (schemas only grow). Parameters are bound here. Texts met before are not parsed again.
 int query_compile(struct rows *r, struct span sql, const struct row_value *params, size_t param_count, struct query **out, struct problem *p);
 struct query *query_ref(struct query *q);
 void query_unref(struct query *q); // NULL is fine
 
 // Reads a result in pieces as of one seq; holds no transaction between calls, so commits may come between pieces.
 struct query_run;
-// `at`: the seq; that it is given out and visible is the caller's to know, for not every commit comes by here.
+struct overlay;
+struct read_set;
+struct query_source {
+    uint64_t at; // the seq; that it is given out and visible is the caller's to know, for not every commit comes by here
+    const struct overlay *overlay; // rows that lie over the stored ones (source.h), or NULL
+    struct read_set *reads;        // is told everything that was looked at or looked for, by the time of query_close; or NULL
+};
+int query_open_source(struct rows *r, struct db_txn *txn, struct query *q, const struct query_source *source, struct query_run **out,
+                      struct problem *p);
+// The same of the store alone.
 int query_open(struct rows *r, struct db_txn *txn, struct query *q, uint64_t at, struct query_run **out, struct problem *p);
 // Emits the next rows, each one JSON object, about `budget` bytes; none at times, while it is still looking. *done: that was all.
-// ERR_QUERY_TOO_EXPENSIVE, ERR_RESULT_TOO_LARGE.
+// ERR_QUERY_TOO_EXPENSIVE, ERR_RESULT_TOO_LARGE, ERR_BAD_VALUE (a division by zero, a sum past 64 bits), ERR_CANCELED (its index was dropped).
 int query_next(struct query_run *run, struct db_txn *txn, size_t budget, struct feed_sink *sink, bool *done);
+const struct problem *query_problem(const struct query_run *run); // of the call that failed, in words; its err may be 0
+// {"plan":[…],"rows":n,"looked_at":n}: how the run goes to its tables, and what each has done so far.
+void query_explain(const struct query_run *run, struct jw *w);
 void query_close(struct query_run *run); // NULL is fine
 
 // ---- feed ----------------------------------------------------------------------------------------------------------
@@ -179,6 +195,7 @@ void query_close(struct query_run *run); // NULL is fine
 //   {"added":{row},"at":i}  {"changed":{row},"at":i,"was":j}  {"removed":"id","was":j}
 // with positions where the query has an `order by`; without, no "at" and "was". A row that enters a limited window pushes another out: both are said.
 // "was" is where the row stood in the list as the steps before have left it, "at" where it stands once this step is done.
+// ERR_UNSUPPORTED_SQL: only rows of one table, compared with constants and ordered by columns, are live so far.
 // ERR_QUERY_TOO_EXPENSIVE, ERR_RESULT_TOO_LARGE: also later, from the feed, where an ordered result grows past its bounds.
 int rows_attach(struct rows *r, struct db_txn *txn, struct query *q, struct feed_sub **out, struct problem *p);
 

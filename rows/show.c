@@ -84,3 +84,47 @@ void show_row(struct jw *w, struct rows *r, struct db_txn *txn, const struct que
     }
     jw_end(w);
 }
+
+// ---- of a run ------------------------------------------------------------------------------------------------------
+
+static void show_stream_of(struct jw *w, struct run *run, const struct expr *e)
+{
+    const struct table *t = schema_table_no(run->src.r->schema, run->plan->tables[e->slot]);
+    if (run->rows[e->slot].row) {
+        show_stream(w, run->src.r, run->src.txn, t, run->rows[e->slot].id, &t->columns[e->column], run->src.at);
+    } else {
+        jw_null(w);
+    }
+}
+
+int show_target(struct jw *w, struct run *run, const struct target *target)
+{
+    const struct expr *e = target->expr;
+    struct value v;
+    if (e->type.kind == COL_STREAM && e->kind == EX_COLUMN) {
+        show_stream_of(w, run, e);
+        return 0;
+    }
+    int err = run_eval(run, e, &v);
+    if (err) return err;
+    if (e->type.kind == COL_BLOB) {
+        show_blob(w, run->src.r, run->src.txn, &v);
+    } else if (e->type.kind == COL_STREAM) {
+        jw_null(w); // grouped: whose it is is not known any more
+    } else {
+        value_json(w, &e->type, &v);
+    }
+    return 0;
+}
+
+int show_targets(struct jw *w, struct run *run, const struct select *s)
+{
+    int err = 0;
+    jw_object(w);
+    for (size_t i = 0; i < s->target_count && !err; i++) {
+        jw_key_span(w, s->targets[i].name);
+        err = show_target(w, run, &s->targets[i]);
+    }
+    if (!err) jw_end(w);
+    return err;
+}

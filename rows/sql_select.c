@@ -1,98 +1,7 @@
-// The one SELECT statement of the parser's tree.
+// The one SELECT statement of the parser's tree, and those within its expressions.
 #include <assert.h>
 
 #include "sql_expr.h"
-
-struct select_reader {
-    const struct sql_reader *r;
-    struct ast_select *out;
-};
-
-// ---- columns ---------------------------------------------------------------------------------------------------
-
-// column, or table.column of the one table; `*star` where the name is * (only with `star` given).
-static int read_column(const struct select_reader *s, const struct jr *node, struct span *name, bool *star, int64_t *position)
-{
-    static const struct sql_member members[] = {{"fields", NULL}, {"location", NULL}, SQL_MEMBERS_END};
-    const struct jr *fields = jr_get(node, "fields");
-    size_t count = jr_count(fields);
-    *position = jr_int(jr_get(node, "location"), 0);
-    int err = sql_members(s->r, node, members, *position);
-    if (err != 0) return err;
-    if (count > 2) return sql_unsupported(s->r, *position, "names of schemas, and fields of columns, are");
-    if (count == 2 && !span_equal(sql_name_at(fields, 0), s->out->table))
-        return problem_set(s->r->p, ERR_BAD_SQL, *position, "%.*s is not the table of this query", SPAN_FMT(sql_name_at(fields, 0)));
-    struct span last = sql_name_at(fields, count - 1);
-    if (last.n > 0) return sql_text(s->r, last, name);
-    if (star == NULL || jr_get(jr_at(fields, count - 1), "A_Star") == NULL) return sql_unsupported(s->r, *position, "* here is");
-    *star = true;
-    return 0;
-}
-
-static int read_target(const struct select_reader *s, const struct jr *node, size_t i, size_t count)
-{
-    static const struct sql_member members[] = {
-        {"val", NULL}, {"location", NULL}, {"name", "AS is"}, {"indirection", "subscripts are"}, SQL_MEMBERS_END,
-    };
-    struct span kind;
-    struct ast_select *out = s->out;
-    const struct jr *target = jr_get(node, "ResTarget");
-    int64_t position = jr_int(jr_get(target, "location"), 0);
-    int err = sql_members(s->r, target, members, position);
-    if (err != 0) return err;
-    const struct jr *column = sql_node(jr_get(target, "val"), &kind);
-    if (!span_is(kind, "ColumnRef")) return sql_refuse(s->r, jr_get(target, "val"), position);
-    err = read_column(s, column, &out->columns[i], &out->star, &out->column_positions[i]);
-    if (err != 0) return err;
-    if (out->star && count > 1) return sql_unsupported(s->r, position, "* beside columns is");
-    for (size_t j = 0; j < i; j++)
-        if (span_equal(out->columns[j], out->columns[i])) return sql_unsupported(s->r, position, "a column asked for twice is");
-    return 0;
-}
-
-static int read_targets(const struct select_reader *s, const struct jr *targets)
-{
-    size_t count = jr_count(targets);
-    struct ast_select *out = s->out;
-    if (count == 0) return sql_bad(s->r, -1, "a query names * or columns");
-    if (count > COLUMNS_MAX) return problem_set(s->r->p, ERR_UNSUPPORTED_SQL, -1, "a query names at most %d columns", COLUMNS_MAX);
-    out->columns = arena_array(s->r->arena, count, sizeof *out->columns);
-    out->column_positions = arena_array(s->r->arena, count, sizeof *out->column_positions);
-    if (out->columns == NULL || out->column_positions == NULL) return sql_nomem(s->r);
-    int err = 0;
-    for (size_t i = 0; i < count && err == 0; i++)
-        err = read_target(s, jr_at(targets, i), i, count);
-    out->column_count = out->star ? 0 : count;
-    return err;
-}
-
-static int read_from(const struct select_reader *s, const struct jr *from)
-{
-    struct span kind;
-    const struct jr *table = sql_node(jr_at(from, 0), &kind);
-    if (jr_count(from) == 0) return sql_unsupported(s->r, -1, "a query without FROM is");
-    if (jr_count(from) > 1) return sql_unsupported(s->r, sql_position(jr_at(from, 1), -1), "joins are");
-    if (!span_is(kind, "RangeVar")) return sql_refuse(s->r, jr_at(from, 0), -1);
-    return sql_table_name(s->r, table, &s->out->table, &s->out->table_position);
-}
-
-// ---- conditions ------------------------------------------------------------------------------------------------
-
-static int add_term(const struct select_reader *s, const struct ast_term *term)
-{
-    if (s->out->term_count == QUERY_TERMS_MAX)
-        return problem_set(s->r->p, ERR_UNSUPPORTED_SQL, term->position, "a query has at most %d comparisons", QUERY_TERMS_MAX);
-    s->out->terms[s->out->term_count++] = *term;
-    return 0;
-}
-
-static const struct {
-    const char *sign;
-    enum ast_op op, flipped, negated;
-} operators[] = {
-    {"=", OP_EQ, OP_EQ, OP_NE},  {"<>", OP_NE, OP_NE, OP_EQ}, {"<", OP_LT, OP_GT, OP_GE},
-    {"<=", OP_LE, OP_GE, OP_GT}, {">", OP_GT, OP_LT, OP_LE},  {">=", OP_GE, OP_LE, OP_LT},
-};
 
 static bool is_kind(const struct jr *node, const char *kind)
 {
@@ -100,202 +9,192 @@ static bool is_kind(const struct jr *node, const char *kind)
     return sql_node(node, &k) != NULL && span_is(k, kind);
 }
 
-// The column on one side and the constant on the other. From here on the term is where its column is.
-static int read_sides(const struct select_reader *s, const struct jr *column, const struct jr *constant, struct ast_term *term)
-{
-    int64_t position;
-    if (is_kind(constant, "ColumnRef")) return sql_unsupported(s->r, term->position, "comparing two columns is");
-    if (!is_kind(column, "ColumnRef")) return sql_refuse(s->r, column, term->position);
-    int err = read_column(s, jr_get(column, "ColumnRef"), &term->column, NULL, &position);
-    if (err != 0) return err;
-    term->position = position;
-    return sql_constant(s->r, constant, false, &term->value);
-}
+// ---- columns ---------------------------------------------------------------------------------------------------
 
-static int read_comparison(const struct select_reader *s, const struct jr *node, bool negate, int64_t position)
-{
-    const struct jr *name = jr_get(node, "name"), *left = jr_get(node, "lexpr"), *right = jr_get(node, "rexpr");
-    struct span sign = sql_name_at(name, 0);
-    size_t i = 0, count = sizeof operators / sizeof operators[0];
-    while (i < count && !span_is(sign, operators[i].sign))
-        i++;
-    if (jr_count(name) != 1 || i == count || left == NULL)
-        return problem_set(s->r->p, ERR_UNSUPPORTED_SQL, position, "the operator %.*s is not supported here", SPAN_FMT(sign));
-
-    bool flip = is_kind(right, "ColumnRef") && !is_kind(left, "ColumnRef");
-    struct ast_term term = {.op = flip ? operators[i].flipped : operators[i].op, .position = position};
-    if (negate)
-        for (i = 0; operators[i].op != term.op;)
-            i++;
-    if (negate) term.op = operators[i].negated;
-    int err = flip ? read_sides(s, right, left, &term) : read_sides(s, left, right, &term);
-    return err != 0 ? err : add_term(s, &term);
-}
-
-// column between a and b: column >= a and column <= b.
-static int read_between(const struct select_reader *s, const struct jr *node, int64_t position)
-{
-    const struct jr *bounds = jr_get(jr_get(jr_get(node, "rexpr"), "List"), "items");
-    struct ast_term low = {.op = OP_GE, .position = position}, high = {.op = OP_LE, .position = position};
-    if (jr_count(bounds) != 2) return sql_unsupported(s->r, position, "this BETWEEN is");
-    int err = read_sides(s, jr_get(node, "lexpr"), jr_at(bounds, 0), &low);
-    if (err == 0) err = read_sides(s, jr_get(node, "lexpr"), jr_at(bounds, 1), &high);
-    if (err == 0) err = add_term(s, &low);
-    return err != 0 ? err : add_term(s, &high);
-}
-
-static int read_expression(const struct select_reader *s, const struct jr *node, bool negate)
+static int read_target(const struct sql_reader *r, const struct jr *node, struct ast_target *out)
 {
     static const struct sql_member members[] = {
-        {"kind", NULL}, {"name", NULL}, {"lexpr", NULL}, {"rexpr", NULL}, {"location", NULL}, SQL_MEMBERS_END,
+        {"val", NULL}, {"location", NULL}, {"name", NULL}, {"indirection", "subscripts are"}, SQL_MEMBERS_END,
     };
-    static const struct sql_member refused[] = {
-        {"AEXPR_IN", "IN is"},
-        {"AEXPR_LIKE", "LIKE is"},
-        {"AEXPR_ILIKE", "ILIKE is"},
-        {"AEXPR_SIMILAR", "SIMILAR TO is"},
-        {"AEXPR_OP_ANY", "ANY is"},
-        {"AEXPR_OP_ALL", "ALL is"},
-        {"AEXPR_DISTINCT", "IS DISTINCT FROM is"},
-        {"AEXPR_NOT_DISTINCT", "IS NOT DISTINCT FROM is"},
-        {"AEXPR_NULLIF", "NULLIF is"},
-        {"AEXPR_NOT_BETWEEN", "NOT BETWEEN is"},
-        {"AEXPR_BETWEEN_SYM", "BETWEEN SYMMETRIC is"},
-        {"AEXPR_NOT_BETWEEN_SYM", "NOT BETWEEN is"},
-        SQL_MEMBERS_END,
-    };
-    int64_t position = jr_int(jr_get(node, "location"), 0);
-    struct span kind = jr_str(jr_get(node, "kind"));
-    for (const struct sql_member *m = refused; m->key != NULL; m++)
-        if (span_is(kind, m->key)) return sql_unsupported(s->r, position, m->refused);
-    int err = sql_members(s->r, node, members, position);
-    if (err != 0) return err;
-    if (span_is(kind, "AEXPR_OP")) return read_comparison(s, node, negate, position);
-    if (!span_is(kind, "AEXPR_BETWEEN")) return sql_unsupported(s->r, position, "this operator is");
-    return negate ? sql_unsupported(s->r, position, "NOT BETWEEN is") : read_between(s, node, position);
+    const struct jr *target = jr_get(node, "ResTarget"), *value = jr_get(target, "val");
+    out->position = jr_int(jr_get(target, "location"), 0);
+    int err = sql_members(r, target, members, out->position);
+    if (err == 0 && is_kind(value, "ColumnRef"))
+        err = sql_column_ref(r, jr_get(value, "ColumnRef"), &out->expr);
+    else if (err == 0)
+        err = sql_expr(r, value, &out->expr);
+    if (err != 0 || jr_get(target, "name") == NULL) return err;
+    if (out->expr->kind == AX_STAR) return sql_bad(r, out->position, "* stands for several columns and takes no name");
+    return sql_text(r, jr_str(jr_get(target, "name")), &out->name);
 }
 
-// A boolean column by itself: column = true. Of a null both are not true, so NOT is exact as well.
-static int read_boolean(const struct select_reader *s, const struct jr *column, bool value)
+static int read_targets(const struct sql_reader *r, const struct jr *targets, struct ast_select *out)
 {
-    struct ast_term term = {.op = OP_EQ, .value = {.kind = AST_BOOL, .b = value}};
-    int err = read_column(s, column, &term.column, NULL, &term.position);
-    term.value.position = term.position;
-    return err != 0 ? err : add_term(s, &term);
-}
-
-// column is [not] null.
-static int read_null_test(const struct select_reader *s, const struct jr *node, bool negate)
-{
-    static const struct sql_member members[] = {{"arg", NULL}, {"nulltesttype", NULL}, {"location", NULL}, SQL_MEMBERS_END};
-    int64_t position = jr_int(jr_get(node, "location"), 0);
-    int err = sql_members(s->r, node, members, position);
-    if (err != 0) return err;
-    const struct jr *arg = jr_get(node, "arg");
-    if (!is_kind(arg, "ColumnRef")) return sql_refuse(s->r, arg, position);
-    bool null = sql_is(node, "nulltesttype", "IS_NULL") != negate;
-    struct ast_term term = {.op = null ? OP_IS_NULL : OP_NOT_NULL};
-    err = read_column(s, jr_get(arg, "ColumnRef"), &term.column, NULL, &term.position);
-    return err != 0 ? err : add_term(s, &term);
-}
-
-// column is true, column is false: what they select is what the comparison does. Negated they would select nulls too.
-static int read_boolean_test(const struct select_reader *s, const struct jr *node, bool negate)
-{
-    static const struct sql_member members[] = {{"arg", NULL}, {"booltesttype", NULL}, {"location", NULL}, SQL_MEMBERS_END};
-    int64_t position = jr_int(jr_get(node, "location"), 0);
-    int err = sql_members(s->r, node, members, position);
-    if (err != 0) return err;
-    bool yes = sql_is(node, "booltesttype", "IS_TRUE"), no = sql_is(node, "booltesttype", "IS_FALSE");
-    if (negate || (!yes && !no)) return sql_unsupported(s->r, position, "IS NOT TRUE, IS NOT FALSE and IS UNKNOWN are");
-    const struct jr *arg = jr_get(node, "arg");
-    return is_kind(arg, "ColumnRef") ? read_boolean(s, jr_get(arg, "ColumnRef"), yes) : sql_refuse(s->r, arg, position);
-}
-
-static int read_condition(const struct select_reader *s, const struct jr *node, bool negate);
-
-static int read_bool_expr(const struct select_reader *s, const struct jr *node, bool negate)
-{
-    static const struct sql_member members[] = {{"boolop", NULL}, {"args", NULL}, {"location", NULL}, SQL_MEMBERS_END};
-    int64_t position = jr_int(jr_get(node, "location"), 0);
-    const struct jr *args = jr_get(node, "args");
-    int err = sql_members(s->r, node, members, position);
-    if (err != 0) return err;
-    if (sql_is(node, "boolop", "NOT_EXPR")) return read_condition(s, jr_at(args, 0), !negate);
-    if (!sql_is(node, "boolop", "AND_EXPR")) return sql_unsupported(s->r, position, "OR is");
-    if (negate) return sql_unsupported(s->r, position, "NOT in front of AND is");
-    for (size_t i = 0; i < jr_count(args) && err == 0; i++)
-        err = read_condition(s, jr_at(args, i), false);
+    size_t count = jr_count(targets);
+    int err = 0;
+    if (count == 0) return sql_bad(r, -1, "a query names * or columns");
+    if (count > COLUMNS_MAX) return problem_set(r->p, ERR_UNSUPPORTED_SQL, -1, "a query names at most %d columns", COLUMNS_MAX);
+    out->targets = arena_array(r->arena, count, sizeof *out->targets);
+    if (out->targets == NULL) return sql_nomem(r);
+    out->target_count = count;
+    for (size_t i = 0; i < count && err == 0; i++)
+        err = read_target(r, jr_at(targets, i), &out->targets[i]);
     return err;
 }
 
-// Recursion is bounded by what jr_parse let in.
-static int read_condition(const struct select_reader *s, const struct jr *node, bool negate)
+// ---- tables ----------------------------------------------------------------------------------------------------
+
+static int read_alias(const struct sql_reader *r, const struct jr *alias, int64_t position, struct span *out)
+{
+    static const struct sql_member members[] = {{"aliasname", NULL}, {"colnames", "names of columns in an alias are"}, SQL_MEMBERS_END};
+    if (alias == NULL) return 0;
+    int err = sql_members(r, alias, members, position);
+    return err != 0 ? err : sql_text(r, jr_str(jr_get(alias, "aliasname")), out);
+}
+
+static int read_table(const struct sql_reader *r, const struct jr *node, struct ast_select *out, struct ast_from **item)
+{
+    if (out->from_count == QUERY_TABLES_MAX)
+        return problem_set(r->p, ERR_UNSUPPORTED_SQL, sql_position(node, -1), "a query names at most %d tables", QUERY_TABLES_MAX);
+    struct ast_from *f = &out->from[out->from_count];
+    int err = sql_aliased_table(r, node, &f->table, &f->position);
+    if (err == 0) err = read_alias(r, jr_get(node, "alias"), f->position, &f->alias);
+    if (err != 0) return err;
+    out->from_count++;
+    *item = f;
+    return 0;
+}
+
+static int read_from_item(const struct sql_reader *r, const struct jr *item, struct ast_select *out);
+
+static int read_join(const struct sql_reader *r, const struct jr *node, struct ast_select *out)
+{
+    static const struct sql_member members[] = {
+        {"jointype", NULL},
+        {"larg", NULL},
+        {"rarg", NULL},
+        {"quals", NULL},
+        {"rtindex", NULL},
+        {"isNatural", "NATURAL JOIN is"},
+        {"usingClause", "USING (say ON) is"},
+        {"alias", "an alias of a join is"},
+        {"join_using_alias", "an alias of a join is"},
+        SQL_MEMBERS_END,
+    };
+    const struct jr *right = jr_get(node, "rarg"), *on = jr_get(node, "quals");
+    int64_t position = sql_position(right, -1);
+    struct ast_from *f;
+    int err = sql_members(r, node, members, position);
+    if (err != 0) return err;
+    bool left = sql_is(node, "jointype", "JOIN_LEFT");
+    if (!left && !sql_is(node, "jointype", "JOIN_INNER")) return sql_unsupported(r, position, "RIGHT and FULL JOIN are");
+    err = read_from_item(r, jr_get(node, "larg"), out);
+    if (err != 0) return err;
+    if (!is_kind(right, "RangeVar")) {
+        if (is_kind(right, "JoinExpr")) return sql_unsupported(r, position, "a join on the right side of a join is");
+        return sql_refuse(r, right, position);
+    }
+    err = read_table(r, jr_get(right, "RangeVar"), out, &f);
+    if (err != 0) return err;
+    f->join = left ? JOIN_LEFT : JOIN_INNER;
+    return on == NULL ? 0 : sql_expr(r, on, &f->on);
+}
+
+// Recursion is bounded by what was let in of the parser's tree.
+static int read_from_item(const struct sql_reader *r, const struct jr *item, struct ast_select *out)
 {
     struct span kind;
-    const struct jr *members = sql_node(node, &kind);
-    if (span_is(kind, "BoolExpr")) return read_bool_expr(s, members, negate);
-    if (span_is(kind, "A_Expr")) return read_expression(s, members, negate);
-    if (span_is(kind, "NullTest")) return read_null_test(s, members, negate);
-    if (span_is(kind, "BooleanTest")) return read_boolean_test(s, members, negate);
-    if (span_is(kind, "ColumnRef")) return read_boolean(s, members, !negate);
-    return sql_refuse(s->r, node, -1);
+    struct ast_from *f;
+    const struct jr *members = sql_node(item, &kind);
+    if (span_is(kind, "RangeVar")) return read_table(r, members, out, &f);
+    if (span_is(kind, "JoinExpr")) return read_join(r, members, out);
+    if (span_is(kind, "RangeSubselect")) return sql_unsupported(r, sql_position(members, -1), "a subquery in FROM is");
+    return sql_refuse(r, item, -1);
 }
 
-static int read_where(const struct select_reader *s, const struct jr *where)
+static int read_from(const struct sql_reader *r, const struct jr *from, struct ast_select *out)
 {
-    s->out->terms = arena_array(s->r->arena, QUERY_TERMS_MAX, sizeof *s->out->terms);
-    if (s->out->terms == NULL) return sql_nomem(s->r);
-    return where == NULL ? 0 : read_condition(s, where, false);
+    int err = 0;
+    if (jr_count(from) == 0) return sql_unsupported(r, out->position, "a query without FROM is");
+    out->from = arena_array(r->arena, QUERY_TABLES_MAX, sizeof *out->from);
+    if (out->from == NULL) return sql_nomem(r);
+    for (size_t i = 0; i < jr_count(from) && err == 0; i++) {
+        if (i > 0 && is_kind(jr_at(from, i), "JoinExpr"))
+            return sql_unsupported(r, sql_position(jr_at(from, i), -1), "a join behind a comma (say CROSS JOIN) is");
+        err = read_from_item(r, jr_at(from, i), out);
+    }
+    return err;
 }
 
-// ---- order and limit -------------------------------------------------------------------------------------------
+// ---- group, order and limit ------------------------------------------------------------------------------------
 
-static int read_order_item(const struct select_reader *s, const struct jr *item, struct ast_order *out)
+static int read_group(const struct sql_reader *r, const struct jr *group, struct ast_select *out)
+{
+    size_t count = jr_count(group);
+    int err = 0;
+    if (count > COLUMNS_MAX) return problem_set(r->p, ERR_UNSUPPORTED_SQL, -1, "a query is grouped by at most %d columns", COLUMNS_MAX);
+    out->group = arena_array(r->arena, count, sizeof *out->group);
+    if (out->group == NULL) return sql_nomem(r);
+    out->group_count = count;
+    for (size_t i = 0; i < count && err == 0; i++)
+        err = sql_expr(r, jr_at(group, i), &out->group[i]);
+    return err;
+}
+
+static int read_order_item(const struct sql_reader *r, const struct jr *item, struct ast_order *out)
 {
     static const struct sql_member members[] = {
         {"node", NULL}, {"sortby_dir", NULL}, {"sortby_nulls", NULL}, {"location", NULL}, {"useOp", "ORDER BY … USING is"}, SQL_MEMBERS_END,
     };
     const struct jr *by = jr_get(item, "SortBy"), *node = jr_get(by, "node");
-    int64_t position = sql_position(node, -1);
-    int err = sql_members(s->r, by, members, position);
+    out->position = sql_position(node, -1);
+    int err = sql_members(r, by, members, out->position);
     if (err != 0) return err;
-    if (!is_kind(node, "ColumnRef")) return sql_unsupported(s->r, position, "ORDER BY anything but a column is");
     out->desc = sql_is(by, "sortby_dir", "SORTBY_DESC");
     out->nulls_first = sql_is(by, "sortby_nulls", "SORTBY_NULLS_DEFAULT") ? out->desc : sql_is(by, "sortby_nulls", "SORTBY_NULLS_FIRST");
-    return read_column(s, jr_get(node, "ColumnRef"), &out->column, NULL, &out->position);
+    return sql_expr(r, node, &out->expr);
 }
 
-static int read_order(const struct select_reader *s, const struct jr *order)
+static int read_order(const struct sql_reader *r, const struct jr *order, struct ast_select *out)
 {
     size_t count = jr_count(order);
-    if (count > COLUMNS_MAX) return problem_set(s->r->p, ERR_UNSUPPORTED_SQL, -1, "a query is ordered by at most %d columns", COLUMNS_MAX);
-    s->out->order = arena_array(s->r->arena, count, sizeof *s->out->order);
-    if (s->out->order == NULL) return sql_nomem(s->r);
+    if (count > COLUMNS_MAX) return problem_set(r->p, ERR_UNSUPPORTED_SQL, -1, "a query is ordered by at most %d columns", COLUMNS_MAX);
+    out->order = arena_array(r->arena, count, sizeof *out->order);
+    if (out->order == NULL) return sql_nomem(r);
     int err = 0;
     for (size_t i = 0; i < count && err == 0; i++)
-        err = read_order_item(s, jr_at(order, i), &s->out->order[i]);
-    s->out->order_count = count;
+        err = read_order_item(r, jr_at(order, i), &out->order[i]);
+    out->order_count = count;
     return err;
 }
 
-// `limit all` and `limit null` are no limit.
-static int read_limit(const struct select_reader *s, const struct jr *node)
+// `limit all` and `limit null` are no limit, `offset null` is none either.
+static int read_count(const struct sql_reader *r, const struct jr *node, const char *what, bool *has, struct ast_const *out)
 {
-    struct ast_const limit;
+    struct ast_const v;
     if (node == NULL) return 0;
-    int err = sql_constant(s->r, node, false, &limit);
+    int err = sql_constant(r, node, false, &v);
     if (err != 0) return err;
-    if (limit.kind == AST_NULL) return 0;
-    if (limit.kind != AST_INT && limit.kind != AST_PARAM)
-        return sql_unsupported(s->r, limit.position, "LIMIT with anything but a whole number is");
-    if (limit.kind == AST_INT && limit.i < 0) return sql_bad(s->r, limit.position, "LIMIT must not be negative");
-    s->out->has_limit = true;
-    s->out->limit = limit;
+    if (v.kind == AST_NULL) return 0;
+    if (v.kind != AST_INT && v.kind != AST_PARAM)
+        return problem_set(r->p, ERR_UNSUPPORTED_SQL, v.position, "%s with anything but a whole number is not supported yet", what);
+    if (v.kind == AST_INT && v.i < 0) return problem_set(r->p, ERR_BAD_SQL, v.position, "%s must not be negative", what);
+    *has = true;
+    *out = v;
     return 0;
 }
 
 // ---- the statement ---------------------------------------------------------------------------------------------
+
+// DISTINCT is a list of one empty node; DISTINCT ON has expressions in it.
+static int read_distinct(const struct sql_reader *r, const struct jr *distinct, struct ast_select *out)
+{
+    if (distinct == NULL) return 0;
+    if (jr_count(distinct) != 1 || jr_count(jr_at(distinct, 0)) != 0)
+        return sql_unsupported(r, sql_position(distinct, -1), "DISTINCT ON is");
+    out->distinct = true;
+    return 0;
+}
 
 static int check_select(const struct sql_reader *r, const struct jr *node)
 {
@@ -303,21 +202,21 @@ static int check_select(const struct sql_reader *r, const struct jr *node)
         {"targetList", NULL},
         {"fromClause", NULL},
         {"whereClause", NULL},
+        {"groupClause", NULL},
+        {"havingClause", NULL},
         {"sortClause", NULL},
         {"limitCount", NULL},
+        {"limitOffset", NULL},
         {"limitOption", NULL},
+        {"distinctClause", NULL},
         {"op", NULL},
         {"larg", NULL}, // these three only with an `op`
         {"rarg", NULL},
         {"all", NULL},
-        {"distinctClause", "DISTINCT is"},
         {"intoClause", "SELECT INTO is"},
-        {"groupClause", "GROUP BY is"},
-        {"groupDistinct", "GROUP BY is"},
-        {"havingClause", "HAVING is"},
+        {"groupDistinct", "GROUP BY DISTINCT is"},
         {"windowClause", "WINDOW is"},
         {"valuesLists", "VALUES is"},
-        {"limitOffset", "OFFSET is"},
         {"lockingClause", "FOR UPDATE and its kin are"},
         {"withClause", "WITH is"},
         SQL_MEMBERS_END,
@@ -330,10 +229,32 @@ static int check_select(const struct sql_reader *r, const struct jr *node)
     return plain ? 0 : sql_unsupported(r, sql_position(jr_get(node, "limitCount"), -1), "WITH TIES is");
 }
 
+static int read_statement(const struct sql_reader *r, const struct jr *node, struct ast_select *out)
+{
+    const struct jr *where = jr_get(node, "whereClause"), *having = jr_get(node, "havingClause");
+    int err = check_select(r, node);
+    if (err == 0) err = read_from(r, jr_get(node, "fromClause"), out);
+    if (err == 0) err = read_targets(r, jr_get(node, "targetList"), out);
+    if (err == 0 && where != NULL) err = sql_expr(r, where, &out->where);
+    if (err == 0) err = read_group(r, jr_get(node, "groupClause"), out);
+    if (err == 0 && having != NULL) err = sql_expr(r, having, &out->having);
+    if (err == 0) err = read_distinct(r, jr_get(node, "distinctClause"), out);
+    if (err == 0) err = read_order(r, jr_get(node, "sortClause"), out);
+    if (err == 0) err = read_count(r, jr_get(node, "limitCount"), "LIMIT", &out->has_limit, &out->limit);
+    return err != 0 ? err : read_count(r, jr_get(node, "limitOffset"), "OFFSET", &out->has_offset, &out->offset);
+}
+
 int sql_subselect(const struct sql_reader *r, const struct jr *node, int64_t position, struct ast_select **out)
 {
-    (void)out;
-    return sql_unsupported(r, sql_position(node, position), "subqueries are");
+    struct span kind;
+    const struct jr *members = sql_node(node, &kind);
+    assert(span_is(kind, "SelectStmt"));
+    struct ast_select *select = arena_alloc(r->arena, sizeof *select);
+    if (select == NULL) return sql_nomem(r);
+    select->position = position;
+    int err = read_statement(r, members, select);
+    if (err == 0) *out = select;
+    return err;
 }
 
 int sql_read_select(const struct sql_reader *r, const struct jr *statements, struct ast_select *out)
@@ -345,12 +266,6 @@ int sql_read_select(const struct sql_reader *r, const struct jr *statements, str
         return sql_bad(r, jr_int(jr_get(jr_at(statements, 1), "stmt_location"), -1), "a query is one select; there are more");
     const struct jr *node = sql_node(statement, &kind);
     if (!span_is(kind, "SelectStmt")) return sql_refuse(r, statement, 0);
-
-    struct select_reader s = {r, out};
-    int err = check_select(r, node);
-    if (err == 0) err = read_from(&s, jr_get(node, "fromClause"));
-    if (err == 0) err = read_targets(&s, jr_get(node, "targetList"));
-    if (err == 0) err = read_where(&s, jr_get(node, "whereClause"));
-    if (err == 0) err = read_order(&s, jr_get(node, "sortClause"));
-    return err != 0 ? err : read_limit(&s, jr_get(node, "limitCount"));
+    out->position = -1;
+    return read_statement(r, node, out);
 }

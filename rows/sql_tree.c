@@ -167,7 +167,7 @@ struct span sql_name_at(const struct jr *names, size_t i)
     return jr_str(jr_get(jr_get(jr_at(names, i), "String"), "sval"));
 }
 
-int sql_table_name(const struct sql_reader *r, const struct jr *node, struct span *name, int64_t *position)
+int sql_aliased_table(const struct sql_reader *r, const struct jr *node, struct span *name, int64_t *position)
 {
     static const struct sql_member members[] = {
         {"relname", NULL},
@@ -176,7 +176,7 @@ int sql_table_name(const struct sql_reader *r, const struct jr *node, struct spa
         {"location", NULL},
         {"catalogname", "names of databases and schemas in front of a table are"},
         {"schemaname", "names of schemas in front of a table are"},
-        {"alias", "aliases are"},
+        {"alias", NULL},
         SQL_MEMBERS_END,
     };
     int64_t at = jr_int(jr_get(node, "location"), 0);
@@ -187,6 +187,13 @@ int sql_table_name(const struct sql_reader *r, const struct jr *node, struct spa
     if (!sql_is(node, "relpersistence", "p")) return sql_unsupported(r, at, "UNLOGGED is");
     *position = at;
     return sql_text(r, jr_str(jr_get(node, "relname")), name);
+}
+
+int sql_table_name(const struct sql_reader *r, const struct jr *node, struct span *name, int64_t *position)
+{
+    const struct jr *alias = jr_get(node, "alias");
+    if (alias != NULL) return sql_unsupported(r, jr_int(jr_get(node, "location"), 0), "aliases are");
+    return sql_aliased_table(r, node, name, position);
 }
 
 // ---- types -----------------------------------------------------------------------------------------------------

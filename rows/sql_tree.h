@@ -56,6 +56,8 @@ struct span sql_name_at(const struct jr *names, size_t i);
 
 // A table's name alone: no schema, no alias, not ONLY, not temporary. `node` is a RangeVar's members.
 int sql_table_name(const struct sql_reader *r, const struct jr *node, struct span *name, int64_t *position);
+// The same, but that an alias may stand with it, which is the caller's to read.
+int sql_aliased_table(const struct sql_reader *r, const struct jr *node, struct span *name, int64_t *position);
 
 // A type's name, an enum's too: whether there is such an enum only a schema knows. `node` is a TypeName's members.
 int sql_type(const struct sql_reader *r, const struct jr *node, int64_t position, struct ast_type *out);

@@ -9,6 +9,7 @@
 
 enum { TABLE_ROWS, TABLE_HISTORY, TABLE_COMMITS, TABLE_SCHEMAS, TABLE_INDEX }; // added to options.first_table
 
+struct plan_cache;
 struct view;
 struct index_state;
 
@@ -22,6 +23,7 @@ struct rows {
     struct arena *past_rooms[PAST_ROOMS];
     unsigned past_room;
     struct arena *scratch; // of expressions: nobody keeps anything in it
+    struct plan_cache *plans; // texts compiled before
     uint64_t seq;          // the last commit applied that had effects here; 0: none
     struct index_state **indexes; // of each table by its number - 1; as many as the schema has tables
     size_t index_tables;
@@ -41,6 +43,8 @@ static inline int rows_table(const struct rows *r, int table)
 {
     return r->first_table + table;
 }
+
+void plan_cache_free(struct plan_cache *plans); // NULL is fine
 
 // ---- reading versions ----------------------------------------------------------------------------------------------
 

@@ -203,9 +203,11 @@ int rows_attach(struct rows *r, struct db_txn *txn, struct query *q, struct feed
 {
     struct view *v;
     assert(r && txn && q && out);
+    int err = query_make_live(q, p);
+    if (err) return err;
     struct view_sub *s = calloc(1, sizeof *s);
     if (!s) return ERR_NOMEM;
-    int err = view_obtain(r, txn, q, &v);
+    err = view_obtain(r, txn, q, &v);
     if (err) {
         free(s);
         return problem_set(p, err, -1, "%s", err_text(err));

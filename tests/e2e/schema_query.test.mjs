@@ -218,8 +218,10 @@ test('a bad query says what is wrong and where', async (t) => {
     const bad = [
         ['selekt * from chats', 400, 'bad_sql', 0],
         ['select * from chats where', 400, 'bad_sql'],
-        ['select count(*) from chats', 400, 'unsupported_sql', 7],
-        ['select * from chats join messages on true', 400, 'unsupported_sql'],
+        ['select now() from chats', 400, 'unsupported_sql', 7],
+        ['select title, count(*) from chats', 400, 'bad_sql', 7],
+        ['select * from chats join messages on true', 400, 'bad_sql'],
+        ['select * from chats right join messages on true', 400, 'unsupported_sql'],
         ['select * from chats; select * from chats', 400, 'bad_sql'],
         ['delete from chats', 400, 'unsupported_sql'],
         ['select * from nowhere', 422, 'no_such_table'],

@@ -17,17 +17,42 @@ static void check_problem(const struct problem *p, int err, size_t size)
     assert(p->position >= -1 && p->position <= (int64_t)size);
 }
 
+static void check_select(const struct ast_select *s, size_t size);
+
+static void check_expr(const struct ast_expr *e, size_t size)
+{
+    assert(e->position >= -1 && e->position < (int64_t)size);
+    assert(e->kind != AX_CONST || (e->value.kind != AST_NOW && e->value.kind != AST_UUID));
+    assert(e->kind != AX_COLUMN || (e->name.n > 0 && e->name.n <= NAME_MAX_BYTES));
+    assert((e->kind >= AX_EXISTS) == (e->select != NULL));
+    for (size_t i = 0; i < e->count; i++)
+        check_expr(e->args[i], size);
+    if (e->select != NULL) check_select(e->select, size);
+}
+
+static void check_count(bool has, const struct ast_const *c)
+{
+    assert(!has || c->kind == AST_PARAM || (c->kind == AST_INT && c->i >= 0));
+}
+
 static void check_select(const struct ast_select *s, size_t size)
 {
-    assert(s->table.n > 0 && s->table.n <= NAME_MAX_BYTES);
-    assert(s->star == (s->column_count == 0));
-    assert(s->term_count <= QUERY_TERMS_MAX);
-    for (size_t i = 0; i < s->term_count; i++) {
-        assert(s->terms[i].column.n > 0 && s->terms[i].column.n <= NAME_MAX_BYTES);
-        assert(s->terms[i].position >= 0 && s->terms[i].position < (int64_t)size);
-        assert(s->terms[i].value.kind != AST_NOW && s->terms[i].value.kind != AST_UUID);
+    assert(s->from_count >= 1 && s->from_count <= QUERY_TABLES_MAX);
+    assert(s->target_count >= 1 && s->target_count <= COLUMNS_MAX);
+    for (size_t i = 0; i < s->from_count; i++) {
+        assert(s->from[i].table.n > 0 && s->from[i].table.n <= NAME_MAX_BYTES && s->from[i].alias.n <= NAME_MAX_BYTES);
+        if (s->from[i].on != NULL) check_expr(s->from[i].on, size);
     }
-    assert(!s->has_limit || s->limit.kind == AST_PARAM || (s->limit.kind == AST_INT && s->limit.i >= 0));
+    for (size_t i = 0; i < s->target_count; i++)
+        check_expr(s->targets[i].expr, size);
+    if (s->where != NULL) check_expr(s->where, size);
+    for (size_t i = 0; i < s->group_count; i++)
+        check_expr(s->group[i], size);
+    if (s->having != NULL) check_expr(s->having, size);
+    for (size_t i = 0; i < s->order_count; i++)
+        check_expr(s->order[i].expr, size);
+    check_count(s->has_limit, &s->limit);
+    check_count(s->has_offset, &s->offset);
 }
 
 static void check_schema(const struct ast_schema *s, size_t size)

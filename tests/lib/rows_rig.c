@@ -279,6 +279,67 @@ static char *take_text(struct buf *text)
     return s;
 }
 
+void rr_pieces_open(struct rows_rig *g, struct rr_pieces *pieces, struct query *q, uint64_t at)
+{
+    *pieces = (struct rr_pieces){.done = false};
+    buf_init(&pieces->rows, 64 * MIB);
+    buf_put_u8(&pieces->rows, 0);
+    must(g, query_open(g->r, g->txn, q, at, &pieces->run, &g->p));
+}
+
+bool rr_pieces_next(struct rows_rig *g, struct rr_pieces *pieces, size_t budget)
+{
+    struct line_sink sink = {.sink.emit = emit_line};
+    if (pieces->done) return false;
+    buf_init(&sink.text, 64 * MIB);
+    must(g, query_next(pieces->run, g->txn, budget, &sink.sink, &pieces->done));
+    buf_truncate(&pieces->rows, pieces->rows.n - 1);
+    buf_put_span(&pieces->rows, buf_span(&sink.text));
+    buf_put_u8(&pieces->rows, 0);
+    assert_int_equal(pieces->rows.err, 0);
+    buf_free(&sink.text);
+    return true;
+}
+
+void rr_pieces_close(struct rr_pieces *pieces)
+{
+    query_close(pieces->run);
+    buf_free(&pieces->rows);
+}
+
+static int run_to_end(struct rows_rig *g, struct query_run *run, struct buf *out)
+{
+    struct line_sink sink = {.sink.emit = emit_line};
+    bool done = false;
+    int err = 0;
+    buf_init(&sink.text, 64 * MIB);
+    while (!err && !done)
+        err = query_next(run, g->txn, 100, &sink.sink, &done);
+    *out = sink.text;
+    return err;
+}
+
+int rr_run(struct rows_rig *g, struct query *q, uint64_t at, struct buf *out, struct problem *p)
+{
+    struct query_run *run;
+    must(g, query_open(g->r, g->txn, q, at, &run, &g->p));
+    int err = run_to_end(g, run, out);
+    *p = *query_problem(run);
+    query_close(run);
+    return err;
+}
+
+void rr_explain(struct rows_rig *g, struct query *q, uint64_t at, struct jw *w)
+{
+    struct query_run *run;
+    struct buf rows;
+    must(g, query_open(g->r, g->txn, q, at, &run, &g->p));
+    must(g, run_to_end(g, run, &rows));
+    query_explain(run, w);
+    query_close(run);
+    buf_free(&rows);
+}
+
 char *rr_rows(struct rows_rig *g, struct query *q, uint64_t at)
 {
     struct line_sink sink = {.sink.emit = emit_line};

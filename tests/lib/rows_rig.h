@@ -3,6 +3,7 @@
 #define SEGUE_ROWS_RIG_H
 
 #include "db.h"
+#include "json_write.h"
 #include "rows.h"
 
 struct rows_rig {
@@ -52,6 +53,21 @@ struct query *rr_compile(struct rows_rig *g, const char *sql); // must succeed
 char *rr_rows(struct rows_rig *g, struct query *q, uint64_t at);
 char *rr_select_at(struct rows_rig *g, const char *sql, uint64_t at);
 char *rr_select(struct rows_rig *g, const char *sql);
+// Runs a query to its end: what query_next said at last, its words in *p; the rows, one a line, in *out, which the caller frees.
+int rr_run(struct rows_rig *g, struct query *q, uint64_t at, struct buf *out, struct problem *p);
+// Runs it, and then writes how it went about it.
+void rr_explain(struct rows_rig *g, struct query *q, uint64_t at, struct jw *w);
+
+// A result read bit by bit, with room for commits in between.
+struct rr_pieces {
+    struct query_run *run;
+    bool done;
+    struct buf rows; // one a line, ended by a NUL
+};
+void rr_pieces_open(struct rows_rig *g, struct rr_pieces *pieces, struct query *q, uint64_t at);
+bool rr_pieces_next(struct rows_rig *g, struct rr_pieces *pieces, size_t budget); // false: there was no more
+void rr_pieces_close(struct rr_pieces *pieces);
+
 // The query's result is this text; ids are written #n. Ends the test if not.
 void rr_expect(struct rows_rig *g, const char *sql, const char *rows);
 void rr_expect_at(struct rows_rig *g, const char *sql, uint64_t at, const char *rows);

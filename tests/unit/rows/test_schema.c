@@ -313,7 +313,7 @@ static void schemas_that_cannot_be_are_refused(void **state)
         {"create table t (a integer check (b > 1));", ERR_BAD_SCHEMA, "b > 1"},
         {"create table t (a integer, constraint c check (a > 1), constraint c check (a > 2));", ERR_BAD_SCHEMA, "constraint c check (a > 2)"},
         {"create table t (a timestamptz check (a < now()));", ERR_UNSUPPORTED_SQL, "now()"},
-        {"create table t (a integer check (exists (select * from t)));", ERR_UNSUPPORTED_SQL, "* from t)"},
+        {"create table t (a integer check (exists (select * from t)));", ERR_UNSUPPORTED_SQL, "exists"},
         {"create type m as enum ('a', 'a');", ERR_BAD_SCHEMA, "create"},
         {"create type m as enum ('');", ERR_BAD_SCHEMA, "create"},
         {"create type m as enum ('a'); create type m as enum ('b');", ERR_BAD_SCHEMA, "create type m as enum ('b')"},

@@ -1,0 +1,22 @@
+// A run's inside, for query_run.c and explain.c.
+#ifndef SEGUE_ROWS_QUERY_RUN_H
+#define SEGUE_ROWS_QUERY_RUN_H
+
+#include "exec.h"
+#include "query.h"
+
+struct query_run {
+    struct query *q;
+    struct plan *plan;
+    struct arena *arena; // of the parameters, where the plan is not the query's
+    struct run run;
+    bool open;
+    struct buf text;
+    uint64_t emitted;
+    uint64_t spent_us;
+};
+
+// The same query for a seq that the indexes of its plan cannot answer for. As query_compile.
+int query_replan(struct rows *r, const struct query *q, uint64_t at, struct plan **out, struct problem *p);
+
+#endif
