@@ -10,6 +10,8 @@
 #include "json_read.h"
 #include "limits.h"
 
+#define PAGE_TRIES 5
+
 // ---- pins ------------------------------------------------------------------------------------------------------------
 
 static int take_missing(struct segue *s, bool *missing, size_t count)
@@ -42,6 +44,18 @@ static int set_page(struct segue *s, const struct sha256 *digests, size_t count,
     return result == SEGUE_OK && missing != NULL ? take_missing(s, missing, count) : result;
 }
 
+// One that was there when it was asked for, and gone when the batch was decided, refuses the whole page: asked again, it is told as missing.
+static int set_page_again(struct segue *s, const struct sha256 *digests, size_t count, bool pinned, bool *missing)
+{
+    int result = SEGUE_OK;
+    for (int i = 0; i < PAGE_TRIES; i++) {
+        result = set_page(s, digests, count, pinned, missing);
+        if (result != SEGUE_REFUSED || strcmp(segue_error(s)->code, err_wire(ERR_NO_SUCH_BLOB)) != 0) break;
+    }
+    if (result == SEGUE_OK) client_begin(s);
+    return result;
+}
+
 int pins_set(struct segue *s, const struct sha256 *digests, size_t count, bool pinned, bool *missing)
 {
     int result = SEGUE_OK;
@@ -49,7 +63,7 @@ int pins_set(struct segue *s, const struct sha256 *digests, size_t count, bool p
     for (size_t at = 0; at < count && result == SEGUE_OK; at += BLOB_PINS_MAX) {
         size_t n = count - at < BLOB_PINS_MAX ? count - at : BLOB_PINS_MAX;
         if (client_stopped(s)) return client_canceled(s);
-        result = set_page(s, digests + at, n, pinned, missing == NULL ? NULL : missing + at);
+        result = set_page_again(s, digests + at, n, pinned, missing == NULL ? NULL : missing + at);
     }
     return result;
 }
