@@ -92,8 +92,8 @@ static size_t decode_list(struct cur *c, const struct row *r, uint8_t flags, uin
 
 static void decode_seqs(struct cur *c, struct row *r, uint8_t flags)
 {
-    uint64_t list[COLUMNS_MAX] = {0};
-    bool used[COLUMNS_MAX] = {false};
+    uint64_t list[COLUMNS_MAX];
+    uint8_t used[(COLUMNS_MAX + 7) / 8] = {0};
     size_t n = decode_list(c, r, flags, list), seen = 0;
     unsigned bits = bits_for(n), filled = 0;
     uint32_t word = 0;
@@ -105,8 +105,8 @@ static void decode_seqs(struct cur *c, struct row *r, uint8_t flags)
         filled -= bits;
         if (at >= n) cur_fail(c);
         if (c->err) return;
-        seen += !used[at];
-        used[at] = true;
+        seen += !(used[at / 8] >> at % 8 & 1);
+        used[at / 8] |= (uint8_t)(1 << at % 8);
         r->cells[i].seq = r->seq - list[at];
     }
     if (seen != n || word != 0) cur_fail(c);
