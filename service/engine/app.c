@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -126,13 +127,11 @@ static int open_journal(struct app *a, bool read_only, struct uuid id, bool know
     return 0;
 }
 
-// Before the journal's tail is applied, which relies on what the lists name.
+// Before the journal's tail is applied, which relies on what the lists name. Once, but until it is committed it was not done.
 static int rebuild_blobs(struct app *a)
 {
     struct blobs_rebuilt counts;
-    int err = blobs_rebuild(a->blobs, a->txn, &counts);
-    if (err == 0) a->options.blob_rebuild = false;
-    return err;
+    return blobs_rebuild(a->blobs, a->txn, &counts);
 }
 
 static int open_stores(struct app *a)
@@ -205,6 +204,7 @@ static int open_for_writing(struct app *a, struct problem *p)
     if (err != 0) return err;
     err = app_commit_db(a);
     if (err == 0) err = db_sync(a->db);
+    if (err == 0) a->options.blob_rebuild = false;
     if (err == 0) return 0;
     close_all(a);
     return problem_set(p, err, -1, "%s: the database cannot be written (%s)", a->name, err_text(err));
@@ -238,8 +238,9 @@ static char *reserve_path(const struct app *a)
 
 static bool reserve_is_there(const struct app *a)
 {
+    struct stat st;
     char *path = reserve_path(a);
-    bool there = path != NULL && access(path, F_OK) == 0;
+    bool there = path != NULL && stat(path, &st) == 0 && (uint64_t)st.st_size >= reserve_bytes(a); // or a kill left less of it
     free(path);
     return there;
 }
