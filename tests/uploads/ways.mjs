@@ -1,6 +1,9 @@
 // Every way in which a file becomes a blob, as the clients that there are go it: unmodified tus-js-client in Node and in Chromium (whose page is of another
-// origin), curl, and segue put. A way takes {url, file, folder}, the service's address among them, and gives {digest, parts}: what the service
-// says it has stored, and how many further blobs the way leaves.
+// origin), curl, and segue put.
+//
+//   const [name, way] = ways(browser)[0]
+//   await way.upload({url, file, folder})     the digest that the service says; `folder` is the client's, for what it remembers
+//   way.parts, way.least                      further blobs that it leaves; contents that it takes
 import assert from 'node:assert/strict'
 import fs from 'node:fs'
 import http from 'node:http'
