@@ -1,7 +1,7 @@
 // Ask, send what is missing, on several connections, and name the blob:
 //
 //    POST chunks/missing … ── nothing is there ──> an upload does it
-//            │ some   └── all ──> HEAD blobs/<digest> ── 200 ──> done
+//            │ some
 //            └──> POST chunks … ──> the list (listing.c) ──────────> done
 //                        ^            │ chunks were reclaimed meanwhile
 //                        └─ ask again ┘
@@ -172,17 +172,6 @@ static int send_missing(struct delta *d)
 
 // ---- the blob --------------------------------------------------------------------------------------------------------
 
-// All chunks are there, and whole as far as the service knows (a damaged one is missing): so the blob perhaps is.
-static int is_stored(struct delta *d, bool *stored)
-{
-    char path[16 + SHA256_HEX];
-    snprintf(path, sizeof path, "blobs/%.64s", d->hex);
-    const struct http_request request = {.method = "HEAD", .path = path, .stop = d->client->stop};
-    int result = client_ask(d->client, &request);
-    if (result == SEGUE_OK) *stored = http_status(d->client->http) == 200;
-    return result;
-}
-
 static int transfer(struct delta *d)
 {
     int result = SEGUE_OK;
@@ -207,9 +196,9 @@ int delta_source(struct segue *s, const struct segue_put_options *what, struct s
     int result = d.bodies == NULL ? no_memory(&d) : ask(&d);
     // An upload needs no second way where nothing is known.
     if (result == SEGUE_OK && (d.missing < cuts->distinct || cuts->distinct < source->size)) {
-        if (d.missing == 0) result = is_stored(&d, done);
-        if (result == SEGUE_OK && !*done) result = transfer(&d);
+        d.listing.is_old = d.missing == 0;
         *done = true;
+        result = transfer(&d);
     }
     buf_free(&d.body);
     free(d.bodies);

@@ -15,6 +15,7 @@
 #include "put.h"
 
 #define LIST_TYPE "Content-Type: application/vnd.segue.manifest+json"
+#define LISTED_BYTES_MAX (SHA256_HEX + 12) // of a chunk in a list
 #define STUCK_MAX 5 // answers in a row after which it is where it was
 
 void listing_put_hash(struct buf *out, const struct sha256 *sha)
@@ -142,5 +143,6 @@ int listing_name(struct listing *l, bool *again)
 {
     assert(l->cuts->count > 0);
     *again = false;
-    return l->cuts->count > LISTING_PAGE_CHUNKS ? name_in_pages(l, again) : name_at_once(l, again);
+    size_t most = l->is_old ? CHUNKS_MANIFEST_MAX / LISTED_BYTES_MAX - 1 : LISTING_PAGE_CHUNKS;
+    return l->cuts->count > most ? name_in_pages(l, again) : name_at_once(l, again);
 }

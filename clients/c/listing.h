@@ -12,6 +12,9 @@ struct listing {
     const struct segue_put_options *what;
     const struct source *source;
     const struct cuts *cuts;
+    // Nothing had to be sent, so the blob is perhaps there. One list is answered at once then, where something keeps it; where nothing does, its
+    // grace begins anew: who stores it may rely on that.
+    bool is_old;
     struct tus at; // an upload that pages have moved forward; zero at first
 };
 

@@ -40,7 +40,7 @@ test('a large file is put, once', async (t) => {
     const again = it.run(p.url, 'put', it.file, '--json')
     const { stdout } = await again.end()
     assert.deepEqual(JSON.parse(stdout), { blob: it.digest, size: SIZE })
-    assert.ok(p.up - before < 10000, `${p.up - before} bytes for a blob that is stored`)
+    assert.ok(p.up - before < 50000, `${p.up - before} bytes for a blob that is stored`) // its chunks' names, twice
 })
 
 test('a connection that breaks costs what was on its way', async (t) => {
