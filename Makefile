@@ -21,6 +21,7 @@ ROWS_SRC += index
 ROWS_SRC += expr expr_call expr_compile expr_text sql_expr
 ROWS_SRC += exec exec_access exec_group exec_run exec_sub explain key_set plan query_live select_compile select_group source
 ROWS_SRC += validate
+ROWS_SRC += preview
 STREAMS_SRC := stream_apply stream_decide stream_effects stream_expiry stream_feed stream_fork stream_groups stream_hash stream_keys stream_observe stream_read stream_reclaim stream_record stream_seal stream_segment stream_segments stream_slice stream_table stream_tail stream_trim stream_writers streams
 BLOBS_SRC := blobs blob_apply blob_audit blob_check blob_index blob_join blob_keys blob_life blob_mark blob_read blob_refs blob_upload blob_work chunk_lanes chunk_table chunker gear pack upload_feed upload_keys uploads
 # The engine sees neither the others nor a loop.
@@ -48,6 +49,7 @@ UNIT_streams := stream_apply stream_decide stream_feed stream_fork stream_model 
 UNIT_blobs := blob_index chunker chunk_lanes blob_huge given blob_keys blob_life pack blob_upload blob_read blob_apply blobs uploads blob_join
 UNIT_service := call reach batch entry fates app app_disk session redecide hub auth conn http_parse http_scan options outbox request wheel jobs llm_parse llm_ui llm_ui_request tus app_upload sync ws_frames ws_handshake stream_headers ws_records stream_frame stream_care
 UNIT_service += transaction
+UNIT_rows += preview
 UNIT_service += seq_times stream_pace message crowd
 UNIT_service += subs subs_app subs_glob webhook
 UNIT_blobs += blob_reader
@@ -63,6 +65,9 @@ FUZZ += rufh chunk_frames chunk_list pack_record upload_op
 FUZZ += read_set
 FUZZ += tree
 
+SERVICE_SRC += live/sync_tx
+LIBSEGUE_SRC += tx
+CLI_SRC += cmd_tx
 TESTLIB_SRC := tmp blob_lab disk disk_fault disk_quota disk_record disk_log stream_rig app_lab session_peer http_peer toy_http journal_rig rows_rig
 # The power-cut simulator: tests/powercut/<name>.c
 POWERCUT_SRC := image

@@ -98,17 +98,29 @@ static struct entry *add(struct rows_batch *b, uint32_t table, struct uuid id)
 
 // ---- entries -------------------------------------------------------------------------------------------------------
 
-int batch_entry(struct rows_batch *b, const struct table *t, struct uuid id, struct entry **out, struct problem *p)
+// The row as the batch finds it, without its cells.
+static int find_row(struct rows_batch *b, const struct table *t, struct uuid id, struct row *row)
 {
     struct span record;
+    if (b->preview) {
+        if (!batch_room(b)) return ERR_NOMEM;
+        int err = row_at(b->r, b->txn, t, id, b->at, b->room);
+        const struct row *was = &b->room->row;
+        if (!err) *row = (struct row){.exists = was->exists, .deleted = was->deleted, .seq = was->seq};
+        return err;
+    }
+    if (!record_current(b->r, b->txn, t->no, id, &record)) return 0;
+    row->exists = true;
+    return record_head(record, &row->deleted, &row->seq);
+}
+
+int batch_entry(struct rows_batch *b, const struct table *t, struct uuid id, struct entry **out, struct problem *p)
+{
     struct row row = {.exists = false};
     struct entry *e = batch_find(b, t->no, id);
     if (!e) {
-        if (record_current(b->r, b->txn, t->no, id, &record)) {
-            row.exists = true;
-            int err = record_head(record, &row.deleted, &row.seq);
-            if (err) return err;
-        }
+        int err = find_row(b, t, id, &row);
+        if (err) return err;
         if (db_txn_err(b->txn)) return db_txn_err(b->txn);
         e = add(b, t->no, id);
         if (!e) return batch_no_room(b, p);
@@ -161,7 +173,7 @@ int batch_load_cells(struct rows_batch *b, const struct table *t, struct entry *
     assert(row_live(&e->row));
     if (!batch_room(b)) return ERR_NOMEM;
     if (e->loaded) return e->row.count == t->column_count ? 0 : extend(b, t, e, p);
-    int err = row_current(b->r, b->txn, t, e->id, b->room);
+    int err = b->preview ? row_at(b->r, b->txn, t, e->id, b->at, b->room) : row_current(b->r, b->txn, t, e->id, b->room);
     if (err) return err;
     assert(row_live(&b->room->row));
     return copy_cells(b, t, e, b->room->cells, 0, p);

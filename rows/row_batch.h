@@ -24,6 +24,8 @@ struct rows_batch {
     struct db_txn *txn;
     struct commit c;
     const struct rows_host *host;
+    bool preview;          // nothing of it is ever applied: it is over the state as of `at`, and only its rows matter
+    uint64_t at;
     struct schema *schema; // the store's, or the one that the batch publishes
     bool publishes;
     struct arena *arena;

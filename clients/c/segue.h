@@ -106,6 +106,26 @@ struct segue_query_options {
 // The answer: {"rows": […], "seq"}.
 int segue_query(struct segue *s, const struct segue_query_options *what);
 
+// ---- transactions ----------------------------------------------------------------------------------------------
+
+// Reads are of one state, the one in which it began, with what it has written laid over it; it is committed only if nothing that
+// it read was changed meanwhile, by whomever. Until then nobody sees anything of it, and the service keeps nothing of it: one may be
+// begun, lie about for days, and be committed over another connection.
+struct segue_tx;
+
+// On success *out is the caller's, used with this client alone and freed before it.
+int segue_tx_begin(struct segue *s, struct segue_tx **out);
+void segue_tx_free(struct segue_tx *tx); // without a commit nothing has happened; NULL is fine
+// The answer: {"rows": […], "seq"}. Parameters as in segue_query.
+int segue_tx_query(struct segue_tx *tx, const char *sql, const char *const *params, size_t param_count);
+// A row that was read in another way, or was found missing: it counts as read.
+int segue_tx_row(struct segue_tx *tx, const char *table, const char *id);
+// Operations, `{…},{…}`, as in segue_write. An insert that is to be updated or referred to later on names its id.
+int segue_tx_write(struct segue_tx *tx, const char *ops, size_t n);
+// Waits for its fate. The answer is as of segue_batch. SEGUE_REFUSED with the code "conflict": something was changed; the answer's "conflicts" are
+// rows. Begin again then. Called again it is the same batch, and gets the same fate.
+int segue_tx_commit(struct segue_tx *tx);
+
 // ---- subscriptions ---------------------------------------------------------------------------------------------
 
 struct segue_subscription {

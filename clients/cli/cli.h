@@ -69,6 +69,8 @@ void cli_put_clean(struct buf *out, struct span s);
 // The whole of a file, or of standard input for "-". CLI_DONE, else the reason has been told.
 int cli_read(struct buf *out, const char *path);
 
+// The last answer, which is a batch's fate. False: nobody reads it any more.
+bool cli_print_fate(const struct cli *c);
 // What put and sync print at their end.
 int cli_print_blob(const struct cli *c, const struct segue_blob *blob);
 // Lets the row of --link name it, where that is given.
@@ -89,6 +91,7 @@ int cmd_schema_push(struct cli *c);
 int cmd_schema_show(struct cli *c);
 int cmd_schema_list(struct cli *c);
 int cmd_batch(struct cli *c);
+int cmd_tx(struct cli *c);
 int cmd_query(struct cli *c);
 int cmd_sub(struct cli *c);
 int cmd_stream_create(struct cli *c);

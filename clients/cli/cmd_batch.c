@@ -4,7 +4,7 @@
 #include "json_read.h"
 #include "limits.h"
 
-static bool print_fate(const struct cli *c)
+bool cli_print_fate(const struct cli *c)
 {
     struct jr_tree *tree = NULL;
     struct buf out;
@@ -32,7 +32,7 @@ int cmd_batch(struct cli *c)
     int status = cli_read(&body, c->options->args[0]);
     // A problem's position is an operation's index here, or a byte of a body that is no JSON.
     if (status == CLI_DONE) status = cli_ended(c, segue_batch(c->segue, (const char *)body.p, body.n), SPAN_NONE);
-    if (status == CLI_DONE && !print_fate(c)) status = CLI_REFUSED;
+    if (status == CLI_DONE && !cli_print_fate(c)) status = CLI_REFUSED;
     buf_free(&body);
     return status;
 }

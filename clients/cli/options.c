@@ -14,6 +14,7 @@ static const struct cli_command commands[] = {
     {"app create", "NAME", 1, 1, cmd_app_create, "make an app; one that is there is fine"},
     {"app drop", "NAME", 1, 1, cmd_app_drop, "drop an app and all that is in it; its subscribers are told"},
     {"batch", "FILE|-", 1, 1, cmd_batch, "send one batch (JSON) and wait for its fate"},
+    {"tx", "FILE|-", 1, 1, cmd_tx, "a transaction, a step a line: {\"query\":SQL,\"params\":[…]}, {\"row\":[TABLE,ID]}, or an operation; the end commits"},
     {"query", "SQL [PARAM…]", 1, 1 + QUERY_PARAMS_MAX, cmd_query,
      "run a select; each PARAM ($1, $2, …) is read as the type that it is compared with"},
     {"sub", "", 0, 0, cmd_sub, "subscribe to queries and streams, and print what is committed as it comes"},

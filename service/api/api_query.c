@@ -1,20 +1,25 @@
 // GET and POST /apps/<app>/query: a select, answered as of one commit, in pieces as the socket takes them.
 //
-//   GET  ?sql=…&p1=…&p2=…&as_of=<seq>          parameters are texts, read as the type that they are compared with
-//   POST {"sql":"…","params":[…],"as_of":n}
+//   GET  ?sql=…&p1=…&p2=…&as_of=<seq>&reads=1   parameters are texts, read as the type that they are compared with
+//   POST {"sql":"…","params":[…],"as_of":n,"reads":true,"ops":[…]}    with operations that nobody has sent yet laid over it
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "api.h"
+#include "batch_reads.h"
 #include "err.h"
 #include "json_read.h"
 #include "log.h"
+#include "preview.h"
 
 struct result_stream {
     struct app_user user; // first
     struct request *r;
     struct query *query;
     struct query_run *run;
+    struct read_set *reads; // what it looks at, to be told at its end; NULL: nobody asked
+    struct rows_preview *preview; // what lies over the state; NULL: nothing
+    uint64_t at;
     bool any;  // a row was sent
     bool done; // the last row was
 };
@@ -25,6 +30,8 @@ struct question {
     struct row_value params[QUERY_PARAMS_MAX];
     size_t param_count;
     uint64_t at;
+    bool reads;
+    struct buf ops; // encoded
 };
 
 static void let_go(struct result_stream *q)
@@ -33,6 +40,10 @@ static void let_go(struct result_stream *q)
     query_unref(q->query);
     q->run = NULL;
     q->query = NULL;
+    read_set_free(q->reads);
+    rows_preview_free(q->preview);
+    q->reads = NULL;
+    q->preview = NULL;
     app_user_remove(&q->user);
 }
 
@@ -61,15 +72,34 @@ static int emit(struct feed_sink *sink, struct bytes *value)
     return k->b.err;
 }
 
+// The end of the answer. What was looked at is known when the run is closed.
+static int put_end(struct result_stream *q, struct buf *b)
+{
+    buf_put_str(b, "\n]");
+    if (q->reads != NULL) {
+        query_close(q->run);
+        q->run = NULL;
+        int err = read_set_finish(q->reads);
+        if (err != 0) return err;
+        buf_put_str(b, ",\"reads\":\"");
+        reads_token_put(b, q->at, q->reads);
+        buf_put_str(b, "\"");
+    }
+    buf_put_str(b, "}\n");
+    return b->err;
+}
+
 static void send_more(struct request *r)
 {
     struct result_stream *q = r->data;
     bool room = true;
     while (room && q->run != NULL && !q->done) {
         struct piece k = {.sink = {.emit = emit}, .q = q};
-        buf_init(&k.b, PART_BYTES_MAX + 4 * ROW_BYTES_MAX);
-        int err = query_next(q->run, app_txn(r->app), PART_BYTES_MAX, &k.sink, &q->done);
-        if (err == 0 && q->done) buf_put_str(&k.b, "\n]}\n");
+        buf_init(&k.b, PART_BYTES_MAX + 4 * ROW_BYTES_MAX + 2 * READ_SET_MAX);
+        // A new schema's rows have more columns than those that lie over the store.
+        bool whole = q->preview == NULL || rows_preview_current(q->preview);
+        int err = !whole ? ERR_CANCELED : query_next(q->run, app_txn(r->app), PART_BYTES_MAX, &k.sink, &q->done);
+        if (err == 0 && q->done) err = put_end(q, &k.b);
         if (err == 0) err = k.b.err;
         if (err == 0) room = reply_write_span(r, buf_span(&k.b));
         buf_free(&k.b);
@@ -84,25 +114,38 @@ static void send_more(struct request *r)
     reply_end(r);
 }
 
-static int answer(struct request *r, const struct question *a, struct problem *p)
+// Fills in what the answer is made of. What is there after a failure is still to be let go of.
+static int open_run(struct request *r, struct result_stream *q, const struct question *a, struct problem *p)
 {
     struct rows *rows = app_rows(r->app);
-    struct query *query;
-    struct query_run *run;
+    struct db_txn *txn = app_txn(r->app);
+    struct query_source source = {.at = a->at};
+    int err = query_compile(rows, a->sql, a->params, a->param_count, &q->query, p);
+    if (err == 0 && a->reads) source.reads = q->reads = read_set_new();
+    if (err == 0 && a->reads && q->reads == NULL) err = ERR_NOMEM;
+    if (err == 0 && a->ops.n > 0) {
+        q->preview = rows_preview_new(rows, txn, a->at, app_visible_ms(r->app));
+        err = q->preview == NULL ? ERR_NOMEM : batch_preview(q->preview, txn, buf_span(&a->ops), p);
+        if (err == 0) source.overlay = rows_preview_overlay(q->preview);
+        if (err == 0 && source.overlay == NULL) err = ERR_NOMEM;
+    }
+    return err == 0 ? query_open_source(rows, txn, q->query, &source, &q->run, p) : err;
+}
+
+static int answer(struct request *r, const struct question *a, struct problem *p)
+{
     if (a->at > app_visible(r->app)) return problem_set(p, ERR_SEQ_AHEAD, -1, "the last commit is %llu", (unsigned long long)app_visible(r->app));
-    int err = query_compile(rows, a->sql, a->params, a->param_count, &query, p);
-    if (err != 0) return err;
-    err = query_open(rows, app_txn(r->app), query, a->at, &run, p);
-    struct result_stream *q = err == 0 ? calloc(1, sizeof *q) : NULL;
-    if (q == NULL) {
-        if (err == 0) query_close(run);
-        query_unref(query);
-        return err != 0 ? err : ERR_NOMEM;
+    struct result_stream *q = calloc(1, sizeof *q);
+    if (q == NULL) return ERR_NOMEM;
+    int err = open_run(r, q, a, p);
+    if (err != 0) {
+        let_go(q);
+        free(q);
+        return err;
     }
     app_user_add(r->app, &q->user, on_reset);
     q->r = r;
-    q->query = query;
-    q->run = run;
+    q->at = a->at;
     r->data = q;
     char head[64];
     int n = snprintf(head, sizeof head, "{\"seq\":%llu,\"rows\":[", (unsigned long long)a->at);
@@ -160,10 +203,13 @@ static int ask_get(struct request *r, struct question *a, struct buf *arena, str
     }
     found = copy_param(r, "as_of", arena, &text);
     if (found < 0 || (found == 1 && parse_seq(text, &a->at) != 0)) return problem_set(p, ERR_BAD_PARAMETER, -1, "\"as_of\" is not a seq");
+    found = copy_param(r, "reads", arena, &text);
+    a->reads = found == 1 && span_is(text, "1");
+    if (found < 0 || (found == 1 && !a->reads && !span_is(text, "0"))) return problem_set(p, ERR_BAD_PARAMETER, -1, "\"reads\" is 0 or 1");
     return 0;
 }
 
-static int ask_post(const struct jr *root, struct question *a, struct buf *arena, struct problem *p)
+static int ask_post(const struct jr *root, size_t body, struct question *a, struct buf *arena, struct problem *p)
 {
     const struct jr *params = jr_get(root, "params"), *at = jr_get(root, "as_of");
     a->sql = jr_str(jr_get(root, "sql"));
@@ -171,6 +217,13 @@ static int ask_post(const struct jr *root, struct question *a, struct buf *arena
     if (params != NULL && jr_type(params) != JR_ARRAY) return problem_set(p, ERR_BAD_REQUEST, -1, "\"params\" is not an array");
     if (at != NULL && (jr_type(at) != JR_INT || jr_int(at, -1) < 0)) return problem_set(p, ERR_BAD_REQUEST, -1, "\"as_of\" is not a seq");
     if (at != NULL) a->at = (uint64_t)jr_int(at, 0);
+    const struct jr *reads = jr_get(root, "reads");
+    if (reads != NULL && jr_type(reads) != JR_BOOL) return problem_set(p, ERR_BAD_REQUEST, -1, "\"reads\" is true or false");
+    a->reads = jr_bool(reads, false);
+    size_t count;
+    bool inserts;
+    int bad = batch_ops_from_json(jr_get(root, "ops"), body, true, &count, &inserts, &a->ops, p);
+    if (bad != 0) return bad;
     a->param_count = jr_count(params);
     if (a->param_count > QUERY_PARAMS_MAX) return problem_set(p, ERR_TOO_LARGE, -1, "a query has at most %d parameters", QUERY_PARAMS_MAX);
     if (buf_reserve(arena, arena->max) == NULL) return ERR_NOMEM;
@@ -187,7 +240,7 @@ static int ask(struct request *r, struct question *a, struct buf *arena, struct 
     a->at = app_visible(r->app);
     if (r->method != METHOD_POST) return ask_get(r, a, arena, p);
     int err = jr_parse(tree, buf_span(&r->body), p);
-    return err != 0 ? err : ask_post(jr_root(*tree), a, arena, p);
+    return err != 0 ? err : ask_post(jr_root(*tree), r->body.n, a, arena, p);
 }
 
 static void query_begin(struct request *r)
@@ -197,6 +250,7 @@ static void query_begin(struct request *r)
     struct question *a = calloc(1, sizeof *a);
     struct buf arena;
     buf_init(&arena, 4 * HTTP_TARGET_MAX);
+    if (a != NULL) buf_init(&a->ops, 2 * BATCH_BYTES_MAX);
     int err = a == NULL ? ERR_NOMEM : ask(r, a, &arena, &tree, &p);
     if (err == 0) err = answer(r, a, &p);
     if (err != 0) {
@@ -205,6 +259,7 @@ static void query_begin(struct request *r)
     }
     jr_free(tree);
     buf_free(&arena);
+    if (a != NULL) buf_free(&a->ops);
     free(a);
 }
 
@@ -217,4 +272,4 @@ static void query_done(struct request *r)
 }
 
 const struct handler api_query_get = {.begin = query_begin, .drain = send_more, .done = query_done};
-const struct handler api_query_post = {.begin = query_begin, .drain = send_more, .done = query_done, .body_max = 2 * HTTP_TARGET_MAX};
+const struct handler api_query_post = {.begin = query_begin, .drain = send_more, .done = query_done, .body_max = BATCH_BYTES_MAX};

@@ -161,6 +161,10 @@ int batch_from_json(struct span json, struct batch_head *head, struct buf *out, 
 struct jr;
 // The same of a message that is a batch with "type" and "id" beside its members; `text_bytes` is the length of its text.
 int batch_from_message(const struct jr *message, size_t text_bytes, struct batch_head *head, struct buf *out, struct problem *p);
+// Operations alone, an array or NULL, as encoded operations. With `give_ids` inserts that name no id get one now, so that its sender can be told.
+int batch_ops_from_json(const struct jr *ops, size_t text_bytes, bool give_ids, size_t *count, bool *inserts, struct buf *out, struct problem *p);
+// The name among a batch's members: "replica" and "counter", "key", or nothing.
+int batch_name_from_json(const struct jr *batch, struct batch_name *name, struct problem *p);
 // A message that is one append: where and what, perhaps "expect". `data` not NULL: the bytes came beside it. Positions count as in a batch of one operation.
 int batch_append_from_message(const struct jr *message, const struct span *data, struct buf *out, struct problem *p);
 

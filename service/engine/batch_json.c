@@ -17,6 +17,7 @@ struct reading {
     struct problem *p;
     int64_t op;
     bool inserts;
+    bool give_ids; // inserts that name none get one now
 };
 
 static const char *const op_names[] = {
@@ -92,6 +93,10 @@ static int row_op(struct reading *r, const struct jr *op, struct batch_op *out)
     if (row->has_id || out->kind != BATCH_INSERT) err = get_id(r, op, &row->id);
     if (err != 0) return err;
     const struct jr *values = jr_get(op, "values");
+    if (r->give_ids && !row->has_id && jr_get(values, "id") == NULL) {
+        row->has_id = true;
+        row->id = uuid_new();
+    }
     bool valueless = out->kind == BATCH_DELETE || out->kind == BATCH_RESTORE;
     if (valueless ? values != NULL : values != NULL && jr_type(values) != JR_OBJECT) return bad(r, "\"values\" is not an object, or out of place");
     if ((out->kind == BATCH_UPDATE || out->kind == BATCH_UPSERT) && values == NULL) return bad(r, "\"values\" is missing");
@@ -392,6 +397,32 @@ static int check_message_member(void *ctx, struct span key, const struct jr *val
     return span_is(key, "type") || span_is(key, "id") ? 0 : check_member(ctx, key, value);
 }
 
+int batch_ops_from_json(const struct jr *ops, size_t text_bytes, bool give_ids, size_t *count, bool *inserts, struct buf *out, struct problem *p)
+{
+    struct reading r = {.out = out, .p = p, .give_ids = give_ids};
+    int err = 0;
+    *count = jr_count(ops);
+    if (ops != NULL && jr_type(ops) != JR_ARRAY) return problem_set(p, ERR_BAD_BATCH, -1, "\"ops\" is an array");
+    if (*count > BATCH_OPS_MAX) return problem_set(p, ERR_TOO_LARGE, -1, "a batch may have %d operations", BATCH_OPS_MAX);
+    // The scratch must not move while values point into it: all of it is reserved before. Canonical text is longer than what came
+    // where numbers are (1e14 is written out): by less than four times.
+    buf_init(&r.scratch, 4 * text_bytes < SCRATCH_MAX ? 4 * text_bytes : SCRATCH_MAX);
+    if (buf_reserve(&r.scratch, r.scratch.max) == NULL) err = problem_set(p, ERR_NOMEM, -1, "no memory for the batch");
+    for (size_t i = 0; i < *count && err == 0; i++) {
+        r.op = (int64_t)i;
+        err = get_op(&r, jr_at(ops, i));
+    }
+    *inserts = r.inserts;
+    buf_free(&r.scratch);
+    return err;
+}
+
+int batch_name_from_json(const struct jr *batch, struct batch_name *name, struct problem *p)
+{
+    *name = (struct batch_name){.kind = BATCH_UNNAMED};
+    return get_name(batch, name, p);
+}
+
 // What it read stands before a transaction's operations. Its base is part of that, and its stamp the service's to make: above all that it may overwrite.
 static int get_mode(const struct jr *root, struct batch_head *head, struct buf *out, struct problem *p)
 {
@@ -415,21 +446,8 @@ static int get_batch(const struct jr *root, size_t text_bytes, struct batch_head
     if (err == 0) err = get_mode(root, head, out, p);
     if (err != 0) return err;
     const struct jr *ops = jr_get(root, "ops");
-    head->ops = jr_count(ops);
-    if (jr_type(ops) != JR_ARRAY || (head->ops == 0 && !head->transaction)) return problem_set(p, ERR_BAD_BATCH, -1, "\"ops\" is an array of at least one operation");
-    if (head->ops > BATCH_OPS_MAX) return problem_set(p, ERR_TOO_LARGE, -1, "a batch may have %d operations", BATCH_OPS_MAX);
-    struct reading r = {.out = out, .p = p};
-    // The scratch must not move while values point into it: all of it is reserved before. Canonical text is longer than what came
-    // where numbers are (1e14 is written out): by less than four times.
-    buf_init(&r.scratch, 4 * text_bytes < SCRATCH_MAX ? 4 * text_bytes : SCRATCH_MAX);
-    if (buf_reserve(&r.scratch, r.scratch.max) == NULL) err = problem_set(p, ERR_NOMEM, -1, "no memory for the batch");
-    for (size_t i = 0; i < head->ops && err == 0; i++) {
-        r.op = (int64_t)i;
-        err = get_op(&r, jr_at(ops, i));
-    }
-    head->inserts = r.inserts;
-    buf_free(&r.scratch);
-    return err;
+    if (jr_type(ops) != JR_ARRAY || (jr_count(ops) == 0 && !head->transaction)) return problem_set(p, ERR_BAD_BATCH, -1, "\"ops\" is an array of at least one operation");
+    return batch_ops_from_json(ops, text_bytes, false, &head->ops, &head->inserts, out, p);
 }
 
 int batch_from_json(struct span json, struct batch_head *head, struct buf *out, struct problem *p)

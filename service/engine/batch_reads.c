@@ -6,6 +6,7 @@
 #include "cur.h"
 #include "err.h"
 #include "json_read.h"
+#include "preview.h"
 
 #define TOKEN_FORMAT 1
 #define TOKEN_MAX (READ_SET_MAX + 16)
@@ -90,20 +91,38 @@ static int put_reads(struct read_set *set, uint64_t base, struct span rows, stru
     return err;
 }
 
-int batch_reads_from_set(struct read_set *set, uint64_t base, struct buf *out, struct problem *p)
+int batch_reads_from_set(const struct jr *batch, struct read_set *set, uint64_t base, struct buf *out, struct problem *p)
 {
-    return put_reads(set, base, SPAN_NONE, out, p);
+    struct buf rows;
+    buf_init(&rows, READ_SET_MAX);
+    int err = take_rows(jr_get(batch, "rows"), &rows, p);
+    if (err == 0) err = put_reads(set, base, buf_span(&rows), out, p);
+    buf_free(&rows);
+    return err == ERR_NOMEM ? problem_set(p, err, -1, "no memory for the batch") : err;
 }
 
 int batch_reads_from_json(const struct jr *batch, uint64_t base, struct buf *out, struct problem *p)
 {
     struct read_set *set = read_set_new();
-    struct buf rows;
-    buf_init(&rows, READ_SET_MAX);
-    int err = set == NULL ? ERR_NOMEM : take_tokens(jr_get(batch, "reads"), base, set, p);
-    if (err == 0) err = take_rows(jr_get(batch, "rows"), &rows, p);
-    if (err == 0) err = put_reads(set, base, buf_span(&rows), out, p);
-    buf_free(&rows);
+    int err = set == NULL ? problem_set(p, ERR_NOMEM, -1, "no memory for the batch") : take_tokens(jr_get(batch, "reads"), base, set, p);
+    if (err == 0) err = batch_reads_from_set(batch, set, base, out, p);
     read_set_free(set);
-    return err == ERR_NOMEM ? problem_set(p, err, -1, "no memory for the batch") : err;
+    return err;
+}
+
+int batch_preview(struct rows_preview *v, struct db_txn *txn, struct span ops, struct problem *p)
+{
+    struct batch_reader reader;
+    struct batch_op op;
+    int err = 0, got;
+    batch_reader_init(&reader, ops);
+    for (int64_t i = 0; err == 0 && (got = batch_read(&reader, &op)) != 0; i++) {
+        if (got < 0) err = got;
+        else if (batch_op_is_row(op.kind)) err = rows_preview_op(v, txn, &op.row, p);
+        if (err == 0) continue;
+        problem_set(p, err, i, "%s", err_text(err));
+        if (p->position < 0) p->position = i;
+    }
+    batch_reader_free(&reader);
+    return err;
 }

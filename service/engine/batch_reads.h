@@ -14,7 +14,12 @@ int reads_token_take(struct span text, struct read_set *set, uint64_t *at);
 
 // The members "base", "reads" and "rows" of a transaction as its first operation. ERR_BAD_BATCH, ERR_TOO_LARGE, ERR_NOMEM.
 int batch_reads_from_json(const struct jr *batch, uint64_t base, struct buf *out, struct problem *p);
-// The same of a set that the service recorded itself.
-int batch_reads_from_set(struct read_set *set, uint64_t base, struct buf *out, struct problem *p);
+// The same of a set that the service recorded itself, and "rows" beside it.
+int batch_reads_from_set(const struct jr *batch, struct read_set *set, uint64_t base, struct buf *out, struct problem *p);
+
+struct rows_preview;
+struct db_txn;
+// Lays encoded operations over a state (preview.h). Those of streams are for whoever decides the batch. As rows_preview_op, with the operation's position.
+int batch_preview(struct rows_preview *v, struct db_txn *txn, struct span ops, struct problem *p);
 
 #endif

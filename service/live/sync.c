@@ -105,6 +105,7 @@ void sync_end(struct sync *s, enum ws_code code, const char *reason, const struc
     s->code = code;
     snprintf(s->reason, sizeof s->reason, "%s", reason);
     if (p != NULL) s->problem = *p;
+    sync_tx_close(s);
     held_free(s); // nobody has them: no fate will come
     end_if_due(s);
 }
@@ -118,7 +119,9 @@ void sync_end_with(struct sync *s, int err)
 
 static void on_reset(struct app_user *user, int err)
 {
-    sync_end_with((struct sync *)((char *)user - offsetof(struct sync, user)), err);
+    struct sync *s = (struct sync *)((char *)user - offsetof(struct sync, user));
+    sync_tx_close(s);
+    sync_end_with(s, err);
 }
 
 // ---- the session's carrier -----------------------------------------------------------------------------------------------
@@ -289,6 +292,7 @@ void sync_close(struct sync *s)
     s->over = s->closed = true;
     session_close(s->session);
     s->session = NULL;
+    sync_tx_close(s);
     app_user_remove(&s->user);
     hub_drop(&s->acks);
     held_free(s);
@@ -297,12 +301,13 @@ void sync_close(struct sync *s)
 
 bool sync_busy(const struct sync *s)
 {
-    return s->held != NULL || s->full || s->calls >= WS_WINDOW || s->bytes >= WS_WINDOW_BYTES;
+    return s->held != NULL || s->query != NULL || s->full || s->calls >= WS_WINDOW || s->bytes >= WS_WINDOW_BYTES;
 }
 
 void sync_drain(struct sync *s)
 {
     s->full = false;
+    if (sync_query_go_on(s) && s->full) return;
     if (s->session != NULL && !s->over) session_drain(s->session);
 }
 

@@ -6,6 +6,11 @@
 #include "session.h"
 #include "sync.h"
 
+#define SYNC_PARAMS_BYTES (256 * KIB) // of the values of a query's parameters
+
+struct sync_query;
+struct sync_tx;
+
 struct sync {
     struct sync_options options;
     const struct sync_carrier *ops;
@@ -18,6 +23,11 @@ struct sync {
     struct call *held, *held_last;
     // Appends by their number: given out, still on their way, settled with all before them, and told of.
     uint64_t appends, appends_open, settled, told;
+    // Transactions begun here, and the query whose rows are on their way: nothing more is read until they are.
+    struct sync_tx *txs;
+    size_t tx_count;
+    uint64_t tx_last;
+    struct sync_query *query;
     bool full;   // the carrier
     bool ending; // with:
     enum ws_code code;
@@ -25,6 +35,8 @@ struct sync {
     struct problem problem; // err 0: no message
     bool over, closed;
 };
+
+struct jr;
 
 // A submission. Outlives the connection if that goes first.
 struct call {
@@ -37,6 +49,24 @@ struct call {
 };
 
 extern const struct session_carrier sync_session_carrier;
+
+// sync_messages.c, for sync_tx.c: a call, or NULL and the connection ends; a message's tag; its members; the values of "params", which point into the
+// tree and into `scratch`, reserved at once.
+struct call *sync_call_new(struct sync *s);
+int sync_get_tag(const struct jr *message, char tag[WS_TAG_MAX + 1], struct problem *p);
+int sync_check_members(const struct jr *object, const char *const *known, struct problem *p);
+int sync_get_params(const struct jr *list, struct buf *scratch, struct row_value params[QUERY_PARAMS_MAX], size_t *count, struct problem *p);
+
+// sync_tx.c: messages, in the words of PROTOCOL.md.
+void sync_take_begin(struct sync *s, const struct jr *message, struct span text);
+void sync_take_query(struct sync *s, const struct jr *message, struct span text);
+void sync_take_write(struct sync *s, const struct jr *message, struct span text);
+void sync_take_commit(struct sync *s, const struct jr *message, struct span text);
+void sync_take_abort(struct sync *s, const struct jr *message, struct span text);
+// The carrier has room for more rows. False: no query was under way.
+bool sync_query_go_on(struct sync *s);
+// Lets go of everything of the app's.
+void sync_tx_close(struct sync *s);
 
 // Begins a message of this type; its end is jw_end and sync_say, which frees the buffer.
 void sync_message_begin(struct buf *b, struct jw *w, const char *type);

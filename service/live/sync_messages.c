@@ -9,7 +9,7 @@
 
 // ---- batches and appends ---------------------------------------------------------------------------------------------------
 
-static struct call *call_new(struct sync *s)
+struct call *sync_call_new(struct sync *s)
 {
     struct call *call = calloc(1, sizeof *call);
     if (call == NULL) {
@@ -33,7 +33,7 @@ static int may_write(struct sync *s, struct span object)
 }
 
 // A string or a whole number that comes back with the answer. Empty where there is none.
-static int get_tag(const struct jr *message, char tag[WS_TAG_MAX + 1], struct problem *p)
+int sync_get_tag(const struct jr *message, char tag[WS_TAG_MAX + 1], struct problem *p)
 {
     const struct jr *id = jr_get(message, "id");
     struct buf b;
@@ -49,9 +49,9 @@ static void take_batch(struct sync *s, const struct jr *message, struct span tex
 {
     struct problem p = PROBLEM_NONE;
     struct batch_head head = {0};
-    struct call *call = call_new(s);
+    struct call *call = sync_call_new(s);
     if (call == NULL) return;
-    int err = get_tag(message, call->tag, &p);
+    int err = sync_get_tag(message, call->tag, &p);
     if (err == 0) err = may_write(s, SPAN_NONE);
     if (err == 0) err = batch_from_message(message, text.n, &head, &call->encoded, &p);
     if (err != 0) {
@@ -67,7 +67,7 @@ static void take_batch(struct sync *s, const struct jr *message, struct span tex
 static void append(struct sync *s, const struct jr *message, const struct span *data)
 {
     struct problem p = PROBLEM_NONE;
-    struct call *call = call_new(s);
+    struct call *call = sync_call_new(s);
     if (call == NULL) return;
     call->append = ++s->appends;
     s->appends_open++;
@@ -87,7 +87,7 @@ static void append_record(struct sync *s, const struct ws_record *record)
 {
     struct problem p = PROBLEM_NONE;
     struct batch_op op = {.kind = BATCH_APPEND, .stream = {.path = record->path, .data = record->data}};
-    struct call *call = call_new(s);
+    struct call *call = sync_call_new(s);
     if (call == NULL) return;
     call->append = ++s->appends;
     s->appends_open++;
@@ -141,25 +141,31 @@ static int check_member(void *ctx, struct span key, const struct jr *value)
 }
 
 // A misspelt member would silently mean less than its writer meant.
-static int check_members(const struct jr *object, const char *const *known, struct problem *p)
+int sync_check_members(const struct jr *object, const char *const *known, struct problem *p)
 {
     return jr_each(object, check_member, &(struct members){known, p});
 }
 
+int sync_get_params(const struct jr *list, struct buf *scratch, struct row_value params[QUERY_PARAMS_MAX], size_t *count, struct problem *p)
+{
+    *count = jr_count(list);
+    if (list != NULL && jr_type(list) != JR_ARRAY) return problem_set(p, ERR_BAD_PARAMETER, -1, "\"params\" is an array");
+    if (*count > QUERY_PARAMS_MAX) return problem_set(p, ERR_BAD_PARAMETER, -1, "a query has at most %d parameters", QUERY_PARAMS_MAX);
+    // The parameters point into the scratch, which must not move.
+    int err = *count > 0 && buf_reserve(scratch, scratch->max) == NULL ? ERR_NOMEM : 0;
+    for (size_t i = 0; i < *count && err == 0; i++)
+        err = batch_value_from_json(jr_at(list, i), scratch, &params[i]);
+    return err;
+}
+
 static int add_query(struct sync *s, struct span name, const struct jr *spec, struct problem *p)
 {
-    const struct jr *list = jr_get(spec, "params");
     struct row_value params[QUERY_PARAMS_MAX];
     struct buf scratch;
-    size_t count = jr_count(list);
+    size_t count;
     if (jr_type(jr_get(spec, "query")) != JR_STRING) return problem_set(p, ERR_BAD_PARAMETER, -1, "\"query\" is a string");
-    if (list != NULL && jr_type(list) != JR_ARRAY) return problem_set(p, ERR_BAD_PARAMETER, -1, "\"params\" is an array");
-    if (count > QUERY_PARAMS_MAX) return problem_set(p, ERR_BAD_PARAMETER, -1, "a query has at most %d parameters", QUERY_PARAMS_MAX);
-    // The parameters point into the scratch, which must not move.
-    buf_init(&scratch, 256 * KIB);
-    int err = count > 0 && buf_reserve(&scratch, scratch.max) == NULL ? ERR_NOMEM : 0;
-    for (size_t i = 0; i < count && err == 0; i++)
-        err = batch_value_from_json(jr_at(list, i), &scratch, &params[i]);
+    buf_init(&scratch, SYNC_PARAMS_BYTES);
+    int err = sync_get_params(jr_get(spec, "params"), &scratch, params, &count, p);
     if (err == 0) err = session_query(s->session, name, jr_str(jr_get(spec, "query")), params, count, p);
     buf_free(&scratch);
     return err;
@@ -210,7 +216,7 @@ static void take_subscribe(struct sync *s, const struct jr *message, struct span
     static const char *const known[] = {"type", "name", "query", "params", "stream", "offset", "upload", NULL};
     struct problem p = PROBLEM_NONE;
     struct span name = jr_str(jr_get(message, "name"));
-    int err = check_members(message, known, &p);
+    int err = sync_check_members(message, known, &p);
     if (err == 0) err = add(s, name, message, &p);
     if (err != 0) say_name_error(s, name, err, &p);
 }
@@ -221,7 +227,7 @@ static void take_unsubscribe(struct sync *s, const struct jr *message, struct sp
     static const char *const known[] = {"type", "name", NULL};
     struct problem p = PROBLEM_NONE;
     struct span name = jr_str(jr_get(message, "name"));
-    int err = check_members(message, known, &p);
+    int err = sync_check_members(message, known, &p);
     if (err == 0) err = session_unsubscribe(s->session, name, &p);
     if (err != 0) say_name_error(s, name, err, &p);
 }
@@ -239,7 +245,7 @@ static int add_of_hello(void *ctx, struct span name, const struct jr *spec)
     static const char *const known[] = {"query", "params", "stream", "offset", "upload", NULL};
     struct hello *h = ctx;
     h->name = name;
-    int err = check_members(spec, known, h->p);
+    int err = sync_check_members(spec, known, h->p);
     return err != 0 ? err : add(h->s, name, spec, h->p);
 }
 
@@ -247,7 +253,7 @@ static int begin(struct sync *s, const struct jr *message, struct hello *h)
 {
     static const char *const known[] = {"type", "protocol", "cursor", "subscribe", NULL};
     const struct jr *cursor = jr_get(message, "cursor"), *all = jr_get(message, "subscribe");
-    int err = check_members(message, known, h->p);
+    int err = sync_check_members(message, known, h->p);
     if (err != 0) return err;
     if (jr_int(jr_get(message, "protocol"), 0) != 1) return problem_set(h->p, ERR_BAD_REQUEST, -1, "\"protocol\" is 1 here");
     if (cursor != NULL && jr_type(cursor) != JR_STRING) return problem_set(h->p, ERR_BAD_CURSOR, -1, "\"cursor\" is a string");
@@ -283,8 +289,8 @@ static void take_ping(struct sync *s, const struct jr *message, struct span text
     char tag[WS_TAG_MAX + 1] = "";
     struct buf b;
     struct jw w;
-    int err = check_members(message, known, &p);
-    if (err == 0) err = get_tag(message, tag, &p);
+    int err = sync_check_members(message, known, &p);
+    if (err == 0) err = sync_get_tag(message, tag, &p);
     if (err != 0) {
         sync_say_error(s, NULL, SPAN_NONE, &p);
         return;
@@ -303,6 +309,7 @@ static const struct {
 } kinds[] = {
     {"hello", take_hello}, {"subscribe", take_subscribe}, {"unsubscribe", take_unsubscribe},
     {"batch", take_batch}, {"append", take_append},       {"ping", take_ping},
+    {"begin", sync_take_begin}, {"query", sync_take_query}, {"write", sync_take_write}, {"commit", sync_take_commit}, {"abort", sync_take_abort},
 };
 
 static void dispatch(struct sync *s, const struct jr *message, struct span text)

@@ -4,7 +4,8 @@ import { randomUUID } from 'node:crypto'
 import http from 'node:http'
 import { test } from 'node:test'
 import { App, assertProblem, insert, remove, update } from './lib/http.mjs'
-import { eventually, service } from './lib/service.mjs'
+import { Child, eventually, SEGUE, segue, service } from './lib/service.mjs'
+import { follow } from './lib/ws.mjs'
 
 const BANK = 'create table accounts (owner text not null, balance bigint not null)'
 
@@ -97,6 +98,202 @@ test('a transaction that conflicts again and again gets through', async (t) => {
     await hot
     assert.equal(status, 200)
     assert.ok(tries >= 4 && tries < 20, `${tries} tries: three conflicts, and then it is its turn, unless the machine sleeps`)
+})
+
+// ---- what queries read ---------------------------------------------------------------------------------------------
+
+const TASKS = 'create table tasks (list text not null, n integer not null, done boolean not null default false); create index by_list on tasks (list, n);'
+const task = (list, n, id = randomUUID()) => insert('tasks', { list, n }, id)
+
+async function tasks(t) {
+    const s = await service(t)
+    const app = new App(s)
+    await app.schema(TASKS)
+    await app.batch([task('a', 1), task('a', 2), task('b', 1), task('c', 5)])
+    return { s, app }
+}
+
+// A select at a base, with its token.
+async function read(app, base, sql, ...params) {
+    const reply = await app.ask({ sql, params, as_of: base, reads: true })
+    assert.equal(reply.status, 200, reply.text)
+    assert.equal(reply.json.seq, base)
+    return reply.json
+}
+
+test('a query tells what it looked at, and what comes into it is a phantom', async (t) => {
+    const { app } = await tasks(t)
+    const base = await begin(app)
+    const { rows, reads } = await read(app, base, 'select n from tasks where list = $1 order by n', 'a')
+    assert.deepEqual(rows.map((r) => r.n), [1, 2])
+    await app.batch([task('b', 9)])
+    const fine = await commit(app, base, { reads: [reads], ops: [task('a', 3)] }) // it moves into what it read itself
+    assert.equal(fine.json.fate, 'accepted')
+    const late = await commit(app, base, { reads: [reads], ops: [task('a', 3)] })
+    const { conflicts } = assertProblem(late, 409, 'conflict', { fate: 'rejected' })
+    assert.deepEqual(conflicts.map((c) => [c.table, c.seq, c.read, c.index]), [['tasks', fine.json.seq, 'range', 'by_list']])
+})
+
+test('rows that move into, within and out of what was read, and those that do not', async (t) => {
+    const { app } = await tasks(t)
+    const all = await app.rows('select list, n from tasks')
+    const id = (list, n) => all.find((r) => r.list === list && r.n === n).id
+    const after = async (op) => {
+        const base = await begin(app)
+        const { reads } = await read(app, base, "select id from tasks where list = 'a'")
+        await app.batch([op])
+        return (await commit(app, base, { reads: [reads] })).status
+    }
+    assert.equal(await after(update('tasks', id('b', 1), { done: true })), 200)
+    assert.equal(await after(update('tasks', id('b', 1), { list: 'c' })), 200)
+    assert.equal(await after(update('tasks', id('b', 1), { list: 'a' })), 409)
+    assert.equal(await after(update('tasks', id('b', 1), { n: 7 })), 409)
+    assert.equal(await after(update('tasks', id('b', 1), { list: 'b' })), 409)
+    assert.equal(await after(remove('tasks', id('c', 5))), 200)
+    assert.equal(await after(remove('tasks', id('a', 2))), 409)
+})
+
+test('a limit ends what was read where the answer ends', async (t) => {
+    const { app } = await tasks(t)
+    const base = await begin(app)
+    const { rows, reads } = await read(app, base, "select n from tasks where list = 'a' order by n limit 1")
+    assert.deepEqual(rows.map((r) => r.n), [1])
+    await app.batch([task('a', 9)])
+    assert.equal((await commit(app, base, { reads: [reads] })).status, 200)
+    await app.batch([task('a', 0)])
+    assertProblem(await commit(app, base, { reads: [reads] }), 409, 'conflict')
+})
+
+test('operations that nobody has sent are laid over a state, and leave nothing', async (t) => {
+    const { app } = await tasks(t)
+    const x = randomUUID()
+    const { seq } = await app.query('select id from tasks')
+    const ask = async (sql, ops) => (await app.ask({ sql, as_of: seq, ops })).json
+    const ops = [task('a', 7, x), update('tasks', x, { done: true }), remove('tasks', (await app.rows("select id from tasks where list = 'b'"))[0].id)]
+    await app.batch([task('a', 100)])
+    const over = await ask('select list, n, done from tasks order by list, n', ops)
+    assert.deepEqual(over.rows.map((r) => [r.list, r.n, r.done]), [['a', 1, false], ['a', 2, false], ['a', 7, true], ['c', 5, false]])
+    assert.deepEqual((await ask("select count(*) as n from tasks where list = 'a'", ops)).rows, [{ n: 3 }])
+    assert.equal((await app.rows('select id from tasks')).length, 5)
+    const bad = await app.ask({ sql: 'select id from tasks', ops: [task('a', 1), insert('tasks', { list: 'a', n: 1, nope: 1 })] })
+    assert.equal(assertProblem(bad, 422, 'no_such_column').position, 1)
+})
+
+// ---- over a WebSocket ----------------------------------------------------------------------------------------------
+
+async function talk(t, app) {
+    const peer = await follow(t, app, {})
+    let tag = 0
+    return async (m, type) => {
+        const id = ++tag
+        peer.send({ ...m, id })
+        return peer.answer(JSON.stringify(m), (a) => a.id === id && !a.more && (type === undefined || a.type === type))
+    }
+}
+
+test('a conversation: begin, read, write, read what was written, commit', async (t) => {
+    const { app } = await tasks(t)
+    const say = await talk(t, app)
+    const { tx, base, type } = await say({ type: 'begin' })
+    assert.deepEqual([type, base], ['begun', 2])
+    const sql = "select n from tasks where list = 'a' order by n"
+    assert.deepEqual((await say({ type: 'query', tx, sql })).rows.map((r) => r.n), [1, 2])
+    const written = await say({ type: 'write', tx, ops: [insert('tasks', { list: 'a', n: 3 }), insert('tasks', { list: 'z', n: 1 })] })
+    assert.equal(written.ids.length, 2)
+    assert.equal((await say({ type: 'write', tx, ops: [update('tasks', written.ids[0], { n: 30 })] })).type, 'written')
+    assert.deepEqual((await say({ type: 'query', tx, sql })).rows.map((r) => r.n), [1, 2, 30])
+    await app.batch([task('b', 77)])
+    assert.deepEqual((await say({ type: 'query', tx, sql: "select n from tasks where list = 'z'" })).rows.map((r) => r.n), [1])
+    assert.deepEqual((await app.rows(sql)).map((r) => r.n), [1, 2], 'nobody else sees it')
+    const fate = await say({ type: 'commit', tx, ops: [insert('tasks', { list: 'a', n: 4 })] })
+    assert.deepEqual([fate.type, fate.fate], ['fate', 'accepted'])
+    assert.deepEqual((await app.rows(sql)).map((r) => r.n), [1, 2, 4, 30])
+    assert.equal((await say({ type: 'query', tx, sql })).code, 'bad_parameter', 'it is over')
+})
+
+test('a conversation reads one state, and conflicts with what came into it', async (t) => {
+    const { app } = await tasks(t)
+    const say = await talk(t, app)
+    const { tx } = await say({ type: 'begin' })
+    const other = await say({ type: 'begin' })
+    await app.batch([task('a', 3)])
+    const sql = "select n from tasks where list = 'a' order by n"
+    assert.deepEqual((await say({ type: 'query', tx, sql })).rows.map((r) => r.n), [1, 2], 'as of the base')
+    assert.deepEqual((await say({ type: 'query', tx: other.tx, sql: "select n from tasks where list = 'b'" })).rows.map((r) => r.n), [1])
+    assert.deepEqual((await say({ type: 'query', sql })).rows.map((r) => r.n), [1, 2, 3], 'of no transaction: now')
+    const fate = await say({ type: 'commit', tx, ops: [task('x', 1)] })
+    assert.deepEqual([fate.type, fate.fate, fate.code], ['fate', 'rejected', 'conflict'])
+    assert.equal(fate.conflicts[0].table, 'tasks')
+    assert.equal((await say({ type: 'commit', tx: other.tx, ops: [task('y', 1)] })).fate, 'accepted')
+})
+
+test('errors of a conversation leave it as it was, and an abort ends it', async (t) => {
+    const { app } = await tasks(t)
+    const say = await talk(t, app)
+    const { tx } = await say({ type: 'begin' })
+    await say({ type: 'write', tx, ops: [task('a', 50)] })
+    const wrong = await say({ type: 'write', tx, ops: [task('a', 51), insert('tasks', { list: 'a', n: 'no number' })] })
+    assert.deepEqual([wrong.type, wrong.code, wrong.position], ['error', 'wrong_type', 1])
+    assert.equal((await say({ type: 'query', tx, sql: 'selekt' })).code, 'bad_sql')
+    assert.equal((await say({ type: 'commit', tx, opps: [] })).code, 'bad_request')
+    assert.deepEqual((await say({ type: 'query', tx, sql: 'select n from tasks where n > 40' })).rows.map((r) => r.n), [50])
+    assert.deepEqual(await say({ type: 'abort', tx }).then(({ type, tx: of }) => [type, of]), ['aborted', tx])
+    assert.equal((await say({ type: 'abort', tx })).code, 'bad_parameter')
+    const many = []
+    for (let i = 0; i < 17; i++) many.push((await say({ type: 'begin' })).type)
+    assert.deepEqual(many, [...Array(16).fill('begun'), 'error'])
+    assert.equal((await app.rows('select id from tasks where n > 40')).length, 0)
+})
+
+test('a large answer comes in messages, and a schema may change under a conversation', async (t) => {
+    const { app } = await tasks(t)
+    await app.batch(Array.from({ length: 3000 }, (_, i) => task('big', i)))
+    const peer = await follow(t, app, {})
+    peer.send({ type: 'begin', id: 1 })
+    const { tx } = await peer.answer('begun', (a) => a.type === 'begun')
+    peer.send({ type: 'write', tx, ops: [task('big', 3000)] })
+    await app.schema(TASKS.replace('done boolean', "note text not null default 'none', done boolean"))
+    peer.send({ type: 'query', id: 2, tx, sql: "select n, note from tasks where list = 'big' order by n" })
+    await peer.answer('all rows', (a) => a.id === 2 && !a.more)
+    const parts = peer.answers.filter((a) => a.type === 'rows')
+    assert.ok(parts.length > 1)
+    assert.deepEqual(parts.flatMap((a) => a.rows.map((r) => r.n)), Array.from({ length: 3001 }, (_, i) => i))
+    peer.send({ type: 'commit', id: 3, tx })
+    assert.equal((await peer.answer('fate', (a) => a.id === 3)).fate, 'accepted')
+})
+
+// ---- by the command line -------------------------------------------------------------------------------------------
+
+test('segue tx reads, writes, reads its writes, and commits at the end', async (t) => {
+    const { s, app } = await tasks(t)
+    const x = randomUUID()
+    const lines = [
+        { query: 'select n from tasks where list = $1 order by n', params: ['a'] },
+        task('a', 9, x),
+        { query: 'select n from tasks where list = $1 and n > $2', params: ['a', 2] },
+        { row: ['tasks', randomUUID()] },
+    ]
+    const done = await segue(s, ['tx', '--json', '-'], lines.map((l) => JSON.stringify(l)).join('\n'))
+    assert.equal(done.code, 0, done.stderr)
+    const out = done.stdout.trim().split('\n').map((l) => JSON.parse(l))
+    assert.deepEqual(out.slice(0, 3).map((r) => r.n), [1, 2, 9])
+    assert.equal(out[3].fate, 'accepted')
+    assert.equal((await app.rows('select n from tasks where id = $1', [x]))[0].n, 9)
+})
+
+test('segue tx ends with 1 and names the rows where it comes too late', async (t) => {
+    const { s, app } = await tasks(t)
+    const child = new Child(SEGUE, ['tx', '-'], { env: { ...process.env, SEGUE_URL: s.url } })
+    child.process.stdin.write(JSON.stringify({ query: "select n from tasks where list = 'a'" }) + '\n')
+    await eventually('its answer', () => child.stdout.includes('2'))
+    const late = task('a', 3)
+    await app.batch([late])
+    child.process.stdin.end(JSON.stringify(task('b', 3)) + '\n')
+    const { code, stderr } = await child.end()
+    assert.equal(code, 1)
+    assert.match(stderr, /^segue: conflict: /)
+    assert.ok(stderr.includes(late.id), stderr)
+    for (const bad of ['{', '{"what":1}', '{"row":[]}', '{"query":"select 1","params":3}']) assert.equal((await segue(s, ['tx', '-'], bad)).code, 2, bad)
 })
 
 test('what is not a transaction is malformed', async (t) => {
