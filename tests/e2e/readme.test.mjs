@@ -41,13 +41,21 @@ test('the first blocks of the README do what they say', async (t) => {
     assert.equal(rows[1].file.size, fs.statSync(path.join(root, 'README.md')).size)
 })
 
+test('its three ways to write do what they say', async (t) => {
+    const s = await service(t)
+    const stdout = await run(t, s, blocks[2])
+    assert.equal([...stdout.matchAll(/^accepted, seq \d+$/mg)].length, 4, stdout)
+    const rows = await new App(s, { name: 'bank' }).rows('select owner, balance from accounts order by owner')
+    assert.deepEqual(rows.map((r) => [r.owner, r.balance]), [['Anna', 90], ['Robert', 10]])
+})
+
 test('its uploads break and go on, and what is damaged is named and repaired', async (t) => {
     const s = await service(t)
-    assert.equal(blocks.length, 6)
+    assert.equal(blocks.length, 7)
     const folder = tempFolder(t)
     // What segue sends goes no faster than 16 MiB a second, so that it is in the middle when the README kills it.
     const slow = await proxy(t, s, { rest: { upPerSecond: 16 << 20 } })
-    const stdout = await run(t, s, `U=${s.url}/apps/default\n${blocks.slice(2).join('\n')}`, { url: slow.url, folder })
+    const stdout = await run(t, s, `U=${s.url}/apps/default\n${blocks.slice(3).join('\n')}`, { url: slow.url, folder })
     const film = fs.readFileSync(path.join(folder, 'film.bin'))
     assert.ok(slow.up < 2 * film.length - (8 << 20), `${slow.up} bytes: what the first run had sent was not sent again`)
     // Each of the two by curl was broken, went on behind its first bytes, and came to the same digest as segue's.
