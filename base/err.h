@@ -48,6 +48,7 @@
     X(UPLOAD_TAKEN, 45, "upload_taken", 409, "a newer request goes on with the upload") \
     X(TOKENS_SPENT, 46, "tokens_spent", 429, "the tokens of this day are used up") \
     X(NO_SUCH_SCHEMA, 47, "no_such_schema", 404, "no published schema has this hash") \
+    X(NO_FATE, 48, "no_fate", 404, "no batch of this name was settled") \
     X(UPGRADE_REQUIRED, 49, "upgrade_required", 426, "this path speaks another protocol") \
     /* what was understood and is refused: a journaled rejection, final */ \
     X(NO_SUCH_TABLE, 50, "no_such_table", 422, "the schema has no such table") \

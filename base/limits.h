@@ -62,6 +62,9 @@
 #define INDEXES_MAX 64                 // of one table
 #define INDEX_COLUMNS_MAX 16           // of one index
 #define ROW_BYTES_MAX (1 * MIB)        // an encoded row
+#define PREVIEW_BATCHES_MAX 64         // pending batches of one preview
+#define PREVIEW_ROWS_MAX 1000          // rows that one shows
+#define HISTORY_VERSIONS_MAX 1000      // versions of a row in one answer
 #define SET_WRITERS_MAX 64             // that add an element of a set without having seen each other's addition
 #define CASCADE_ROWS_MAX 10000         // rows that go, or change, with those that a batch deletes
 #define INDEX_KEY_MAX 400              // bytes of a row's columns in an index

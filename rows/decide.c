@@ -90,6 +90,12 @@ static int commit_of(struct rows_batch *b, uint64_t seq)
 {
     if (b->last_seq == seq) return 0;
     b->last_seq = 0;
+    for (size_t i = 0; i < b->pending_count; i++) {
+        if (b->pending[i].seq != seq) continue;
+        b->last_head = (struct commit_head){.stamp = b->pending[i].stamp, .writer = b->pending[i].writer};
+        b->last_seq = seq;
+        return 0;
+    }
     if (!commit_head_of(b->r, b->txn, seq, &b->last_head)) return db_txn_err(b->txn) ? db_txn_err(b->txn) : ERR_CORRUPT;
     b->last_seq = seq;
     return 0;
@@ -239,7 +245,7 @@ static int insert_row(struct rows_batch *b, const struct table *t, const struct 
 // Deleted by a commit that this writer had not seen: delete wins, and the operation is fine. Otherwise there is nothing to write to.
 static int meet_deleted(struct rows_batch *b, const struct table *t, const struct entry *e, struct problem *p)
 {
-    bool concurrent = e->row.exists && e->row.deleted && !e->changed && e->row.seq > b->c.base;
+    bool concurrent = e->row.exists && e->row.deleted && e->row.seq != b->c.seq && e->row.seq > b->c.base;
     return concurrent ? 0 : no_such_row(t, e->id, p);
 }
 
@@ -301,7 +307,8 @@ static int restore_row(struct rows_batch *b, const struct table *t, const struct
     if (op->column_count > 0) return problem_set(p, ERR_BAD_VALUE, -1, "a restore names no columns");
     if (!e->row.exists) return no_such_row(t, e->id, p);
     if (!e->row.deleted) return restore_standing(b, t, e, p);
-    if (e->changed) return problem_set(p, ERR_BAD_VALUE, -1, "the batch itself deletes this row");
+    if (e->row.seq == b->c.seq) return problem_set(p, ERR_BAD_VALUE, -1, "the batch itself deletes this row");
+    if (e->changed) return problem_set(p, ERR_NOT_IMPLEMENTED, -1, "what a pending batch deletes is not restored in a preview");
     int err = row_at(b->r, b->txn, t, e->id, e->row.seq - 1, room);
     if (err) return err;
     if (!row_live(&room->row)) return problem_set(p, ERR_TOO_OLD, -1, "what the row was is below the history that is kept");

@@ -184,3 +184,22 @@ bool batch_row_stands(struct rows_batch *b, uint32_t table, struct uuid id)
     const struct entry *e = batch_find(b, table, id);
     return e ? row_live(&e->row) : row_stands(b->r, b->txn, table, id);
 }
+
+static int inherit(struct rows_batch *b, const struct entry *from)
+{
+    struct entry *e = add(b, from->table, from->id);
+    if (!e) return batch_no_room(b, NULL);
+    e->row = from->row;
+    e->was_live = row_live(&from->row);
+    e->changed = e->swept = true;
+    return e->was_live ? batch_copy_cells(b, schema_table_no(b->schema, e->table), e, from->row.cells, NULL) : 0;
+}
+
+int batch_inherit(struct rows_batch *b, const struct rows_batch *from)
+{
+    int err = 0;
+    assert(b->count == 0);
+    for (size_t i = 0; i < from->count && !err; i++)
+        if (from->entries[i]->changed) err = inherit(b, from->entries[i]);
+    return err;
+}

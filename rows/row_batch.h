@@ -38,6 +38,8 @@ struct rows_batch {
     uint64_t ids_made;
     uint32_t ops;      // operations so far
     uint32_t cascaded; // rows that went, or changed, with deleted ones
+    const struct commit *pending; // in a preview: batches that were decided before this one and are in the overlay
+    size_t pending_count;
     struct commit_head last_head; // of last_seq: one commit wrote many cells
     uint64_t last_seq;
 };
@@ -58,6 +60,8 @@ struct row_space *batch_room(struct rows_batch *b);
 // Does the row stand, as the batch would leave it?
 bool batch_row_stands(struct rows_batch *b, uint32_t table, struct uuid id);
 
+// Takes over what another batch has changed, as if it were in the state: for previews.
+int batch_inherit(struct rows_batch *b, const struct rows_batch *from);
 // Deletes a row that stands, and its streams.
 int batch_delete_row(struct rows_batch *b, const struct table *t, struct entry *e, struct problem *p);
 

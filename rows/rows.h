@@ -17,6 +17,7 @@
 #include "limits.h"
 #include "problem.h"
 
+struct jw;
 struct db_txn;
 struct jw;
 struct read_set;
@@ -198,6 +199,29 @@ void query_close(struct query_run *run); // NULL is fine
 // ERR_UNSUPPORTED_SQL: only rows of one table, compared with constants and ordered by columns, are live so far.
 // ERR_QUERY_TOO_EXPENSIVE, ERR_RESULT_TOO_LARGE: also later, from the feed, where an ordered result grows past its bounds.
 int rows_attach(struct rows *r, struct db_txn *txn, struct query *q, struct feed_sub **out, struct problem *p);
+
+// ---- history -------------------------------------------------------------------------------------------------------
+
+// {"table","id","columns":{column:{who wrote it}|null},"versions":[{who made it,"wrote":[column],"row":{…}} or with "deleted"],"next"?}: what the row has been
+// up to `at`, the newest first, at most `max` versions; "next" is the `at` of the rest. ERR_NO_SUCH_TABLE, ERR_NOT_FOUND.
+int rows_history(struct rows *r, struct db_txn *txn, struct span table, struct uuid id, uint64_t at, size_t max, struct buf *out,
+                 struct problem *p);
+// {"from","to","rows":[{"table","id","was":row|null,"is":row|null,"changed"?:[column]}]}: the rows that `from` and `to` (not before it) have different, of one
+// table or (empty) of all. ERR_NO_SUCH_TABLE, ERR_RESULT_TOO_LARGE, ERR_QUERY_TOO_EXPENSIVE.
+int rows_diff(struct rows *r, struct db_txn *txn, struct span table, uint64_t from, uint64_t to, struct buf *out, struct problem *p);
+
+// What pending batches would make of rows, one batch after the other, without applying anything.
+struct rows_pending;
+// `host` is asked for blobs alone. NULL: no memory.
+struct rows_pending *rows_pending_new(struct rows *r, struct db_txn *txn, uint64_t seq);
+void rows_pending_free(struct rows_pending *v); // NULL is fine
+// The next batch: its operations go to rows_decide_op; then rows_pending_end says whether it would be accepted (`err`: what an operation met). The commit's
+// seq is filled in. NULL: no memory, or PREVIEW_BATCHES_MAX.
+struct rows_batch *rows_pending_begin(struct rows_pending *v, const struct commit *c);
+int rows_pending_end(struct rows_pending *v, int err, struct problem *p);
+// {"table","id","row":{…}|null,"columns":{column:{who wrote it}|{"batch":n}|null},"versions":[those]}: the merged row, who wrote each value, and the
+// commits and pending batches (from 0) that its values come from. ERR_NO_SUCH_TABLE.
+int rows_pending_row(struct rows_pending *v, struct span table, struct uuid id, struct jw *w, struct problem *p);
 
 // ---- checks --------------------------------------------------------------------------------------------------------
 

@@ -61,6 +61,18 @@ static void show_blob(struct jw *w, struct rows *r, struct db_txn *txn, const st
     jw_end(w);
 }
 
+void show_cell(struct jw *w, struct rows *r, struct db_txn *txn, const struct table *t, struct uuid id, const struct column *c,
+               const struct value *v, uint64_t seq)
+{
+    if (c->type.kind == COL_STREAM) {
+        show_stream(w, r, txn, t, id, c, seq);
+    } else if (c->type.kind == COL_BLOB) {
+        show_blob(w, r, txn, v);
+    } else {
+        value_json(w, &c->type, v);
+    }
+}
+
 void show_row(struct jw *w, struct rows *r, struct db_txn *txn, const struct query *q, struct uuid id, const struct row *row, uint64_t seq)
 {
     const struct table *t = schema_table_no(r->schema, q->table);
@@ -74,13 +86,7 @@ void show_row(struct jw *w, struct rows *r, struct db_txn *txn, const struct que
         const struct column *c = &t->columns[q->columns[i]];
         const struct value *v = &row->cells[q->columns[i]].v;
         jw_key_span(w, c->name);
-        if (c->type.kind == COL_STREAM) {
-            show_stream(w, r, txn, t, id, c, seq);
-        } else if (c->type.kind == COL_BLOB) {
-            show_blob(w, r, txn, v);
-        } else {
-            value_json(w, &c->type, v);
-        }
+        show_cell(w, r, txn, t, id, c, v, seq);
     }
     jw_end(w);
 }

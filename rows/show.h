@@ -13,4 +13,8 @@ void show_row(struct jw *w, struct rows *r, struct db_txn *txn, const struct que
 int show_target(struct jw *w, struct run *run, const struct target *target);
 int show_targets(struct jw *w, struct run *run, const struct select *s);
 
+// One value of a row, as of `seq`.
+void show_cell(struct jw *w, struct rows *r, struct db_txn *txn, const struct table *t, struct uuid id, const struct column *c,
+               const struct value *v, uint64_t seq);
+
 #endif

@@ -91,6 +91,59 @@ int segue_schemas(struct segue *s, unsigned before)
     return client_call(s, &request);
 }
 
+// ---- history ---------------------------------------------------------------------------------------------------
+
+static int get_path(struct segue *s, struct buf *path)
+{
+    const struct http_request request = {.method = "GET", .path = client_string(path)};
+    int result = path->err != 0 ? client_fail(s, SEGUE_USAGE, path->err, "%s", err_text(path->err)) : client_call(s, &request);
+    buf_free(path);
+    return result;
+}
+
+int segue_fate(struct segue *s, const char *name, uint64_t counter)
+{
+    struct buf path;
+    client_begin(s);
+    buf_init(&path, HTTP_TARGET_MAX);
+    buf_put_str(&path, counter > 0 ? "fate?replica=" : "fate?key=");
+    client_put_encoded(&path, SPAN_STR(name), false);
+    if (counter > 0) buf_printf(&path, "&counter=%llu", (unsigned long long)counter);
+    return get_path(s, &path);
+}
+
+int segue_history(struct segue *s, const char *table, const char *id, uint64_t at)
+{
+    struct buf path;
+    client_begin(s);
+    buf_init(&path, HTTP_TARGET_MAX);
+    buf_put_str(&path, "history/");
+    client_put_encoded(&path, SPAN_STR(table), false);
+    buf_put_str(&path, "/");
+    client_put_encoded(&path, SPAN_STR(id), false);
+    if (at > 0) buf_printf(&path, "?at=%llu", (unsigned long long)at);
+    return get_path(s, &path);
+}
+
+int segue_diff(struct segue *s, uint64_t from, uint64_t to, const char *table)
+{
+    struct buf path;
+    client_begin(s);
+    buf_init(&path, HTTP_TARGET_MAX);
+    buf_printf(&path, "diff?from=%llu", (unsigned long long)from);
+    if (to > 0) buf_printf(&path, "&to=%llu", (unsigned long long)to);
+    if (table != NULL) buf_put_str(&path, "&table="), client_put_encoded(&path, SPAN_STR(table), false);
+    return get_path(s, &path);
+}
+
+int segue_preview(struct segue *s, const char *json, size_t n)
+{
+    client_begin(s);
+    const struct http_request request = {
+        .method = "POST", .path = "preview", .headers = {"Content-Type: application/json"}, .has_body = true, .body = SPAN(json, n)};
+    return client_call(s, &request);
+}
+
 // ---- blobs -----------------------------------------------------------------------------------------------------
 
 int segue_blobs_check(struct segue *s)

@@ -126,6 +126,15 @@ int segue_tx_write(struct segue_tx *tx, const char *ops, size_t n);
 // rows. Begin again then. Called again it is the same batch, and gets the same fate.
 int segue_tx_commit(struct segue_tx *tx);
 
+// What became of a batch: by its replica and counter, or (counter 0) by its key. The answer: as of segue_batch.
+int segue_fate(struct segue *s, const char *name, uint64_t counter);
+// What a row has been, the newest first, from the commit `at` (0: the last one) backwards. The answer: {"columns", "versions": […], "next"?}.
+int segue_history(struct segue *s, const char *table, const char *id, uint64_t at);
+// The rows that differ between two commits, `to` being the last one where it is 0; of one table, or (NULL) of all. The answer: {"from", "to", "rows": […]}.
+int segue_diff(struct segue *s, uint64_t from, uint64_t to, const char *table);
+// What rows would be if pending batches came: {"rows": [[table, id], …], "batches": […]}. The answer: {"seq", "batches", "rows"}.
+int segue_preview(struct segue *s, const char *json, size_t n);
+
 // ---- subscriptions ---------------------------------------------------------------------------------------------
 
 struct segue_subscription {

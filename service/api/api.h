@@ -10,6 +10,7 @@
 extern const struct handler api_schema_get, api_schema_put, api_schemas_get;
 extern const struct handler api_batch_post;
 extern const struct handler api_begin_post;
+extern const struct handler api_fate_get, api_history_get, api_diff_get, api_preview_post;
 extern const struct handler api_query_get, api_query_post;
 extern const struct handler api_subscribe_get;
 extern const struct handler api_sync_get;
@@ -37,6 +38,7 @@ extern const struct handler api_healthz_get, api_metrics_get;
 // The JSON of an accepted batch's fate, and its members for those who add their own.
 void fate_json(struct buf *out, const struct fate *f, size_t ops);
 struct jw;
+size_t fate_ops(const struct fate *f); // where nobody knows how many operations the batch had: those up to the last that has a result
 void fate_members(struct jw *w, const struct fate *f, size_t ops);
 // Which rows a transaction met that were changed meanwhile, as an array.
 void fate_conflicts(struct jw *w, const struct fate *f);

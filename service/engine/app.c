@@ -541,6 +541,13 @@ struct db_txn *app_txn(struct app *a)
     return a->state == APP_RECOVERING ? NULL : a->txn;
 }
 
+int app_fate(struct app *a, const struct batch_name *name, const struct identity *who, struct fate *out)
+{
+    *out = (struct fate){.err = ERR_BUSY, .problem = PROBLEM_NONE};
+    if (app_txn(a) != NULL) return fates_get(a->txn, TABLE_FATES, name, who, out);
+    return problem_set(&out->problem, ERR_BUSY, -1, "%s", err_text(ERR_BUSY));
+}
+
 int app_job(struct app *a, struct uuid id, struct job *out)
 {
     return app_txn(a) == NULL ? ERR_BUSY : jobs_find(a->txn, TABLE_JOBS, id, out);

@@ -108,6 +108,9 @@ void app_turn(struct app *a);
 void app_tick(struct app *a);
 bool app_busy(const struct app *a); // a database commit is due soon, or recovery waits
 
+// What became of a batch, by its name: fates.h, fates_get; ERR_BUSY while recovering. Results live until the next app_turn or app_tick.
+int app_fate(struct app *a, const struct batch_name *name, const struct identity *who, struct fate *out);
+
 // ---- LLM jobs ------------------------------------------------------------------------------------------------------
 
 // As of app_visible. 1: *out is the job, until the next app_turn or app_tick; 0: there is none; ERR_BUSY while recovering; ERR_CORRUPT.

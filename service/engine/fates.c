@@ -164,10 +164,10 @@ static void put_fate(struct buf *out, struct checksum128 content, const struct f
     }
 }
 
-// 1 and the fate, ERR_NAME_REUSED for other content, ERR_CORRUPT.
-static int get_fate(struct cur *c, struct checksum128 content, struct fate *out)
+// 1 and the fate, ERR_NAME_REUSED for other content (NULL: whatever it was), ERR_CORRUPT.
+static int get_fate(struct cur *c, const struct checksum128 *content, struct fate *out)
 {
-    struct span stored = cur_span(c, sizeof content);
+    struct span stored = cur_span(c, sizeof *content);
     uint64_t err = cur_varint(c);
     struct fate f = {.journaled = true, .again = true, .problem = PROBLEM_NONE, .err = -(int)err};
     if (err == 0) {
@@ -182,12 +182,12 @@ static int get_fate(struct cur *c, struct checksum128 content, struct fate *out)
         f.results = cur_blob(c);
     }
     if (cur_end(c) != 0) return problem_set(&out->problem, ERR_CORRUPT, -1, "a stored fate is damaged");
-    if (!span_equal(stored, SPAN(&content, sizeof content))) return problem_set(&out->problem, ERR_NAME_REUSED, -1, "another batch has had this name");
+    if (content != NULL && !span_equal(stored, SPAN(content, sizeof *content))) return problem_set(&out->problem, ERR_NAME_REUSED, -1, "another batch has had this name");
     *out = f;
     return 1;
 }
 
-static int find_replica(struct db_txn *txn, int table, const struct batch_name *name, const struct identity *who, struct checksum128 content, struct fate *out)
+static int find_replica(struct db_txn *txn, int table, const struct batch_name *name, const struct identity *who, const struct checksum128 *content, struct fate *out)
 {
     struct key k = replica_key(name->replica);
     struct span value;
@@ -214,7 +214,7 @@ static int find_replica(struct db_txn *txn, int table, const struct batch_name *
     return get_fate(&c, content, out);
 }
 
-static int find_key(struct db_txn *txn, int table, const struct batch_name *name, const struct identity *who, struct checksum128 content, struct fate *out)
+static int find_key(struct db_txn *txn, int table, const struct batch_name *name, const struct identity *who, const struct checksum128 *content, struct fate *out)
 {
     struct key k = text_key(name->key, who);
     struct span value;
@@ -227,7 +227,7 @@ static int find_key(struct db_txn *txn, int table, const struct batch_name *name
     return get_fate(&c, content, out);
 }
 
-int fates_find(struct db_txn *txn, int table, const struct batch_name *name, const struct identity *who, struct checksum128 content, struct fate *out)
+static int find(struct db_txn *txn, int table, const struct batch_name *name, const struct identity *who, const struct checksum128 *content, struct fate *out)
 {
     *out = (struct fate){.problem = PROBLEM_NONE};
     int found = 0;
@@ -235,6 +235,21 @@ int fates_find(struct db_txn *txn, int table, const struct batch_name *name, con
     if (name->kind == BATCH_KEY) found = find_key(txn, table, name, who, content, out);
     if (found < 0) out->err = found;
     return found;
+}
+
+int fates_find(struct db_txn *txn, int table, const struct batch_name *name, const struct identity *who, struct checksum128 content, struct fate *out)
+{
+    return find(txn, table, name, who, &content, out);
+}
+
+int fates_get(struct db_txn *txn, int table, const struct batch_name *name, const struct identity *who, struct fate *out)
+{
+    int found = find(txn, table, name, who, NULL, out);
+    if (found != 0 && found != ERR_COUNTER_GAP) return found;
+    struct fate none = {.err = ERR_NO_FATE, .problem = PROBLEM_NONE, .expected = out->expected != 0 ? out->expected : name->counter};
+    problem_set(&none.problem, ERR_NO_FATE, -1, "%s", err_text(ERR_NO_FATE));
+    *out = none;
+    return ERR_NO_FATE;
 }
 
 // ---- settling ----

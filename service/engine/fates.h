@@ -53,6 +53,10 @@ struct checksum128 fates_content(struct span request, uint64_t base, uint64_t st
 // ERR_FATE_EXPIRED, ERR_NAME_REUSED, ERR_REPLICA_BOUND, as a sentence in out->problem too.
 int fates_find(struct db_txn *txn, int table, const struct batch_name *name, const struct identity *who, struct checksum128 content, struct fate *out);
 
+// The fate of the batch of this name, whatever was in it. 1: *out is it, as above; ERR_NO_FATE: none was settled (yet), out->expected is the replica's next counter
+// (0 for a key); or as fates_find.
+int fates_get(struct db_txn *txn, int table, const struct batch_name *name, const struct identity *who, struct fate *out);
+
 // Keeps a fate and drops those that have had their time. ERR_NOMEM; failures of the database are the transaction's.
 int fates_settle(struct db_txn *txn, int table, const struct batch_name *name, const struct identity *who, struct checksum128 content, const struct commit *c, const struct fate *f);
 
