@@ -165,6 +165,8 @@ int batch_from_message(const struct jr *message, size_t text_bytes, struct batch
 int batch_ops_from_json(const struct jr *ops, size_t text_bytes, bool give_ids, size_t *count, bool *inserts, struct buf *out, struct problem *p);
 // The name among a batch's members: "replica" and "counter", "key", or nothing.
 int batch_name_from_json(const struct jr *batch, struct batch_name *name, struct problem *p);
+// The name alone, which must be there.
+int batch_name_from_message(const struct jr *message, struct batch_name *name, struct problem *p);
 // A message that is one append: where and what, perhaps "expect". `data` not NULL: the bytes came beside it. Positions count as in a batch of one operation.
 int batch_append_from_message(const struct jr *message, const struct span *data, struct buf *out, struct problem *p);
 

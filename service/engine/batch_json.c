@@ -383,6 +383,14 @@ static int get_name(const struct jr *root, struct batch_name *name, struct probl
     return err;
 }
 
+int batch_name_from_message(const struct jr *message, struct batch_name *name, struct problem *p)
+{
+    *name = (struct batch_name){.kind = BATCH_UNNAMED};
+    int err = get_name(message, name, p);
+    if (err == 0 && name->kind == BATCH_UNNAMED) err = problem_set(p, ERR_BAD_BATCH, -1, "a batch is named by \"replica\" and \"counter\", or by \"key\"");
+    return err;
+}
+
 static int check_member(void *ctx, struct span key, const struct jr *value)
 {
     (void)value;

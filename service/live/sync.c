@@ -159,7 +159,7 @@ const struct session_carrier sync_session_carrier = {.send_shared = on_session_s
 
 // ---- submitting ----------------------------------------------------------------------------------------------------------
 
-static void say_fate(struct sync *s, const struct call *call, const struct fate *f)
+void sync_say_fate(struct sync *s, const struct call *call, const struct fate *f)
 {
     struct buf b;
     struct jw w;
@@ -191,7 +191,7 @@ static void settle_append(struct sync *s, const struct call *call, bool in_turn)
 
 static void tell(struct sync *s, const struct call *call, const struct fate *f, bool in_turn)
 {
-    if (call->append == 0 || f->err != 0) say_fate(s, call, f);
+    if (call->append == 0 || f->err != 0) sync_say_fate(s, call, f);
     if (call->append > 0) settle_append(s, call, in_turn);
 }
 

@@ -78,6 +78,8 @@ void sync_end_with(struct sync *s, int err);
 
 // Takes the call over: sends it on its way, or keeps it until the app takes it.
 void sync_submit(struct sync *s, struct call *call);
+// Tells a fate, or an error that is none, under the call's tag.
+void sync_say_fate(struct sync *s, const struct call *call, const struct fate *f);
 // Answers a call that goes no further with an error that is no fate, and frees it.
 void sync_call_fail(struct sync *s, struct call *call, int err, struct problem *p);
 void sync_call_free(struct call *call);

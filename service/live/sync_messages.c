@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "api.h"
 #include "err.h"
 #include "json_read.h"
 #include "sync_impl.h"
@@ -301,6 +302,26 @@ static void take_ping(struct sync *s, const struct jr *message, struct span text
     sync_say(s, &b);
 }
 
+// What became of a batch, by its name: told as to who sent it.
+static void take_fate(struct sync *s, const struct jr *message, struct span text)
+{
+    (void)text;
+    static const char *const known[] = {"type", "id", "replica", "counter", "key", NULL};
+    struct problem p = PROBLEM_NONE;
+    struct call call = {.ops = 0};
+    struct batch_name name;
+    struct fate f;
+    int err = sync_check_members(message, known, &p);
+    if (err == 0) err = sync_get_tag(message, call.tag, &p);
+    if (err == 0) err = batch_name_from_message(message, &name, &p);
+    if (err != 0) {
+        sync_say_error(s, call.tag[0] != '\0' ? "id" : NULL, SPAN_STR(call.tag), &p);
+        return;
+    }
+    if (app_fate(s->options.app, &name, &s->options.identity, &f) > 0) call.ops = fate_ops(&f);
+    sync_say_fate(s, &call, &f);
+}
+
 // ---- messages --------------------------------------------------------------------------------------------------------------
 
 static const struct {
@@ -309,6 +330,7 @@ static const struct {
 } kinds[] = {
     {"hello", take_hello}, {"subscribe", take_subscribe}, {"unsubscribe", take_unsubscribe},
     {"batch", take_batch}, {"append", take_append},       {"ping", take_ping},
+    {"fate", take_fate},
     {"begin", sync_take_begin}, {"query", sync_take_query}, {"write", sync_take_write}, {"commit", sync_take_commit}, {"abort", sync_take_abort},
 };
 
