@@ -43,7 +43,7 @@ ROWS_SRC += index index_fill merge past tell versions pending decide_references 
 
 # Unit tests, by folder: tests/unit/<folder>/test_<name>.c
 UNIT_base := base64 buf bug bytes checksum compress crew cur db db_pages digest disk err feed file hlc image journal journal_faults json_lines json_read json_write log problem span utf8 uuid
-UNIT_rows := merge query read_set record rows schema sql value validate view
+UNIT_rows := merge query read_set record rows schema schema_growth sql value validate view
 UNIT_rows += index constraints past
 UNIT_rows += expr
 UNIT_rows += select sql_select
