@@ -46,7 +46,7 @@ UNIT_base := base64 buf bug bytes checksum compress crew cur db db_pages digest 
 UNIT_rows := merge query read_set record rows schema schema_growth sql value validate view
 UNIT_rows += index constraints past
 UNIT_rows += expr
-UNIT_rows += select sql_select
+UNIT_rows += select sql_select query_diff
 UNIT_streams := stream_apply stream_decide stream_feed stream_fork stream_model stream_reclaim stream_seal stream_segment stream_slice stream_tail stream_writers streams
 UNIT_blobs := blob_index chunker chunk_lanes blob_huge given blob_keys blob_life pack blob_upload blob_read blob_apply blobs uploads blob_join
 UNIT_service := call reach batch entry fates app app_disk session redecide hub auth conn http_parse http_scan options outbox request wheel jobs llm_parse llm_ui llm_ui_request tus app_upload sync ws_frames ws_handshake stream_headers ws_records stream_frame stream_care
@@ -81,8 +81,8 @@ BENCH_SRC += download
 
 PACKAGES_BUILD := gcc libc6-dev pkg-config libuv1-dev liblmdb-dev libxxhash-dev libzstd-dev zlib1g-dev libcurl4-openssl-dev \
 	libhttp-parser-dev libwslay-dev libjansson-dev libssl-dev libpg-query-dev
-PACKAGES_TEST := libcmocka-dev curl nodejs npm chromium
-PACKAGES_BENCH := redis-server nginx libsqlite3-dev restic
+PACKAGES_TEST := libcmocka-dev libsqlite3-dev curl nodejs npm chromium
+PACKAGES_BENCH := redis-server nginx restic
 # Peers of the append and the upload cells; their place is below build/.
 NPM_BENCH := @durable-streams/server@0.3.6 @tus/server@2.4.5 @tus/file-store@2.1.1
 
@@ -117,6 +117,7 @@ SEE_tests := $(SEE_service) -iquote tests/lib -iquote tests/powercut -iquote tes
 
 LIBS_base := -llmdb -lxxhash -lzstd -lz -ljansson -lcrypto -lm
 LIBS_service := -luv -lwslay -lhttp_parser -lcurl -lpg_query $(LIBS_base)
+LIBS_test_query_diff := -lsqlite3
 LIBS_libsegue := -lcurl -ljansson -lcrypto
 LIBS_cli := $(LIBS_libsegue) $(LIBS_base)
 
@@ -194,7 +195,7 @@ FUZZ_REPLAY := $(patsubst %,$(B)/tests/fuzz/replay_%,$(FUZZ))
 
 $(B)/tests/unit/%: $(B)/tests/unit/%.o $(TESTLIB_OBJ) $(LIBS)
 	@echo "  LINK $@"
-	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(TESTLIB_OBJ) -Wl,--start-group $(LIBS) -Wl,--end-group $(LIBS_service) -lcmocka -ldl
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(TESTLIB_OBJ) -Wl,--start-group $(LIBS) -Wl,--end-group $(LIBS_service) -lcmocka -ldl $(LIBS_$(@F))
 # A client's insides, with nothing of the service beside them.
 $(B)/tests/unit/clients/%: $(B)/tests/unit/clients/%.o $(LIBSEGUE_OBJ) $(B)/libbase.a
 	@echo "  LINK $@"

@@ -57,6 +57,7 @@ struct expr {
     bool subs;         // are there selects within?
     bool slots;        // are there values of EX_SLOT?
     void *sub;         // EX_SUB: what the compiling caller made of it
+    const void *origin; // EX_SUB: the text's node, while it is compiled: two of one node are the same
 };
 
 #define EXPR_TABLES_MAX 64 // table slots of one query
@@ -100,7 +101,7 @@ int expr_compile_condition(struct expr_compile *c, const struct ast_expr *ast, s
 // the `where` of an index. The table is slot 0.
 int expr_compile_check(struct arena *a, const struct table *t, const struct ast_expr *ast, struct expr **out, struct problem *p);
 
-// The same expression? Not of selects within: those are never the same.
+// The same expression? Of selects within only where both were compiled from the same place of the text, just now.
 bool expr_same(const struct expr *a, const struct expr *b);
 
 // Canonical text, which compiles to an equal expression. Not of parameters, slots and selects within. Columns of tables are named

@@ -632,6 +632,7 @@ static int compile_select(struct expr_compile *c, const struct ast_expr *ast, st
     if (err) return err;
     e->negate = ast->negate;
     e->subs = true;
+    e->origin = ast;
     return finish(e, out);
 }
 

@@ -164,7 +164,7 @@ void expr_sql(struct buf *out, const struct expr *e)
 bool expr_same(const struct expr *a, const struct expr *b)
 {
     if (a->kind != b->kind || a->op != b->op || a->negate != b->negate || a->count != b->count || !type_same(&a->type, &b->type)) return false;
-    if (a->kind == EX_SUB) return false;
+    if (a->kind == EX_SUB) return a->origin == b->origin;
     if (a->kind == EX_CONST && !value_equal(&a->type, &a->value, &b->value)) return false;
     if ((a->kind == EX_COLUMN || a->kind == EX_PARAM || a->kind == EX_SLOT) && (a->slot != b->slot || a->column != b->column)) return false;
     for (size_t i = 0; i < a->count; i++)
