@@ -4,6 +4,8 @@
 
 #include "err.h"
 #include "exec.h"
+#include "limits.h"
+#include "utf8.h"
 
 #define SCRATCH_MAX (8 * MIB) // of the texts that one expression makes
 
@@ -19,6 +21,8 @@ static int stream_text(struct expr_env *env, const struct expr *column, struct s
     rows_stream_path(&path, t->name, env->rows[column->slot].id, t->columns[column->column].name);
     int err = path.err ? path.err : host->stream_text(host->ctx, run->src.txn, buf_span(&path), run->src.at, &text);
     if (!err) err = text.err;
+    if (!err && (!utf8_valid(buf_span(&text)) || (text.n > 0 && memchr(text.p, 0, text.n))))
+        err = problem_set(env->p, ERR_BAD_VALUE, column->position, "a stream's bytes are no text");
     if (!err && !arena_copy_span(env->scratch, buf_span(&text), out)) err = ERR_TOO_LARGE;
     if (err == ERR_TOO_LARGE)
         err = problem_set(env->p, err, column->position, "a stream's text is longer than %u bytes", QUERY_STREAM_TEXT_MAX);

@@ -253,7 +253,8 @@ static bool gives_order(const struct select *s, const struct table *t, uint32_t 
         decided = true;
         desc = turned;
         id_said = column == COLUMN_ID;
-        if (id_said) break; // nothing is equal beyond it
+        if (id_said && s->level_count > 1 && i + 1 < s->order_count) return false; // rows of one are many where it is joined
+        if (id_said) break;                                                         // else nothing is equal beyond it
         at++;
     }
     if (!id_said && at < ix->n && ix->no != 0) return false;

@@ -102,8 +102,9 @@ struct segue_query_options {
     const char *const *params; // $1, $2 …: texts, read as the types that they are compared with
     size_t param_count;
     const uint64_t *as_of; // the state as of this commit; NULL: now
+    bool explain;          // no rows, but how the service goes about it
 };
-// The answer: {"rows": […], "seq"}.
+// The answer: {"rows": […], "seq"}, to be explained {"rows": [], "seq", "explain": {"plan": […], "rows": n, "looked_at": n}}.
 int segue_query(struct segue *s, const struct segue_query_options *what);
 
 // ---- transactions ----------------------------------------------------------------------------------------------

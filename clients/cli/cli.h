@@ -23,6 +23,7 @@ struct cli_options {
     bool json, help, version;
     const char *retry; // seconds
     const char *as_of;
+    bool explain;
     struct cli_list queries, streams, params;
     const char *cursor;
     bool once;

@@ -59,6 +59,7 @@ static const struct option options[] = {
     {"help", 'h', FLAG, NULL, AT(help), NULL, "print this help, or that of a command"},
     {"version", 0, FLAG, NULL, AT(version), NULL, "print the version"},
     {"as-of", 0, TEXT, "N", AT(as_of), ",query,history,", "the state as of commit N"},
+    {"explain", 0, FLAG, NULL, AT(explain), ",query,", "print the plan and what it looked at, not the rows"},
     {"query", 0, LIST, "[NAME=]SQL", AT(queries), ",sub,", "a live query; may be given several times"},
     {"stream", 0, LIST, "[NAME=]PATH[@OFFSET]", AT(streams), ",sub,", "a stream; may be given several times"},
     {"param", 0, LIST, "[NAME.]N=VALUE", AT(params), ",sub,", "parameter $N of a live query (the first one, if not named)"},

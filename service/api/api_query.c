@@ -2,13 +2,17 @@
 //
 //   GET  ?sql=…&p1=…&p2=…&as_of=<seq>&reads=1   parameters are texts, read as the type that they are compared with
 //   POST {"sql":"…","params":[…],"as_of":n,"reads":true,"ops":[…]}    with operations that nobody has sent yet laid over it
+//
+// The status is told with the first rows, so what goes wrong before is a problem of its own. A long search takes turns with all else.
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "api.h"
 #include "batch_reads.h"
 #include "err.h"
+#include "file.h"
 #include "json_read.h"
+#include "json_write.h"
 #include "log.h"
 #include "preview.h"
 
@@ -20,9 +24,13 @@ struct result_stream {
     struct read_set *reads; // what it looks at, to be told at its end; NULL: nobody asked
     struct rows_preview *preview; // what lies over the state; NULL: nothing
     uint64_t at;
-    bool any;  // a row was sent
-    bool done; // the last row was
+    bool explain;                 // the rows are counted, and how it went is told
+    bool begun;                   // the reply has
+    bool any;                     // a row was sent
+    bool done;                    // the last row was
 };
+
+#define TURN_US 20000 // of work in one turn of the loop
 
 // What is asked, gathered from either form.
 struct question {
@@ -30,7 +38,7 @@ struct question {
     struct row_value params[QUERY_PARAMS_MAX];
     size_t param_count;
     uint64_t at;
-    bool reads;
+    bool reads, explain;
     struct buf ops; // encoded
 };
 
@@ -50,9 +58,13 @@ static void let_go(struct result_stream *q)
 static void on_reset(struct app_user *u, int err)
 {
     struct result_stream *q = (struct result_stream *)u;
-    (void)err;
+    bool whole = q->done;
     let_go(q);
-    if (!q->done) reply_break(q->r); // an answer cut short must not look whole
+    if (whole) return;
+    if (q->begun)
+        reply_break(q->r); // an answer cut short must not look whole
+    else
+        reply_error(q->r, err);
 }
 
 // ---- sending ----
@@ -66,16 +78,26 @@ struct piece {
 static int emit(struct feed_sink *sink, struct bytes *value)
 {
     struct piece *k = (struct piece *)sink;
+    if (k->q->explain) return 0;
     buf_put_str(&k->b, k->q->any ? ",\n" : "\n");
     buf_put_span(&k->b, bytes_span(value));
     k->q->any = true;
     return k->b.err;
 }
 
+static void put_explained(struct result_stream *q, struct buf *b)
+{
+    struct jw w;
+    buf_put_str(b, ",\"explain\":");
+    jw_init(&w, b);
+    query_explain(q->run, &w);
+}
+
 // The end of the answer. What was looked at is known when the run is closed.
 static int put_end(struct result_stream *q, struct buf *b)
 {
-    buf_put_str(b, "\n]");
+    buf_put_str(b, q->explain ? "]" : "\n]");
+    if (q->explain) put_explained(q, b);
     if (q->reads != NULL) {
         query_close(q->run);
         q->run = NULL;
@@ -89,25 +111,62 @@ static int put_end(struct result_stream *q, struct buf *b)
     return b->err;
 }
 
+static void reply_begin(struct request *r, struct result_stream *q)
+{
+    char head[64];
+    int n = snprintf(head, sizeof head, "{\"seq\":%llu,\"rows\":[", (unsigned long long)q->at);
+    q->begun = true;
+    reply_start(r, 200);
+    reply_header(r, "Cache-Control", "no-store");
+    reply_stream(r, "application/json", -1);
+    reply_write_span(r, SPAN(head, n));
+}
+
+static void break_off(struct request *r, struct result_stream *q, int err)
+{
+    struct problem p = PROBLEM_NONE;
+    if (q->run != NULL && query_problem(q->run)->err == err) p = *query_problem(q->run);
+    problem_set(&p, err, -1, "%s", err_text(err));
+    let_go(q);
+    if (!q->begun) {
+        reply_problem(r, &p);
+        return;
+    }
+    log_warn("query", "a result broke off", LF_UINT("request", request_id(r)), LF_ERR(err));
+    reply_break(r);
+}
+
+// The next piece; *room: the reader takes more.
+static int send_piece(struct request *r, struct result_stream *q, bool *room)
+{
+    struct piece k = {.sink = {.emit = emit}, .q = q};
+    buf_init(&k.b, PART_BYTES_MAX + 4 * ROW_BYTES_MAX + 2 * READ_SET_MAX);
+    // A new schema's rows have more columns than those that lie over the store.
+    bool whole = q->preview == NULL || rows_preview_current(q->preview);
+    int err = !whole ? ERR_CANCELED : query_next(q->run, app_txn(r->app), PART_BYTES_MAX, &k.sink, &q->done);
+    if (err == 0 && q->done) err = put_end(q, &k.b);
+    if (err == 0) err = k.b.err;
+    if (err == 0 && k.b.n > 0 && !q->begun) reply_begin(r, q);
+    if (err == 0 && k.b.n > 0) *room = reply_write_span(r, buf_span(&k.b));
+    buf_free(&k.b);
+    return err;
+}
+
 static void send_more(struct request *r)
 {
     struct result_stream *q = r->data;
-    bool room = true;
+    uint64_t since = clock_mono_us();
+    bool room = !q->begun || !reply_full(r);
     while (room && q->run != NULL && !q->done) {
-        struct piece k = {.sink = {.emit = emit}, .q = q};
-        buf_init(&k.b, PART_BYTES_MAX + 4 * ROW_BYTES_MAX + 2 * READ_SET_MAX);
-        // A new schema's rows have more columns than those that lie over the store.
-        bool whole = q->preview == NULL || rows_preview_current(q->preview);
-        int err = !whole ? ERR_CANCELED : query_next(q->run, app_txn(r->app), PART_BYTES_MAX, &k.sink, &q->done);
-        if (err == 0 && q->done) err = put_end(q, &k.b);
-        if (err == 0) err = k.b.err;
-        if (err == 0) room = reply_write_span(r, buf_span(&k.b));
-        buf_free(&k.b);
-        if (err == 0) continue;
-        log_warn("query", "a result broke off", LF_UINT("request", request_id(r)), LF_ERR(err));
-        let_go(q);
-        reply_break(r);
-        return;
+        int err = send_piece(r, q, &room);
+        if (err != 0) {
+            break_off(r, q, err);
+            return;
+        }
+        if (!q->done && room && clock_mono_us() - since > TURN_US) {
+            request_timer(r, 0, send_more);
+            return;
+        }
     }
     if (!q->done) return;
     let_go(q);
@@ -146,13 +205,8 @@ static int answer(struct request *r, const struct question *a, struct problem *p
     app_user_add(r->app, &q->user, on_reset);
     q->r = r;
     q->at = a->at;
+    q->explain = a->explain;
     r->data = q;
-    char head[64];
-    int n = snprintf(head, sizeof head, "{\"seq\":%llu,\"rows\":[", (unsigned long long)a->at);
-    reply_start(r, 200);
-    reply_header(r, "Cache-Control", "no-store");
-    reply_stream(r, "application/json", -1);
-    reply_write_span(r, SPAN(head, n));
     send_more(r);
     return 0;
 }
@@ -187,6 +241,15 @@ static int copy_param(struct request *r, const char *name, struct buf *arena, st
     return found;
 }
 
+static int ask_flag(struct request *r, const char *name, struct buf *arena, bool *out, struct problem *p)
+{
+    struct span text;
+    int found = copy_param(r, name, arena, &text);
+    *out = found == 1 && span_is(text, "1");
+    if (found == 0 || *out || (found == 1 && span_is(text, "0"))) return 0;
+    return problem_set(p, ERR_BAD_PARAMETER, -1, "\"%s\" is 0 or 1", name);
+}
+
 static int ask_get(struct request *r, struct question *a, struct buf *arena, struct problem *p)
 {
     struct span text;
@@ -203,10 +266,8 @@ static int ask_get(struct request *r, struct question *a, struct buf *arena, str
     }
     found = copy_param(r, "as_of", arena, &text);
     if (found < 0 || (found == 1 && parse_seq(text, &a->at) != 0)) return problem_set(p, ERR_BAD_PARAMETER, -1, "\"as_of\" is not a seq");
-    found = copy_param(r, "reads", arena, &text);
-    a->reads = found == 1 && span_is(text, "1");
-    if (found < 0 || (found == 1 && !a->reads && !span_is(text, "0"))) return problem_set(p, ERR_BAD_PARAMETER, -1, "\"reads\" is 0 or 1");
-    return 0;
+    found = ask_flag(r, "reads", arena, &a->reads, p);
+    return found != 0 ? found : ask_flag(r, "explain", arena, &a->explain, p);
 }
 
 static int ask_post(const struct jr *root, size_t body, struct question *a, struct buf *arena, struct problem *p)
@@ -220,6 +281,9 @@ static int ask_post(const struct jr *root, size_t body, struct question *a, stru
     const struct jr *reads = jr_get(root, "reads");
     if (reads != NULL && jr_type(reads) != JR_BOOL) return problem_set(p, ERR_BAD_REQUEST, -1, "\"reads\" is true or false");
     a->reads = jr_bool(reads, false);
+    const struct jr *explain = jr_get(root, "explain");
+    if (explain != NULL && jr_type(explain) != JR_BOOL) return problem_set(p, ERR_BAD_REQUEST, -1, "\"explain\" is true or false");
+    a->explain = jr_bool(explain, false);
     size_t count;
     bool inserts;
     int bad = batch_ops_from_json(jr_get(root, "ops"), body, true, &count, &inserts, &a->ops, p);

@@ -33,6 +33,26 @@ static bool host_stream_at(void *ctx, struct db_txn *txn, struct span path, uint
     return true;
 }
 
+// What is asked for is bounded by `out`; of what was trimmed nothing is left to show.
+static int host_stream_text(void *ctx, struct db_txn *txn, struct span path, uint64_t seq, struct buf *out)
+{
+    struct app *a = ctx;
+    struct stream_info info;
+    if (!streams_find_at(a->streams, txn, path, seq, &info)) return 0;
+    uint64_t at = info.first < info.offset ? info.first : info.offset;
+    if (info.offset - at > out->max - out->n) return ERR_TOO_LARGE;
+    while (at < info.offset) {
+        size_t before = out->n;
+        int err = streams_read(a->streams, txn, path, at, (size_t)(info.offset - at), out);
+        if (err == ERR_NO_SUCH_STREAM || err == ERR_STREAM_GONE) return 0; // deleted since
+        if (err != 0) return err;
+        if (out->err != 0) return out->err;
+        if (out->n == before) return ERR_CORRUPT;
+        at += out->n - before;
+    }
+    return 0;
+}
+
 static bool host_blob_at(void *ctx, struct db_txn *txn, const struct sha256 *digest, uint64_t *size, char type[STREAM_TYPE_MAX + 1])
 {
     struct app *a = ctx;
@@ -315,7 +335,7 @@ int app_open(struct app **out, const struct app_options *options, struct problem
     if (a->options.journal_segment_bytes == 0) a->options.journal_segment_bytes = JOURNAL_SEGMENT_BYTES;
     memcpy(a->name, options->name, strlen(options->name) + 1);
     a->path = strdup(options->path);
-    a->host = (struct rows_host){.ctx = a, .stream_at = host_stream_at, .blob_at = host_blob_at};
+    a->host = (struct rows_host){.ctx = a, .stream_at = host_stream_at, .stream_text = host_stream_text, .blob_at = host_blob_at};
     buf_init(&a->group, GROUP_BYTES_MAX);
     buf_init(&a->shortened, ENTRY_BYTES_MAX);
     decision_init(&a->decision, a);
