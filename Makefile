@@ -70,7 +70,7 @@ FUZZ += tree
 SERVICE_SRC += live/sync_tx
 LIBSEGUE_SRC += tx
 CLI_SRC += cmd_tx
-TESTLIB_SRC := tmp blob_lab disk disk_fault disk_quota disk_record disk_log stream_rig app_lab session_peer http_peer toy_http journal_rig rows_rig
+TESTLIB_SRC := query_dice tmp blob_lab disk disk_fault disk_quota disk_record disk_log stream_rig app_lab session_peer http_peer toy_http journal_rig rows_rig
 # The power-cut simulator: tests/powercut/<name>.c
 POWERCUT_SRC := image
 # The load generator: tests/bench/<name>.c

@@ -15,77 +15,23 @@
 #include "err.h"
 #include "json_read.h"
 #include "json_write.h"
+#include "query_dice.h"
 #include "rows_rig.h"
 #include "source.h"
 
-#define TABLES 3
-#define COLUMNS 5
-#define ROWS 40 // ids of a table
 #define QUERIES 60
 #define RUNS_DEFAULT 50
 
-enum kind { INT, TEXT, REAL, BOOL, UUID, KINDS };
 static const char *const type_names[] = {"integer", "text", "double precision", "boolean", "uuid"};
-
-struct table_model {
-    enum kind kinds[COLUMNS];
-    size_t columns;
-    bool there[ROWS], gone[ROWS]; // stands; was deleted, so the id is not used again
-};
 
 struct lab {
     struct rows_rig g;
     sqlite3 *now, *then; // as of the last commit, and of g.seq when `then` was
     uint64_t then_seq;
-    struct table_model tables[TABLES];
-    uint64_t chance;
+    struct query_dice d;
     uint64_t seed;
-    struct buf sql; // the query being made
-    unsigned depth;
     size_t compared, failed, rows; // results that were, those that a value broke off, and rows of the former
 };
-
-// ---- chance --------------------------------------------------------------------------------------------------------
-
-static uint64_t dice(struct lab *l, uint64_t sides)
-{
-    l->chance ^= l->chance << 13;
-    l->chance ^= l->chance >> 7;
-    l->chance ^= l->chance << 17;
-    return (l->chance * 0x9e3779b97f4a7c15u >> 16) % sides;
-}
-
-static bool one_in(struct lab *l, unsigned n)
-{
-    return dice(l, n) == 0;
-}
-
-// ---- values --------------------------------------------------------------------------------------------------------
-
-static void put_uuid(struct buf *b, unsigned n)
-{
-    buf_printf(b, "'00000000-0000-0000-0000-%012x'", n);
-}
-
-static unsigned row_id(size_t table, size_t row)
-{
-    return (unsigned)(0x100 * (table + 1) + row);
-}
-
-// As SQL that both read. Of INT and REAL never more than one token, so that a sign is a constant's own.
-static void put_value(struct lab *l, struct buf *b, enum kind kind)
-{
-    static const char *const texts[] = {"''", "'a'", "'b'", "'ab'", "'Ba'", "'é'", "'a b'"};
-    switch (kind) {
-    case INT: buf_printf(b, "%d", (int)dice(l, 9) - 2); return;
-    case TEXT: buf_put_str(b, texts[dice(l, 7)]); return;
-    case REAL: buf_printf(b, "%.1f", ((int)dice(l, 11) - 4) * 0.5); return;
-    case BOOL: buf_put_str(b, one_in(l, 2) ? "true" : "false"); return;
-    case UUID: put_uuid(b, row_id(dice(l, TABLES), dice(l, ROWS))); return;
-    case KINDS: break;
-    }
-    fail();
-}
 
 // ---- schema and rows -----------------------------------------------------------------------------------------------
 
@@ -97,24 +43,24 @@ static void on_both(struct lab *l, const char *sql)
 
 static void put_tables(struct lab *l, struct buf *sql)
 {
-    for (size_t t = 0; t < TABLES; t++) {
+    for (size_t t = 0; t < DICE_TABLES; t++) {
         buf_printf(sql, "create table t%zu (", t);
-        for (size_t c = 0; c < l->tables[t].columns; c++)
-            buf_printf(sql, "%sc%zu %s", c > 0 ? ", " : "", c, type_names[l->tables[t].kinds[c]]);
+        for (size_t c = 0; c < l->d.tables[t].columns; c++)
+            buf_printf(sql, "%sc%zu %s", c > 0 ? ", " : "", c, type_names[l->d.tables[t].kinds[c]]);
         buf_put_str(sql, ");\n");
     }
 }
 
 static void put_indexes(struct lab *l, struct buf *sql)
 {
-    for (size_t t = 0; t < TABLES; t++) {
-        size_t columns = l->tables[t].columns;
-        for (unsigned i = 0, n = (unsigned)dice(l, 4); i < n; i++) {
-            size_t first = dice(l, columns), second = dice(l, columns);
-            buf_printf(sql, "create index t%zu_%u on t%zu (c%zu%s", t, i, t, first, one_in(l, 3) ? " desc" : "");
-            if (second != first && !one_in(l, 3)) buf_printf(sql, ", c%zu%s", second, one_in(l, 3) ? " desc" : "");
+    for (size_t t = 0; t < DICE_TABLES; t++) {
+        size_t columns = l->d.tables[t].columns;
+        for (unsigned i = 0, n = (unsigned)dice(&l->d, 4); i < n; i++) {
+            size_t first = dice(&l->d, columns), second = dice(&l->d, columns);
+            buf_printf(sql, "create index t%zu_%u on t%zu (c%zu%s", t, i, t, first, one_in(&l->d, 3) ? " desc" : "");
+            if (second != first && !one_in(&l->d, 3)) buf_printf(sql, ", c%zu%s", second, one_in(&l->d, 3) ? " desc" : "");
             buf_put_str(sql, ")");
-            if (one_in(l, 4)) buf_printf(sql, " where c%zu is not null", first);
+            if (one_in(&l->d, 4)) buf_printf(sql, " where c%zu is not null", first);
             buf_put_str(sql, ";\n");
         }
     }
@@ -122,22 +68,22 @@ static void put_indexes(struct lab *l, struct buf *sql)
 
 static void make_schema(struct lab *l, struct buf *tables, struct buf *indexes)
 {
-    for (size_t t = 0; t < TABLES; t++) {
-        l->tables[t].columns = 2 + dice(l, COLUMNS - 1);
-        for (size_t c = 0; c < l->tables[t].columns; c++)
-            l->tables[t].kinds[c] = c == 0 ? UUID : c == 1 ? INT : (enum kind)dice(l, KINDS);
+    for (size_t t = 0; t < DICE_TABLES; t++) {
+        l->d.tables[t].columns = 2 + dice(&l->d, DICE_COLUMNS - 1);
+        for (size_t c = 0; c < l->d.tables[t].columns; c++)
+            l->d.tables[t].kinds[c] = c == 0 ? DICE_UUID : c == 1 ? DICE_INT : (enum dice_kind)dice(&l->d, DICE_KINDS);
     }
     put_tables(l, tables);
     put_indexes(l, indexes);
     buf_put_u8(tables, 0);
     // SQLite has the same tables with an id, and no indexes: it is to be right, not quick.
-    for (size_t t = 0; t < TABLES; t++) {
+    for (size_t t = 0; t < DICE_TABLES; t++) {
         struct buf sql;
         buf_init(&sql, 4096);
         buf_printf(&sql, "create table t%zu (id text primary key", t);
-        for (size_t c = 0; c < l->tables[t].columns; c++) {
+        for (size_t c = 0; c < l->d.tables[t].columns; c++) {
             static const char *const types[] = {"integer", "text", "real", "integer", "text"};
-            buf_printf(&sql, ", c%zu %s", c, types[l->tables[t].kinds[c]]);
+            buf_printf(&sql, ", c%zu %s", c, types[l->d.tables[t].kinds[c]]);
         }
         buf_put(&sql, ") without rowid", sizeof ") without rowid");
         on_both(l, (char *)sql.p);
@@ -160,14 +106,14 @@ static void change_row(struct lab *l, size_t t, size_t row, bool insert)
     buf_init(&value, 256);
     buf_put_str(&json, "{");
     buf_printf(&sql, insert ? "insert into t%zu values (" : "update t%zu set id = id", t);
-    if (insert) put_uuid(&sql, row_id(t, row));
-    for (size_t c = 0; c < l->tables[t].columns; c++) {
-        if (!insert && !one_in(l, 2)) continue;
+    if (insert) dice_put_uuid(&sql, dice_row_id(t, row));
+    for (size_t c = 0; c < l->d.tables[t].columns; c++) {
+        if (!insert && !one_in(&l->d, 2)) continue;
         buf_clear(&value);
-        if (one_in(l, 5)) {
+        if (one_in(&l->d, 5)) {
             buf_put_str(&value, "null");
         } else {
-            put_value(l, &value, l->tables[t].kinds[c]);
+            dice_put_value(&l->d, &value, l->d.tables[t].kinds[c]);
         }
         buf_printf(&json, "%s\"c%zu\":", json.n > 1 ? "," : "", c);
         put_json(&json, buf_span(&value));
@@ -183,14 +129,14 @@ static void change_row(struct lab *l, size_t t, size_t row, bool insert)
         buf_put(&sql, ")", 2);
     } else {
         buf_put_str(&sql, " where id = ");
-        put_uuid(&sql, row_id(t, row));
+        dice_put_uuid(&sql, dice_row_id(t, row));
         buf_put_u8(&sql, 0);
     }
     char name[4] = {'t', (char)('0' + t)};
-    int err = rr_op(&l->g, insert ? ROW_INSERT : ROW_UPDATE, name, row_id(t, row), (char *)json.p);
+    int err = rr_op(&l->g, insert ? ROW_INSERT : ROW_UPDATE, name, dice_row_id(t, row), (char *)json.p);
     if (err) fail_msg("%s: %s", json.p, problem_text(&l->g.p));
     on_both(l, (char *)sql.p);
-    l->tables[t].there[row] = true;
+    l->d.tables[t].there[row] = true;
     buf_free(&json);
     buf_free(&sql);
     buf_free(&value);
@@ -199,11 +145,11 @@ static void change_row(struct lab *l, size_t t, size_t row, bool insert)
 static void delete_row(struct lab *l, size_t t, size_t row)
 {
     char sql[200], name[4] = {'t', (char)('0' + t)};
-    assert_int_equal(rr_op(&l->g, ROW_DELETE, name, row_id(t, row), NULL), 0);
-    snprintf(sql, sizeof sql, "delete from t%zu where id = '00000000-0000-0000-0000-%012x'", t, row_id(t, row));
+    assert_int_equal(rr_op(&l->g, ROW_DELETE, name, dice_row_id(t, row), NULL), 0);
+    snprintf(sql, sizeof sql, "delete from t%zu where id = '00000000-0000-0000-0000-%012x'", t, dice_row_id(t, row));
     on_both(l, sql);
-    l->tables[t].there[row] = false;
-    l->tables[t].gone[row] = true;
+    l->d.tables[t].there[row] = false;
+    l->d.tables[t].gone[row] = true;
 }
 
 static void commit_some(struct lab *l, size_t changes)
@@ -211,12 +157,12 @@ static void commit_some(struct lab *l, size_t changes)
     rr_commit(&l->g);
     rr_begin(&l->g);
     for (size_t i = 0; i < changes; i++) {
-        size_t t = dice(l, TABLES), row = dice(l, ROWS);
-        if (l->tables[t].gone[row]) continue;
-        if (l->tables[t].there[row] && one_in(l, 8))
+        size_t t = dice(&l->d, DICE_TABLES), row = dice(&l->d, DICE_ROWS);
+        if (l->d.tables[t].gone[row]) continue;
+        if (l->d.tables[t].there[row] && one_in(&l->d, 8))
             delete_row(l, t, row);
         else
-            change_row(l, t, row, !l->tables[t].there[row]);
+            change_row(l, t, row, !l->d.tables[t].there[row]);
     }
     assert_int_equal(rr_end(&l->g), 0);
     bool wrote;
@@ -249,15 +195,15 @@ static void copy_now(struct lab *l)
 static void open_lab(struct lab *l, uint64_t seed)
 {
     struct buf tables, indexes;
-    *l = (struct lab){.seed = seed, .chance = seed * 0x9e3779b97f4a7c15u + 1};
+    *l = (struct lab){.seed = seed, .d = {.chance = seed * 0x9e3779b97f4a7c15u + 1}};
     buf_init(&tables, MIB);
     buf_init(&indexes, MIB);
-    buf_init(&l->sql, 64 * KIB);
+    buf_init(&l->d.sql, 64 * KIB);
     rr_open(&l->g);
     assert_int_equal(sqlite3_open(":memory:", &l->now), SQLITE_OK);
     sqlite3_exec(l->now, "pragma case_sensitive_like = on", NULL, NULL, NULL);
     make_schema(l, &tables, &indexes);
-    bool later = one_in(l, 3); // the indexes come to rows that are there, and to seqs that they cannot answer for
+    bool later = one_in(&l->d, 3); // the indexes come to rows that are there, and to seqs that they cannot answer for
     publish(l, &tables, later ? NULL : &indexes);
     for (size_t i = 0; i < 4; i++)
         commit_some(l, 30);
@@ -273,333 +219,8 @@ static void close_lab(struct lab *l)
 {
     sqlite3_close(l->now);
     sqlite3_close(l->then);
-    buf_free(&l->sql);
+    buf_free(&l->d.sql);
     rr_close(&l->g);
-}
-
-// ---- queries -------------------------------------------------------------------------------------------------------
-
-struct visible {
-    char alias;
-    size_t table;
-};
-
-struct scope {
-    struct visible tables[8];
-    size_t n;
-};
-
-static void put_expr(struct lab *l, const struct scope *s, enum kind kind, unsigned depth);
-
-static bool put_column(struct lab *l, const struct scope *s, enum kind kind)
-{
-    for (int tries = 0; tries < 6; tries++) {
-        const struct visible *v = &s->tables[dice(l, s->n)];
-        if (kind == UUID && one_in(l, 2)) {
-            buf_printf(&l->sql, "%c.id", v->alias);
-            return true;
-        }
-        size_t c = dice(l, l->tables[v->table].columns);
-        if (l->tables[v->table].kinds[c] != kind) continue;
-        buf_printf(&l->sql, "%c.c%zu", v->alias, c);
-        return true;
-    }
-    return false;
-}
-
-static void put(struct lab *l, const char *s)
-{
-    buf_put_str(&l->sql, s);
-}
-
-static void put_operator(struct lab *l, const struct scope *s, enum kind kind, const char *op, unsigned depth)
-{
-    put(l, "(");
-    put_expr(l, s, kind, depth);
-    put(l, op);
-    put_expr(l, s, kind, depth);
-    put(l, ")");
-}
-
-static struct scope within(struct lab *l, const struct scope *s)
-{
-    struct scope inner = *s;
-    inner.tables[inner.n] = (struct visible){.alias = (char)('a' + l->depth++), .table = dice(l, TABLES)};
-    inner.n++;
-    return inner;
-}
-
-// from t as x where something that concerns the row around it, most of the time
-static void put_from_within(struct lab *l, const struct scope *inner, unsigned depth)
-{
-    const struct visible *own = &inner->tables[inner->n - 1];
-    struct scope alone = {.tables = {*own}, .n = 1};
-    buf_printf(&l->sql, " from t%zu %c where ", own->table, own->alias);
-    if (one_in(l, 4)) {
-        put_expr(l, &alone, BOOL, depth);
-        return;
-    }
-    buf_printf(&l->sql, "%c.c%d = ", own->alias, one_in(l, 2) ? 1 : 0);
-    enum kind kind = l->sql.p[l->sql.n - 4] == '1' ? INT : UUID;
-    put_expr(l, inner, kind, 0);
-    if (!one_in(l, 2)) return;
-    put(l, " and ");
-    put_expr(l, inner, BOOL, depth);
-}
-
-static void put_select_within(struct lab *l, const struct scope *s, enum kind kind, unsigned depth)
-{
-    struct scope inner = within(l, s);
-    if (kind == BOOL) {
-        bool exists = one_in(l, 2);
-        put(l, exists ? "exists (select 1" : "(");
-        if (!exists) {
-            put_expr(l, s, INT, 0);
-            put(l, one_in(l, 3) ? " not in (select " : " in (select ");
-            buf_printf(&l->sql, "%c.c1", inner.tables[inner.n - 1].alias);
-        }
-        put_from_within(l, &inner, depth);
-        put(l, exists ? ")" : "))");
-        return;
-    }
-    buf_printf(&l->sql, "(select %s(", kind == INT && one_in(l, 2) ? "count" : one_in(l, 2) ? "min" : "max");
-    if (!put_column(l, &(struct scope){.tables = {inner.tables[inner.n - 1]}, .n = 1}, kind)) put_value(l, &l->sql, kind);
-    put(l, ")");
-    put_from_within(l, &inner, depth);
-    put(l, ")");
-}
-
-static void put_condition(struct lab *l, const struct scope *s, unsigned depth)
-{
-    static const char *const comparisons[] = {" = ", " <> ", " < ", " <= ", " > ", " >= "};
-    enum kind kind = (enum kind)dice(l, KINDS);
-    switch (dice(l, 12)) {
-    case 0:
-    case 1:
-    case 2: put_operator(l, s, kind, comparisons[dice(l, 6)], depth - 1); return;
-    case 3: put_operator(l, s, BOOL, one_in(l, 2) ? " and " : " or ", depth - 1); return;
-    case 4:
-        put(l, "(not ");
-        put_expr(l, s, BOOL, depth - 1);
-        put(l, ")");
-        return;
-    case 5:
-        put(l, "(");
-        put_expr(l, s, kind, depth - 1);
-        put(l, one_in(l, 2) ? " is null)" : " is not null)");
-        return;
-    case 6:
-        put(l, "(");
-        put_expr(l, s, kind, depth - 1);
-        put(l, one_in(l, 3) ? " not in (" : " in (");
-        for (unsigned i = 0, n = 1 + (unsigned)dice(l, 4); i < n; i++) {
-            if (i > 0) put(l, ", ");
-            put_value(l, &l->sql, kind);
-        }
-        put(l, "))");
-        return;
-    case 7:
-        put(l, "(");
-        put_expr(l, s, kind, depth - 1);
-        put(l, one_in(l, 3) ? " not between " : " between ");
-        put_value(l, &l->sql, kind);
-        put(l, " and ");
-        put_value(l, &l->sql, kind);
-        put(l, ")");
-        return;
-    case 8:
-        put(l, "(");
-        put_expr(l, s, TEXT, depth - 1);
-        put(l, one_in(l, 3) ? " not like " : " like ");
-        put(l, (const char *const[]){"'a%'", "'%b'", "'_'", "'%'", "'%a%'"}[dice(l, 5)]);
-        put(l, ")");
-        return;
-    case 9: put_operator(l, s, kind, one_in(l, 2) ? " is distinct from " : " is not distinct from ", depth - 1); return;
-    case 10:
-        put(l, "(");
-        put_expr(l, s, BOOL, depth - 1);
-        put(l, (const char *const[]){" is true)", " is not true)", " is false)", " is not false)"}[dice(l, 4)]);
-        return;
-    default:
-        if (l->depth < 20 && s->n < 6) {
-            put_select_within(l, s, BOOL, depth - 1);
-            return;
-        }
-        put_operator(l, s, kind, comparisons[dice(l, 6)], depth - 1);
-    }
-}
-
-static void put_case(struct lab *l, const struct scope *s, enum kind kind, unsigned depth)
-{
-    put(l, "case when ");
-    put_expr(l, s, BOOL, depth - 1);
-    put(l, " then ");
-    put_expr(l, s, kind, depth - 1);
-    if (!one_in(l, 3)) {
-        put(l, " else ");
-        put_expr(l, s, kind, depth - 1);
-    }
-    put(l, " end");
-}
-
-// Every kind has what it can be made of; one that is not to be had of a table is a constant. Of a UUID that constant is a text, which
-// only becomes one right beside a column.
-static void put_expr(struct lab *l, const struct scope *s, enum kind kind, unsigned depth)
-{
-    static const char *const signs[] = {" + ", " - ", " * "};
-    unsigned what = (unsigned)dice(l, 10);
-    if (depth == 0 || what < 3 || kind == UUID) {
-        if (one_in(l, 5) || !put_column(l, s, kind)) put_value(l, &l->sql, kind);
-        return;
-    }
-    if (kind == BOOL) {
-        put_condition(l, s, depth);
-    } else if (what == 3) {
-        put_case(l, s, kind, depth);
-    } else if (what == 4) {
-        put(l, "coalesce(");
-        put_expr(l, s, kind, depth - 1);
-        put(l, ", ");
-        put_expr(l, s, kind, depth - 1);
-        put(l, ")");
-    } else if (what == 5 && l->depth < 20 && s->n < 6) {
-        put_select_within(l, s, kind, depth - 1);
-    } else if (kind == TEXT) {
-        if (one_in(l, 2)) {
-            put_operator(l, s, TEXT, " || ", depth - 1);
-        } else {
-            put(l, one_in(l, 2) ? "lower(" : "upper(");
-            put_expr(l, s, TEXT, depth - 1);
-            put(l, ")");
-        }
-    } else if (kind == INT && one_in(l, 4)) {
-        put(l, "length(");
-        put_expr(l, s, TEXT, depth - 1);
-        put(l, ")");
-    } else if (kind == INT && one_in(l, 4)) {
-        put(l, "(");
-        put_expr(l, s, INT, depth - 1);
-        put(l, one_in(l, 2) ? " / nullif(" : " % nullif(");
-        put_expr(l, s, INT, depth - 1);
-        put(l, ", 0))");
-    } else if (kind == INT || kind == REAL) {
-        put_operator(l, s, kind, signs[dice(l, 3)], depth - 1);
-    } else if (!put_column(l, s, kind)) {
-        put_value(l, &l->sql, kind);
-    }
-}
-
-static struct scope put_from(struct lab *l)
-{
-    struct scope s = {.n = 0};
-    size_t n = one_in(l, 2) ? 1 : 1 + dice(l, 3);
-    put(l, " from ");
-    for (size_t i = 0; i < n; i++) {
-        bool left = i > 0 && one_in(l, 3), cross = i > 0 && !left && one_in(l, 5);
-        if (i > 0) put(l, left ? " left join " : cross ? " cross join " : " join ");
-        s.tables[s.n] = (struct visible){.alias = (char)('a' + l->depth++), .table = dice(l, TABLES)};
-        buf_printf(&l->sql, "t%zu %c", s.tables[s.n].table, s.tables[s.n].alias);
-        s.n++;
-        if (i == 0 || cross) continue;
-        put(l, " on ");
-        if (one_in(l, 4)) {
-            put_expr(l, &s, BOOL, 2);
-        } else {
-            buf_printf(&l->sql, "%c.%s = %c.%s", s.tables[dice(l, i)].alias, one_in(l, 2) ? "c0" : "id", s.tables[i].alias,
-                       one_in(l, 2) ? "c0" : "id");
-        }
-    }
-    return s;
-}
-
-static void put_order_limit(struct lab *l, size_t targets, bool *ordered)
-{
-    *ordered = !one_in(l, 3);
-    if (!*ordered) return;
-    for (size_t i = 0; i < targets; i++)
-        buf_printf(&l->sql, "%s%zu%s", i == 0 ? " order by " : ", ", i + 1,
-                   (const char *const[]){" nulls last", " desc nulls first", " nulls first", " desc nulls last"}[dice(l, 4)]);
-    if (!one_in(l, 3)) return;
-    buf_printf(&l->sql, " limit %d", (int)dice(l, 12));
-    if (one_in(l, 2)) buf_printf(&l->sql, " offset %d", (int)dice(l, 6));
-}
-
-static void put_list(struct lab *l, const struct scope *s, size_t targets)
-{
-    for (size_t i = 0; i < targets; i++) {
-        if (i > 0) put(l, ", ");
-        put_expr(l, s, (enum kind)dice(l, KINDS), 2);
-        buf_printf(&l->sql, " as x%zu", i);
-    }
-}
-
-static void put_aggregate(struct lab *l, const struct scope *s)
-{
-    static const char *const names[] = {"count(", "sum(", "avg(", "min(", "max(", "count(distinct ", "sum(distinct "};
-    size_t which = dice(l, 8);
-    if (which == 7) {
-        put(l, "count(*)");
-        return;
-    }
-    put(l, names[which]);
-    put_expr(l, s, one_in(l, 2) ? INT : REAL, 1);
-    put(l, ")");
-}
-
-// A list, then the tables: the text is put together in the other order than it is made in.
-static void make_query(struct lab *l, bool *ordered)
-{
-    struct buf from, grouped;
-    size_t targets = 1 + dice(l, 3), groups = 0;
-    bool group = one_in(l, 4);
-    buf_init(&from, 64 * KIB);
-    buf_init(&grouped, 64 * KIB);
-    buf_clear(&l->sql);
-    l->depth = 0;
-    struct scope s = put_from(l);
-    if (!one_in(l, 4)) {
-        put(l, " where ");
-        put_expr(l, &s, BOOL, 3);
-        for (size_t i = dice(l, 3); i-- > 0;) {
-            put(l, " and ");
-            put_expr(l, &s, BOOL, 1);
-        }
-    }
-    buf_put_span(&from, buf_span(&l->sql));
-    buf_clear(&l->sql);
-    bool distinct = !group && one_in(l, 6);
-    put(l, distinct ? "select distinct " : "select ");
-    if (!group) {
-        put_list(l, &s, targets);
-    } else {
-        groups = dice(l, 3);
-        size_t begin = l->sql.n;
-        for (size_t i = 0; i < groups; i++) {
-            begin = l->sql.n;
-            put_expr(l, &s, (enum kind)dice(l, KINDS), 1);
-            buf_printf(&grouped, "%s%zu", i > 0 ? ", " : " group by ", i + 1);
-            buf_printf(&l->sql, " as x%zu, ", i);
-        }
-        (void)begin;
-        targets += groups;
-        for (size_t i = groups; i < targets; i++) {
-            if (i > groups) put(l, ", ");
-            put_aggregate(l, &s);
-            buf_printf(&l->sql, " as x%zu", i);
-        }
-    }
-    buf_put_span(&l->sql, buf_span(&from));
-    buf_put_span(&l->sql, buf_span(&grouped));
-    if (group && one_in(l, 3)) {
-        put(l, " having ");
-        put_aggregate(l, &s);
-        put(l, one_in(l, 2) ? " > 1" : " is not null");
-    }
-    put_order_limit(l, targets, ordered);
-    buf_put_u8(&l->sql, 0);
-    assert_int_equal(l->sql.err, 0);
-    buf_free(&from);
-    buf_free(&grouped);
 }
 
 // ---- results -------------------------------------------------------------------------------------------------------
@@ -724,23 +345,23 @@ static int take_line(struct feed_sink *sink, struct bytes *value)
 // Every row as of now, over the store as of then.
 struct over {
     struct lab *l;
-    struct row_space *rows[TABLES][ROWS];
+    struct row_space *rows[DICE_TABLES][DICE_ROWS];
 };
 
 static const struct row *over_find(void *ctx, uint32_t table, struct uuid id)
 {
     struct over *o = ctx;
     size_t row = id.b[15];
-    assert_true(table >= 1 && table <= TABLES);
-    if (row >= ROWS || uuid_compare(id, rr_id(row_id(table - 1, row))) != 0) return NULL;
+    assert_true(table >= 1 && table <= DICE_TABLES);
+    if (row >= DICE_ROWS || uuid_compare(id, rr_id(dice_row_id(table - 1, row))) != 0) return NULL;
     struct row_space *r = o->rows[table - 1][row];
     return r && r->row.exists ? &r->row : NULL;
 }
 
 static const struct row *over_next(void *ctx, uint32_t table, const struct uuid *after, struct uuid *id)
 {
-    for (size_t row = after ? after->b[15] + 1u : 0; row < ROWS; row++) {
-        *id = rr_id(row_id(table - 1, row));
+    for (size_t row = after ? after->b[15] + 1u : 0; row < DICE_ROWS; row++) {
+        *id = rr_id(dice_row_id(table - 1, row));
         const struct row *found = over_find(ctx, table, *id);
         if (found) return found;
     }
@@ -750,18 +371,18 @@ static const struct row *over_next(void *ctx, uint32_t table, const struct uuid 
 static void over_make(struct over *o, struct lab *l)
 {
     o->l = l;
-    for (size_t t = 0; t < TABLES; t++)
-        for (size_t row = 0; row < ROWS; row++) {
+    for (size_t t = 0; t < DICE_TABLES; t++)
+        for (size_t row = 0; row < DICE_ROWS; row++) {
             o->rows[t][row] = malloc(sizeof *o->rows[t][row]);
             const struct table *table = schema_table_no(l->g.r->schema, t + 1);
-            assert_int_equal(row_current(l->g.r, l->g.txn, table, rr_id(row_id(t, row)), o->rows[t][row]), 0);
+            assert_int_equal(row_current(l->g.r, l->g.txn, table, rr_id(dice_row_id(t, row)), o->rows[t][row]), 0);
         }
 }
 
 static void over_free(struct over *o)
 {
-    for (size_t t = 0; t < TABLES; t++)
-        for (size_t row = 0; row < ROWS; row++)
+    for (size_t t = 0; t < DICE_TABLES; t++)
+        for (size_t row = 0; row < DICE_ROWS; row++)
             free(o->rows[t][row]);
 }
 
@@ -780,7 +401,7 @@ static bool of_store(struct lab *l, struct query *q, uint64_t at, const struct o
         err = query_next(run, l->g.txn, budget, &sink.sink, &done);
         if (commits && step < 3) commit_some(l, 4);
     }
-    if (err && err != ERR_BAD_VALUE) fail_msg("seed %llu: %s: %s: %s", (unsigned long long)l->seed, l->sql.p, err_wire(err), problem_text(query_problem(run)));
+    if (err && err != ERR_BAD_VALUE) fail_msg("seed %llu: %s: %s: %s", (unsigned long long)l->seed, l->d.sql.p, err_wire(err), problem_text(query_problem(run)));
     query_close(run);
     return !err;
 }
@@ -791,8 +412,8 @@ static void compare(struct lab *l, struct query *q, sqlite3 *db, uint64_t at, co
     bool pieces = overlay == NULL && at == l->then_seq;
     bool whole = of_store(l, q, at, overlay, pieces ? 1 : MIB, false, &found);
     if (whole) {
-        of_sqlite(l, db, (char *)l->sql.p, &expected);
-        expect_same(l, (char *)l->sql.p, how, &found, &expected, ordered);
+        of_sqlite(l, db, (char *)l->d.sql.p, &expected);
+        expect_same(l, (char *)l->d.sql.p, how, &found, &expected, ordered);
     }
     l->compared += whole;
     l->failed += !whole;
@@ -807,9 +428,9 @@ static void one_query(struct lab *l)
     struct query *q;
     struct problem p = PROBLEM_NONE;
     struct over over;
-    make_query(l, &ordered);
-    int err = query_compile(l->g.r, SPAN_STR((char *)l->sql.p), NULL, 0, &q, &p);
-    if (err) fail_msg("seed %llu: %s\n%s at %lld: %s", (unsigned long long)l->seed, l->sql.p, err_wire(err), (long long)p.position, problem_text(&p));
+    dice_make_query(&l->d, &ordered);
+    int err = query_compile(l->g.r, SPAN_STR((char *)l->d.sql.p), NULL, 0, &q, &p);
+    if (err) fail_msg("seed %llu: %s\n%s at %lld: %s", (unsigned long long)l->seed, l->d.sql.p, err_wire(err), (long long)p.position, problem_text(&p));
     struct lines found = {.n = 0}, expected = {.n = 0};
     compare(l, q, l->now, l->g.seq, NULL, "now", ordered);
     compare(l, q, l->then, l->then_seq, NULL, "then, in pieces", ordered);
@@ -817,9 +438,9 @@ static void one_query(struct lab *l)
     const struct overlay overlay = {.ctx = &over, .find = over_find, .next = over_next};
     compare(l, q, l->now, l->then_seq, &overlay, "now over then", ordered);
     over_free(&over);
-    if (one_in(l, 8) && of_store(l, q, l->then_seq, NULL, 1, true, &found)) {
-        of_sqlite(l, l->then, (char *)l->sql.p, &expected);
-        expect_same(l, (char *)l->sql.p, "then, while commits go on", &found, &expected, ordered);
+    if (one_in(&l->d, 8) && of_store(l, q, l->then_seq, NULL, 1, true, &found)) {
+        of_sqlite(l, l->then, (char *)l->d.sql.p, &expected);
+        expect_same(l, (char *)l->d.sql.p, "then, while commits go on", &found, &expected, ordered);
     }
     free_lines(&found);
     free_lines(&expected);
