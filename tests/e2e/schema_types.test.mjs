@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto'
 import { test } from 'node:test'
 import { App, assertProblem, insert, update } from './lib/http.mjs'
 import { segue, service } from './lib/service.mjs'
+import { follow } from './lib/ws.mjs'
 
 async function fresh(t, sql) {
     const app = new App(await service(t))
@@ -127,4 +128,32 @@ test('segue schema list, and segue schema show of an old one', async (t) => {
     assert.equal(await run(['schema', 'show', hash]), 'create table a (\n    id uuid primary key,\n    x text\n);\n')
     const gone = await segue(s, ['schema', 'show', 'f'.repeat(64)])
     assert.deepEqual([gone.code, gone.stderr], [1, 'segue: no_such_schema: no published schema has this hash\n'])
+})
+
+test('schemas are published and read over a WebSocket as well', async (t) => {
+    const app = await fresh(t)
+    const peer = await follow(t, app)
+    let tag = 0
+    const say = async (message) => {
+        peer.send({ ...message, id: ++tag })
+        const { id, ...answer } = await peer.answer(message.type, (a) => a.id === tag)
+        return answer
+    }
+    const fate = await say({ type: 'publish', sql: 'create table a (x text)' })
+    assert.deepEqual([fate.type, fate.fate, fate.seq], ['fate', 'accepted', 1])
+    const first = await say({ type: 'schema' })
+    assert.deepEqual(first, { type: 'schema', ...(await app.request('GET', '/schema')).json })
+    await say({ type: 'publish', sql: 'create table a (x text, y integer)' })
+    assert.deepEqual(await say({ type: 'schema', hash: first.hash, as: 'sql' }),
+        { type: 'schema', hash: first.hash, sql: 'create table a (\n    id uuid primary key,\n    x text\n);\n' })
+    assert.deepEqual(await say({ type: 'schemas' }), { type: 'schemas', ...(await app.request('GET', '/schemas')).json })
+    assert.deepEqual((await say({ type: 'schemas', before: 2 })).schemas.map((v) => v.hash), [first.hash])
+
+    const bad = await say({ type: 'publish', sql: 'create table a (x money)' })
+    assert.deepEqual([bad.type, bad.code, bad.position], ['error', 'unsupported_sql', 18])
+    const taken = await say({ type: 'publish', sql: 'create table b ()' })
+    assert.deepEqual([taken.type, taken.fate, taken.code], ['fate', 'rejected', 'schema_not_additive'])
+    assert.equal((await say({ type: 'schema', hash: 'f'.repeat(64) })).code, 'no_such_schema')
+    assert.equal((await say({ type: 'schema', as: 'xml' })).code, 'bad_parameter')
+    assert.equal((await say({ type: 'schemas', before: 0 })).code, 'bad_parameter')
 })
