@@ -303,6 +303,10 @@ int schema_build(struct schema **out, const struct ast_schema *ast, const struct
     b.s->version = before->version + 1;
     int err = build_all(&b);
     if (err == ERR_EXISTS) err = ERR_BAD_SCHEMA;
+    if (err == ERR_NOMEM && arena_full(b.s->arena)) {
+        if (p) *p = PROBLEM_NONE; // it may have said that there was no memory
+        err = problem_set(p, ERR_BAD_SCHEMA, -1, "the schema takes more memory than any may");
+    }
     if (err) {
         schema_unref(b.s);
         return err;

@@ -177,6 +177,37 @@ static void old_rows_read_the_defaults_of_new_columns(void **state)
     rr_expect_at(g, "select a, b, c, d from t", published, row);
 }
 
+// Two publications in one batch are one version, and a row that was written between them has what the second one brings.
+static void a_batch_may_publish_twice(void **state)
+{
+    struct rows_rig *g = *state;
+    struct buf list;
+    rr_publish(g, "create table t (a integer);");
+    rr_insert(g, "t", 1, "{\"a\":1}");
+    rr_commit(g);
+    rr_begin(g);
+    assert_int_equal(rr_op(g, ROW_UPDATE, "t", 1, "{\"a\":2}"), 0);
+    assert_int_equal(rr_schema(g, "create table t (a integer, b integer default 5);"), 0);
+    assert_int_equal(rr_op(g, ROW_INSERT, "t", 2, "{\"a\":3}"), 0);
+    assert_int_equal(rr_schema(g, "create table t (a integer, b integer default 5, c text default 'x'); create table u (r uuid);"), 0);
+    assert_int_equal(rr_op(g, ROW_INSERT, "t", 3, "{\"a\":4,\"b\":6,\"c\":\"y\"}"), 0);
+    assert_int_equal(rr_end(g), 0);
+    const char *rows = "{\"id\":\"#1\",\"a\":2,\"b\":5,\"c\":\"x\"}\n{\"id\":\"#2\",\"a\":3,\"b\":5,\"c\":\"x\"}\n"
+                       "{\"id\":\"#3\",\"a\":4,\"b\":6,\"c\":\"y\"}\n";
+    rr_expect(g, "select * from t", rows);
+    rr_reopen(g);
+    rr_expect(g, "select * from t", rows);
+    buf_init(&list, MIB);
+    assert_int_equal(rows_schemas_json(g->r, g->txn, 0, 10, &list), 0);
+    buf_put_u8(&list, 0);
+    assert_non_null(strstr((char *)list.p, "{\"schemas\":[{\"version\":2,"));
+    assert_null(strstr((char *)list.p, "\"before\""));
+    buf_free(&list);
+    rr_publish(g, "create table t (a integer, b integer default 5, c text default 'x', d integer); create table u (r uuid);");
+    rr_update(g, "t", 2, "{\"d\":1}");
+    rr_expect(g, "select a, b, c, d from t where d = 1", "{\"id\":\"#2\",\"a\":3,\"b\":5,\"c\":\"x\",\"d\":1}\n");
+}
+
 static void only_additions_are_taken(void **state)
 {
     static const char *const cases[][2] = {
@@ -436,6 +467,7 @@ int main(void)
         TEST(canonical_text_is_the_same_schema_again),
         TEST(columns_are_shown_in_the_order_of_their_birth),
         TEST(old_rows_read_the_defaults_of_new_columns),
+        TEST(a_batch_may_publish_twice),
         TEST(only_additions_are_taken),
         TEST(types_indexes_and_checks_grow_by_their_own_rules),
         TEST(an_index_keeps_its_number_for_good),
