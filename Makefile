@@ -336,8 +336,11 @@ $(B)/tests/bench/plain: $(B)/tests/bench/plain.o
 $(B)/tests/bench/stages: $(B)/tests/bench/stages.o $(B)/libblobs.a $(B)/libbase.a
 	@echo "  LINK $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_base)
+$(B)/tests/bench/reads: $(B)/tests/bench/reads.o $(B)/librows.a $(B)/libbase.a
+	@echo "  LINK $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lpg_query -lsqlite3 $(LIBS_base)
 .PHONY: bench bench-deps
-bench: $(B)/segued $(B)/tests/bench/load $(B)/tests/bench/plain $(B)/tests/bench/stages
+bench: $(B)/segued $(B)/tests/bench/load $(B)/tests/bench/plain $(B)/tests/bench/stages $(if $(wildcard /usr/include/sqlite3.h),$(B)/tests/bench/reads)
 	$(Q)B=$(B) ONLY=$(ONLY) $(if $(ROUNDS),ROUNDS=$(ROUNDS)) node tests/bench/bench.mjs
 # The peers. `make test` never needs them, and `make bench` starts its own, whatever the packages start.
 bench-deps: deps

@@ -577,6 +577,18 @@ async function get() {
     fs.rmSync(file.name)
 }
 
+// Reads from inside a process, beside half of what SQLite does over the same rows and indexes.
+async function reads() {
+    const program = path.join(build, 'tests/bench/reads'), place = fresh('reads')
+    if (!fs.existsSync(program)) return note('reads: libsqlite3-dev is missing')
+    fs.mkdirSync(place)
+    const child = start(program, [place, process.env.ROWS || '1000000'])
+    if (await child.ended !== 0) throw new Error(`reads: ${child.errors}`)
+    for (const [, name, ours, theirs] of child.text.matchAll(/name=(\S+) rate=(\d+) sqlite=(\d+)/g))
+        figure(`${name}/half_of_sqlite`, Number(ours), Number(theirs) / 2, '/s')
+    fs.rmSync(place, { recursive: true })
+}
+
 async function idle() {
     for (const kind of ['sse', 'ws']) {
         const ours = await once(segued, (s) => load('idle', s, { kind, readers: 10000 }))
@@ -591,8 +603,8 @@ async function idle() {
 
 // ---- running ----------------------------------------------------------------------------------------------------------
 
-const cells = { append, append_pipelined, tokens, tails, catchup, fanout, batch, chunking, upload, small_uploads, dedup, get, idle }
-const ONCE = ['idle', 'tokens', 'tails', 'dedup'] // long, and of bytes more than of time
+const cells = { append, append_pipelined, tokens, tails, catchup, fanout, batch, chunking, upload, small_uploads, dedup, get, reads, idle }
+const ONCE = ['idle', 'reads', 'tokens', 'tails', 'dedup'] // long, and of bytes more than of time
 
 function wanted() {
     const only = process.env.ONLY
