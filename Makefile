@@ -63,6 +63,7 @@ UNIT_clients := sse tree tree_state
 # Fuzz targets: tests/fuzz/fuzz_<name>.c with a corpus in tests/fuzz/corpus/<name>/
 FUZZ := json json_lines sql manifest stream_effects journal http row_effects batch llm_events llm_ui upload_headers ws ws_records stream_headers
 FUZZ += http_select subs
+FUZZ += query
 FUZZ += rufh chunk_frames chunk_list pack_record upload_op
 FUZZ += read_set
 FUZZ += tree
