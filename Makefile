@@ -38,13 +38,13 @@ CLI_SRC := cli cmd_app cmd_ask cmd_batch cmd_blob cmd_blobs cmd_query cmd_schema
 BLOBS_SRC += blob_reader blob_verified
 # What merging and history are made of.
 CLI_SRC += cmd_history
-SERVICE_SRC += api/api_history api/api_preview api/api_fate
-ROWS_SRC += index index_fill merge past tell versions pending decide_references decide_constraints
+SERVICE_SRC += api/api_history api/api_preview api/api_fate api/history_care
+ROWS_SRC += index index_fill merge past tell versions pending horizon decide_references decide_constraints
 
 # Unit tests, by folder: tests/unit/<folder>/test_<name>.c
 UNIT_base := base64 buf bug bytes checksum compress crew cur db db_pages digest disk err feed file hlc image journal journal_faults json_lines json_read json_write log problem span utf8 uuid
 UNIT_rows := merge query read_set record rows schema schema_growth sql value validate view
-UNIT_rows += index constraints past
+UNIT_rows += index constraints past horizon
 UNIT_rows += expr
 UNIT_rows += select sql_select query_diff
 UNIT_streams := stream_apply stream_decide stream_feed stream_fork stream_model stream_reclaim stream_seal stream_segment stream_slice stream_tail stream_writers streams

@@ -62,6 +62,7 @@
 #define INDEXES_MAX 64                 // of one table
 #define INDEX_COLUMNS_MAX 16           // of one index
 #define ROW_BYTES_MAX (1 * MIB)        // an encoded row
+#define HORIZON_ROWS_MAX 1000          // rows of commits that go below the horizon in one step
 #define PREVIEW_BATCHES_MAX 64         // pending batches of one preview
 #define PREVIEW_ROWS_MAX 1000          // rows that one shows
 #define HISTORY_VERSIONS_MAX 1000      // versions of a row in one answer

@@ -5,6 +5,7 @@
 #include "effects.h"
 #include "elements.h"
 #include "err.h"
+#include "horizon.h"
 #include "index.h"
 #include "past.h"
 #include "schema_versions.h"
@@ -16,6 +17,7 @@ struct apply {
     const struct commit *c;
     struct schema *schema; // the one that these rows are in
     uint64_t rows, touched;
+    uint64_t horizon;
     struct buf past; // a superseded version, encoded
     struct row_space old, new;
 };
@@ -83,6 +85,13 @@ static int check_schema(struct apply *a, struct span bytes)
     return 0;
 }
 
+static int check_horizon(struct apply *a, uint64_t horizon, bool schema)
+{
+    a->horizon = horizon;
+    if (horizon == 0) return 0;
+    return a->rows + a->touched > 0 || schema || horizon <= a->r->horizon.seq || horizon >= a->c->seq ? ERR_CORRUPT : 0;
+}
+
 static int check(struct apply *a, struct span effects)
 {
     struct effects e;
@@ -95,6 +104,7 @@ static int check(struct apply *a, struct span effects)
         err = check_row(a, &row);
     while (!err && effects_next_touch(&e, &row))
         err = check_touch(a, &row);
+    if (!err) err = check_horizon(a, effects_horizon(&e), e.schema.n > 0);
     return err ? err : effects_end(&e);
 }
 
@@ -208,6 +218,7 @@ static int write_all(struct apply *a, struct span effects)
                                .schema = e.schema.n > 0,
                                .touched = a->rows + a->touched};
     commit_record_begin(&commit, &head);
+    if (!err && a->horizon) err = horizon_apply(a->r, a->txn, a->horizon);
     if (!err) err = write_rows(a, &e, &commit);
     if (!err) err = commit.err;
     if (!err) db_put(a->txn, rows_table(a->r, TABLE_COMMITS), key_span(&k), buf_span(&commit));

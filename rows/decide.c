@@ -85,7 +85,7 @@ static int default_value(struct rows_batch *b, const struct column *c, bool chec
     return checked ? check_cell(b, c, out, p) : 0;
 }
 
-// The commit behind a cell.
+// The commit behind a cell. ERR_TOO_OLD: it is below the horizon.
 static int commit_of(struct rows_batch *b, uint64_t seq)
 {
     if (b->last_seq == seq) return 0;
@@ -96,7 +96,10 @@ static int commit_of(struct rows_batch *b, uint64_t seq)
         b->last_seq = seq;
         return 0;
     }
-    if (!commit_head_of(b->r, b->txn, seq, &b->last_head)) return db_txn_err(b->txn) ? db_txn_err(b->txn) : ERR_CORRUPT;
+    if (!commit_head_of(b->r, b->txn, seq, &b->last_head)) {
+        if (db_txn_err(b->txn)) return db_txn_err(b->txn);
+        return seq <= b->r->horizon.seq ? ERR_TOO_OLD : ERR_CORRUPT;
+    }
     b->last_seq = seq;
     return 0;
 }
@@ -110,6 +113,10 @@ static int write_wins(void *ctx, uint64_t seq, bool *wins)
     *wins = true;
     if (seq == 0 || seq == b->c.seq) return 0;
     int err = commit_of(b, seq);
+    if (err == ERR_TOO_OLD && (b->c.transaction || b->c.stamp > b->r->horizon.stamp)) {
+        if (b->c.stamp <= b->r->horizon.stamp) b->c.stamp = b->r->horizon.stamp + 1;
+        return 0; // whichever of those that are gone it was
+    }
     if (err) return err;
     uint64_t stamp = b->last_head.stamp;
     if (b->c.transaction) {
@@ -245,6 +252,8 @@ static int insert_row(struct rows_batch *b, const struct table *t, const struct 
 // Deleted by a commit that this writer had not seen: delete wins, and the operation is fine. Otherwise there is nothing to write to.
 static int meet_deleted(struct rows_batch *b, const struct table *t, const struct entry *e, struct problem *p)
 {
+    if (!e->row.exists && b->c.base < b->r->horizon.seq)
+        return problem_set(p, ERR_TOO_OLD, -1, "whether the row was deleted since base %llu is not known any more", (unsigned long long)b->c.base);
     bool concurrent = e->row.exists && e->row.deleted && e->row.seq != b->c.seq && e->row.seq > b->c.base;
     return concurrent ? 0 : no_such_row(t, e->id, p);
 }
@@ -262,7 +271,7 @@ static int update_row(struct rows_batch *b, const struct table *t, const struct 
 
 static int upsert_row(struct rows_batch *b, const struct table *t, const struct row_op *op, struct entry *e, struct problem *p)
 {
-    return e->row.exists ? update_row(b, t, op, e, p) : insert_row(b, t, op, e, p);
+    return e->row.exists || b->c.base < b->r->horizon.seq ? update_row(b, t, op, e, p) : insert_row(b, t, op, e, p);
 }
 
 int batch_delete_row(struct rows_batch *b, const struct table *t, struct entry *e, struct problem *p)

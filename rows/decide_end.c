@@ -37,6 +37,7 @@ int rows_decide_end(struct rows_batch *b, struct problem *p)
         struct entry *e = b->entries[i];
         if (e->changed && row_live(&e->row)) err = batch_load_cells(b, schema_table_no(b->schema, e->table), e, p);
     }
+    if (!err && b->horizon && (b->publishes || b->count > 0)) err = problem_set(p, ERR_BAD_BATCH, -1, "the horizon moves in a batch of its own");
     if (!err) err = batch_end_references(b, p);
     if (!err) err = batch_end_constraints(b, p);
     return err ? err : db_txn_err(b->txn);
@@ -79,7 +80,7 @@ void rows_decide_effects(struct rows_batch *b, struct buf *effects)
         changed += b->entries[i]->changed;
         touched += only_touched(b->entries[i]);
     }
-    if (changed + touched == 0 && !b->publishes) return;
+    if (changed + touched == 0 && !b->publishes && !b->horizon) return;
     struct entry **sorted = arena_array(b->arena, b->count, sizeof(struct entry *));
     if (!sorted) {
         effects->err = ERR_NOMEM;
@@ -96,4 +97,5 @@ void rows_decide_effects(struct rows_batch *b, struct buf *effects)
     effects_touched(effects, touched);
     for (size_t i = 0; i < b->count; i++)
         if (only_touched(sorted[i])) effects_touch(effects, &(struct effect_row){.table = sorted[i]->table, .id = sorted[i]->id});
+    if (b->horizon) effects_put_horizon(effects, b->horizon);
 }

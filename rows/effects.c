@@ -80,6 +80,20 @@ bool effects_next_touch(struct effects *e, struct effect_row *row)
     return next_name(e, row);
 }
 
+void effects_put_horizon(struct buf *out, uint64_t seq)
+{
+    assert(seq > 0);
+    buf_put_varint(out, seq);
+}
+
+uint64_t effects_horizon(struct effects *e)
+{
+    if (e->rows > 0 || e->touched > 0 || cur_left(&e->c) == 0) return 0;
+    uint64_t seq = cur_varint(&e->c);
+    if (seq == 0) cur_fail(&e->c);
+    return seq;
+}
+
 int effects_end(const struct effects *e)
 {
     return e->rows > 0 || e->touched > 0 ? ERR_CORRUPT : cur_end(&e->c);

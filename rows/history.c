@@ -205,6 +205,7 @@ int touched_rows(struct rows *r, struct db_txn *txn, uint32_t table, uint64_t fr
     uint64_t done = from;
     int err = 0;
     assert(from < to);
+    if (from < r->horizon.seq) return ERR_TOO_OLD;
     db_iter_init(&it, txn, rows_table(r, TABLE_COMMITS));
     bool more = db_iter_seek(&it, key_span(&first));
     while (!err && more && key_commit_parse(it.key) <= to && out->n < rows_max && commits < commits_max) {

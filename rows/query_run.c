@@ -27,6 +27,8 @@ int query_open_source(struct rows *r, struct db_txn *txn, struct query *q, const
                       struct problem *p)
 {
     assert(r && txn && q && out);
+    int old = rows_not_too_old(r, source->at, p);
+    if (old) return old;
     struct query_run *run = calloc(1, sizeof *run);
     struct value *params = NULL;
     if (!run) return ERR_NOMEM;
@@ -118,7 +120,9 @@ int query_next(struct query_run *run, struct db_txn *txn, size_t budget, struct 
     assert(run && txn && sink && done);
     uint64_t begin = clock_mono_us();
     *done = false;
-    int err = run_begin_step(&run->run, txn, STEP_KEYS);
+    int err = rows_not_too_old(run->run.src.r, run->run.src.at, NULL); // it may have become so since the last piece
+    if (err) return err;
+    err = run_begin_step(&run->run, txn, STEP_KEYS);
     if (!err) err = give_rows(run, budget > 0 ? budget : 1, sink, done);
     int held = run_end_step(&run->run); // always: nothing may be open in a transaction that ends
     if (held && (err == 0 || err == EXEC_MORE)) err = held;

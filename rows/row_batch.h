@@ -35,6 +35,7 @@ struct rows_batch {
     size_t count, cap;
     uint32_t *buckets; // index of an entry + 1; open addressing
     size_t bucket_count;
+    uint64_t horizon; // where the batch puts it; 0: it stays
     uint64_t ids_made;
     uint32_t ops;      // operations so far
     uint32_t cascaded; // rows that went, or changed, with deleted ones

@@ -7,7 +7,7 @@
 
 #define FORMAT 2
 
-enum { SPACE_ROW = 1, SPACE_REFERENCE = 2, SPACE_INDEX_STATE = 3 };
+enum { SPACE_ROW = 1, SPACE_REFERENCE = 2, SPACE_HORIZON = 3, SPACE_INDEX_STATE = 3 };
 
 // ---- numbers that sort ---------------------------------------------------------------------------------------------
 
@@ -161,6 +161,13 @@ uint64_t key_commit_parse(struct span key)
 {
     uint64_t seq;
     return number_take(&key, &seq) && key.n == 0 ? seq : 0;
+}
+
+struct key key_horizon(void)
+{
+    struct key k = {.n = 0};
+    put(&k, SPACE_HORIZON);
+    return k;
 }
 
 struct key key_schema(uint32_t version)

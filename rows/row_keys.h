@@ -2,6 +2,7 @@
 //
 //      rows         1, table, id                            -> the current record, tombstones included
 //                   2, table, id, from table, column, id    -> nothing: the last names a live row whose column refers to the first
+//      rows         3                                       -> the horizon (horizon.h)
 //      row_history  table, id, seq                          -> a superseded record; seq is the one in it
 //      row_commits  seq                                     -> struct commit_head, and the rows it touched
 //      schemas      version                                 -> a schema that was published (schema_versions.h)
@@ -49,6 +50,8 @@ bool key_history_parse(struct span key, uint32_t table, struct uuid id, uint64_t
 
 struct key key_commit(uint64_t seq);
 uint64_t key_commit_parse(struct span key); // 0: not a commit's key
+
+struct key key_horizon(void);
 
 struct key key_schema(uint32_t version);
 uint32_t key_schema_parse(struct span key); // 0: not a schema's key

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "err.h"
+#include "horizon.h"
 #include "index.h"
 #include "schema_versions.h"
 #include "sql.h"
@@ -47,6 +48,7 @@ int rows_open(struct rows **out, const struct rows_options *options, struct db_t
     r->scratch = arena_new(SCRATCH_MAX);
     int err = r->scratch ? load_schema(r, txn) : ERR_NOMEM;
     if (!err) r->seq = last_commit(r, txn);
+    if (!err) err = horizon_load(r, txn);
     if (!err) err = index_load(r, txn);
     if (!err) err = db_txn_err(txn);
     if (err) {

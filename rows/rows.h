@@ -157,6 +157,16 @@ void rows_publish(struct rows *r, struct db_txn *txn, uint64_t seq);
 int rows_tick(struct rows *r, struct db_txn *txn, bool *wrote);
 bool rows_busy(const struct rows *r);
 
+// ---- the horizon ---------------------------------------------------------------------------------------------------
+
+// The oldest seq that can be read: ERR_TOO_OLD below. 0: all that was is kept.
+uint64_t rows_horizon(const struct rows *r);
+int rows_not_too_old(const struct rows *r, uint64_t at, struct problem *p); // 0 or ERR_TOO_OLD
+// How far the horizon may go now: *reached is the last of the next commits up to `upto` that came before `before_ms`; 0: none.
+int rows_horizon_due(struct rows *r, struct db_txn *txn, uint64_t upto, uint64_t before_ms, uint64_t *reached);
+// Moves it there, or a bounded part of the way: a batch of its own.
+int rows_decide_horizon(struct rows_batch *b, uint64_t upto, struct problem *p);
+
 // ---- queries -------------------------------------------------------------------------------------------------------
 
 // A compiled select with its parameters: immutable, refcounted. README.md, "Queries", says what SQL it may be. Rows of one table that

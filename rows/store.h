@@ -13,6 +13,11 @@ struct plan_cache;
 struct view;
 struct index_state;
 
+// What was is known from `seq` on; of the commits before, their greatest stamp.
+struct horizon {
+    uint64_t seq, stamp;
+};
+
 #define PAST_ROOMS 8
 #define PAST_ROOM_MAX (64 * MIB) // a chain of differences, each of which may be large
 
@@ -27,6 +32,7 @@ struct rows {
     uint64_t seq;          // the last commit applied that had effects here; 0: none
     struct index_state **indexes; // of each table by its number - 1; as many as the schema has tables
     size_t index_tables;
+    struct horizon horizon;
     size_t applied_rows; // since the last tick
     bool index_work; // some may have to be filled, or emptied
     struct {
@@ -72,7 +78,7 @@ bool id_set_has(const struct id_set *set, struct uuid id);
 void id_set_free(struct id_set *set);
 
 // Walks the commits in (from, to] and adds the rows of `table` they touched, until at least `rows_max` were seen or `commits_max`
-// commits were read. *reached: the last seq that was taken in whole. 0, ERR_CORRUPT, ERR_NOMEM, or the transaction's error.
+// commits were read. *reached: the last seq that was taken in whole. 0, ERR_TOO_OLD, ERR_CORRUPT, ERR_NOMEM, or the transaction's error.
 int touched_rows(struct rows *r, struct db_txn *txn, uint32_t table, uint64_t from, uint64_t to, size_t rows_max, size_t commits_max,
                  struct id_set *out, uint64_t *reached);
 

@@ -209,6 +209,8 @@ int reads_validate(struct rows *r, struct db_txn *txn, const struct schema *seen
 {
     struct validation v = {.r = r, .txn = txn, .schema = seen, .reads = reads, .base = base, .out = out};
     assert(r && txn && seen && reads && out && base <= now);
+    int old = rows_not_too_old(r, base, p);
+    if (old) return old;
     *out = (struct rows_conflicts){.n = 0};
     int err = look_at_commits(&v, now, p);
     if (!err && out->n == 0) err = look_at_moved(&v);

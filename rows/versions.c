@@ -60,14 +60,15 @@ static int tell_versions(struct jw *w, struct rows *r, struct db_txn *txn, const
     int err = 0;
     jw_key(w, "versions");
     jw_array(w);
-    for (*next = at; max > 0 && *next > 0 && w->out->n < HISTORY_BYTES; max--) {
+    for (*next = at; max > 0 && *next > 0 && *next >= r->horizon.seq && w->out->n < HISTORY_BYTES; max--) {
         err = row_at(r, txn, t, id, *next, room);
         if (err || !room->row.exists) break;
         tell_version(w, r, txn, t, id, &room->row);
         *next = room->row.seq - 1;
     }
-    if (!err && *next > 0) err = row_at(r, txn, t, id, *next, room);
-    if (!err && (*next == 0 || !room->row.exists)) *next = 0;
+    bool kept = *next > 0 && *next >= r->horizon.seq;
+    if (!err && kept) err = row_at(r, txn, t, id, *next, room);
+    if (!err && (!kept || !room->row.exists)) *next = 0;
     jw_end(w);
     return err;
 }
@@ -79,6 +80,7 @@ int rows_history(struct rows *r, struct db_txn *txn, struct span table, struct u
     uint64_t next;
     struct jw w;
     int err = tell_table(r, table, &t, p);
+    if (!err) err = rows_not_too_old(r, at, p);
     if (err) return err;
     struct row_space *room = malloc(sizeof *room);
     if (!room) return ERR_NOMEM;
@@ -169,6 +171,7 @@ int rows_diff(struct rows *r, struct db_txn *txn, struct span table, uint64_t fr
 {
     const struct table *only = NULL;
     int err = table.n > 0 ? tell_table(r, table, &only, p) : 0;
+    if (!err) err = rows_not_too_old(r, from, p);
     assert(from <= to);
     struct diff *d = err ? NULL : malloc(sizeof *d);
     if (!d) return err ? err : ERR_NOMEM;

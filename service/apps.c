@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "blob_care.h"
+#include "history_care.h"
 #include "err.h"
 #include "file.h"
 #include "log.h"
@@ -21,6 +22,7 @@ struct served {
     struct upload_care uploads;
     struct stream_care care;
     struct blob_care blobs;
+    struct history_care history;
     uv_work_t seal_work;
     struct streams_seal *seal; // on the pool
     int seal_err;
@@ -166,6 +168,7 @@ static int add(struct apps *as, const char *name, struct problem *p)
     }
     stream_care_init(&s->care, s->app);
     struct blobs_pace pace = {.compact_bytes_s = o->blob_compact_bytes, .scrub_bytes_s = o->blob_scrub_bytes};
+    history_care_init(&s->history, s->app, o->history_ms, o->history_commits);
     blob_care_init(&s->blobs, as->options.loop, s->app, o->blob_grace_ms, &pace);
     upload_care_init(&s->uploads, as->options.server, s->app, o->upload_ttl_ms);
     as->here.list[as->here.n++] = s;
@@ -388,7 +391,7 @@ bool apps_busy(const struct apps *as)
     bool busy = as->going.n > 0;
     for (size_t i = 0; i < as->here.n && !busy; i++) {
         const struct served *s = as->here.list[i];
-        busy = app_busy(s->app) || stream_care_busy(&s->care) || blob_care_busy(&s->blobs);
+        busy = app_busy(s->app) || stream_care_busy(&s->care) || blob_care_busy(&s->blobs) || history_care_busy(&s->history);
     }
     return busy;
 }
@@ -426,6 +429,7 @@ void apps_tick(struct apps *as)
         app_tick(s->app);
         if (!as->stopping) stream_care_tick(&s->care, clock_wall_ms());
         if (!as->stopping) blob_care_tick(&s->blobs, clock_wall_ms());
+        if (!as->stopping) history_care_tick(&s->history, clock_wall_ms());
         if (!as->stopping) upload_care_tick(&s->uploads, clock_wall_ms());
         seal_begin(s);
     }

@@ -48,6 +48,8 @@ static const struct option table[] = {
     {"seal-quiet-ms", NUMBER, "2000", 1, 3600000, AT(seal_quiet_ms), false, "N", "a stream without appends this long is sealed"},
     {"sse-ms", NUMBER, "60000", 0, 86400000, AT(sse_ms), false, "N", "how long a reader follows a stream before it has to connect again; 0: for ever"},
     {"heartbeat-ms", NUMBER, "15000", 10, 600000, AT(heartbeat_ms), false, "N", "silence on a subscription before a sign of life"},
+    {"history-ms", NUMBER, "2592000000", 0, UINT64_C(1) << 50, AT(history_ms), false, "N", "how long rows can be read as they were, at least"},
+    {"history-commits", NUMBER, "100000", 0, UINT64_C(1) << 50, AT(history_commits), false, "N", "and for how many commits"},
     {"blob-grace-ms", NUMBER, "86400000", 0, UINT64_C(1) << 50, AT(blob_grace_ms), false, "N", "how long a blob lives that no row, pin or upload keeps"},
     {"blob-compact-bytes", NUMBER, "67108864", 0, UINT64_C(1) << 40, AT(blob_compact_bytes), false, "N",
      "bytes a second that are copied out of packs that are mostly garbage; 0: none"},

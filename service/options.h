@@ -40,6 +40,7 @@ struct options {
     struct option_provider providers[LLM_PROVIDERS_MAX];
     size_t provider_count;
     uint64_t upload_ttl_ms;
+    uint64_t history_ms, history_commits;
     uint64_t blob_grace_ms, blob_compact_bytes, blob_scrub_bytes;
     uint64_t llm_connect_ms, llm_first_ms, llm_idle_ms, llm_total_ms;
     uint64_t llm_retries, llm_retry_ms, llm_jobs, llm_tokens_day;

@@ -283,6 +283,7 @@ static int decide_op(struct decision *d, const struct batch_op *op, const struct
     case BATCH_DELETE: err = decide_row(d, op, index); break;
     case BATCH_BLOB: err = blobs_decide_store(d->blobs, &op->blob.digest, op->blob.type, op->blob.manifest, &d->problem); break;
     case BATCH_SCHEMA: err = rows_decide_schema(d->rows, op->schema, &d->problem); break;
+    case BATCH_HORIZON: err = rows_decide_horizon(d->rows, op->horizon, &d->problem); break;
     case BATCH_BLOB_STEP: err = blobs_decide_step(d->blobs, op->step, &d->problem); break;
     case BATCH_UPLOAD: err = blobs_decide_upload(d->blobs, op->upload, &d->problem); break;
     case BATCH_JOB: err = decide_job(d, &op->job, e); break;

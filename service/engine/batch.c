@@ -195,6 +195,7 @@ void batch_put_op(struct buf *out, const struct batch_op *op)
     case BATCH_JOB: put_job(out, &op->job); break;
     case BATCH_UPLOAD: buf_put_blob(out, op->upload); break;
     case BATCH_BLOB_STEP: buf_put_blob(out, op->step); break;
+    case BATCH_HORIZON: buf_put_varint(out, op->horizon); break;
     }
 }
 
@@ -443,6 +444,7 @@ int batch_read(struct batch_reader *r, struct batch_op *out)
     case BATCH_JOB: get_job(&c, &out->job); break;
     case BATCH_UPLOAD: out->upload = cur_blob(&c); break;
     case BATCH_BLOB_STEP: out->step = cur_blob(&c); break;
+    case BATCH_HORIZON: out->horizon = cur_varint(&c); break;
     default: cur_fail(&c);
     }
     if (err == 0) err = c.err;

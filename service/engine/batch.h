@@ -26,6 +26,7 @@ enum batch_op_kind {
     BATCH_UPSERT = 18,
     BATCH_RESTORE = 19,
     BATCH_READS = 20, // what a transaction has read: first in its batch, and what makes it one
+    BATCH_HORIZON = 21, // the service's own: how far back history reaches; alone in its batch
     BATCH_SUBSCRIPTION = 15, // the service's own: a step of a subscription, in the words of subs.h, one in a batch
 };
 
@@ -116,6 +117,7 @@ struct batch_op {
         struct span step;
         struct span subscription;
         struct batch_care care;
+        uint64_t horizon;
     };
 };
 

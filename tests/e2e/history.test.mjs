@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { test } from 'node:test'
 import { App, assertProblem, insert, remove, update } from './lib/http.mjs'
-import { segue, service } from './lib/service.mjs'
+import { eventually, segue, service } from './lib/service.mjs'
 
 const schema = `create table notes (title text not null, done boolean default false, votes counter, tags text[] options (merge 'set'), body stream);`
 const [one, two] = ['10000000-0000-4000-8000-000000000000', '20000000-0000-4000-8000-000000000000']
@@ -120,6 +120,29 @@ test('a preview shows what pending batches would make of a row, and changes noth
         assert.equal((await ask(body)).json.code, code)
     const cli = await segue(s, ['preview', '-'], JSON.stringify({ rows: [['notes', id]] }))
     assert.equal(JSON.parse(cli.stdout).rows[0].row.title, 'by two')
+})
+
+test('history that is old enough goes, and what is asked for below says so', async (t) => {
+    const s = await service(t, { args: ['--history-ms', '1', '--history-commits', '5'] })
+    const app = new App(s)
+    await app.schema(schema)
+    const id = randomUUID()
+    const { seq } = await app.batch([insert('notes', { title: '0' }, id)])
+    let last
+    for (let i = 1; i <= 30; i++) last = (await app.batch([update('notes', id, { title: String(i) })])).seq
+    const ask = (at) => app.ask({ sql: 'select title from notes', as_of: at })
+    await eventually('the horizon', async () => (await ask(last - 10)).status === 410)
+    assertProblem(await ask(seq), 410, 'too_old')
+    assertProblem(await app.request('GET', `/history/notes/${id}?at=${seq}`), 410, 'too_old')
+    assertProblem(await app.request('GET', `/diff?from=${seq}`), 410, 'too_old')
+    assertProblem(await app.send({ mode: 'transaction', base: seq, rows: [['notes', id]], ops: [update('notes', id, { title: 'x' })] }), 410, 'too_old', { fate: 'rejected' })
+    const h = (await app.request('GET', `/history/notes/${id}`)).json
+    assert.ok(h.versions.length < 30 && h.versions[0].row.title === '30' && h.next === undefined)
+    assert.deepEqual(await app.rows('select title from notes'), [{ id, title: '30' }])
+    await s.kill()
+    await s.start()
+    assertProblem(await ask(seq), 410, 'too_old')
+    assert.deepEqual(await app.rows('select title from notes'), [{ id, title: '30' }])
 })
 
 test('a fate is asked for by the name of its batch', async (t) => {

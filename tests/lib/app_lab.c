@@ -381,7 +381,12 @@ void lab_hash(struct app_lab *l, char out[65])
 
 const char lab_workload_schema[] = "create table chats (title text not null);"
                                    "create table messages (chat uuid not null references chats, body stream, status text not null default 'streaming',"
-                                   " tokens bigint, score double, done boolean, at timestamptz default now(), meta jsonb, image blob);";
+                                   " tokens bigint, score double, done boolean, at timestamptz default now(), meta jsonb, image blob);"
+                                   "create type mood as enum ('sad', 'ok');"
+                                   "create table tallies (name text unique, n counter, top integer options (merge 'max'), tags text[] options (merge 'set'),"
+                                   " mood mood default 'ok', check (top < 1000000));"
+                                   "create table marks (tally uuid references tallies on delete cascade, spare uuid references tallies on delete set null);"
+                                   "create index by_top on tallies (top desc, name) where top > 10;";
 
 #define CHAT_ID "01890a5d-ac96-774b-bcce-%012x"
 
@@ -424,10 +429,35 @@ static int workload_transaction(struct app_lab *l, unsigned i, const char *chat)
     workload_id(absent, 5, i);
     int err = lab_run(l, "{'key':'tx-%u','mode':'transaction','base':1,'rows':[['chats','%s']],'ops':[{'op':'insert','table':'chats','id':'%s','values':{'title':'tx'}}]}", i,
                       i % 24 == 5 ? chat : absent, id);
-    return err == ERR_CONFLICT ? 0 : err;
+    return err == ERR_CONFLICT || err == ERR_TOO_OLD ? 0 : err;
 }
 
-// One batch each, but for the blob's two, the job's steps and a transaction. What is returned is the fate; some are meant to be rejected.
+// In rounds of four: a row that merges in every way is upserted twice, deleted with what refers to it, and comes back with that.
+static int workload_tally(struct app_lab *l, unsigned i)
+{
+    char id[37], mark[37];
+    workload_id(id, 6, 0);
+    workload_id(mark, 7, i / 48);
+    switch (i / 12 % 4) {
+    case 0:
+        return lab_run(l, "{'key':'tally-%u','ops':[{'op':'upsert','table':'tallies','id':'%s','values':{'name':'n%u','n':{'increment':%u},'top':%u,'tags':{'add':['a%u','b']}}},"
+                          "{'op':'insert','table':'marks','id':'%s','values':{'tally':'%s'}},{'op':'insert','table':'marks','values':{'spare':'%s'}}]}", i, id, i, i, i % 50, i % 5, mark, id, id);
+    case 1:
+        return lab_run(l, "{'replica':'01890a5d-0000-774b-bcce-000000000002','counter':%u,'base':%llu,'stamp':%u,'ops':[{'op':'upsert','table':'tallies','id':'%s',"
+                          "'values':{'mood':'sad','n':{'increment':-3},'top':%u,'tags':{'add':['c'],'remove':['b','c']}}}]}", i / 48 + 1, (unsigned long long)app_visible(l->app) - 3, i, id, i);
+    case 2: return lab_run(l, "{'ops':[{'op':'delete','table':'tallies','id':'%s'}]}", id);
+    default: return lab_run(l, "{'ops':[{'op':'restore','table':'tallies','id':'%s'},{'op':'restore','table':'marks','id':'%s'}]}", id, mark);
+    }
+}
+
+// History reaches back some thirty commits.
+static int workload_horizon(struct app_lab *l)
+{
+    struct batch_op op = {.kind = BATCH_HORIZON, .horizon = app_visible(l->app) > 30 ? app_visible(l->app) - 30 : 0};
+    return op.horizon > 0 ? lab_ops(l, &op, 1, NULL) : 0;
+}
+
+// One batch each, but for the blob's two, the job's steps, a transaction, merges and the horizon. What is returned is the fate; some are meant to be rejected.
 int lab_workload(struct app_lab *l, unsigned i)
 {
     char id[37], chat[37], old[37];
@@ -438,6 +468,8 @@ int lab_workload(struct app_lab *l, unsigned i)
               : i % 12 == 3 ? workload_job(l, i, old, JOB_STREAMING)
               : i % 12 == 9 ? workload_job(l, i, old, JOB_DONE)
               : i % 12 == 5 ? workload_transaction(l, i, chat)
+              : i % 12 == 6 ? workload_tally(l, i)
+              : i % 12 == 10 ? workload_horizon(l)
                             : 0;
     if (err != 0) return err;
     switch (i % 12) {
