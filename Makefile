@@ -76,7 +76,7 @@ TESTLIB_SRC := query_dice tmp blob_lab disk disk_fault disk_quota disk_record di
 POWERCUT_SRC := image
 # The load generator: tests/bench/<name>.c
 BENCH_SRC := bare catchup closed histogram link load pipeline readers text usage wire
-BENCH_SRC += download
+BENCH_SRC += batches download
 
 # ---- packages --------------------------------------------------------------------------------------------------
 
@@ -334,6 +334,10 @@ $(B)/tests/bench/load: $(call obj,tests/bench,$(BENCH_SRC)) $(B)/libbase.a
 $(B)/tests/bench/plain: $(B)/tests/bench/plain.o
 	@echo "  LINK $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(if $(wildcard /usr/include/sqlite3.h),-lsqlite3)
+$(B)/tests/bench/rows: $(B)/tests/bench/rows.o $(LIBS)
+	@echo "  LINK $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(B)/tests/bench/rows.o $(B)/libservice.a $(B)/librows.a $(B)/libstreams.a $(B)/libblobs.a $(B)/libbase.a $(LIBS_service) \
+		$(if $(wildcard /usr/include/sqlite3.h),-lsqlite3)
 $(B)/tests/bench/stages: $(B)/tests/bench/stages.o $(B)/libblobs.a $(B)/libbase.a
 	@echo "  LINK $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_base)
@@ -341,7 +345,7 @@ $(B)/tests/bench/reads: $(B)/tests/bench/reads.o $(B)/librows.a $(B)/libbase.a
 	@echo "  LINK $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lpg_query -lsqlite3 $(LIBS_base)
 .PHONY: bench bench-deps
-bench: $(B)/segued $(B)/tests/bench/load $(B)/tests/bench/plain $(B)/tests/bench/stages $(if $(wildcard /usr/include/sqlite3.h),$(B)/tests/bench/reads)
+bench: $(B)/segued $(B)/tests/bench/load $(B)/tests/bench/plain $(B)/tests/bench/rows $(B)/tests/bench/stages $(if $(wildcard /usr/include/sqlite3.h),$(B)/tests/bench/reads)
 	$(Q)B=$(B) ONLY=$(ONLY) $(if $(ROUNDS),ROUNDS=$(ROUNDS)) node tests/bench/bench.mjs
 # The peers. `make test` never needs them, and `make bench` starts its own, whatever the packages start.
 bench-deps: deps

@@ -20,7 +20,7 @@
 #include "log.h"
 
 #define MAP_BYTES_SMALL (1024ull * MIB) // tried where the system refuses the reservation (valgrind refuses 64 GiB)
-#define PAGES_SEEN 512                  // slots; DB_DIRTY_BYTES_MAX is 256 pages
+#define PAGES_SEEN 4096                 // slots; DB_DIRTY_BYTES_MAX is 2048 pages
 #define OVERFLOW_OVERHEAD 16            // LMDB's header of a run of overflow pages
 #define SUM_BYTES 8                     // behind a value
 
@@ -457,6 +457,14 @@ void db_del(struct db_txn *t, int table, struct span key)
 uint64_t db_dirty_bytes(const struct db_txn *t)
 {
     return t->dirty;
+}
+
+uint64_t db_table_bytes(const struct db_txn *t, int table)
+{
+    MDB_stat stat;
+    assert_owner(t);
+    if (t->err != 0 || mdb_stat(t->txn, t->db->dbi[table], &stat) != 0) return 0;
+    return (uint64_t)(stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages) * t->db->page_bytes;
 }
 
 // ---- iteration -------------------------------------------------------------------------------------------------

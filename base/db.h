@@ -54,6 +54,8 @@ void db_del(struct db_txn *t, int table, struct span key); // an absent key is f
 
 // Estimated bytes of pages dirtied in this write transaction.
 uint64_t db_dirty_bytes(const struct db_txn *t);
+// Bytes of the pages that a table has as this transaction sees it: what it takes of the disk. 0 after an error.
+uint64_t db_table_bytes(const struct db_txn *t, int table);
 
 // Ordered iteration. A write in the same transaction ends the validity of key and value but not of the iterator.
 struct db_iter {

@@ -139,7 +139,7 @@
 #define JOURNAL_SEGMENT_BYTES (32 * MIB)
 #define JOURNAL_LIVE_BYTES_MAX (256ull * MIB) // unrecycled segments that force sealing and an LMDB commit
 #define DB_MAP_BYTES (64ull * 1024 * MIB)     // reserved address space of one app
-#define DB_DIRTY_BYTES_MAX (1 * MIB)          // estimated dirty pages that force an LMDB commit
+#define DB_DIRTY_BYTES_MAX (8 * MIB)          // estimated dirty pages that force an LMDB commit
 #define DB_DIRTY_MS_MAX 50                    // and how long they may wait for one
 
 // Subscriptions

@@ -339,6 +339,85 @@ async function batch() {
     figure('rows_16x100/rows_64x1', large.rate * 100, many.rate, 'rows/s')
 }
 
+// ---- rows beside SQLite, which writes its log ahead, syncs each commit and has the same table and index ----
+
+// Rows kept by an app's engine or by SQLite, in a process of their own: key=value lines.
+async function rowsIn(kind, { rows, batch, ahead = 1, change = 'none' }) {
+    const dir = fresh(kind)
+    fs.mkdirSync(dir)
+    const child = start(path.join(build, 'tests/bench/rows'), [kind, dir, rows, batch, ahead, change].map(String))
+    if (await child.ended !== 0) throw new Error(`rows ${kind}: ${child.errors}`)
+    fs.rmSync(dir, { recursive: true })
+    const got = Object.fromEntries(child.text.trim().split('\n').map((line) => line.split('=')))
+    if (got.skip) note(`${got.skip} (make bench-deps installs it)`)
+    return got.skip ? undefined : Object.fromEntries(Object.entries(got).map(([k, v]) => [k, Number(v)]))
+}
+
+const BODY = 76 // bytes: with an id and two numbers a row of 100
+const ROWS = Number(process.env.ROWS || 200000)
+
+// Batches of 1,000: from inside the process one at a time, as SQLite's, and four that share a barrier; then by four connections.
+async function rows() {
+    const size = { rows: ROWS, batch: 1000, change: 'n' }, wire = { bytes: BODY, ops: 1000, connections: 4, window: 1 }
+    const ours = await rowsIn('ours', size), sqlite = await rowsIn('sqlite', size)
+    const together = await rowsIn('ours', { ...size, ahead: 4 })
+    const [http, ws] = await once(segued, async (s) => [await load('rows', s, { kind: 'http', ...wire }), await load('rows', s, { kind: 'ws', ...wire })])
+    figure('insert/limit', ours.insert_rate, 100000, '/s')
+    if (!sqlite) return
+    figure('insert/sqlite', ours.insert_rate, sqlite.insert_rate, '/s')
+    figure('insert_4/sqlite', together.insert_rate, sqlite.insert_rate, '/s')
+    figure('insert_cpu/sqlite', ours.insert_us, sqlite.insert_us, 'us')
+    figure('update/sqlite', ours.change_rate, sqlite.change_rate, '/s')
+    figure('update_4/sqlite', together.change_rate, sqlite.change_rate, '/s')
+    figure('update_cpu/sqlite', ours.change_us, sqlite.change_us, 'us')
+    figure('http_4/sqlite', http.rate, sqlite.insert_rate, '/s')
+    figure('ws_4/sqlite', ws.rate, sqlite.insert_rate, '/s')
+}
+
+// Batches of one row: of 64 connections that wait for each, and of 8 that do not.
+async function single_rows() {
+    const one = { bytes: BODY, ops: 1, connections: 64, window: 1 }
+    const sqlite = await rowsIn('sqlite', { rows: 10000, batch: 1 })
+    const http = await once(segued, (s) => load('rows', s, { kind: 'http', ...one }))
+    const ws = await once(segued, (s) => load('rows', s, { kind: 'ws', ...one }))
+    const flow = await once(segued, (s) => load('rows', s, { kind: 'ws', ...one, connections: 8, window: 512 }))
+    figure('ws_pipelined/limit', flow.rate, 40000, '/s')
+    figure('ws_pipelined_cpu/limit', flow.cpu_us, 25, 'us')
+    if (!sqlite) return
+    figure('http_64/sqlite', http.rate, sqlite.insert_rate, '/s')
+    figure('ws_64/sqlite', ws.rate, sqlite.insert_rate, '/s')
+    figure('ws_pipelined/sqlite', flow.rate, sqlite.insert_rate, '/s')
+}
+
+// The same 10,000 rows as one batch and as 10,000. `book` is what is there for batches, not for what is in their rows.
+async function one_fate() {
+    const many = 10000
+    const wire = (ops, window) => once(segued, async (s) => {
+        const run = await load('rows', s, { kind: 'ws', bytes: BODY, ops, count: many / ops, window })
+        return { ms: run.took_ms, all: run.out_bytes + run.in_bytes, book: run.out_bytes + run.in_bytes - run.ops_bytes }
+    })
+    const one = await wire(many, 1), each = await wire(1, 1024)
+    const oneKept = await rowsIn('ours', { rows: many, batch: many }), eachKept = await rowsIn('ours', { rows: many, batch: 1, ahead: 64 })
+    figure('time/batches', one.ms, each.ms, 'ms')
+    figure('wire/batches', one.all / KIB, each.all / KIB, 'KiB')
+    figure('wire_book/batches', one.book / KIB, each.book / KIB, 'KiB')
+    figure('journal/batches', oneKept.journal * many / KIB, eachKept.journal * many / KIB, 'KiB')
+    figure('database/batches', oneKept.insert_bytes * many / KIB, eachKept.insert_bytes * many / KIB, 'KiB')
+    figure('disk_book/batches', oneKept.book * many / KIB, eachKept.book * many / KIB, 'KiB')
+}
+
+// Bytes of a row with an index: as it was made, and behind one change, of a column of the index or of its text: ours with both versions.
+async function space() {
+    const size = { rows: ROWS, batch: 1000 }
+    for (const [name, change] of [['changed_n', 'n'], ['changed_body', 'body']]) {
+        const ours = await rowsIn('ours', { ...size, change }), sqlite = await rowsIn('sqlite', { ...size, change })
+        if (!sqlite) return
+        if (change === 'n') figure('made/sqlite', ours.insert_bytes, sqlite.insert_bytes, 'B')
+        figure(`${name}/sqlite`, ours.change_bytes, sqlite.change_bytes, 'B')
+        note(`${name}: ${JSON.stringify(Object.fromEntries(['rows', 'row_index', 'row_history', 'row_commits'].map((k) => [k, ours[k]])))}`)
+    }
+}
+
 // ---- files ----
 
 // A stage of an upload alone: its rate.
@@ -603,8 +682,8 @@ async function idle() {
 
 // ---- running ----------------------------------------------------------------------------------------------------------
 
-const cells = { append, append_pipelined, tokens, tails, catchup, fanout, batch, chunking, upload, small_uploads, dedup, get, reads, idle }
-const ONCE = ['idle', 'reads', 'tokens', 'tails', 'dedup'] // long, and of bytes more than of time
+const cells = { append, append_pipelined, tokens, tails, catchup, fanout, batch, rows, single_rows, one_fate, reads, space, chunking, upload, small_uploads, dedup, get, idle }
+const ONCE = ['idle', 'reads', 'tokens', 'tails', 'dedup', 'space'] // long, and of bytes more than of time
 
 function wanted() {
     const only = process.env.ONLY

@@ -11,6 +11,8 @@
 static const char usage_text[] =
     "load append --url U --kind segue|redis|bare   appends of --bytes in a closed loop\n"
     "load batch  --url U                           batches of --ops rows of --bytes\n"
+    "load rows   --url U --kind http|ws             batches of --ops rows of --bytes, --window of them on their way on each connection;\n"
+    "                                              until the time is up or --count batches are settled\n"
     "load pipeline --url U --kind ws|redis         appends of --bytes to --streams, --window of them on their way; --rate a second of each;\n"
     "                                              --readers follow the first streams\n"
     "load catchup --url U --kind segue|sendfile    a stream of --bytes, read from its beginning\n"
@@ -67,6 +69,8 @@ static void option(struct load *load, const char *name, const char *value)
         load->bytes = strtoull(value, NULL, 10);
     else if (strcmp(name, "--size") == 0)
         load->size = strtoull(value, NULL, 10);
+    else if (strcmp(name, "--count") == 0)
+        load->count = strtoull(value, NULL, 10);
     else if (strcmp(name, "--seconds") == 0)
         load->seconds = strtod(value, NULL);
     else if (strcmp(name, "--rate") == 0)
@@ -114,6 +118,8 @@ int main(int argc, char **argv)
         load_download(&load);
     else if (strcmp(load.command, "pipeline") == 0)
         load_pipeline(&load);
+    else if (strcmp(load.command, "rows") == 0)
+        load_rows(&load);
     else if (strcmp(load.command, "idle") == 0)
         load_idle(&load);
     else

@@ -13,6 +13,7 @@ struct load {
     uint32_t connections, readers, ops, streams, window;
     uint64_t bytes; // of one append, row or upload
     uint64_t size;  // of the file that is read
+    uint64_t count; // of batches of rows; 0: as many as go through in the time
     double seconds, rate;
     int pid;         // of the service, for its memory and processor time; 0: not asked
     const char *text; // a file whose words content is made of
@@ -24,6 +25,8 @@ struct load {
 void load_closed(struct load *load);
 // pipeline.c: one connection with many appends on their way.
 void load_pipeline(struct load *load);
+// batches.c: batches of rows, over connections that wait for each or do not.
+void load_rows(struct load *load);
 // readers.c: many readers of one stream and a writer; many readers and silence.
 void load_fanout(struct load *load);
 void load_idle(struct load *load);
