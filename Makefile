@@ -50,7 +50,7 @@ UNIT_rows += select sql_select query_diff
 UNIT_streams := stream_apply stream_decide stream_feed stream_fork stream_model stream_reclaim stream_seal stream_segment stream_slice stream_tail stream_writers streams
 UNIT_blobs := blob_index chunker chunk_lanes blob_huge given blob_keys blob_life pack blob_upload blob_read blob_apply blobs uploads blob_join
 UNIT_service := call reach batch entry fates app app_disk session redecide hub auth conn http_parse http_scan options outbox request wheel jobs llm_parse llm_ui llm_ui_request tus app_upload sync ws_frames ws_handshake stream_headers ws_records stream_frame stream_care
-UNIT_service += transaction
+UNIT_service += transaction branches
 UNIT_rows += preview
 UNIT_service += seq_times stream_pace message crowd
 UNIT_service += subs subs_app subs_glob webhook
@@ -68,9 +68,9 @@ FUZZ += rufh chunk_frames chunk_list pack_record upload_op
 FUZZ += read_set
 FUZZ += tree
 
-SERVICE_SRC += live/sync_tx
-LIBSEGUE_SRC += tx
-CLI_SRC += cmd_tx
+SERVICE_SRC += live/sync_tx engine/app_branch engine/branches api/api_branch
+LIBSEGUE_SRC += tx branch
+CLI_SRC += cmd_tx cmd_branch
 TESTLIB_SRC := query_dice tmp blob_lab disk disk_fault disk_quota disk_record disk_log stream_rig app_lab session_peer http_peer toy_http journal_rig rows_rig
 # The power-cut simulator: tests/powercut/<name>.c
 POWERCUT_SRC := image

@@ -87,6 +87,8 @@
     X(CHECK_FAILED, 89, "check_failed", 422, "a check of the table does not hold") \
     X(EMPTY_APPEND, 86, "empty_append", 400, "an append needs data, or closes the stream") \
     X(CONFLICT, 87, "conflict", 409, "something that the transaction had read was changed") \
+    X(BRANCH_EXISTS, 138, "branch_exists", 409, "a branch with this name exists") \
+    X(NO_SUCH_BRANCH, 139, "no_such_branch", 404, "no branch has this name") \
     /* naming of batches: errors, not fates */ \
     X(COUNTER_GAP, 80, "counter_gap", 409, "the replica's counter is not the next one") \
     X(FATE_EXPIRED, 81, "fate_expired", 410, "the batch was settled, its fate is no longer kept") \

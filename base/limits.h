@@ -81,6 +81,7 @@
 #define QUERY_SORT_MAX (32 * MIB)       // bytes of sort keys held by one query or live view
 #define READ_SET_MAX (256 * KIB)       // bytes of what one transaction has read; a set that would be larger is coarsened to whole tables
 #define TRANSACTION_ROWS_MAX 1000000   // rows written since a transaction's base, all of which are looked at
+#define BRANCHES_MAX 256               // of one app
 #define CONNECTION_TRANSACTIONS_MAX 16 // begun on one connection and not ended
 #define RESERVATION_CONFLICTS 3        // of one client in a row, before what it read is reserved for its next try
 #define RESERVATION_MS_MAX 500         // how long that lasts, and how long a batch waits for it

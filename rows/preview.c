@@ -4,7 +4,9 @@
 #include <stdlib.h>
 
 #include "err.h"
+#include "json_write.h"
 #include "row_batch.h"
+#include "show.h"
 #include "source.h"
 
 struct rows_preview {
@@ -29,12 +31,12 @@ static int no_blob(void *ctx, const struct sha256 *digest, struct problem *p)
     return 0;
 }
 
-struct rows_preview *rows_preview_new(struct rows *r, struct db_txn *txn, uint64_t at, uint64_t arrival_ms)
+struct rows_preview *rows_preview_new(struct rows *r, struct db_txn *txn, uint64_t at, uint64_t base, uint64_t arrival_ms)
 {
     struct rows_preview *v = calloc(1, sizeof *v);
     if (!v) return NULL;
     // Above every stamp: all that it writes shows.
-    struct commit c = {.seq = r->seq + 1, .arrival_ms = arrival_ms, .stamp = UINT64_MAX, .base = at, .transaction = true};
+    struct commit c = {.seq = r->seq + 1, .arrival_ms = arrival_ms, .stamp = UINT64_MAX, .base = base};
     v->host = (struct rows_host){.stream_create = no_stream, .stream_delete = no_stream, .blob_link = no_blob};
     v->batch = rows_decide(r, txn, &c, &v->host);
     if (!v->batch) {
@@ -57,9 +59,10 @@ void rows_preview_free(struct rows_preview *v)
 int rows_preview_op(struct rows_preview *v, struct db_txn *txn, const struct row_op *op, struct problem *p)
 {
     assert(v && txn && op && (op->has_id || op->kind != ROW_INSERT));
+    int err = rows_not_too_old(v->batch->r, v->batch->at, p);
     v->batch->txn = txn;
     v->is_sorted = false;
-    int err = rows_decide_op(v->batch, op, NULL, p);
+    if (!err) err = rows_decide_op(v->batch, op, NULL, p);
     v->batch->txn = NULL; // another one may be open before the next call
     return err;
 }
@@ -127,4 +130,39 @@ const struct overlay *rows_preview_overlay(struct rows_preview *v)
     }
     v->overlay = (struct overlay){.ctx = v, .find = overlay_find, .next = overlay_next};
     return &v->overlay;
+}
+
+// ---- what they differ in -------------------------------------------------------------------------------------------
+
+static void put_image(struct jw *w, struct rows_preview *v, struct db_txn *txn, const struct table *t, const char *key, struct uuid id, const struct row *row)
+{
+    jw_key(w, key);
+    if (row_live(row)) show_all(w, v->batch->r, txn, t, id, row, v->batch->at);
+    else jw_null(w);
+}
+
+int rows_preview_diff(struct rows_preview *v, struct db_txn *txn, struct jw *w)
+{
+    struct rows_batch *b = v->batch;
+    char text[UUID_TEXT];
+    int err = rows_preview_overlay(v) ? 0 : ERR_NOMEM;
+    struct row_space *was = malloc(sizeof *was);
+    if (!was) err = ERR_NOMEM;
+    jw_array(w);
+    for (size_t i = 0; i < v->n && !err; i++) {
+        const struct entry *e = v->sorted[i];
+        const struct table *t = schema_table_no(b->schema, e->table);
+        err = row_at(b->r, txn, t, e->id, b->at, was);
+        if (err || (!row_live(&was->row) && !row_live(&e->row))) continue; // it came and went
+        uuid_format(e->id, text);
+        jw_object(w);
+        jw_key(w, "table"), jw_str(w, t->name);
+        jw_key(w, "id"), jw_str(w, SPAN(text, UUID_TEXT));
+        put_image(w, v, txn, t, "was", e->id, &was->row);
+        put_image(w, v, txn, t, "is", e->id, &e->row);
+        jw_end(w);
+    }
+    free(was);
+    if (!err) jw_end(w);
+    return err;
 }

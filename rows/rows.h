@@ -106,6 +106,9 @@ struct rows_batch;
 struct rows_batch *rows_decide(struct rows *r, struct db_txn *txn, const struct commit *c, const struct rows_host *host);
 void rows_batch_free(struct rows_batch *b); // NULL is fine
 
+// Its operations were written by somebody who had seen this seq, not the commit's base. Before any of them.
+void rows_decide_base(struct rows_batch *b, uint64_t base);
+
 // A row that a commit changed although a transaction had read it, or where it might have been.
 struct rows_conflict {
     struct span table; // of the schema

@@ -73,21 +73,38 @@ void show_cell(struct jw *w, struct rows *r, struct db_txn *txn, const struct ta
     }
 }
 
+static void show_id(struct jw *w, struct uuid id)
+{
+    char text[UUID_TEXT];
+    uuid_format(id, text);
+    jw_key(w, "id");
+    jw_str(w, SPAN(text, UUID_TEXT));
+}
+
+static void show_column(struct jw *w, struct rows *r, struct db_txn *txn, const struct table *t, struct uuid id, const struct row *row, size_t i, uint64_t seq)
+{
+    jw_key_span(w, t->columns[i].name);
+    show_cell(w, r, txn, t, id, &t->columns[i], &row->cells[i].v, seq);
+}
+
 void show_row(struct jw *w, struct rows *r, struct db_txn *txn, const struct query *q, struct uuid id, const struct row *row, uint64_t seq)
 {
     const struct table *t = schema_table_no(r->schema, q->table);
-    char text[UUID_TEXT];
     assert(t && row_live(row));
-    uuid_format(id, text);
     jw_object(w);
-    jw_key(w, "id");
-    jw_str(w, SPAN(text, UUID_TEXT));
-    for (size_t i = 0; i < q->column_count; i++) {
-        const struct column *c = &t->columns[q->columns[i]];
-        const struct value *v = &row->cells[q->columns[i]].v;
-        jw_key_span(w, c->name);
-        show_cell(w, r, txn, t, id, c, v, seq);
-    }
+    show_id(w, id);
+    for (size_t i = 0; i < q->column_count; i++)
+        show_column(w, r, txn, t, id, row, q->columns[i], seq);
+    jw_end(w);
+}
+
+void show_all(struct jw *w, struct rows *r, struct db_txn *txn, const struct table *t, struct uuid id, const struct row *row, uint64_t seq)
+{
+    assert(t && row_live(row) && row->count == t->column_count);
+    jw_object(w);
+    show_id(w, id);
+    for (size_t i = 0; i < t->column_count; i++)
+        show_column(w, r, txn, t, id, row, i, seq);
     jw_end(w);
 }
 

@@ -223,8 +223,17 @@ int reads_validate(struct rows *r, struct db_txn *txn, const struct schema *seen
 int rows_decide_reads(struct rows_batch *b, uint64_t base, const struct read_set *reads, struct rows_conflicts *out, struct problem *p)
 {
     assert(b && reads && b->count == 0); // what the batch itself has done is nobody's conflict
+    size_t n;
+    read_set_groups(reads, &n);
+    if (base < b->c.seq && n == 0) return 0; // what has read nothing is never too late
     if (base >= b->c.seq) return problem_set(p, ERR_BASE_AHEAD, -1, "base %llu has not been given out", (unsigned long long)base);
     return reads_validate(b->r, b->txn, b->schema, reads, base, b->c.seq - 1, out, p);
+}
+
+void rows_decide_base(struct rows_batch *b, uint64_t base)
+{
+    assert(b && b->count == 0 && base < b->c.seq);
+    b->c.base = base;
 }
 
 // ---- what a batch would change -------------------------------------------------------------------------------------

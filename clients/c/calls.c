@@ -225,6 +225,10 @@ int segue_query(struct segue *s, const struct segue_query_options *what)
     }
     if (what->as_of != NULL) buf_printf(&path, "&as_of=%llu", (unsigned long long)*what->as_of);
     if (what->explain) buf_put_str(&path, "&explain=1");
+    if (what->branch != NULL) {
+        buf_put_str(&path, "&branch=");
+        client_put_encoded(&path, SPAN_STR(what->branch), false);
+    }
     const struct http_request request = {.method = "GET", .path = client_string(&path)};
     int result = path.err == 0 ? client_call(s, &request)
                                : client_fail(s, SEGUE_USAGE, ERR_USAGE,

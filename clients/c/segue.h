@@ -103,6 +103,7 @@ struct segue_query_options {
     size_t param_count;
     const uint64_t *as_of; // the state as of this commit; NULL: now
     bool explain;          // no rows, but how the service goes about it
+    const char *branch;    // what this branch makes of it; NULL: none. Not together with as_of
 };
 // The answer: {"rows": […], "seq"}, to be explained {"rows": [], "seq", "explain": {"plan": […], "rows": n, "looked_at": n}}.
 int segue_query(struct segue *s, const struct segue_query_options *what);
@@ -135,6 +136,18 @@ int segue_history(struct segue *s, const char *table, const char *id, uint64_t a
 int segue_diff(struct segue *s, uint64_t from, uint64_t to, const char *table);
 // What rows would be if pending batches came: {"rows": [[table, id], …], "batches": […]}. The answer: {"seq", "batches", "rows"}.
 int segue_preview(struct segue *s, const char *json, size_t n);
+
+// ---- branches --------------------------------------------------------------------------------------------------
+
+// A branch lies over a state of the app's rows, and is no part of it until it is merged. It is written to by a batch with the member "branch", and
+// read by a query that names it. The answers are as PROTOCOL.md has them.
+int segue_branch_list(struct segue *s);
+// `at`: the seq that it starts from; NULL: the last. `live`: it follows what others commit.
+int segue_branch_create(struct segue *s, const char *name, const uint64_t *at, bool live);
+int segue_branch_diff(struct segue *s, const char *name);
+// As one batch, or as a transaction, which is refused ("conflict") if a row that it writes was changed meanwhile. Then the branch is gone.
+int segue_branch_merge(struct segue *s, const char *name, bool transaction);
+int segue_branch_drop(struct segue *s, const char *name);
 
 // ---- subscriptions ---------------------------------------------------------------------------------------------
 

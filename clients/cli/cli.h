@@ -22,8 +22,8 @@ struct cli_options {
     const char *url, *app, *key;
     bool json, help, version;
     const char *retry; // seconds
-    const char *as_of;
-    bool explain;
+    const char *as_of, *at, *branch;
+    bool explain, live, transaction;
     struct cli_list queries, streams, params;
     const char *cursor;
     bool once;
@@ -92,6 +92,11 @@ int cmd_schema_push(struct cli *c);
 int cmd_schema_show(struct cli *c);
 int cmd_schema_list(struct cli *c);
 int cmd_batch(struct cli *c);
+int cmd_branch_list(struct cli *c);
+int cmd_branch_create(struct cli *c);
+int cmd_branch_diff(struct cli *c);
+int cmd_branch_merge(struct cli *c);
+int cmd_branch_drop(struct cli *c);
 int cmd_tx(struct cli *c);
 int cmd_query(struct cli *c);
 int cmd_fate(struct cli *c);

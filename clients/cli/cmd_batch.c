@@ -25,11 +25,33 @@ bool cli_print_fate(const struct cli *c)
     return written;
 }
 
+// The batch with the branch's name as its first member. What is no object the service refuses better.
+static int put_branch(const char *branch, struct buf *body)
+{
+    struct buf out;
+    size_t i = 0;
+    while (i < body->n && (body->p[i] == ' ' || body->p[i] == '\n' || body->p[i] == '\t' || body->p[i] == '\r'))
+        i++;
+    if (i == body->n || body->p[i] != '{') return CLI_DONE;
+    buf_init(&out, body->max);
+    buf_put_str(&out, "{\"branch\":\"");
+    for (const char *c = branch; *c != 0; c++)
+        if (*c == '"' || *c == '\\' || (unsigned char)*c < 0x20) return buf_free(&out), cli_usage("--branch is the name of a branch");
+    buf_put_str(&out, branch);
+    buf_put_str(&out, "\",");
+    buf_put_span(&out, span_sub(buf_span(body), i + 1, body->n));
+    if (out.err != 0) return buf_free(&out), cli_fail(CLI_USAGE, out.err, "%s", err_text(out.err));
+    buf_free(body);
+    *body = out;
+    return CLI_DONE;
+}
+
 int cmd_batch(struct cli *c)
 {
     struct buf body;
     buf_init(&body, BATCH_BYTES_MAX);
     int status = cli_read(&body, c->options->args[0]);
+    if (status == CLI_DONE && c->options->branch != NULL) status = put_branch(c->options->branch, &body);
     // A problem's position is an operation's index here, or a byte of a body that is no JSON.
     if (status == CLI_DONE) status = cli_ended(c, segue_batch(c->segue, (const char *)body.p, body.n), SPAN_NONE);
     if (status == CLI_DONE && !cli_print_fate(c)) status = CLI_REFUSED;

@@ -20,7 +20,7 @@ static int ask(struct cli *c)
     }
     const struct segue_query_options what = {
         .sql = o->args[0], .params = o->args + 1, .param_count = o->arg_count - 1, .as_of = o->as_of != NULL ? &as_of : NULL,
-        .explain = o->explain};
+        .explain = o->explain, .branch = o->branch};
     return cli_ended(c, segue_query(c->segue, &what), SPAN_STR(o->args[0]));
 }
 

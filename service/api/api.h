@@ -32,9 +32,12 @@ void upload_options(struct request *r);   // further fields of the reply to OPTI
 extern const struct handler api_llm_post, api_llm_get, api_llm_delete;
 extern const struct handler api_ds; // asks itself who may
 extern const struct handler api_llm_proxy_post, api_llm_proxy_get, api_llm_proxy_delete;
+extern const struct handler api_branches_get, api_branch_get, api_branch_put, api_branch_delete, api_branch_diff, api_branch_merge;
 extern const struct handler api_apps_get, api_app_get, api_app_put, api_app_delete;
 extern const struct handler api_healthz_get, api_metrics_get;
 
+// The name of a batch by its Idempotency-Key. ERR_BAD_BATCH: it has another one, or the key is none.
+int batch_name_from_header(struct request *r, struct batch_name *name, struct problem *p);
 // The JSON of an accepted batch's fate, and its members for those who add their own.
 void fate_json(struct buf *out, const struct fate *f, size_t ops);
 struct jw;

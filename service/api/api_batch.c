@@ -134,7 +134,7 @@ static void on_fate(struct submission *s, const struct fate *f)
     buf_free(&b);
 }
 
-static int name_from_header(struct request *r, struct batch_name *name, struct problem *p)
+int batch_name_from_header(struct request *r, struct batch_name *name, struct problem *p)
 {
     struct span key;
     if (!request_header(r, "idempotency-key", &key)) return 0;
@@ -159,7 +159,7 @@ static void batch_begin(struct request *r)
     call->r = r;
     buf_init(&call->encoded, 2 * BATCH_BYTES_MAX);
     int err = batch_from_json(buf_span(&r->body), &head, &call->encoded, &p);
-    if (err == 0) err = name_from_header(r, &head.name, &p);
+    if (err == 0) err = batch_name_from_header(r, &head.name, &p);
     if (err == 0) {
         call->ops = head.ops;
         call->submission = (struct submission){.name = head.name, .identity = r->identity, .base = head.base, .stamp = head.stamp, .inserts = head.inserts, .connection = request_connection(r),

@@ -38,7 +38,8 @@ struct question {
     struct row_value params[QUERY_PARAMS_MAX];
     size_t param_count;
     uint64_t at;
-    bool reads, explain;
+    bool reads, explain, at_said;
+    struct span branch; // empty: none
     struct buf ops; // encoded
 };
 
@@ -173,6 +174,21 @@ static void send_more(struct request *r)
     reply_end(r);
 }
 
+// What lies over the state: a branch, and operations over that.
+static int lay_over(struct request *r, struct result_stream *q, const struct question *a, uint64_t *at, struct problem *p)
+{
+    struct branch b;
+    int err = a->branch.n > 0 ? app_branch(r->app, a->branch, &b) : 0;
+    if (err == 0 && a->branch.n > 0) {
+        *at = app_branch_at(r->app, &b);
+        err = app_branch_preview(r->app, &b, &q->preview, p);
+    } else if (err == 0) {
+        q->preview = rows_preview_new(app_rows(r->app), app_txn(r->app), *at, *at, app_visible_ms(r->app));
+        if (q->preview == NULL) err = ERR_NOMEM;
+    }
+    return err == 0 && a->ops.n > 0 ? batch_preview(q->preview, app_txn(r->app), buf_span(&a->ops), p) : err;
+}
+
 // Fills in what the answer is made of. What is there after a failure is still to be let go of.
 static int open_run(struct request *r, struct result_stream *q, const struct question *a, struct problem *p)
 {
@@ -182,17 +198,18 @@ static int open_run(struct request *r, struct result_stream *q, const struct que
     int err = query_compile(rows, a->sql, a->params, a->param_count, &q->query, p);
     if (err == 0 && a->reads) source.reads = q->reads = read_set_new();
     if (err == 0 && a->reads && q->reads == NULL) err = ERR_NOMEM;
-    if (err == 0 && a->ops.n > 0) {
-        q->preview = rows_preview_new(rows, txn, a->at, app_visible_ms(r->app));
-        err = q->preview == NULL ? ERR_NOMEM : batch_preview(q->preview, txn, buf_span(&a->ops), p);
+    if (err == 0 && (a->ops.n > 0 || a->branch.n > 0)) {
+        err = lay_over(r, q, a, &source.at, p);
         if (err == 0) source.overlay = rows_preview_overlay(q->preview);
         if (err == 0 && source.overlay == NULL) err = ERR_NOMEM;
     }
+    q->at = source.at;
     return err == 0 ? query_open_source(rows, txn, q->query, &source, &q->run, p) : err;
 }
 
 static int answer(struct request *r, const struct question *a, struct problem *p)
 {
+    if (a->branch.n > 0 && a->at_said) return problem_set(p, ERR_BAD_PARAMETER, -1, "a branch says itself which seq it lies over");
     if (a->at > app_visible(r->app)) return problem_set(p, ERR_SEQ_AHEAD, -1, "the last commit is %llu", (unsigned long long)app_visible(r->app));
     struct result_stream *q = calloc(1, sizeof *q);
     if (q == NULL) return ERR_NOMEM;
@@ -204,7 +221,6 @@ static int answer(struct request *r, const struct question *a, struct problem *p
     }
     app_user_add(r->app, &q->user, on_reset);
     q->r = r;
-    q->at = a->at;
     q->explain = a->explain;
     r->data = q;
     send_more(r);
@@ -266,6 +282,9 @@ static int ask_get(struct request *r, struct question *a, struct buf *arena, str
     }
     found = copy_param(r, "as_of", arena, &text);
     if (found < 0 || (found == 1 && parse_seq(text, &a->at) != 0)) return problem_set(p, ERR_BAD_PARAMETER, -1, "\"as_of\" is not a seq");
+    a->at_said = found == 1;
+    found = copy_param(r, "branch", arena, &a->branch);
+    if (found < 0 || (found == 1 && a->branch.n == 0)) return problem_set(p, ERR_BAD_PARAMETER, -1, "\"branch\" is a name");
     found = ask_flag(r, "reads", arena, &a->reads, p);
     return found != 0 ? found : ask_flag(r, "explain", arena, &a->explain, p);
 }
@@ -278,6 +297,9 @@ static int ask_post(const struct jr *root, size_t body, struct question *a, stru
     if (params != NULL && jr_type(params) != JR_ARRAY) return problem_set(p, ERR_BAD_REQUEST, -1, "\"params\" is not an array");
     if (at != NULL && (jr_type(at) != JR_INT || jr_int(at, -1) < 0)) return problem_set(p, ERR_BAD_REQUEST, -1, "\"as_of\" is not a seq");
     if (at != NULL) a->at = (uint64_t)jr_int(at, 0);
+    a->at_said = at != NULL;
+    a->branch = jr_str(jr_get(root, "branch"));
+    if (jr_get(root, "branch") != NULL && a->branch.n == 0) return problem_set(p, ERR_BAD_REQUEST, -1, "\"branch\" is a name");
     const struct jr *reads = jr_get(root, "reads");
     if (reads != NULL && jr_type(reads) != JR_BOOL) return problem_set(p, ERR_BAD_REQUEST, -1, "\"reads\" is true or false");
     a->reads = jr_bool(reads, false);

@@ -18,7 +18,7 @@
 #define RETRY_MS 1000 // between two looks for it
 #define FREE_RETRY_MS 30000 // between two tries to give room back that did not even find room for that
 
-static const char *const table_names[] = {"meta", FATES_TABLES, ROWS_TABLES, STREAMS_TABLES, BLOBS_TABLES, JOBS_TABLES, SUBS_TABLES, SEQ_TIMES_TABLES};
+static const char *const table_names[] = {"meta", FATES_TABLES, ROWS_TABLES, STREAMS_TABLES, BLOBS_TABLES, JOBS_TABLES, SUBS_TABLES, SEQ_TIMES_TABLES, BRANCHES_TABLES};
 _Static_assert(sizeof table_names / sizeof *table_names == TABLE_COUNT, "the enum and the names belong together");
 
 // ---- what a row needs to know to be shown ----

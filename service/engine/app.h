@@ -26,6 +26,7 @@
 #include "auth.h"
 #include "batch.h"
 #include "blobs.h"
+#include "branches.h"
 #include "fates.h"
 #include "jobs.h"
 #include "rows.h"
@@ -34,6 +35,7 @@
 
 struct app;
 struct db_txn;
+struct rows_preview;
 struct seq_time;
 
 enum app_state { APP_READY, APP_RECOVERING, APP_FULL, APP_READ_ONLY };
@@ -130,6 +132,17 @@ int app_sub(struct app *a, struct span id, struct sub *out);
 int app_subs_each(struct app *a, bool (*fn)(void *ctx, const struct sub *s), void *ctx);
 int app_sub_cursor(struct app *a, const struct sub *s, struct span path, struct sub_cursor *out);
 int app_sub_links(struct app *a, const struct sub *s, struct span after, bool (*fn)(void *ctx, struct span path), void *ctx);
+
+// ---- branches (branches.h) -----------------------------------------------------------------------------------------
+
+// As of app_visible. ERR_NO_SUCH_BRANCH, ERR_BUSY while recovering, ERR_CORRUPT.
+int app_branch(struct app *a, struct span name, struct branch *out);
+int app_branches_each(struct app *a, bool (*fn)(void *ctx, const struct branch *b), void *ctx);
+// The seq of the state that it lies over, now.
+uint64_t app_branch_at(const struct app *a, const struct branch *b);
+// What was written to it, laid over that state: the caller's, to be read until the schema changes. What was written may not fit any more where the branch is
+// live: then the error of the operation that does not.
+int app_branch_preview(struct app *a, const struct branch *b, struct rows_preview **out, struct problem *p);
 
 // ---- users ---------------------------------------------------------------------------------------------------------
 

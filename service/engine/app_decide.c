@@ -4,7 +4,9 @@
 #include <assert.h>
 
 #include "app_internal.h"
+#include "batch_reads.h"
 #include "err.h"
+#include "preview.h"
 #include "read_set.h"
 
 #define ROW_STREAM_TYPE "text/plain; charset=utf-8"
@@ -39,6 +41,8 @@ void decision_init(struct decision *d, struct app *a)
     buf_init(&d->blob_effects, ENTRY_BYTES_MAX);
     buf_init(&d->job_effects, ENTRY_BYTES_MAX);
     buf_init(&d->sub_effects, ENTRY_BYTES_MAX);
+    buf_init(&d->branch_effects, ENTRY_BYTES_MAX);
+    buf_init(&d->branch_ops, 2 * BATCH_BYTES_MAX);
 }
 
 static void decision_end(struct decision *d)
@@ -61,6 +65,8 @@ void decision_free(struct decision *d)
     buf_free(&d->blob_effects);
     buf_free(&d->job_effects);
     buf_free(&d->sub_effects);
+    buf_free(&d->branch_effects);
+    buf_free(&d->branch_ops);
 }
 
 static int decision_begin(struct decision *d, const struct commit *c)
@@ -80,6 +86,8 @@ static int decision_begin(struct decision *d, const struct commit *c)
     buf_clear(&d->blob_effects);
     buf_clear(&d->job_effects);
     buf_clear(&d->sub_effects);
+    buf_clear(&d->branch_effects);
+    d->branch_ids = 0;
     d->job_steps = 0;
     d->rows = rows_decide(a->rows, a->txn, c, &d->host);
     d->streams = streams_decide(a->streams, a->txn, c);
@@ -261,15 +269,135 @@ static int collect_reads(struct decision *d, const struct batch_reads *op, struc
     return err == 0 ? read_set_finish(set) : err;
 }
 
-static int decide_reads(struct decision *d, const struct batch_reads *op)
+// Is what d->reads holds as it was at the base?
+static int check_reads(struct decision *d, uint64_t base)
 {
     struct rows_conflicts conflicts = {.n = 0};
-    d->reads = read_set_new();
-    int err = d->reads == NULL ? ERR_NOMEM : collect_reads(d, op, d->reads);
-    if (err == 0) err = rows_decide_reads(d->rows, op->base, d->reads, &conflicts, &d->problem);
+    int err = rows_decide_reads(d->rows, base, d->reads, &conflicts, &d->problem);
     for (size_t i = 0; i < conflicts.n; i++)
         result_put(&d->results, &(struct result){.kind = RESULT_CONFLICT, .conflict = conflicts.list[i]});
     return err;
+}
+
+static int decide_reads(struct decision *d, const struct batch_reads *op)
+{
+    d->reads = read_set_new();
+    int err = d->reads == NULL ? ERR_NOMEM : collect_reads(d, op, d->reads);
+    return err == 0 ? check_reads(d, op->base) : err;
+}
+static int decide_op(struct decision *d, const struct batch_op *op, const struct entry *e, uint32_t index);
+
+// ---- branches ----
+
+// As random as the batch's seed, and the same in every replay.
+static struct uuid branch_row_id(struct decision *d, const struct commit *c)
+{
+    uint8_t in[sizeof c->seed + 9] = {[sizeof c->seed] = 'b'};
+    uint64_t index = d->branch_ids++;
+    memcpy(in, c->seed, sizeof c->seed);
+    for (int i = 0; i < 8; i++)
+        in[sizeof c->seed + 1 + (size_t)i] = (uint8_t)(index >> i * 8);
+    struct sha256 h = sha256_of(SPAN(in, sizeof in));
+    return uuid_v7(c->arrival_ms, h.b);
+}
+
+static bool names_id(const struct row_op *op)
+{
+    for (size_t i = 0; i < op->column_count; i++)
+        if (span_is(op->columns[i].name, "id")) return true;
+    return op->has_id;
+}
+
+// What was written to a branch, laid over what it lies on, in d->app's state.
+static int branch_lay_over(struct decision *d, const struct branch *b, const struct commit *c, struct rows_preview **out)
+{
+    struct app *a = d->app;
+    struct rows_preview *v = rows_preview_new(a->rows, a->txn, b->live ? c->seq - 1 : b->base, b->base, c->arrival_ms);
+    int err = v == NULL ? ERR_NOMEM : app_branch_lay(a, b, v, &d->problem);
+    if (err == 0) *out = v;
+    else rows_preview_free(v);
+    return err;
+}
+
+// Its operations with the ids of their inserts, each checked as it is laid over the others.
+static int branch_take(struct decision *d, struct rows_preview *v, struct span ops, const struct commit *c, uint32_t *count)
+{
+    struct batch_reader reader;
+    struct batch_op op;
+    int err = 0, got;
+    buf_clear(&d->branch_ops);
+    batch_reader_init(&reader, ops);
+    for (*count = 0; err == 0 && (got = batch_read(&reader, &op)) != 0; ++*count) {
+        if (got < 0) err = got;
+        else if (!batch_op_is_row(op.kind)) err = problem_set(&d->problem, ERR_BAD_VALUE, *count, "a branch takes operations on rows alone");
+        if (err == 0 && op.kind == BATCH_INSERT && !names_id(&op.row)) {
+            op.row.has_id = true;
+            op.row.id = branch_row_id(d, c);
+            result_put(&d->results, &(struct result){.op = *count, .kind = RESULT_ID, .id = op.row.id});
+        }
+        if (err == 0) err = rows_preview_op(v, d->app->txn, &op.row, &d->problem);
+        if (err == 0) batch_put_op(&d->branch_ops, &op);
+        if (err != 0) problem_set(&d->problem, err, *count, "%s", err_text(err));
+        if (err != 0 && d->problem.position < 0) d->problem.position = *count;
+    }
+    batch_reader_free(&reader);
+    return err == 0 ? d->branch_ops.err : err;
+}
+
+static int branch_write(struct decision *d, const struct branch *b, struct span ops, const struct commit *c)
+{
+    struct rows_preview *v;
+    uint32_t count = 0;
+    int err = branch_lay_over(d, b, c, &v);
+    if (err != 0) return err;
+    err = branch_take(d, v, ops, c, &count);
+    if (err == 0) err = branches_decide_write(b, buf_span(&d->branch_ops), count, &d->branch_effects, &d->problem);
+    rows_preview_free(v);
+    return err;
+}
+
+// All that was written to it, as if this batch had said so; as a transaction that has read, at the branch's base, every row that it writes.
+static int branch_merge(struct decision *d, const struct branch *b, const struct entry *e)
+{
+    struct span ops;
+    uint32_t index = 0;
+    int err = 0;
+    if (e->commit.transaction) {
+        d->reads = read_set_new();
+        err = d->reads == NULL ? ERR_NOMEM : app_branch_rows(d->app, b, d->reads);
+        if (err == 0) err = check_reads(d, b->base);
+    } else {
+        rows_decide_base(d->rows, b->base);
+    }
+    for (uint64_t i = 0; i < b->writes && err == 0; i++) {
+        struct batch_reader reader;
+        struct batch_op op;
+        int got = 0;
+        err = branch_write_at(d->app->txn, TABLE_BRANCHES, b, i, &ops);
+        if (err != 0) break;
+        batch_reader_init(&reader, ops);
+        while (err == 0 && (got = batch_read(&reader, &op)) > 0)
+            err = batch_op_is_row(op.kind) ? decide_op(d, &op, e, index++) : ERR_CORRUPT;
+        batch_reader_free(&reader);
+        if (err == 0) err = got;
+    }
+    if (err == 0) branches_decide_drop(b, &d->branch_effects);
+    return err;
+}
+
+static int decide_branch(struct decision *d, const struct batch_branch *op, const struct entry *e)
+{
+    struct branch b;
+    if (d->branch_effects.n > 0) return problem_set(&d->problem, ERR_BAD_BATCH, -1, "a batch has one step of a branch");
+    if (op->step == BRANCH_CREATE) return branches_decide_create(d->app->txn, TABLE_BRANCHES, op, &e->commit, &d->branch_effects, &d->problem);
+    int found = branches_find(d->app->txn, TABLE_BRANCHES, op->name, &b);
+    if (found <= 0) return found < 0 ? found : problem_set(&d->problem, ERR_NO_SUCH_BRANCH, -1, "there is no branch %.*s", SPAN_FMT(op->name));
+    switch (op->step) {
+    case BRANCH_WRITE: return branch_write(d, &b, op->ops, &e->commit);
+    case BRANCH_MERGE:
+    case BRANCH_COMMIT: return branch_merge(d, &b, e);
+    default: branches_decide_drop(&b, &d->branch_effects); return 0;
+    }
 }
 
 static int decide_op(struct decision *d, const struct batch_op *op, const struct entry *e, uint32_t index)
@@ -290,6 +418,7 @@ static int decide_op(struct decision *d, const struct batch_op *op, const struct
     case BATCH_TOUCH: err = streams_decide_touch(d->streams, op->care.number, op->care.access_ms); break;
     case BATCH_EXPIRE: err = streams_decide_expire(d->streams, op->care.number); break;
     case BATCH_SUBSCRIPTION: err = decide_subscription(d, op->subscription, e); break;
+    case BATCH_BRANCH: err = decide_branch(d, &op->branch, e); break;
     case BATCH_READS: err = problem_set(&d->problem, ERR_BAD_BATCH, index, "what a transaction read comes first"); break;
     default: err = decide_stream(d, op, index); break;
     }
@@ -335,7 +464,7 @@ static int collect_effects(struct decision *d, struct span request)
     rows_decide_effects(d->rows, &d->row_effects);
     streams_decide_effects(d->streams, &d->stream_effects);
     blobs_decide_effects(d->blobs, &d->blob_effects);
-    const struct buf *all[] = {&d->results, &d->row_effects, &d->stream_effects, &d->blob_effects, &d->job_effects, &d->sub_effects};
+    const struct buf *all[] = {&d->results, &d->row_effects, &d->stream_effects, &d->blob_effects, &d->job_effects, &d->sub_effects, &d->branch_effects};
     size_t n = request.n + 1024;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         if (all[i]->err == ERR_NOMEM) return ERR_NOMEM;
@@ -365,7 +494,7 @@ int app_decide(struct app *a, struct entry *e)
     if (db_txn_err(a->txn) != 0) return db_txn_err(a->txn);
     if (is_fault(err)) return err;
     e->fate = (struct fate){.err = err, .journaled = true, .problem = PROBLEM_NONE};
-    e->rows = e->streams = e->blobs = e->jobs = e->subs = SPAN_NONE;
+    e->rows = e->streams = e->blobs = e->jobs = e->subs = e->branches = SPAN_NONE;
     if (err != 0) {
         problem_set(&d->problem, err, -1, "%s", err_text(err));
         e->fate.problem = d->problem;
@@ -381,6 +510,7 @@ int app_decide(struct app *a, struct entry *e)
     e->blobs = buf_span(&d->blob_effects);
     e->jobs = buf_span(&d->job_effects);
     e->subs = buf_span(&d->sub_effects);
+    e->branches = buf_span(&d->branch_effects);
     return 0;
 }
 
@@ -409,6 +539,7 @@ static int apply_effects(struct app *a, const struct entry *e)
     if (err == 0 && e->rows.n > 0) err = rows_apply(a->rows, a->txn, c, e->rows);
     if (err == 0 && e->jobs.n > 0) err = jobs_apply(a->txn, TABLE_JOBS, c, e->jobs);
     if (err == 0 && e->subs.n > 0) err = subs_apply(a->txn, TABLE_SUBS, e->subs);
+    if (err == 0 && e->branches.n > 0) err = branches_apply(a->txn, TABLE_BRANCHES, c, e->branches);
     if (err == 0 && e->streams.n > 0) err = seq_times_note(&a->seq_times, a->txn, TABLE_SEQ_TIMES, c);
     if (err != 0) return err;
     a->applied_seq = c->seq;
@@ -478,6 +609,7 @@ int app_state_hash(struct app *a, struct sha256 *out)
     if (err == 0) err = db_hash(a->txn, TABLE_FATES, d);
     if (err == 0) err = db_hash(a->txn, TABLE_JOBS, d);
     if (err == 0) err = db_hash(a->txn, TABLE_SUBS, d);
+    if (err == 0) err = db_hash(a->txn, TABLE_BRANCHES, d);
     if (err == 0) err = db_hash(a->txn, TABLE_SEQ_TIMES, d);
     if (err == 0) *out = digest_final(d);
     digest_free(d);

@@ -3,6 +3,7 @@
 #define SEGUE_APP_INTERNAL_H
 
 #include "app.h"
+#include "branches.h"
 #include "db.h"
 #include "entry.h"
 #include "hlc.h"
@@ -13,7 +14,7 @@
 #include "subs.h"
 
 // The tables of an app's database. Their order is on disk only as names.
-enum { TABLE_META, TABLE_FATES, TABLE_ROWS, TABLE_STREAMS = TABLE_ROWS + ROWS_TABLE_COUNT, TABLE_BLOBS = TABLE_STREAMS + STREAMS_TABLE_COUNT, TABLE_JOBS = TABLE_BLOBS + BLOBS_TABLE_COUNT, TABLE_SUBS = TABLE_JOBS + JOBS_TABLE_COUNT, TABLE_SEQ_TIMES = TABLE_SUBS + SUBS_TABLE_COUNT, TABLE_COUNT = TABLE_SEQ_TIMES + SEQ_TIMES_TABLE_COUNT };
+enum { TABLE_META, TABLE_FATES, TABLE_ROWS, TABLE_STREAMS = TABLE_ROWS + ROWS_TABLE_COUNT, TABLE_BLOBS = TABLE_STREAMS + STREAMS_TABLE_COUNT, TABLE_JOBS = TABLE_BLOBS + BLOBS_TABLE_COUNT, TABLE_SUBS = TABLE_JOBS + JOBS_TABLE_COUNT, TABLE_SEQ_TIMES = TABLE_SUBS + SUBS_TABLE_COUNT, TABLE_BRANCHES = TABLE_SEQ_TIMES + SEQ_TIMES_TABLE_COUNT, TABLE_COUNT = TABLE_BRANCHES + BRANCHES_TABLE_COUNT };
 
 // What deciding one batch works with; kept from batch to batch for its memory.
 struct decision {
@@ -25,7 +26,9 @@ struct decision {
     struct problem problem; // of a rejection
     struct read_set *reads; // of a transaction; NULL: of anything else
     struct buf results;
-    struct buf row_effects, stream_effects, blob_effects, job_effects, sub_effects;
+    struct buf row_effects, stream_effects, blob_effects, job_effects, sub_effects, branch_effects;
+    struct buf branch_ops;   // a write's, with ids
+    size_t branch_ids;       // made for it
     size_t job_steps; // of LLM jobs, at most two
     struct uuid job;  // of the first
 };
@@ -108,6 +111,14 @@ struct span app_shorten(struct app *a, const struct submission *s);
 
 // Takes a decided or recovered entry into memory and the open transaction. An error leaves the app to be recovered.
 int app_apply(struct app *a, const struct entry *e);
+
+// app_branch.c ---------------------------------------------------------------------------------------------------------
+
+struct rows_preview;
+// Lays all that was written to the branch over `v`.
+int app_branch_lay(struct app *a, const struct branch *b, struct rows_preview *v, struct problem *p);
+// Records the rows that it writes, and finishes the set.
+int app_branch_rows(struct app *a, const struct branch *b, struct read_set *set);
 
 // app.c ----------------------------------------------------------------------------------------------------------------
 

@@ -162,9 +162,35 @@ void batch_put_reads_row(struct buf *out, struct span table, struct uuid id)
     buf_put(out, id.b, sizeof id.b);
 }
 
+static void put_branch(struct buf *out, const struct batch_branch *b)
+{
+    buf_put_u8(out, (uint8_t)b->step);
+    buf_put_blob(out, b->name);
+    if (b->step == BRANCH_CREATE) {
+        buf_put_varint(out, b->base);
+        buf_put_u8(out, b->live);
+    }
+    if (b->step == BRANCH_WRITE) buf_put_blob(out, b->ops);
+}
+
+static void get_branch(struct cur *c, struct batch_branch *b)
+{
+    uint8_t step = cur_u8(c);
+    if (step < BRANCH_CREATE || step > BRANCH_COMMIT) return cur_fail(c);
+    b->step = (enum branch_step)step;
+    b->name = cur_blob(c);
+    if (b->step == BRANCH_CREATE) {
+        b->base = cur_varint(c);
+        uint8_t live = cur_u8(c);
+        if (live > 1) return cur_fail(c);
+        b->live = live;
+    }
+    if (b->step == BRANCH_WRITE) b->ops = cur_blob(c);
+}
+
 bool batch_is_transaction(struct span request)
 {
-    return request.n > 0 && request.p[0] == BATCH_READS;
+    return request.n > 1 && (request.p[0] == BATCH_READS || (request.p[0] == BATCH_BRANCH && request.p[1] == BRANCH_COMMIT));
 }
 
 void batch_put_op(struct buf *out, const struct batch_op *op)
@@ -186,6 +212,7 @@ void batch_put_op(struct buf *out, const struct batch_op *op)
     case BATCH_EXPIRE: put_care(out, op); break;
     case BATCH_SUBSCRIPTION: buf_put_blob(out, op->subscription); break;
     case BATCH_READS: put_reads(out, &op->reads); break;
+    case BATCH_BRANCH: put_branch(out, &op->branch); break;
     case BATCH_BLOB:
         buf_put(out, op->blob.digest.b, SHA256_BYTES);
         buf_put_blob(out, op->blob.type);
@@ -435,6 +462,7 @@ int batch_read(struct batch_reader *r, struct batch_op *out)
     case BATCH_EXPIRE: get_care(&c, out); break;
     case BATCH_SUBSCRIPTION: out->subscription = cur_blob(&c); break;
     case BATCH_READS: get_reads(&c, &out->reads); break;
+    case BATCH_BRANCH: get_branch(&c, &out->branch); break;
     case BATCH_BLOB:
         get_digest(&c, &out->blob.digest);
         out->blob.type = cur_blob(&c);

@@ -27,6 +27,7 @@ enum batch_op_kind {
     BATCH_RESTORE = 19,
     BATCH_READS = 20, // what a transaction has read: first in its batch, and what makes it one
     BATCH_HORIZON = 21, // the service's own: how far back history reaches; alone in its batch
+    BATCH_BRANCH = 22, // a step of a branch
     BATCH_SUBSCRIPTION = 15, // the service's own: a step of a subscription, in the words of subs.h, one in a batch
 };
 
@@ -104,9 +105,21 @@ struct batch_reads {
     struct span rows; // and rows by name: batch_reads_row
 };
 
+// A step of a branch (branches.h).
+enum branch_step { BRANCH_CREATE = 1, BRANCH_WRITE, BRANCH_DROP, BRANCH_MERGE, BRANCH_COMMIT }; // the last: merge it as a transaction
+
+struct batch_branch {
+    enum branch_step step;
+    struct span name;
+    uint64_t base;   // BRANCH_CREATE: the seq that it is made at
+    bool live;       // … and whether it follows the state
+    struct span ops; // BRANCH_WRITE: encoded operations
+};
+
 struct batch_op {
     enum batch_op_kind kind;
     union {
+        struct batch_branch branch;
         struct batch_reads reads;
         struct row_op row;
         struct batch_stream stream;

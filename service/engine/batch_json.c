@@ -394,7 +394,7 @@ int batch_name_from_message(const struct jr *message, struct batch_name *name, s
 static int check_member(void *ctx, struct span key, const struct jr *value)
 {
     (void)value;
-    static const char *const known[] = {"replica", "counter", "key", "base", "stamp", "mode", "reads", "rows", "ops"};
+    static const char *const known[] = {"replica", "counter", "key", "base", "stamp", "mode", "reads", "rows", "branch", "ops"};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (span_is(key, known[i])) return 0;
     return problem_set(ctx, ERR_BAD_BATCH, -1, "a batch has no member \"%.*s\"", SPAN_FMT(span_sub(key, 0, 60)));
@@ -446,6 +446,21 @@ static int get_mode(const struct jr *root, struct batch_head *head, struct buf *
     return err;
 }
 
+// What is written to a branch is one operation of its batch: it keeps the others.
+static int get_branch(const struct jr *root, size_t text_bytes, struct batch_head *head, struct buf *out, struct problem *p)
+{
+    struct span name = jr_str(jr_get(root, "branch"));
+    struct buf ops;
+    if (name.n == 0 || name.n > NAME_MAX_BYTES) return problem_set(p, ERR_BAD_BATCH, -1, "\"branch\" is a name");
+    if (head->transaction || jr_get(root, "base") != NULL || jr_get(root, "stamp") != NULL)
+        return problem_set(p, ERR_BAD_BATCH, -1, "what is written to a branch has no \"mode\", \"base\" or \"stamp\": merging it has");
+    buf_init(&ops, 2 * BATCH_BYTES_MAX);
+    int err = batch_ops_from_json(jr_get(root, "ops"), text_bytes, false, &head->ops, &head->inserts, &ops, p);
+    if (err == 0) batch_put_op(out, &(struct batch_op){.kind = BATCH_BRANCH, .branch = {.step = BRANCH_WRITE, .name = name, .ops = buf_span(&ops)}});
+    buf_free(&ops);
+    return err == 0 && out->err != 0 ? problem_set(p, out->err, -1, "the batch is too large") : err;
+}
+
 static int get_batch(const struct jr *root, size_t text_bytes, struct batch_head *head, struct buf *out, struct problem *p)
 {
     int err = get_name(root, &head->name, p);
@@ -455,6 +470,7 @@ static int get_batch(const struct jr *root, size_t text_bytes, struct batch_head
     if (err != 0) return err;
     const struct jr *ops = jr_get(root, "ops");
     if (jr_type(ops) != JR_ARRAY || (jr_count(ops) == 0 && !head->transaction)) return problem_set(p, ERR_BAD_BATCH, -1, "\"ops\" is an array of at least one operation");
+    if (jr_get(root, "branch") != NULL) return get_branch(root, text_bytes, head, out, p);
     return batch_ops_from_json(ops, text_bytes, false, &head->ops, &head->inserts, out, p);
 }
 

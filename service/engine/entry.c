@@ -7,14 +7,14 @@
 #include "hlc.h"
 #include "streams.h"
 
-#define GROUP_FORMAT 5
+#define GROUP_FORMAT 6
 
 // The first byte of an entry: who (an identity_kind), and which fields follow.
 enum { WHO = 3, FLAG_NAME = 4, FLAG_SAID = 8, FLAG_TIME = 16, FLAG_SEQ = 32, FLAG_REFUSED = 64, FLAG_APPEND = 128 };
 // A byte of each of these fields.
 enum { NAME_REPLICA = 1, NAME_KEY = 2 };
 enum { SAID_SEED = 1, SAID_BASE = 2, SAID_STAMP = 4 };
-enum { EFFECTS_ROWS = 1, EFFECTS_STREAMS = 2, EFFECTS_BLOBS = 4, EFFECTS_JOBS = 8, EFFECTS_SUBS = 16 };
+enum { EFFECTS_ROWS = 1, EFFECTS_STREAMS = 2, EFFECTS_BLOBS = 4, EFFECTS_JOBS = 8, EFFECTS_SUBS = 16, EFFECTS_BRANCHES = 32 };
 
 static const uint8_t no_seed[16];
 
@@ -73,7 +73,7 @@ static bool is_append(const struct entry *e, uint64_t *offset)
     struct batch_op op;
     struct result r;
     struct span rest = e->fate.results, results, effects, request = e->commit.request;
-    if (e->fate.err != 0 || e->rows.n + e->blobs.n + e->jobs.n + e->subs.n > 0 || request.n == 0 || request.p[0] != BATCH_APPEND_AT || !read_append(request, &op)) return false;
+    if (e->fate.err != 0 || e->rows.n + e->blobs.n + e->jobs.n + e->subs.n + e->branches.n > 0 || request.n == 0 || request.p[0] != BATCH_APPEND_AT || !read_append(request, &op)) return false;
     if (result_read(&rest, &r) != 1 || r.kind != RESULT_OFFSET || r.offset < op.stream.data.n) return false;
     *offset = r.offset - op.stream.data.n;
     make_append(room, request, &op, *offset, &results, &effects);
@@ -119,7 +119,7 @@ static void put_refusal(struct buf *out, const struct fate *f)
 
 static void put_effects(struct buf *out, const struct entry *e)
 {
-    const struct span all[] = {e->rows, e->streams, e->blobs, e->jobs, e->subs};
+    const struct span all[] = {e->rows, e->streams, e->blobs, e->jobs, e->subs, e->branches};
     uint8_t which = 0;
     buf_put_blob(out, e->fate.results);
     for (unsigned i = 0; i < sizeof all / sizeof *all; i++)
@@ -277,10 +277,10 @@ static void get_append(struct cur *c, struct entry *e)
 
 static void get_effects(struct cur *c, struct entry *e)
 {
-    struct span *all[] = {&e->rows, &e->streams, &e->blobs, &e->jobs, &e->subs};
+    struct span *all[] = {&e->rows, &e->streams, &e->blobs, &e->jobs, &e->subs, &e->branches};
     e->fate.results = cur_blob(c);
     uint8_t which = cur_u8(c);
-    if (which > (EFFECTS_ROWS | EFFECTS_STREAMS | EFFECTS_BLOBS | EFFECTS_JOBS | EFFECTS_SUBS)) cur_fail(c);
+    if (which > (EFFECTS_ROWS | EFFECTS_STREAMS | EFFECTS_BLOBS | EFFECTS_JOBS | EFFECTS_SUBS | EFFECTS_BRANCHES)) cur_fail(c);
     for (unsigned i = 0; i < sizeof all / sizeof *all; i++)
         if (which & (1u << i)) *all[i] = cur_blob(c);
 }

@@ -16,7 +16,7 @@ struct entry {
     struct commit commit; // request points into the entry; group is the caller's to fill. base is what the writer said, else the seq before
     uint64_t base_said, stamp_said; // what the writer said; 0: nothing
     struct fate fate;     // problem and results of it
-    struct span rows, streams, blobs, jobs, subs; // effects; empty where there are none
+    struct span rows, streams, blobs, jobs, subs, branches; // effects; empty where there are none
     uint8_t made[ENTRY_MADE_MAX]; // of an entry that was read: results and effects that were left out. So it is not to be moved while they are used
 };
 

@@ -151,7 +151,7 @@ static int preview_make(struct sync *s, struct sync_tx *tx, struct problem *p)
 {
     if (tx->preview != NULL && rows_preview_current(tx->preview)) return 0;
     rows_preview_free(tx->preview);
-    tx->preview = rows_preview_new(app_rows(s->options.app), app_txn(s->options.app), tx->base, tx->begun_ms);
+    tx->preview = rows_preview_new(app_rows(s->options.app), app_txn(s->options.app), tx->base, tx->base, tx->begun_ms);
     int err = tx->preview == NULL ? ERR_NOMEM : batch_preview(tx->preview, app_txn(s->options.app), buf_span(&tx->ops), p);
     if (err == 0) return 0;
     rows_preview_free(tx->preview);

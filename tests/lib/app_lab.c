@@ -457,7 +457,23 @@ static int workload_horizon(struct app_lab *l)
     return op.horizon > 0 ? lab_ops(l, &op, 1, NULL) : 0;
 }
 
-// One batch each, but for the blob's two, the job's steps, a transaction, merges and the horizon. What is returned is the fate; some are meant to be rejected.
+// A branch that is written to, and merged twelve batches later; every third one is dropped.
+static int workload_branch(struct app_lab *l, unsigned i)
+{
+    char name[20], before[20], id[37];
+    snprintf(name, sizeof name, "b%u", i);
+    snprintf(before, sizeof before, "b%u", i - 12);
+    workload_id(id, 8, i);
+    struct batch_op step = {.kind = BATCH_BRANCH, .branch = {.step = BRANCH_CREATE, .name = SPAN_STR(name), .base = app_visible(l->app), .live = i % 24 == 11}};
+    int err = lab_ops(l, &step, 1, NULL);
+    if (err == 0) err = lab_run(l, "{'branch':'%s','ops':[{'op':'insert','table':'chats','values':{'title':'no id'}},{'op':'insert','table':'chats','id':'%s','values':{'title':'from a branch'}}]}", name, id);
+    if (err != 0 || i < 12) return err;
+    step.branch = (struct batch_branch){.step = i % 36 == 35 ? BRANCH_DROP : i % 24 == 11 ? BRANCH_COMMIT : BRANCH_MERGE, .name = SPAN_STR(before)};
+    err = lab_ops(l, &step, 1, NULL);
+    return err == ERR_TOO_OLD ? 0 : err;
+}
+
+// One batch each, but for the blob's two, the job's steps, a transaction, merges, a branch and the horizon. What is returned is the fate; some are meant to be rejected.
 int lab_workload(struct app_lab *l, unsigned i)
 {
     char id[37], chat[37], old[37];
@@ -470,6 +486,7 @@ int lab_workload(struct app_lab *l, unsigned i)
               : i % 12 == 5 ? workload_transaction(l, i, chat)
               : i % 12 == 6 ? workload_tally(l, i)
               : i % 12 == 10 ? workload_horizon(l)
+              : i % 12 == 11 ? workload_branch(l, i)
                             : 0;
     if (err != 0) return err;
     switch (i % 12) {

@@ -66,7 +66,7 @@ static void operations_lie_over_the_state_they_are_of(void **state)
     uint64_t at = g->seq;
     rr_update(g, "t", 10, "{\"a\":99,\"b\":99}");
     rr_delete(g, "t", 20);
-    struct rows_preview *v = rows_preview_new(g->r, g->txn, at, g->now_ms);
+    struct rows_preview *v = rows_preview_new(g->r, g->txn, at, at, g->now_ms);
     assert_string_equal(over(g, v, "t"), "");
     assert_int_equal(lay(g, v, ROW_UPDATE, "t", 20, "b", INT(5)), 0); // it is there, as of then
     assert_int_equal(lay(g, v, ROW_UPDATE, "t", 10, "b", INT(6)), 0);
@@ -96,7 +96,7 @@ static void operations_are_checked_one_by_one(void **state)
         {ERR_ROW_EXISTS, ROW_INSERT, "t", 10, "a", INT(1)},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        struct rows_preview *v = rows_preview_new(g->r, g->txn, g->seq, g->now_ms);
+        struct rows_preview *v = rows_preview_new(g->r, g->txn, g->seq, g->seq, g->now_ms);
         assert_int_equal(lay(g, v, bad[i].kind, bad[i].table, bad[i].id, bad[i].column, bad[i].value), bad[i].err);
         rows_preview_free(v);
     }
@@ -107,19 +107,32 @@ static void a_row_born_later_is_not_there_yet(void **state)
     struct rows_rig *g = *state;
     uint64_t at = g->seq;
     rr_insert(g, "t", 40, "{\"a\":1}");
-    struct rows_preview *v = rows_preview_new(g->r, g->txn, at, g->now_ms);
+    struct rows_preview *v = rows_preview_new(g->r, g->txn, at, at, g->now_ms);
     assert_int_equal(lay(g, v, ROW_UPDATE, "t", 40, "a", INT(2)), ERR_NO_SUCH_ROW);
     rows_preview_free(v);
-    v = rows_preview_new(g->r, g->txn, 0, g->now_ms); // before everything
+    v = rows_preview_new(g->r, g->txn, 0, 0, g->now_ms); // before everything
     assert_int_equal(lay(g, v, ROW_INSERT, "t", 10, "a", INT(2)), 0);
     assert_string_equal(over(g, v, "t"), "10:2,7");
+    rows_preview_free(v);
+}
+
+static void over_a_later_state_they_merge_with_what_came_since(void **state)
+{
+    struct rows_rig *g = *state;
+    uint64_t base = g->seq;
+    rr_delete(g, "t", 20);
+    rr_update(g, "t", 10, "{\"a\":4}");
+    struct rows_preview *v = rows_preview_new(g->r, g->txn, g->seq, base, g->now_ms);
+    assert_int_equal(lay(g, v, ROW_UPDATE, "t", 20, "b", INT(5)), 0); // its writer had not seen that it went
+    assert_int_equal(lay(g, v, ROW_UPDATE, "t", 10, "b", INT(6)), 0);
+    assert_string_equal(over(g, v, "t"), "10:4,6");
     rows_preview_free(v);
 }
 
 static void a_preview_knows_when_its_schema_is_an_older_one(void **state)
 {
     struct rows_rig *g = *state;
-    struct rows_preview *v = rows_preview_new(g->r, g->txn, g->seq, g->now_ms);
+    struct rows_preview *v = rows_preview_new(g->r, g->txn, g->seq, g->seq, g->now_ms);
     assert_true(rows_preview_current(v));
     rr_publish(g, "create table t (a integer not null, b integer default 7, c counter, d text); create table u (a integer);");
     assert_false(rows_preview_current(v));
@@ -132,6 +145,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(operations_lie_over_the_state_they_are_of, setup, teardown),
         cmocka_unit_test_setup_teardown(operations_are_checked_one_by_one, setup, teardown),
         cmocka_unit_test_setup_teardown(a_row_born_later_is_not_there_yet, setup, teardown),
+        cmocka_unit_test_setup_teardown(over_a_later_state_they_merge_with_what_came_since, setup, teardown),
         cmocka_unit_test_setup_teardown(a_preview_knows_when_its_schema_is_an_older_one, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -361,6 +361,36 @@ static void a_base_that_was_not_given_out_is_refused(void **state)
     read_set_free(r.set);
 }
 
+static void move_horizon(struct rows_rig *g, uint64_t upto)
+{
+    while (rows_horizon(g->r) < upto) {
+        rr_commit(g);
+        rr_begin(g);
+        assert_int_equal(rows_decide_horizon(g->batch, upto, &g->p), 0);
+        assert_int_equal(rr_end(g), 0);
+    }
+}
+
+static void a_base_below_what_is_kept_is_too_old(void **state)
+{
+    struct rows_rig *g = *state;
+    struct reader r = begin(g), at_it, blind = begin(g);
+    read_row(g, &r, "t", 1);
+    rr_update(g, "t", 2, "{\"a\":2}");
+    at_it = begin(g);
+    read_row(g, &at_it, "t", 1);
+    rr_update(g, "t", 3, "{\"a\":2}");
+    move_horizon(g, at_it.base);
+    assert_int_equal(only_check(g, &r), ERR_TOO_OLD);
+    assert_int_equal(only_check(g, &at_it), 0);
+    assert_int_equal(only_check(g, &blind), 0); // nothing was read that could have changed
+    rr_update(g, "t", 1, "{\"a\":2}");
+    assert_int_equal(only_check(g, &at_it), ERR_CONFLICT);
+    read_set_free(r.set);
+    read_set_free(at_it.set);
+    read_set_free(blind.set);
+}
+
 // A write that lost to a later one has changed nothing that anybody could have read.
 static void a_write_that_loses_is_no_conflict(void **state)
 {
@@ -394,6 +424,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(no_more_rows_are_named_than_the_limit, setup, teardown),
         cmocka_unit_test_setup_teardown(a_restart_changes_no_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(a_base_that_was_not_given_out_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_base_below_what_is_kept_is_too_old, setup, teardown),
         cmocka_unit_test_setup_teardown(a_write_that_loses_is_no_conflict, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
