@@ -216,6 +216,126 @@ static void every_seq_is_read_as_it_was(void **state)
     }
 }
 
+// ---- indexes of a schema -------------------------------------------------------------------------------------------
+
+#define PLAIN "create table t (a integer, b text)"
+
+static const struct index *index_named(const struct rows_rig *g, const char *name)
+{
+    const struct table *t = table_t(g);
+    for (size_t i = 0; i < t->index_count; i++)
+        if (span_is(t->indexes[i].name, name)) return &t->indexes[i];
+    return NULL;
+}
+
+static const char *walk_named(struct rows_rig *g, const char *name, uint64_t at)
+{
+    static char text[256];
+    struct index_iter it;
+    struct uuid id;
+    struct span key;
+    size_t n = 0;
+    text[0] = 0;
+    index_open(&it, g->r, g->txn, table_t(g), index_named(g, name), SPAN_NONE, SPAN_NONE, false, at);
+    while (index_next(&it, &id, &key) && n < sizeof text - 8)
+        n += (size_t)snprintf(text + n, sizeof text - n, "%s%u", n ? " " : "", id.b[15]);
+    assert_int_equal(index_end(&it), 0);
+    return text;
+}
+
+static size_t entries(struct rows_rig *g)
+{
+    struct db_iter it;
+    size_t n = 0;
+    db_iter_init(&it, g->txn, 1 + TABLE_INDEX);
+    for (bool more = db_iter_first(&it); more; more = db_iter_next(&it))
+        n++;
+    db_iter_end(&it);
+    return n;
+}
+
+static void an_index_of_a_new_table_is_ready_at_once(void **state)
+{
+    struct rows_rig *g = *state;
+    rr_publish(g, PLAIN "; create index by_a on t (a desc); create table u (x integer); create index by_x on u (x);");
+    const struct table *u = schema_table(g->r->schema, SPAN_LIT("u"));
+    assert_true(index_ready(g->r, u, &u->indexes[0], g->seq));
+    assert_true(index_ready(g->r, table_t(g), index_named(g, "by_a"), g->seq)); // its table had no rows
+    assert_false(index_ready(g->r, table_t(g), index_named(g, "by_a"), g->seq - 1));
+    rr_insert(g, "t", 1, "{\"a\":1}");
+    rr_insert(g, "t", 2, "{\"a\":2}");
+    assert_string_equal(walk_named(g, "by_a", UINT64_MAX), "2 1");
+    rr_update(g, "t", 1, "{\"a\":3}");
+    rr_delete(g, "t", 2);
+    assert_string_equal(walk_named(g, "by_a", UINT64_MAX), "1");
+    assert_string_equal(walk_named(g, "by_a", g->seq - 2), "2 1");
+}
+
+// Filled some rows at a time, while rows before and behind the place change, and over a restart.
+static void an_index_of_rows_that_are_there_is_filled_in_steps(void **state)
+{
+    struct rows_rig *g = *state;
+    bool more = true, wrote;
+    char json[40];
+    for (unsigned id = 1; id <= 60; id++) {
+        snprintf(json, sizeof json, "{\"a\":%u}", id % 7);
+        rr_insert(g, "t", id, json);
+    }
+    rr_publish(g, PLAIN "; create index by_a on t (a);");
+    assert_true(rows_busy(g->r));
+    assert_false(index_ready(g->r, table_t(g), index_named(g, "by_a"), g->seq));
+    for (unsigned i = 1; more; i++) {
+        assert_int_equal(index_step(g->r, g->txn, 5, &more), 0);
+        snprintf(json, sizeof json, "{\"a\":%u}", i % 5 + 10);
+        if (i <= 8) rr_update(g, "t", 60 - i * 7, json);
+        if (i == 2) rr_delete(g, "t", 3), rr_delete(g, "t", 50);
+        if (i == 5) rr_reopen(g);
+        if (i == 6) rr_insert(g, "t", 61, "{\"a\":1}");
+    }
+    assert_int_equal(rows_tick(g->r, g->txn, &wrote), 0);
+    assert_false(rows_busy(g->r));
+    assert_true(index_ready(g->r, table_t(g), index_named(g, "by_a"), g->seq));
+    char indexed[256];
+    snprintf(indexed, sizeof indexed, "%s", walk_named(g, "by_a", UINT64_MAX));
+    // The same as of one that is made now, whole.
+    rr_publish(g, PLAIN "; create index by_a on t (a); create unique index again on t (a, id);");
+    assert_true(index_ready(g->r, table_t(g), index_named(g, "again"), g->seq));
+    assert_string_equal(walk_named(g, "again", UINT64_MAX), indexed);
+}
+
+static void an_index_that_is_dropped_leaves_nothing(void **state)
+{
+    struct rows_rig *g = *state;
+    bool wrote;
+    rr_publish(g, PLAIN "; create index by_a on t (a); create index by_b on t (b);");
+    for (unsigned id = 1; id <= 20; id++) {
+        rr_insert(g, "t", id, "{\"a\":1,\"b\":\"x\"}");
+        rr_update(g, "t", id, "{\"a\":2}");
+    }
+    assert_int_equal(entries(g), 2 + 3 * 20);
+    rr_publish(g, PLAIN "; create index by_b on t (b);");
+    while (rows_busy(g->r))
+        assert_int_equal(rows_tick(g->r, g->txn, &wrote), 0);
+    assert_int_equal(entries(g), 1 + 20);
+    rr_update(g, "t", 1, "{\"a\":3}");
+    assert_int_equal(entries(g), 1 + 20);
+}
+
+static void a_partial_index_is_about_some_rows_alone(void **state)
+{
+    struct rows_rig *g = *state;
+    rr_publish(g, PLAIN "; create unique index part on t (b) where a > 10;");
+    rr_insert(g, "t", 1, "{\"a\":11,\"b\":\"x\"}");
+    rr_insert(g, "t", 2, "{\"a\":1,\"b\":\"x\"}");
+    assert_string_equal(walk_named(g, "part", UINT64_MAX), "1");
+    assert_int_equal(rr_op1(g, ROW_UPDATE, "t", 2, "{\"a\":12}"), ERR_NOT_UNIQUE);
+    rr_update(g, "t", 1, "{\"a\":null}");
+    rr_update(g, "t", 2, "{\"a\":12}");
+    assert_string_equal(walk_named(g, "part", UINT64_MAX), "2");
+    assert_string_equal(walk_named(g, "part", g->seq - 1), "");
+    assert_string_equal(walk_named(g, "part", g->seq - 2), "1");
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -226,6 +346,10 @@ int main(void)
         TEST(a_key_longer_than_the_limit_is_refused),
         TEST(a_row_the_index_does_not_have_is_damage),
         TEST(every_seq_is_read_as_it_was),
+        TEST(an_index_of_a_new_table_is_ready_at_once),
+        TEST(an_index_of_rows_that_are_there_is_filled_in_steps),
+        TEST(an_index_that_is_dropped_leaves_nothing),
+        TEST(a_partial_index_is_about_some_rows_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
