@@ -39,7 +39,7 @@ BLOBS_SRC += blob_reader blob_verified
 # What merging and history are made of.
 CLI_SRC += cmd_history
 SERVICE_SRC += api/api_history api/api_preview api/api_fate api/history_care
-ROWS_SRC += index index_fill merge past tell versions pending horizon decide_references decide_constraints
+ROWS_SRC += index index_fill merge past tell versions pending horizon blob_names decide_references decide_constraints
 
 # Unit tests, by folder: tests/unit/<folder>/test_<name>.c
 UNIT_base := base64 buf bug bytes checksum compress crew cur db db_pages digest disk err feed file hlc image journal journal_faults json_lines json_read json_write log problem span utf8 uuid

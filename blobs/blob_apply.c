@@ -17,6 +17,7 @@ struct blobs_batch *blobs_decide(struct blobs *b, struct db_txn *txn, const stru
     d->commit = c;
     buf_init(&d->upload_effects, BATCH_OPS_MAX * sizeof(struct upload_effect));
     buf_init(&d->links, BATCH_OPS_MAX * SHA256_BYTES);
+    buf_init(&d->releases, ENTRY_BYTES_MAX);
     buf_init(&d->steps, BATCH_OPS_MAX * sizeof(struct upload_effect));
     return d;
 }
@@ -26,6 +27,7 @@ void blobs_batch_free(struct blobs_batch *d)
     if (d == NULL) return;
     uploads_batch_free(d);
     buf_free(&d->links);
+    buf_free(&d->releases);
     buf_free(&d->steps);
     free(d->stored);
     free(d);
@@ -127,14 +129,14 @@ void blobs_decide_effects(struct blobs_batch *d, struct buf *effects)
     size_t count = 0;
     for (size_t i = 0; i < d->count; i++)
         count += !d->stored[i].uploaded;
-    if (count == 0 && d->upload_effects.n == 0 && d->links.n == 0 && d->steps.n == 0) return; // most batches
+    if (count == 0 && d->upload_effects.n == 0 && d->links.n == 0 && d->steps.n == 0 && d->releases.n == 0) return; // most batches
     blob_effects_begin(effects, count);
     for (size_t i = 0; i < d->count; i++) {
         const struct stored *s = &d->stored[i];
         if (s->uploaded) continue; // the completed upload's effect makes it
         blob_effects_put(effects, &(struct blob_effect){.digest = s->info.digest, .type = SPAN_STR(s->info.type), .at = s->at, .n = s->n});
     }
-    bool life = d->links.n > 0 || d->steps.n > 0;
+    bool life = d->links.n > 0 || d->steps.n > 0 || d->releases.n > 0;
     if (life || d->upload_effects.n > 0) uploads_decide_effects(d, effects);
     if (life) life_decide_effects(d, effects);
 }

@@ -21,7 +21,8 @@
 //      chunk was known: it must be there when the manifest is decided
 //   effects, in an entry: version, count varint, then per blob: digest (32), type blob, offset and length of its
 //      manifest in the request (varints). Then those of uploads, if there are any (upload_keys.h); then links: count varint, digests (32);
-//      then steps: count varint, then per step: offset and length of it in the request (varints). Empty: nothing at all.
+//      then steps: count varint, then per step: offset and length of it in the request (varints); then, if there are any, blobs that no
+//      row names any more: count varint, digests (32). Empty: nothing at all.
 //   step, in a batch: version, kind u8, then what it is about: pin, unpin: digest (32); expire: digest (32), before_ms u64; sweep: pages (16);
 //      forget: count u8, sha256s (32)
 //   record, in a pack: magic u32, version u8, codec u8, zero u16, length u32, stored u32, sha256 (32), XXH3 u64 of

@@ -52,6 +52,12 @@ int blobs_decide_link(struct blobs_batch *d, const struct sha256 *digest, struct
     return d->links.err == 0 ? 0 : problem_set(p, d->links.err, -1, "%s", err_text(d->links.err));
 }
 
+int blobs_decide_release(struct blobs_batch *d, const struct sha256 *digest, struct problem *p)
+{
+    buf_put(&d->releases, digest->b, SHA256_BYTES);
+    return d->releases.err == 0 ? 0 : problem_set(p, d->releases.err, -1, "%s", err_text(d->releases.err));
+}
+
 // ---- steps: deciding ---------------------------------------------------------------------------------------------
 
 void blobs_step_put_pin(struct buf *step, const struct sha256 *digest, bool pinned)
@@ -94,6 +100,9 @@ void life_decide_effects(struct blobs_batch *d, struct buf *effects)
         buf_put_varint(effects, e.at);
         buf_put_varint(effects, e.n);
     }
+    if (d->releases.n == 0) return;
+    buf_put_varint(effects, d->releases.n / SHA256_BYTES);
+    buf_put_span(effects, buf_span(&d->releases));
 }
 
 // ---- steps: applying ---------------------------------------------------------------------------------------------
@@ -104,6 +113,16 @@ static int apply_link(struct blobs *b, struct db_txn *txn, const struct commit *
     int err;
     if (!blob_head_find(b, txn, digest, &info, &err)) return err != 0 ? err : ERR_CORRUPT;
     info.linked = true;
+    return blob_settle(b, txn, &info, c->arrival_ms);
+}
+
+// One that is not linked, or not there, had been let go before: an index that was made anew may know less than the rows.
+static int apply_release(struct blobs *b, struct db_txn *txn, const struct commit *c, const struct sha256 *digest)
+{
+    struct blob_info info;
+    int err;
+    if (!blob_head_find(b, txn, digest, &info, &err) || !info.linked) return err;
+    info.linked = false;
     return blob_settle(b, txn, &info, c->arrival_ms);
 }
 
@@ -229,10 +248,18 @@ int life_apply(struct blobs *b, struct db_txn *txn, const struct commit *c, stru
         if (s.n == SHA256_BYTES) memcpy(digest.b, s.p, s.n), err = apply_link(b, txn, c, &digest);
     }
     uint64_t steps = cur_varint(effects);
-    if (links == 0 && steps == 0) err = ERR_CORRUPT;
     for (uint64_t i = 0; i < steps && err == 0 && effects->err == 0; i++) {
         uint64_t at = cur_varint(effects), n = cur_varint(effects);
         if (effects->err == 0) err = apply_step(b, txn, c, at, n);
+    }
+    bool releases = err == 0 && cur_left(effects) > 0;
+    if ((links == 0 && steps == 0 && !releases) || effects->err != 0) return err != 0 ? err : ERR_CORRUPT;
+    uint64_t left = releases ? cur_varint(effects) : 0;
+    if (releases && left == 0) return ERR_CORRUPT;
+    for (; left > 0 && err == 0 && effects->err == 0; left--) {
+        struct sha256 digest;
+        struct span s = cur_span(effects, SHA256_BYTES);
+        if (s.n == SHA256_BYTES) memcpy(digest.b, s.p, s.n), err = apply_release(b, txn, c, &digest);
     }
     return err != 0 ? err : effects->err;
 }

@@ -71,6 +71,7 @@ struct blobs_batch {
     int64_t uploads_opened;   // by it, less those it ended
     struct buf upload_effects; // struct upload_effect: its operations, in order
     struct buf links;          // struct sha256: blobs that rows name for the first time
+    struct buf releases;       // struct sha256: blobs that no row names any more
     struct buf steps;          // struct upload_effect
 };
 

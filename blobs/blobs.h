@@ -54,7 +54,7 @@ struct blob_info {
     uint64_t created_seq;
     char type[STREAM_TYPE_MAX + 1]; // the content type its upload named; "application/octet-stream" if none
     struct uuid pages;              // under which its chunk list lies
-    bool linked;                    // a row has named it: history keeps it for good
+    bool linked;                    // some version of a row, as far back as history goes, names it
     bool pinned;
     uint32_t uploads; // that are done and made it, or found it there; and those that are being joined of it
     uint64_t free_ms; // since when none of these keeps it; 0: one does
@@ -259,6 +259,8 @@ bool blobs_decide_find(struct blobs_batch *d, const struct sha256 *digest, struc
 int blobs_decide_upload(struct blobs_batch *d, struct span op, struct problem *p);
 // A row is to name this blob. ERR_BLOB_NOT_FOUND
 int blobs_decide_link(struct blobs_batch *d, const struct sha256 *digest, struct problem *p);
+// No version of any row names it any more.
+int blobs_decide_release(struct blobs_batch *d, const struct sha256 *digest, struct problem *p);
 // A step in a blob's life (below), which lies inside c->request.
 int blobs_decide_step(struct blobs_batch *d, struct span step, struct problem *p);
 void blobs_decide_effects(struct blobs_batch *d, struct buf *effects);

@@ -2,6 +2,7 @@
 // is written needs no way back but the transaction's.
 #include <assert.h>
 
+#include "blob_names.h"
 #include "effects.h"
 #include "elements.h"
 #include "err.h"
@@ -179,6 +180,7 @@ static int write_row(struct apply *a, const struct effect_row *e, struct buf *co
     if (err) return err;
     db_put(a->txn, rows_table(a->r, TABLE_ROWS), key_span(&k), e->record);
     write_references(a, t, e->id);
+    blob_names_begin(a->r, a->txn, t, e->id, &a->old.row, &a->new.row);
     a->r->applied_rows++;
     return index_row(a->r, a->txn, t, e->id, &a->old.row, &a->new.row, a->c->seq);
 }

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "blob_names.h"
 #include "err.h"
 #include "index.h"
 #include "row_batch.h"
@@ -64,6 +65,7 @@ int horizon_reach(struct rows *r, struct db_txn *txn, uint64_t upto, uint64_t *r
 struct drop {
     struct rows *r;
     struct db_txn *txn;
+    struct blob_names ended; // while deciding
     uint64_t seq; // of the commit that goes
     struct row_space was, is;
 };
@@ -105,6 +107,39 @@ static int drop_entries(struct drop *d, const struct table *t, struct uuid id)
     return err;
 }
 
+static int drop_name(void *ctx, const struct sha256 *digest, const struct key *name)
+{
+    struct drop *d = ctx;
+    (void)digest;
+    db_del(d->txn, rows_table(d->r, TABLE_ROWS), key_span(name));
+    return 0;
+}
+
+static int collect_name(void *ctx, const struct sha256 *digest, const struct key *name)
+{
+    struct drop *d = ctx;
+    return blob_names_add(&d->ended, digest, name);
+}
+
+static int load_versions(struct drop *d, const struct table *t, struct uuid id)
+{
+    int err = row_at(d->r, d->txn, t, id, d->seq - 1, &d->was);
+    return err ? err : row_at(d->r, d->txn, t, id, d->seq, &d->is);
+}
+
+// While deciding: which names of blobs would go.
+static int collect_row(struct drop *d, const struct commit_rows *row)
+{
+    const struct table *t = schema_table_no(d->r->schema, row->table);
+    bool current, any = false;
+    if (!t) return ERR_CORRUPT;
+    for (size_t i = 0; i < t->column_count; i++)
+        any |= t->columns[i].type.kind == COL_BLOB;
+    if (!any || !made_version(d, row, &current)) return db_txn_err(d->txn);
+    int err = load_versions(d, t, row->id);
+    return err ? err : blob_names_ended(t, row->id, &d->was.row, &d->is.row, current, collect_name, d);
+}
+
 // What this commit made of the row takes the place of all that it was before.
 static int drop_row(struct drop *d, const struct commit_rows *row)
 {
@@ -112,9 +147,9 @@ static int drop_row(struct drop *d, const struct commit_rows *row)
     bool current;
     if (!t) return ERR_CORRUPT;
     if (!made_version(d, row, &current)) return db_txn_err(d->txn);
-    int err = row_at(d->r, d->txn, t, row->id, d->seq - 1, &d->was);
-    if (!err) err = row_at(d->r, d->txn, t, row->id, d->seq, &d->is);
+    int err = load_versions(d, t, row->id);
     if (!err && d->was.row.exists) err = drop_entries(d, t, row->id);
+    if (!err) err = blob_names_ended(t, row->id, &d->was.row, &d->is.row, current, drop_name, d);
     if (err) return err;
     if (d->was.row.exists) {
         struct key k = key_history(t->no, row->id, d->was.row.seq);
@@ -126,59 +161,80 @@ static int drop_row(struct drop *d, const struct commit_rows *row)
     return db_txn_err(d->txn);
 }
 
-// The record is copied: its rows are gone through while others are written.
-static int drop_commit(struct drop *d, struct span record, struct buf *copy)
+// Goes through the rows of the next commits. Records are copied: others may be written meanwhile.
+static int each_row(struct drop *d, uint64_t upto, bool drops)
 {
+    struct key first = key_commit(d->r->horizon.seq + 1);
     struct commit_head head;
-    struct commit_rows row = {.table = 0};
+    struct db_iter it;
+    struct buf copy;
     struct cur c;
-    buf_clear(copy);
-    buf_put_span(copy, record);
-    int err = copy->err ? copy->err : commit_record_read(&c, buf_span(copy), &head);
-    for (uint64_t i = 0; !err && i < head.touched; i++) {
-        commit_record_next(&c, &row);
-        err = c.err ? c.err : drop_row(d, &row);
+    int err = 0;
+    buf_init(&copy, ENTRY_BYTES_MAX);
+    db_iter_init(&it, d->txn, rows_table(d->r, TABLE_COMMITS));
+    bool more = db_iter_seek(&it, key_span(&first));
+    for (; !err && more && (d->seq = key_commit_parse(it.key)) <= upto; more = db_iter_next(&it)) {
+        struct commit_rows row = {.table = 0};
+        buf_clear(&copy);
+        buf_put_span(&copy, it.value);
+        err = copy.err ? copy.err : commit_record_read(&c, buf_span(&copy), &head);
+        for (uint64_t i = 0; !err && i < head.touched; i++) {
+            commit_record_next(&c, &row);
+            err = c.err ? c.err : drops ? drop_row(d, &row) : collect_row(d, &row);
+        }
+        if (err || !drops) continue;
+        if (head.stamp > d->r->horizon.stamp) d->r->horizon.stamp = head.stamp;
+        struct key k = key_commit(d->seq);
+        db_del(d->txn, rows_table(d->r, TABLE_COMMITS), key_span(&k));
     }
-    if (err) return err;
-    if (head.stamp > d->r->horizon.stamp) d->r->horizon.stamp = head.stamp;
-    struct key k = key_commit(d->seq);
-    db_del(d->txn, rows_table(d->r, TABLE_COMMITS), key_span(&k));
-    return cur_end(&c);
+    db_iter_end(&it);
+    buf_free(&copy);
+    return err ? err : db_txn_err(d->txn);
+}
+
+static struct drop *drop_new(struct rows *r, struct db_txn *txn)
+{
+    struct drop *d = malloc(sizeof *d); // rows' rooms are large
+    if (!d) return NULL;
+    d->r = r;
+    d->txn = txn;
+    d->ended = (struct blob_names){.list = NULL};
+    return d;
 }
 
 int horizon_apply(struct rows *r, struct db_txn *txn, uint64_t upto)
 {
-    struct key first = key_commit(r->horizon.seq + 1);
-    struct db_iter it;
-    struct buf copy;
-    int err = 0;
-    struct drop *d = malloc(sizeof *d);
-    if (!d) return ERR_NOMEM;
     assert(upto > r->horizon.seq);
-    d->r = r;
-    d->txn = txn;
-    buf_init(&copy, ENTRY_BYTES_MAX);
-    db_iter_init(&it, txn, rows_table(r, TABLE_COMMITS));
-    bool more = db_iter_seek(&it, key_span(&first));
-    for (; !err && more && (d->seq = key_commit_parse(it.key)) <= upto; more = db_iter_next(&it))
-        err = drop_commit(d, it.value, &copy);
-    db_iter_end(&it);
+    struct drop *d = drop_new(r, txn);
+    if (!d) return ERR_NOMEM;
+    int err = each_row(d, upto, true);
+    free(d);
     r->horizon.seq = upto;
     if (!err) save(r, txn);
-    buf_free(&copy);
-    free(d);
     return err ? err : db_txn_err(txn);
 }
 
 // ---- deciding ------------------------------------------------------------------------------------------------------
+
+static int release_blobs(struct rows_batch *b, uint64_t upto, struct problem *p)
+{
+    struct drop *d = drop_new(b->r, b->txn);
+    if (!d) return ERR_NOMEM;
+    int err = each_row(d, upto, false);
+    if (!err) err = blob_names_released(&d->ended, b->r, b->txn, b->host->blob_release, b->host->ctx, p);
+    blob_names_free(&d->ended);
+    free(d);
+    return err;
+}
 
 int rows_decide_horizon(struct rows_batch *b, uint64_t upto, struct problem *p)
 {
     uint64_t reached;
     if (upto >= b->c.seq) return problem_set(p, ERR_BASE_AHEAD, -1, "seq %llu has not been given out", (unsigned long long)upto);
     int err = horizon_reach(b->r, b->txn, upto, &reached);
-    if (!err && reached > b->r->horizon.seq) b->horizon = reached;
-    return err;
+    if (err || reached == b->r->horizon.seq) return err;
+    b->horizon = reached;
+    return b->host->blob_release ? release_blobs(b, reached, p) : 0;
 }
 
 uint64_t rows_horizon(const struct rows *r)

@@ -7,7 +7,7 @@
 
 #define FORMAT 2
 
-enum { SPACE_ROW = 1, SPACE_REFERENCE = 2, SPACE_HORIZON = 3, SPACE_INDEX_STATE = 3 };
+enum { SPACE_ROW = 1, SPACE_REFERENCE = 2, SPACE_HORIZON = 3, SPACE_INDEX_STATE = 3, SPACE_BLOB_NAME = 5 };
 
 // ---- numbers that sort ---------------------------------------------------------------------------------------------
 
@@ -161,6 +161,25 @@ uint64_t key_commit_parse(struct span key)
 {
     uint64_t seq;
     return number_take(&key, &seq) && key.n == 0 ? seq : 0;
+}
+
+struct key key_blob_names(const struct sha256 *digest)
+{
+    struct key k = {.n = 0};
+    put(&k, SPACE_BLOB_NAME);
+    memcpy(k.b + k.n, digest->b, SHA256_BYTES);
+    k.n += SHA256_BYTES;
+    return k;
+}
+
+struct key key_blob_name(const struct sha256 *digest, uint32_t table, uint16_t column, struct uuid id, uint64_t seq)
+{
+    struct key k = key_blob_names(digest);
+    put(&k, table);
+    put(&k, column);
+    put_id(&k, id);
+    put(&k, seq);
+    return k;
 }
 
 struct key key_horizon(void)

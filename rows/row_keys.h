@@ -3,6 +3,7 @@
 //      rows         1, table, id                            -> the current record, tombstones included
 //                   2, table, id, from table, column, id    -> nothing: the last names a live row whose column refers to the first
 //      rows         3                                       -> the horizon (horizon.h)
+//                   5, digest, table, column, id, seq       -> nothing: a cell that names a blob (blob_names.h)
 //      row_history  table, id, seq                          -> a superseded record; seq is the one in it
 //      row_commits  seq                                     -> struct commit_head, and the rows it touched
 //      schemas      version                                 -> a schema that was published (schema_versions.h)
@@ -18,10 +19,11 @@
 #include "buf.h"
 #include "commit.h"
 #include "cur.h"
+#include "digest.h"
 #include "limits.h"
 
 struct key {
-    uint8_t b[72];
+    uint8_t b[80];
     size_t n;
 };
 
@@ -50,6 +52,9 @@ bool key_history_parse(struct span key, uint32_t table, struct uuid id, uint64_t
 
 struct key key_commit(uint64_t seq);
 uint64_t key_commit_parse(struct span key); // 0: not a commit's key
+
+struct key key_blob_names(const struct sha256 *digest); // what the keys of all its names begin with
+struct key key_blob_name(const struct sha256 *digest, uint32_t table, uint16_t column, struct uuid id, uint64_t seq);
 
 struct key key_horizon(void);
 

@@ -34,6 +34,8 @@ struct rows_host {
     int (*stream_delete)(void *ctx, struct span path, struct problem *p);
     // A `blob` column is given this digest: 0, or ERR_BLOB_NOT_FOUND.
     int (*blob_link)(void *ctx, const struct sha256 *digest, struct problem *p);
+    // No version of any row names it any more. NULL: nobody wants to know.
+    int (*blob_release)(void *ctx, const struct sha256 *digest, struct problem *p);
     // While showing a row as of `seq`. False: not known (shown as null members).
     bool (*stream_at)(void *ctx, struct db_txn *txn, struct span path, uint64_t seq, uint64_t *offset, bool *closed);
     // Appends the stream's present bytes, of those that stood at `seq`; nothing where there is none. May be NULL: it cannot be asked. ERR_TOO_LARGE, or a fault.

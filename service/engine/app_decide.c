@@ -32,6 +32,12 @@ static int host_blob_link(void *ctx, const struct sha256 *digest, struct problem
     return blobs_decide_link(d->blobs, digest, p);
 }
 
+static int host_blob_release(void *ctx, const struct sha256 *digest, struct problem *p)
+{
+    struct decision *d = ctx;
+    return blobs_decide_release(d->blobs, digest, p);
+}
+
 void decision_init(struct decision *d, struct app *a)
 {
     *d = (struct decision){.app = a};
@@ -77,6 +83,7 @@ static int decision_begin(struct decision *d, const struct commit *c)
     d->host.stream_create = host_stream_create;
     d->host.stream_delete = host_stream_delete;
     d->host.blob_link = host_blob_link;
+    d->host.blob_release = host_blob_release;
     d->problem = PROBLEM_NONE;
     read_set_free(d->reads);
     d->reads = NULL;

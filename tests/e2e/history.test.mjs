@@ -1,6 +1,6 @@
 // What rows have been, who wrote what, what two commits have different, and what pending batches would make. PROTOCOL.md, sections 5 and 6.
 import assert from 'node:assert/strict'
-import { randomUUID } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import { test } from 'node:test'
 import { App, assertProblem, insert, remove, update } from './lib/http.mjs'
 import { eventually, segue, service } from './lib/service.mjs'
@@ -143,6 +143,27 @@ test('history that is old enough goes, and what is asked for below says so', asy
     await s.start()
     assertProblem(await ask(seq), 410, 'too_old')
     assert.deepEqual(await app.rows('select title from notes'), [{ id, title: '30' }])
+})
+
+test('a blob goes with the history that named it', async (t) => {
+    const s = await service(t, { args: ['--history-ms', '1', '--history-commits', '3', '--blob-grace-ms', '500'] })
+    const app = new App(s)
+    await app.schema('create table files (name text, content blob);')
+    const [id, other] = [randomUUID(), randomUUID()]
+    const put = async (text) => {
+        const digest = createHash('sha256').update(text).digest('hex')
+        assert.ok((await app.request('PUT', `/blobs/${digest}`, { body: text, headers: { 'content-type': 'text/plain' } })).status < 300)
+        return digest
+    }
+    const kept = await put('kept')
+    await app.batch([insert('files', { name: 'a', content: { blob: kept } }, id)])
+    const old = await put('old')
+    await app.batch([insert('files', { name: 'b', content: { blob: old } }, other)])
+    await app.batch([update('files', other, { content: null })])
+    assert.equal((await app.request('HEAD', `/blobs/${old}`)).status, 200) // a version names it
+    for (let i = 0; i < 8; i++) await app.batch([update('files', id, { name: String(i) })])
+    await eventually('the blob to go', async () => (await app.request('HEAD', `/blobs/${old}`)).status === 404)
+    assert.equal((await app.request('GET', `/blobs/${kept}`)).text, 'kept')
 })
 
 test('a fate is asked for by the name of its batch', async (t) => {

@@ -38,6 +38,14 @@ static int host_link(void *ctx, const struct sha256 *digest, struct problem *p)
     return digest->b[0] == 0xff ? problem_set(p, ERR_BLOB_NOT_FOUND, -1, "no such blob") : 0;
 }
 
+static int host_release(void *ctx, const struct sha256 *digest, struct problem *p)
+{
+    struct rows_rig *g = ctx;
+    (void)p;
+    buf_printf(&g->calls, "~%02x\n", digest->b[0]);
+    return 0;
+}
+
 static bool host_stream_at(void *ctx, struct db_txn *txn, struct span path, uint64_t seq, uint64_t *offset, bool *closed)
 {
     struct rows_rig *g = ctx;
@@ -83,6 +91,7 @@ void rr_open(struct rows_rig *g)
                                  .stream_create = host_create,
                                  .stream_delete = host_delete,
                                  .blob_link = host_link,
+                                 .blob_release = host_release,
                                  .stream_at = host_stream_at,
                                  .blob_at = host_blob_at};
     buf_init(&g->effects, ENTRY_BYTES_MAX);

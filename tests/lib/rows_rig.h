@@ -17,7 +17,7 @@ struct rows_rig {
     struct rows_batch *batch;
     struct buf effects; // of the last batch that ended
     struct problem p;   // of the last refusal
-    struct buf calls;   // what the host was told while deciding, a line each: "+path", "-path", "@hex"
+    struct buf calls;   // what the host was told while deciding, a line each: "+path", "-path", "@hex", "~hex" (released)
     bool unknown;       // the host knows no stream and no blob when asked to show one
 };
 

@@ -182,6 +182,44 @@ static void what_cannot_be_merged_any_more_is_refused(void **state)
     rr_expect(g, "select b from t where id = '00000000-0000-0000-0000-000000000001'", "{\"id\":\"#1\",\"b\":\"tx\"}\n");
 }
 
+#define BLOB(x) "{\"f\":{\"blob\":\"" x x x x x x x x "\"}}"
+#define A "aaaaaaaa"
+#define B "bbbbbbbb"
+
+static const char *moved_to(struct rows_rig *g, uint64_t upto)
+{
+    buf_clear(&g->calls);
+    move_to(g, upto);
+    buf_put_u8(&g->calls, 0);
+    return (const char *)g->calls.p;
+}
+
+static void a_blob_that_no_version_names_is_released(void **state)
+{
+    struct rows_rig *g = *state;
+    char sql[600];
+    snprintf(sql, sizeof sql, "%s create table v (f blob);", schema);
+    rr_publish(g, sql);
+    rr_insert(g, "v", 1, BLOB(A));
+    rr_insert(g, "v", 2, BLOB(A));
+    rr_update(g, "v", 1, BLOB(B));
+    assert_string_equal(moved_to(g, g->seq), ""); // the other row has it
+    rr_update(g, "v", 2, "{\"f\":null}");
+    uint64_t cut = g->seq;
+    rr_delete(g, "v", 1);
+    assert_string_equal(moved_to(g, cut - 1), "");
+    assert_string_equal(moved_to(g, cut), "~aa\n");
+    assert_int_equal(rr_op1(g, ROW_RESTORE, "v", 1, NULL), 0);
+    uint64_t back = g->seq;
+    rr_update(g, "v", 1, "{\"f\":null}");
+    assert_string_equal(moved_to(g, back), ""); // deleted meanwhile, and restored with it
+    assert_string_equal(moved_to(g, g->seq), "~bb\n");
+    rr_insert(g, "v", 3, BLOB(A));
+    rr_delete(g, "v", 3);
+    assert_string_equal(moved_to(g, g->seq), "~aa\n");
+    assert_int_equal(entries(g, TABLE_ROWS, 5), 0);
+}
+
 static void damaged_moves_change_nothing(void **state)
 {
     struct rows_rig *g = *state;
@@ -250,6 +288,7 @@ int main(void)
         TEST(a_step_is_bounded_and_takes_whole_commits),
         TEST(the_horizon_is_decided_alone_and_never_ahead),
         TEST(what_cannot_be_merged_any_more_is_refused),
+        TEST(a_blob_that_no_version_names_is_released),
         TEST(damaged_moves_change_nothing),
         TEST(every_seq_above_reads_as_it_was),
     };
