@@ -16,6 +16,7 @@
 #include "json_read.h"
 #include "json_write.h"
 #include "query_dice.h"
+#include "read_set.h"
 #include "rows_rig.h"
 #include "source.h"
 
@@ -447,6 +448,81 @@ static void one_query(struct lab *l)
     query_unref(q);
 }
 
+// ---- what was read -------------------------------------------------------------------------------------------------
+
+// The result at g.seq, as one text; what was looked at is in *reads.
+static char *result_of(struct lab *l, struct query *q, struct read_set *reads)
+{
+    struct lines lines = {.n = 0};
+    struct line_sink sink = {.sink.emit = take_line, .lines = &lines};
+    struct query_source source = {.at = l->g.seq, .reads = reads};
+    struct query_run *run;
+    struct buf text;
+    bool done = false;
+    buf_init(&text, 16 * MIB);
+    assert_int_equal(query_open_source(l->g.r, l->g.txn, q, &source, &run, &l->g.p), 0);
+    while (!done)
+        assert_int_equal(query_next(run, l->g.txn, 1000, &sink.sink, &done), 0);
+    query_close(run);
+    put_lines(&text, &lines);
+    free_lines(&lines);
+    return (char *)text.p;
+}
+
+static bool conflicts(struct lab *l, uint64_t base, const struct read_set *reads)
+{
+    struct rows_conflicts which;
+    struct problem p = PROBLEM_NONE;
+    rr_commit(&l->g);
+    rr_begin(&l->g);
+    int err = rows_decide_reads(l->g.batch, base, reads, &which, &p);
+    rr_drop(&l->g);
+    if (err && err != ERR_CONFLICT) fail_msg("%s: %s", err_wire(err), problem_text(&p));
+    return err == ERR_CONFLICT;
+}
+
+// A commit after which the query gives something else must be a conflict with what the query has read. The other way round need not be.
+static void one_read(struct lab *l, size_t *changed, size_t *free_of)
+{
+    bool ordered;
+    struct query *q;
+    dice_make_query(&l->d, &ordered);
+    assert_int_equal(query_compile(l->g.r, SPAN_STR((char *)l->d.sql.p), NULL, 0, &q, &l->g.p), 0);
+    struct read_set *reads = read_set_new();
+    uint64_t base = l->g.seq;
+    char *before = result_of(l, q, reads);
+    assert_int_equal(read_set_finish(reads), 0);
+    assert_false(conflicts(l, base, reads));
+    commit_some(l, 1);
+    char *after = result_of(l, q, NULL);
+    bool differs = strcmp(before, after) != 0, told = conflicts(l, base, reads);
+    if (differs && !told) fail_msg("seed %llu: %s\nwas changed, and what it read was not", (unsigned long long)l->seed, l->d.sql.p);
+    *changed += differs;
+    *free_of += !told;
+    free(before);
+    free(after);
+    read_set_free(reads);
+    query_unref(q);
+}
+
+static void what_a_query_reads_is_all_that_its_result_depends_on(void **state)
+{
+    const char *seed = getenv("SEED"), *runs = getenv("RUNS");
+    uint64_t first = seed ? strtoull(seed, NULL, 10) : 1;
+    size_t n = seed ? 1 : runs ? strtoul(runs, NULL, 10) : RUNS_DEFAULT, changed = 0, free_of = 0;
+    (void)state;
+    for (size_t i = 0; i < n; i++) {
+        struct lab *l = malloc(sizeof *l);
+        open_lab(l, first + i);
+        for (size_t k = 0; k < QUERIES; k++)
+            one_read(l, &changed, &free_of);
+        close_lab(l);
+        free(l);
+    }
+    print_message("%zu results changed, and each was a conflict; %zu commits were none\n", changed, free_of);
+    assert_true(changed > 0 && free_of > 0);
+}
+
 static void queries_give_what_sqlite_gives(void **state)
 {
     const char *seed = getenv("SEED"), *runs = getenv("RUNS");
@@ -472,6 +548,9 @@ static void queries_give_what_sqlite_gives(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(queries_give_what_sqlite_gives)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(queries_give_what_sqlite_gives),
+        cmocka_unit_test(what_a_query_reads_is_all_that_its_result_depends_on),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
