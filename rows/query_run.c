@@ -9,18 +9,17 @@
 
 #define STEP_KEYS 8192 // looked at in one call, so that a long search does not hold up the owner
 
-// Another plan than the query's own, where that one's indexes cannot answer for the seq.
-static int plan_for(struct query_run *run, struct rows *r, uint64_t at, struct value **params, struct problem *p)
+int query_plan_for(struct rows *r, const struct query *q, uint64_t at, struct plan **plan, struct arena **arena, struct value **params,
+                   struct problem *p)
 {
-    struct query *q = run->q;
     if (plan_holds(q->plan, r, at)) {
-        run->plan = plan_ref(q->plan);
+        *plan = plan_ref(q->plan);
         *params = q->params;
         return 0;
     }
-    run->arena = arena_new(2 * MIB);
-    int err = run->arena ? query_replan(r, q, at, &run->plan, p) : ERR_NOMEM;
-    return err ? err : query_bind(q, run->plan, run->arena, params, p);
+    *arena = arena_new(2 * MIB);
+    int err = *arena ? query_replan(r, q, at, plan, p) : ERR_NOMEM;
+    return err ? err : query_bind(q, *plan, *arena, params, p);
 }
 
 int query_open_source(struct rows *r, struct db_txn *txn, struct query *q, const struct query_source *source, struct query_run **out,
@@ -35,7 +34,7 @@ int query_open_source(struct rows *r, struct db_txn *txn, struct query *q, const
     run->q = query_ref(q);
     buf_init(&run->text, QUERY_RESULT_MAX);
     const struct row_source src = {.r = r, .txn = txn, .at = source->at, .overlay = source->overlay, .reads = source->reads};
-    int err = plan_for(run, r, source->at, &params, p);
+    int err = query_plan_for(r, q, source->at, &run->plan, &run->arena, &params, p);
     if (!err) err = run_open(&run->run, run->plan, &src, params);
     run->open = !err;
     if (err) {
