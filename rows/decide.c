@@ -2,6 +2,7 @@
 #include <assert.h>
 
 #include "row_batch.h"
+#include "bug.h"
 #include "err.h"
 #include "merge.h"
 
@@ -111,7 +112,7 @@ static int write_wins(void *ctx, uint64_t seq, bool *wins)
 {
     struct rows_batch *b = ctx;
     *wins = true;
-    if (seq == 0 || seq == b->c.seq) return 0;
+    if (seq == 0 || seq == b->c.seq || bug("lww_by_arrival")) return 0;
     int err = commit_of(b, seq);
     if (err == ERR_TOO_OLD && (b->c.transaction || b->c.stamp > b->r->horizon.stamp)) {
         if (b->c.stamp <= b->r->horizon.stamp) b->c.stamp = b->r->horizon.stamp + 1;

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "bug.h"
 #include "effects.h"
 #include "err.h"
 #include "index.h"
@@ -71,7 +72,9 @@ static int look_at_row(struct validation *v, uint32_t table, struct uuid id, uin
     const struct read_group *g = read_set_table(v->reads, table, &n);
     if (!t) return ERR_CORRUPT;
     if (n == 0) return 0;
+    struct uuid one;
     const struct read_range *hit = g->index == 0 ? read_group_find(g, SPAN(id.b, sizeof id.b)) : NULL;
+    if (bug("no_phantom_check") && !(hit && read_range_row(hit, &one))) return 0;
     if (hit) {
         add_conflict(v, t, id, seq, hit, NULL);
         return 0;
@@ -213,6 +216,7 @@ int reads_validate(struct rows *r, struct db_txn *txn, const struct schema *seen
     if (old) return old;
     *out = (struct rows_conflicts){.n = 0};
     int err = look_at_commits(&v, now, p);
+    if (bug("no_read_set")) out->n = v.n = 0;
     if (!err && out->n == 0) err = look_at_moved(&v);
     free(v.moved);
     free(v.room);

@@ -166,7 +166,7 @@ static int decide_one(struct app *a, struct group *g, struct submission *s)
         reservations_hold(&a->reservations, s, app_now_ms());
         return 0;
     }
-    if (s->name.kind != BATCH_UNNAMED) found = fates_find(a->txn, TABLE_FATES, &s->name, &s->identity, fates_content(s->request, s->base, s->stamp), &f);
+    if (s->name.kind != BATCH_UNNAMED && !bug("no_dedup")) found = fates_find(a->txn, TABLE_FATES, &s->name, &s->identity, fates_content(s->request, s->base, s->stamp), &f);
     if (db_txn_err(a->txn) != 0) return db_txn_err(a->txn); // found nothing because it could not look
     if (found != 0) {
         a->counts.retries += found > 0;

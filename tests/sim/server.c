@@ -1,0 +1,310 @@
+// The engine's side of the world: questions, batches, turns, and what becomes of all that when the power goes off.
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "app_internal.h" // to let an app be forgotten, and to read its journal
+#include "batch_reads.h"
+#include "bug.h"
+#include "err.h"
+#include "machine.h"
+#include "read_set.h"
+#include "tmp.h"
+#include "world.h"
+
+#define SEGMENT (64 * 1024) // of the journal: small, so that a run fills several
+#define TURN_US_MAX 1500    // from a batch's coming to the turn that decides it
+#define TICK_US 10000
+
+// A batch on its way through the engine.
+struct pending {
+    struct submission submission; // first
+    struct world *w;
+    struct task *task;
+    struct buf request;
+};
+
+// ---- starting and stopping -----------------------------------------------------------------------------------------
+
+static char *app_path(void)
+{
+    return tmp_path(machine_folder(), "app");
+}
+
+static int open_app(struct world *w, struct problem *p)
+{
+    char *path = app_path();
+    w->options.path = path;
+    int err = app_open(&w->app, &w->options, p);
+    free(path);
+    w->options.path = NULL;
+    return err;
+}
+
+static void alive(struct world *w)
+{
+    w->cut = w->turn_due = false;
+    world_event(w, TICK_US, (struct event){.kind = EVENT_TICK, .n = ++w->life});
+    world_note(w, 100, app_visible(w->app), w->life);
+}
+
+static void at_once_done(struct submission *s, const struct fate *f)
+{
+    struct pending *p = (struct pending *)s;
+    if (f->err != 0) world_find(p->w, "beginning", "the first batches are refused: %s", problem_text(&f->problem));
+}
+
+// A batch in a turn of its own, before the world begins.
+static void at_once(struct world *w, struct pending *p)
+{
+    p->w = w;
+    p->submission.done = at_once_done;
+    p->submission.identity = (struct identity){IDENTITY_ADMIN, "admin"};
+    p->submission.request = buf_span(&p->request);
+    if (app_submit(w->app, &p->submission) != 0) abort();
+    app_turn(w->app);
+    buf_free(&p->request);
+}
+
+void server_start(struct world *w)
+{
+    struct problem p = PROBLEM_NONE;
+    struct batch_head head;
+    struct pending schema = {.w = w}, rows = {.w = w};
+    struct buf ops, json;
+    w->options = (struct app_options){.name = "sim", .db_map_bytes = 256 * MIB, .journal_segment_bytes = SEGMENT, .retry_ms = 5};
+    w->options.journal_keep_all = w->seed % 4 != 0; // the others are not decided again, but their journal forgets
+    if (open_app(w, &p) != 0) abort();
+    buf_init(&schema.request, MIB);
+    batch_put_op(&schema.request, &(struct batch_op){.kind = BATCH_SCHEMA, .schema = SPAN_STR(works_schema)});
+    at_once(w, &schema);
+    buf_init(&ops, MIB);
+    buf_init(&json, MIB);
+    buf_init(&rows.request, MIB);
+    works_rows(&ops);
+    buf_printf(&json, "{\"stamp\":\"1\",\"ops\":[%.*s]}", (int)ops.n - 1, (const char *)ops.p);
+    if (batch_from_json(buf_span(&json), &head, &rows.request, &p) != 0) fprintf(stderr, "%s\n", p.text), abort();
+    rows.submission.stamp = head.stamp; // whatever clocks say, all that is written later shows over it
+    at_once(w, &rows);
+    buf_free(&ops);
+    buf_free(&json);
+    alive(w);
+}
+
+void server_stop(struct world *w)
+{
+    w->cut = true;
+    app_close(w->app);
+    w->app = NULL;
+}
+
+// ---- questions -----------------------------------------------------------------------------------------------------
+
+struct sink {
+    struct feed_sink sink; // first
+    struct buf *out;
+};
+
+static int emit(struct feed_sink *sink, struct bytes *value)
+{
+    struct buf *out = ((struct sink *)sink)->out;
+    if (out->n > 1) buf_put_str(out, ",");
+    buf_put_span(out, bytes_span(value));
+    return out->err;
+}
+
+static void read_at(struct world *w, const char *sql, uint64_t at, struct read_set *reads, struct buf *out)
+{
+    struct problem p = PROBLEM_NONE;
+    struct query *q = NULL;
+    struct query_run *run = NULL;
+    struct query_source source = {.at = at, .reads = reads};
+    struct sink sink = {.sink = {.emit = emit}, .out = out};
+    bool done = false;
+    int err = query_compile(app_rows(w->app), SPAN_STR(sql), NULL, 0, &q, &p);
+    if (err == 0) err = query_open_source(app_rows(w->app), app_txn(w->app), q, &source, &run, &p);
+    buf_put_str(out, "[");
+    while (err == 0 && !done)
+        err = query_next(run, app_txn(w->app), 1000, &sink.sink, &done);
+    buf_put_str(out, "]");
+    query_close(run);
+    query_unref(q);
+    if (err != 0) world_find(w, "cannot be read", "%s as of %llu: %s (%s)", sql, (unsigned long long)at, err_wire(err), p.text);
+}
+
+void server_read(struct world *w, const char *sql, uint64_t at, struct buf *rows)
+{
+    buf_clear(rows);
+    read_at(w, sql, at, NULL, rows);
+}
+
+// All questions of a task are answered as of one commit, however long they take.
+void server_ask(struct world *w, struct task *t, size_t n)
+{
+    struct ask *ask = &t->asks[n];
+    if (w->app == NULL || app_txn(w->app) == NULL || t->over || t->answered != n || ask->rows.n > 0) return;
+    struct read_set *reads = read_set_new();
+    if (n == 0) t->base = app_visible(w->app);
+    read_at(w, ask->sql, t->base, reads, &ask->rows);
+    if (read_set_finish(reads) != 0) abort();
+    reads_token_put(&ask->token, t->base, reads);
+    read_set_free(reads);
+    if (t->base > w->told) w->told = t->base;
+    world_event(w, 50 + dice_below(&w->dice, dice_chance(&w->dice, 10) ? 30000 : 1000), (struct event){.kind = EVENT_ANSWER, .task = t, .n = n});
+}
+
+// ---- batches -------------------------------------------------------------------------------------------------------
+
+// Nothing is heard of a server that has no power.
+static void on_fate(struct submission *s, const struct fate *f)
+{
+    struct pending *p = (struct pending *)s;
+    struct world *w = p->w;
+    if (!w->cut) {
+        struct event e = {.kind = EVENT_FATE, .task = p->task, .err = f->err, .journaled = f->journaled, .seq = f->seq};
+        bool lost = !w->ending && dice_chance(&w->dice, 6);
+        world_note(w, 200, (uint64_t)f->err, f->seq);
+        w->lost += lost;
+        if (f->seq > w->told) w->told = f->seq;
+        if (!lost) world_event(w, 50 + dice_below(&w->dice, 2000), e);
+    }
+    buf_free(&p->request);
+    free(p);
+}
+
+void server_send(struct world *w, struct task *t)
+{
+    struct batch_head head;
+    struct problem problem = PROBLEM_NONE;
+    if (w->app == NULL) return;
+    struct pending *p = calloc(1, sizeof *p);
+    if (p == NULL) abort();
+    *p = (struct pending){.w = w, .task = t, .submission = {.done = on_fate, .identity = {IDENTITY_ADMIN, "admin"}, .connection = t->process}};
+    buf_init(&p->request, ENTRY_BYTES_MAX / 2);
+    if (batch_from_json(buf_span(&t->json), &head, &p->request, &problem) != 0) fprintf(stderr, "%.*s: %s\n", SPAN_FMT(buf_span(&t->json)), problem.text), abort();
+    p->submission.name = head.name;
+    p->submission.base = head.base;
+    p->submission.stamp = head.stamp;
+    p->submission.inserts = head.inserts;
+    p->submission.request = buf_span(&p->request);
+    if (app_submit(w->app, &p->submission) != 0) {
+        buf_free(&p->request);
+        free(p);
+        return;
+    }
+    if (!w->turn_due) world_event(w, dice_below(&w->dice, TURN_US_MAX), (struct event){.kind = EVENT_TURN});
+    w->turn_due = true;
+}
+
+void server_turn(struct world *w)
+{
+    w->turn_due = false;
+    if (w->app == NULL || !app_pending(w->app)) return;
+    app_turn(w->app);
+    world_note(w, 300, app_visible(w->app), 0);
+}
+
+void server_tick(struct world *w)
+{
+    if (w->app == NULL) return;
+    app_tick(w->app);
+    if (app_pending(w->app)) server_turn(w); // what was held back for somebody
+    world_event(w, TICK_US, (struct event){.kind = EVENT_TICK, .n = w->life});
+}
+
+// ---- crashes -------------------------------------------------------------------------------------------------------
+
+static void power_off(struct world *w, bool since_mark)
+{
+    machine_cut();
+    app_close(w->app); // what it still writes, nobody will find
+    w->app = NULL;
+    machine_restore(&w->dice, since_mark);
+    w->crashes++;
+}
+
+// In the middle of a turn, of a commit of the database, or of nothing.
+void server_crash(struct world *w)
+{
+    bool amid = dice_chance(&w->dice, 70);
+    world_event(w, 20000 + dice_below(&w->dice, 400000), (struct event){.kind = EVENT_CRASH});
+    if (w->app == NULL) return;
+    w->cut = true;
+    machine_mark();
+    if (amid && app_pending(w->app) && app_state(w->app) == APP_READY) app_turn(w->app);
+    if (amid && dice_chance(&w->dice, 50)) w->app->dirty_since_ms = 0, app_tick(w->app);
+    power_off(w, amid);
+    world_event(w, 1000 + dice_below(&w->dice, 200000), (struct event){.kind = EVENT_RESTART});
+}
+
+void server_restart(struct world *w)
+{
+    struct problem p = PROBLEM_NONE;
+    machine_mark();
+    w->cut = true;
+    if (open_app(w, &p) != 0) {
+        world_find(w, "does not open", "behind crash %llu: %s", (unsigned long long)w->crashes, problem_text(&p));
+        return;
+    }
+    if (!w->ending && dice_chance(&w->dice, 20)) { // while it recovers
+        power_off(w, true);
+        world_event(w, 1000, (struct event){.kind = EVENT_RESTART});
+        return;
+    }
+    if (app_visible(w->app) < w->told)
+        world_find(w, "commit lost", "commit %llu was told of, and behind crash %llu the app ends at %llu", (unsigned long long)w->told, (unsigned long long)w->crashes, (unsigned long long)app_visible(w->app));
+    alive(w);
+}
+
+// ---- the journal decided again -------------------------------------------------------------------------------------
+
+struct again {
+    struct world *w;
+    struct app *app;
+};
+
+static int again_group(void *ctx, uint64_t group, struct span payload)
+{
+    struct again *again = ctx;
+    struct problem p = PROBLEM_NONE;
+    int err = app_redecide(again->app, payload, &p);
+    if (err != 0) world_find(again->w, "decided otherwise", "group %llu: %s", (unsigned long long)group, problem_text(&p));
+    return err;
+}
+
+static void compare_again(struct world *w, struct app *app, const struct sha256 *hash, uint64_t seq)
+{
+    struct sha256 is;
+    if (app_state_hash(app, &is) != 0) abort();
+    if (app_visible(app) != seq || !sha256_equal(&is, hash))
+        world_find(w, "another state", "the journal decided again gives another state at commit %llu than there was at %llu", (unsigned long long)app_visible(app), (unsigned long long)seq);
+}
+
+void server_check_journal(struct world *w)
+{
+    struct again again = {.w = w};
+    struct sha256 hash;
+    struct problem p = PROBLEM_NONE;
+    struct journal *j = NULL;
+    char *path = app_path(), *folder = tmp_path(machine_folder(), "again"), *journal = tmp_path(path, "journal");
+    uint64_t seq = app_visible(w->app);
+    if (app_state_hash(w->app, &hash) != 0) abort();
+    world_note(w, 400, seq, 0);
+    for (size_t i = 0; i < sizeof hash.b; i++)
+        world_note(w, 401, hash.b[i], 0);
+    server_stop(w);
+    if (w->options.journal_keep_all) {
+        struct app_options options = w->options;
+        options.path = folder;
+        if (app_open(&again.app, &options, &p) != 0) abort();
+        int err = journal_open(&j, &(struct journal_options){.path = journal, .segment_bytes = SEGMENT, .read_only = true}, again_group, &again, &p);
+        if (err == 0) compare_again(w, again.app, &hash, seq);
+        else world_find(w, "decided otherwise", "the journal cannot be read again: %s", problem_text(&p));
+        if (err == 0) journal_close(j);
+        app_close(again.app);
+    }
+    free(path);
+    free(folder);
+    free(journal);
+}
