@@ -68,7 +68,7 @@ FUZZ += rufh chunk_frames chunk_list pack_record upload_op
 FUZZ += read_set
 FUZZ += tree
 
-SERVICE_SRC += live/sync_tx engine/app_branch engine/branches api/api_branch
+SERVICE_SRC += live/sync_tx live/sync_branch engine/app_branch engine/branches api/api_branch
 LIBSEGUE_SRC += tx branch
 CLI_SRC += cmd_tx cmd_branch
 TESTLIB_SRC := query_dice tmp blob_lab disk disk_fault disk_quota disk_record disk_log stream_rig app_lab session_peer http_peer toy_http journal_rig rows_rig

@@ -56,6 +56,8 @@ static const struct metric of_app[] = {
     {"segue_db_commits_total", "counter", "commits of the database", APP(db_commits)},
     {"segue_seals_total", "counter", "sealings of stream bytes", APP(seals)},
     {"segue_recoveries_total", "counter", "times that the app was built again from its journal", APP(recoveries)},
+    {"segue_reservations_total", "counter", "transactions that got what they read reserved after conflicts", APP(reservations)},
+    {"segue_held_batches_total", "counter", "batches that waited for a reservation", APP(held)},
     {"segue_journal_live_bytes", "gauge", "bytes of the journal that are still needed", APP(journal_live_bytes)},
     {"segue_journal_disk_bytes", "gauge", "bytes of the journal on disk", APP(journal_disk_bytes)},
     {"segue_unsealed_bytes", "gauge", "stream bytes that only the journal has", APP(unsealed_bytes)},

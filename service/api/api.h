@@ -36,6 +36,13 @@ extern const struct handler api_branches_get, api_branch_get, api_branch_put, ap
 extern const struct handler api_apps_get, api_app_get, api_app_put, api_app_delete;
 extern const struct handler api_healthz_get, api_metrics_get;
 
+// Branches: their list; {"branch","at","changes"} of one as members, after a failure half of it; the members of steps.
+struct jr;
+struct jw;
+int branches_json(struct jw *w, struct app *app);
+int branch_diff_members(struct jw *w, struct app *app, const struct branch *branch, struct problem *p);
+int branch_create_members(const struct jr *body, struct batch_branch *step, struct problem *p);
+int branch_merge_members(const struct jr *body, struct batch_branch *step, struct problem *p);
 // The name of a batch by its Idempotency-Key. ERR_BAD_BATCH: it has another one, or the key is none.
 int batch_name_from_header(struct request *r, struct batch_name *name, struct problem *p);
 // The JSON of an accepted batch's fate, and its members for those who add their own.

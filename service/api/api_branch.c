@@ -34,54 +34,68 @@ static void reply_failure(struct request *r, int err, struct problem *p)
 // ---- looking -------------------------------------------------------------------------------------------------------
 
 struct list {
-    struct jw w;
+    struct jw *w;
     struct app *app;
 };
 
 static bool list_one(void *ctx, const struct branch *b)
 {
     struct list *l = ctx;
-    put_branch(&l->w, l->app, b);
+    put_branch(l->w, l->app, b);
     return true;
+}
+
+int branches_json(struct jw *w, struct app *app)
+{
+    struct list l = {.w = w, .app = app};
+    jw_array(w);
+    int err = app_branches_each(app, list_one, &l);
+    jw_end(w);
+    return err;
 }
 
 static void branches_get(struct request *r)
 {
     struct problem p = PROBLEM_NONE;
-    struct list l = {.app = r->app};
     struct buf b;
+    struct jw w;
     buf_init(&b, MIB);
-    jw_init(&l.w, &b);
-    jw_object(&l.w);
-    jw_key(&l.w, "branches"), jw_array(&l.w);
-    int err = app_branches_each(r->app, list_one, &l);
-    jw_end(&l.w);
-    jw_end(&l.w);
+    jw_init(&w, &b);
+    jw_object(&w);
+    jw_key(&w, "branches");
+    int err = branches_json(&w, r->app);
+    jw_end(&w);
     if (err == 0) err = b.err;
     if (err != 0) reply_failure(r, err, &p);
     else reply_json(r, 200, &b);
     buf_free(&b);
 }
 
-static int reply_diff(struct request *r, const struct branch *branch, struct problem *p)
+int branch_diff_members(struct jw *w, struct app *app, const struct branch *branch, struct problem *p)
 {
     struct rows_preview *v = NULL;
+    int err = app_branch_preview(app, branch, &v, p);
+    if (err != 0) return err;
+    jw_key(w, "branch"), jw_cstr(w, branch->name);
+    jw_key(w, "at"), jw_uint(w, app_branch_at(app, branch));
+    jw_key(w, "changes");
+    err = rows_preview_diff(v, app_txn(app), w);
+    rows_preview_free(v);
+    return err;
+}
+
+static int reply_diff(struct request *r, const struct branch *branch, struct problem *p)
+{
     struct buf b;
     struct jw w;
-    int err = app_branch_preview(r->app, branch, &v, p);
-    if (err != 0) return err;
     buf_init(&b, DIFF_MAX);
     jw_init(&w, &b);
     jw_object(&w);
-    jw_key(&w, "branch"), jw_cstr(&w, branch->name);
-    jw_key(&w, "at"), jw_uint(&w, app_branch_at(r->app, branch));
-    jw_key(&w, "changes");
-    err = rows_preview_diff(v, app_txn(r->app), &w);
+    int err = branch_diff_members(&w, r->app, branch, p);
     if (err == 0) jw_end(&w);
     if (err == 0) err = b.err == ERR_TOO_LARGE ? ERR_RESULT_TOO_LARGE : b.err;
     if (err == 0) reply_json(r, 200, &b);
     buf_free(&b);
-    rows_preview_free(v);
     return err;
 }
 
@@ -185,14 +199,33 @@ static int read_body(struct request *r, struct jr_tree **tree, struct problem *p
     return err;
 }
 
-static int begin_create(struct request *r, struct call *call, const struct jr *body, struct problem *p)
+int branch_create_members(const struct jr *body, struct batch_branch *step, struct problem *p)
 {
     const struct jr *at = jr_get(body, "at"), *live = jr_get(body, "live");
-    struct batch_branch step = {.step = BRANCH_CREATE, .name = r->path, .base = app_visible(r->app), .live = jr_bool(live, false)};
-    if (!branch_name_valid(r->path)) return problem_set(p, ERR_BAD_PARAMETER, -1, "a branch's name has 1 to %d letters, digits, '-', '_' and '.', a letter or digit first", NAME_MAX_BYTES);
     if (at != NULL && (jr_type(at) != JR_INT || jr_int(at, -1) < 0)) return problem_set(p, ERR_BAD_REQUEST, -1, "\"at\" is a seq");
     if (live != NULL && jr_type(live) != JR_BOOL) return problem_set(p, ERR_BAD_REQUEST, -1, "\"live\" is true or false");
-    if (at != NULL) step.base = (uint64_t)jr_int(at, 0);
+    step->step = BRANCH_CREATE;
+    step->has_base = at != NULL;
+    step->base = (uint64_t)jr_int(at, 0);
+    step->live = jr_bool(live, false);
+    return 0;
+}
+
+int branch_merge_members(const struct jr *body, struct batch_branch *step, struct problem *p)
+{
+    struct span mode = jr_str(jr_get(body, "mode"));
+    bool transaction = span_is(mode, "transaction");
+    if (jr_get(body, "mode") != NULL && !transaction && !span_is(mode, "merge")) return problem_set(p, ERR_BAD_REQUEST, -1, "\"mode\" is \"merge\" or \"transaction\"");
+    step->step = transaction ? BRANCH_COMMIT : BRANCH_MERGE;
+    return 0;
+}
+
+static int begin_create(struct request *r, struct call *call, const struct jr *body, struct problem *p)
+{
+    struct batch_branch step = {.name = r->path};
+    if (!branch_name_valid(r->path)) return problem_set(p, ERR_BAD_PARAMETER, -1, "a branch's name has 1 to %d letters, digits, '-', '_' and '.', a letter or digit first", NAME_MAX_BYTES);
+    int err = branch_create_members(body, &step, p);
+    if (err != 0) return err;
     call->status = 201;
     put_step(call, &step);
     return submit(r, call, p);
@@ -200,10 +233,10 @@ static int begin_create(struct request *r, struct call *call, const struct jr *b
 
 static int begin_merge(struct request *r, struct call *call, const struct jr *body, struct problem *p)
 {
-    struct span mode = jr_str(jr_get(body, "mode"));
-    bool transaction = span_is(mode, "transaction");
-    if (jr_get(body, "mode") != NULL && !transaction && !span_is(mode, "merge")) return problem_set(p, ERR_BAD_REQUEST, -1, "\"mode\" is \"merge\" or \"transaction\"");
-    put_step(call, &(struct batch_branch){.step = transaction ? BRANCH_COMMIT : BRANCH_MERGE, .name = r->path});
+    struct batch_branch step = {.name = r->path};
+    int err = branch_merge_members(body, &step, p);
+    if (err != 0) return err;
+    put_step(call, &step);
     return submit(r, call, p);
 }
 

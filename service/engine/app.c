@@ -627,6 +627,8 @@ int app_sub_links(struct app *a, const struct sub *s, struct span after, bool (*
 struct app_counts app_counts(const struct app *a)
 {
     struct app_counts c = a->counts;
+    c.reservations = a->reservations.grants;
+    c.held = a->reservations.holds;
     if (a->journal == NULL) return c;
     c.journal_live_bytes = journal_live_bytes(a->journal);
     c.journal_disk_bytes = journal_disk_bytes(a->journal);

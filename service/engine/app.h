@@ -183,6 +183,7 @@ int app_redecide(struct app *a, struct span group, struct problem *p);
 
 struct app_counts {
     uint64_t commits, rejections, retries, groups, group_bytes, db_commits, seals, recoveries;
+    uint64_t reservations, held; // granted, and batches that waited for one
     uint64_t journal_live_bytes, journal_disk_bytes, unsealed_bytes, pack_bytes;
 };
 struct app_counts app_counts(const struct app *a);

@@ -167,8 +167,8 @@ static void put_branch(struct buf *out, const struct batch_branch *b)
     buf_put_u8(out, (uint8_t)b->step);
     buf_put_blob(out, b->name);
     if (b->step == BRANCH_CREATE) {
-        buf_put_varint(out, b->base);
-        buf_put_u8(out, b->live);
+        buf_put_u8(out, (uint8_t)(b->live | b->has_base << 1));
+        if (b->has_base) buf_put_varint(out, b->base);
     }
     if (b->step == BRANCH_WRITE) buf_put_blob(out, b->ops);
 }
@@ -180,10 +180,11 @@ static void get_branch(struct cur *c, struct batch_branch *b)
     b->step = (enum branch_step)step;
     b->name = cur_blob(c);
     if (b->step == BRANCH_CREATE) {
-        b->base = cur_varint(c);
-        uint8_t live = cur_u8(c);
-        if (live > 1) return cur_fail(c);
-        b->live = live;
+        uint8_t said = cur_u8(c);
+        if (said > 3) return cur_fail(c);
+        b->live = said & 1;
+        b->has_base = said & 2;
+        if (b->has_base) b->base = cur_varint(c);
     }
     if (b->step == BRANCH_WRITE) b->ops = cur_blob(c);
 }

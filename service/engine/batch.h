@@ -111,7 +111,8 @@ enum branch_step { BRANCH_CREATE = 1, BRANCH_WRITE, BRANCH_DROP, BRANCH_MERGE, B
 struct batch_branch {
     enum branch_step step;
     struct span name;
-    uint64_t base;   // BRANCH_CREATE: the seq that it is made at
+    bool has_base;   // BRANCH_CREATE: the seq that it is made at, else the one before its own …
+    uint64_t base;
     bool live;       // … and whether it follows the state
     struct span ops; // BRANCH_WRITE: encoded operations
 };

@@ -126,7 +126,8 @@ int branches_decide_create(struct db_txn *txn, int table, const struct batch_bra
     struct branch b;
     size_t count = 0;
     if (!branch_name_valid(op->name)) return problem_set(p, ERR_BAD_VALUE, -1, "a branch's name has 1 to %d letters, digits, '-', '_' and '.', a letter or digit first", NAME_MAX_BYTES);
-    if (op->base >= c->seq) return problem_set(p, ERR_BASE_AHEAD, -1, "seq %llu has not been given out", (unsigned long long)op->base);
+    uint64_t base = op->has_base ? op->base : c->seq - 1;
+    if (base >= c->seq) return problem_set(p, ERR_BASE_AHEAD, -1, "seq %llu has not been given out", (unsigned long long)base);
     int found = branches_find(txn, table, op->name, &b);
     if (found != 0) return found < 0 ? found : problem_set(p, ERR_BRANCH_EXISTS, -1, "there is a branch %.*s", SPAN_FMT(op->name));
     int err = branches_each(txn, table, count_one, &count);
@@ -134,7 +135,7 @@ int branches_decide_create(struct db_txn *txn, int table, const struct batch_bra
     if (count >= BRANCHES_MAX) return problem_set(p, ERR_TOO_MANY, -1, "an app has at most %d branches", BRANCHES_MAX);
     buf_put_u8(effects, EFFECT_CREATE);
     buf_put_blob(effects, op->name);
-    buf_put_varint(effects, op->base);
+    buf_put_varint(effects, base);
     buf_put_u8(effects, op->live);
     return 0;
 }

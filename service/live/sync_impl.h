@@ -67,6 +67,9 @@ void sync_take_abort(struct sync *s, const struct jr *message, struct span text)
 void sync_take_publish(struct sync *s, const struct jr *message, struct span text);
 void sync_take_schema(struct sync *s, const struct jr *message, struct span text);
 void sync_take_schemas(struct sync *s, const struct jr *message, struct span text);
+// sync_branch.c
+void sync_take_branch(struct sync *s, const struct jr *message, struct span text);
+void sync_take_branches(struct sync *s, const struct jr *message, struct span text);
 // The carrier has room for more rows. False: no query was under way.
 bool sync_query_go_on(struct sync *s);
 // Lets go of everything of the app's.

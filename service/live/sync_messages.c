@@ -331,6 +331,7 @@ static const struct {
     {"hello", take_hello}, {"subscribe", take_subscribe}, {"unsubscribe", take_unsubscribe},
     {"batch", take_batch}, {"append", take_append},       {"ping", take_ping},
     {"fate", take_fate},
+    {"branch", sync_take_branch}, {"branches", sync_take_branches},
     {"publish", sync_take_publish}, {"schema", sync_take_schema}, {"schemas", sync_take_schemas},
     {"begin", sync_take_begin}, {"query", sync_take_query}, {"write", sync_take_write}, {"commit", sync_take_commit}, {"abort", sync_take_abort},
 };

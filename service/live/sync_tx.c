@@ -27,6 +27,7 @@ struct sync_query {
     struct query *query;
     struct query_run *run;
     const struct sync_tx *tx; // NULL: of none
+    struct rows_preview *preview; // of a branch; NULL: of none
     uint64_t at;
     char tag[WS_TAG_MAX + 1];
 };
@@ -51,14 +52,20 @@ static void tx_drop(struct sync *s, struct sync_tx *tx)
     tx_free(tx);
 }
 
+static void query_free(struct sync_query *q)
+{
+    query_close(q->run);
+    query_unref(q->query);
+    rows_preview_free(q->preview);
+    free(q);
+}
+
 static void query_drop(struct sync *s)
 {
     struct sync_query *q = s->query;
     s->query = NULL;
     if (q == NULL) return;
-    query_close(q->run);
-    query_unref(q->query);
-    free(q);
+    query_free(q);
 }
 
 void sync_tx_close(struct sync *s)
@@ -263,7 +270,8 @@ static void query_run_on(struct sync *s)
     int err = 0;
     while (err == 0 && !done && !s->full && !s->over) {
         // A new schema's rows have more columns than those that lie over the store.
-        bool whole = q->tx == NULL || q->tx->preview == NULL || rows_preview_current(q->tx->preview);
+        const struct rows_preview *over = q->tx != NULL ? q->tx->preview : q->preview;
+        bool whole = over == NULL || rows_preview_current(over);
         err = whole ? say_rows(s, q, &done) : ERR_CANCELED;
     }
     if (err == 0 && !done && !s->over) return;
@@ -303,6 +311,16 @@ static int query_start(struct sync *s, const struct jr *message, struct sync_que
         if (err == 0 && tx->count > 0 && source.overlay == NULL) err = ERR_NOMEM;
         if (err != 0) return err;
     }
+    if (jr_get(message, "branch") != NULL) {
+        struct branch b;
+        if (tx != NULL || at != NULL) return problem_set(p, ERR_BAD_PARAMETER, -1, "a branch is read by itself");
+        int err = app_branch(s->options.app, jr_str(jr_get(message, "branch")), &b);
+        if (err == 0) err = app_branch_preview(s->options.app, &b, &q->preview, p);
+        if (err != 0) return err;
+        source.at = app_branch_at(s->options.app, &b);
+        source.overlay = rows_preview_overlay(q->preview);
+        if (source.overlay == NULL) return ERR_NOMEM;
+    }
     buf_init(&scratch, SYNC_PARAMS_BYTES);
     int err = sync_get_params(jr_get(message, "params"), &scratch, params, &count, p);
     if (err == 0) err = query_compile(rows, jr_str(jr_get(message, "sql")), params, count, &q->query, p);
@@ -316,7 +334,7 @@ static int query_start(struct sync *s, const struct jr *message, struct sync_que
 void sync_take_query(struct sync *s, const struct jr *message, struct span text)
 {
     (void)text;
-    static const char *const known[] = {"type", "id", "tx", "sql", "params", "as_of", NULL};
+    static const char *const known[] = {"type", "id", "tx", "branch", "sql", "params", "as_of", NULL};
     struct problem p = PROBLEM_NONE;
     struct sync_tx *tx = NULL;
     struct sync_query *q = calloc(1, sizeof *q);
@@ -336,8 +354,7 @@ void sync_take_query(struct sync *s, const struct jr *message, struct span text)
         return;
     }
     say_failure(s, q->tag, err, &p);
-    query_unref(q->query);
-    free(q);
+    query_free(q);
 }
 
 // ---- the end -------------------------------------------------------------------------------------------------------

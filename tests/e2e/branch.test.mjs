@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto'
 import { test } from 'node:test'
 import { App, assertProblem, insert, remove, update } from './lib/http.mjs'
 import { segue, service } from './lib/service.mjs'
+import { follow } from './lib/ws.mjs'
 
 const SQL = 'create table notes (text text not null, n integer, unique (n))'
 
@@ -99,7 +100,9 @@ test('a branch breaks no constraint when it is merged, and is checked row by row
 
 test('branches survive kill -9, and their batches are applied once', async (t) => {
     const { s, app } = await notes(t)
-    await make(app, 'kept')
+    const making = () => app.request('PUT', '/branches/kept', { body: '{}', headers: { 'idempotency-key': 'make' } })
+    const made = (await making()).json
+    assert.deepEqual((await making()).json, { ...made, again: true })
     const named = { key: 'once', branch: 'kept', ops: [insert('notes', { text: 'd' })] }
     const first = (await app.send(named)).json
     await s.kill()
@@ -126,6 +129,32 @@ test('what is no branch is refused by name', async (t) => {
     assertProblem(await merge(app, 'x', 'rebase'), 400, 'bad_request')
     assertProblem(await app.ask({ sql: 'select text from notes', branch: 'x', as_of: 1 }), 400, 'bad_parameter')
     assert.equal((await merge(app, 'x')).json.fate, 'accepted', 'an empty one is merged, too')
+})
+
+test('all of it over a WebSocket', async (t) => {
+    const { app, ids: [a] } = await notes(t)
+    const peer = await follow(t, app, {})
+    let tag = 0
+    const say = async (m) => {
+        const id = ++tag
+        peer.send({ ...m, id })
+        return peer.answer(JSON.stringify(m), (x) => x.id === id && !x.more)
+    }
+    assert.equal((await say({ type: 'branch', step: 'create', name: 'draft', key: 'make' })).fate, 'accepted')
+    assert.equal((await say({ type: 'branch', step: 'create', name: 'draft', key: 'make' })).again, true)
+    assert.equal((await say({ type: 'batch', branch: 'draft', ops: [update('notes', a, { text: 'A' })] })).fate, 'accepted')
+    const sql = 'select text from notes'
+    assert.equal((await say({ type: 'query', branch: 'draft', sql })).rows.map((r) => r.text).sort().join(''), 'Abc')
+    assert.equal((await say({ type: 'query', sql })).rows.map((r) => r.text).sort().join(''), 'abc')
+    const diff = await say({ type: 'branch', step: 'diff', name: 'draft' })
+    assert.deepEqual([diff.type, diff.branch, diff.changes.map((x) => [x.was.text, x.is.text])], ['branch', 'draft', [['a', 'A']]])
+    assert.deepEqual((await say({ type: 'branches' })).branches.map((x) => [x.branch, x.ops]), [['draft', 1]])
+    assert.equal((await say({ type: 'branch', step: 'merge', name: 'draft', mode: 'transaction' })).fate, 'accepted')
+    assert.equal(await main(app), 'Abc')
+    assert.deepEqual(await say({ type: 'branch', step: 'drop', name: 'draft' }).then((x) => [x.type, x.fate, x.code]), ['fate', 'rejected', 'no_such_branch'])
+    for (const m of [{ step: 'diff', name: 'draft' }, { step: 'paint', name: 'x' }, { step: 'drop', name: '-' }, { step: 'create', name: 'x', at: 'now' }])
+        assert.equal((await say({ type: 'branch', ...m })).type, 'error', JSON.stringify(m))
+    assert.equal((await say({ type: 'query', branch: 'draft', sql })).code, 'no_such_branch')
 })
 
 test('segue branch does all of it', async (t) => {

@@ -464,7 +464,7 @@ static int workload_branch(struct app_lab *l, unsigned i)
     snprintf(name, sizeof name, "b%u", i);
     snprintf(before, sizeof before, "b%u", i - 12);
     workload_id(id, 8, i);
-    struct batch_op step = {.kind = BATCH_BRANCH, .branch = {.step = BRANCH_CREATE, .name = SPAN_STR(name), .base = app_visible(l->app), .live = i % 24 == 11}};
+    struct batch_op step = {.kind = BATCH_BRANCH, .branch = {.step = BRANCH_CREATE, .name = SPAN_STR(name), .live = i % 24 == 11}};
     int err = lab_ops(l, &step, 1, NULL);
     if (err == 0) err = lab_run(l, "{'branch':'%s','ops':[{'op':'insert','table':'chats','values':{'title':'no id'}},{'op':'insert','table':'chats','id':'%s','values':{'title':'from a branch'}}]}", name, id);
     if (err != 0 || i < 12) return err;

@@ -38,7 +38,7 @@ static int teardown(void **state)
 
 static int step(struct app_lab *l, enum branch_step what, const char *name, uint64_t base, bool live)
 {
-    return lab_ops(l, &(struct batch_op){.kind = BATCH_BRANCH, .branch = {.step = what, .name = SPAN_STR(name), .base = base, .live = live}}, 1, NULL);
+    return lab_ops(l, &(struct batch_op){.kind = BATCH_BRANCH, .branch = {.step = what, .name = SPAN_STR(name), .has_base = true, .base = base, .live = live}}, 1, NULL);
 }
 
 static struct branch look(struct app_lab *l, const char *name)
@@ -163,7 +163,7 @@ static void damaged_effects_are_refused(void **state)
     assert_int_equal(db_open(&db, &(struct db_options){.path = folder, .map_bytes = 16 * MIB, .tables = tables, .table_count = 1}), 0);
     struct db_txn *txn = db_begin_write(db);
     buf_init(&effects, KIB);
-    assert_int_equal(branches_decide_create(txn, 0, &(struct batch_branch){.name = SPAN_LIT("b"), .base = 3}, &c, &effects, &p), 0);
+    assert_int_equal(branches_decide_create(txn, 0, &(struct batch_branch){.name = SPAN_LIT("b"), .has_base = true, .base = 3}, &c, &effects, &p), 0);
     for (size_t n = 1; n < effects.n; n++)
         assert_int_equal(branches_apply(txn, 0, &c, SPAN(effects.p, n)), ERR_CORRUPT);
     assert_int_equal(branches_apply(txn, 0, &c, buf_span(&effects)), 0);
