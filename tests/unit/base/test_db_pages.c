@@ -223,6 +223,59 @@ static void any_bit_that_flips_is_found_or_does_no_harm(void **state)
     free(file);
 }
 
+// The newer of the two meta pages.
+static const uint8_t *meta_of(const struct buf *data, uint64_t *txn)
+{
+    uint64_t of[2];
+    for (size_t i = 0; i < 2; i++)
+        memcpy(&of[i], data->p + i * PAGE + 144, sizeof of[i]);
+    *txn = of[1] > of[0] ? of[1] : of[0];
+    return data->p + (of[1] > of[0] ? PAGE : 0);
+}
+
+// The first page that has one value, which fits into it.
+static uint64_t overflow_page(const struct buf *data)
+{
+    for (uint64_t page = 2; page < data->n / PAGE; page++) {
+        uint16_t flags;
+        uint32_t count;
+        memcpy(&flags, data->p + page * PAGE + 10, sizeof flags);
+        memcpy(&count, data->p + page * PAGE + 12, sizeof count);
+        if (flags == 4 && count == 1) return page;
+    }
+    fail_msg("no value has a page of its own");
+    return 0;
+}
+
+// A table's tree lies in its node. One that says otherwise has but a number there, at the page's end.
+static void tree_that_says_it_lies_elsewhere_is_named(void **state)
+{
+    struct fix *f = *state;
+    char *file = tmp_path(f->path, "data.mdb");
+    struct buf data;
+    uint64_t txn, root, damaged = 0;
+    buf_init(&data, 256 * MIB);
+    assert_int_equal(file_slurp(&data, file), 0);
+    memcpy(&root, meta_of(&data, &txn) + 128, sizeof root); // of the tables' tree
+    uint64_t value = overflow_page(&data);
+    uint8_t *page = data.p + root * PAGE, *node = page + PAGE - 17;
+    const uint16_t at = PAGE - 17, head[4] = {48, 0, 3, 1};
+    memcpy(page + 16, &at, sizeof at);
+    memcpy(node, head, sizeof head);
+    node[8] = 'a';
+    memcpy(node + 9, &value, sizeof value);
+    char *changed = tmp_path(f->folder, "changed");
+    FILE *out = fopen(changed, "wb");
+    assert_non_null(out);
+    assert_int_equal(fwrite(data.p, 1, data.n, out), data.n);
+    assert_int_equal(fclose(out), 0);
+    assert_int_equal(db_file_check(changed, PAGE, txn, &damaged, NULL, NULL), 0);
+    assert_true(damaged > 0);
+    buf_free(&data);
+    free(changed);
+    free(file);
+}
+
 int main(void)
 {
     log_set_level(LOG_ERROR);
@@ -231,6 +284,7 @@ int main(void)
         T(sound_pages_are_sound),
         T(pages_are_checked_while_others_write),
         T(any_bit_that_flips_is_found_or_does_no_harm),
+        T(tree_that_says_it_lies_elsewhere_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
