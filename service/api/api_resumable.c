@@ -177,7 +177,7 @@ static void reply_failed(struct draft *d, struct problem *p, int err)
     struct upload_info info;
     struct intake_state s;
     problem_set(p, err, -1, "%s", err_text(err));
-    bool there = find(d->r, d->id, &info) && !blobs_upload_past(&info, clock_wall_ms());
+    bool there = !d->once && find(d->r, d->id, &info) && !blobs_upload_past(&info, clock_wall_ms());
     if (there) s = state_of_info(&info);
     reply_draft_problem(d->r, p, d, there ? &s : NULL);
 }

@@ -458,10 +458,10 @@ static bool completes(const struct intake *u)
     return u->arrived == u->length || (u->plan.end == INTAKE_AT_END && u->complete && u->problem.err == 0);
 }
 
-// The body broke, and a part of it is worth nothing: it has a digest of its own, or nobody can or would know how to go on.
+// The body broke or is not what it was to be, and a part of it is worth nothing: it has a digest of its own, or nobody can or would know how to go on.
 static bool is_worthless(const struct intake *u)
 {
-    if (!u->ended || u->complete) return false;
+    if (!u->ended || (u->complete && (!u->plan.once || u->problem.err == 0))) return false;
     return u->digests != NULL || u->plan.once || (!u->exists && u->r == NULL);
 }
 

@@ -231,6 +231,30 @@ test('a last request that breaks behind its last byte', async (t) => {
     raw.destroy()
 })
 
+test('a body that nobody goes on with ends elsewhere than it said, and leaves nothing', async (t) => {
+    const up = await draft(t, 8)
+    const post = (length) => {
+        const raw = new Raw(up.app.s)
+        return raw.send(`POST /apps/default/blobs HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nUpload-Length: ${length}\r\n\r\n`)
+    }
+    const refused = async (raw) => {
+        const reply = await raw.send('1\r\nx\r\n0\r\n\r\n').reply()
+        assertType(reply, 400, INCONSISTENT)
+        assert.deepEqual([reply.headers['upload-offset'], reply.headers.location], [undefined, undefined])
+        raw.destroy()
+    }
+    await refused(post(5))
+    // Longer than what is committed at once, and with nothing behind that but a piece of a chunk: zeros are cut every 256 KiB.
+    const raw = post(2 ** 30), zeros = Buffer.concat([Buffer.from('10000\r\n'), Buffer.alloc(65536), Buffer.from('\r\n')])
+    for (let i = 0; i < 147 * 7; i++) {
+        raw.send(zeros)
+        if (i % 7 === 6) await sleep(5)
+    }
+    await eventually('a commit', async () => (await request(up.app.s, 'GET', '/healthz')).json.apps.default.seq > 0)
+    await refused(raw)
+    await eventually('nothing', async () => (await up.app.request('GET', '/blob-usage')).json.chunks === 0)
+})
+
 test('a plain PUT or POST of a blob may turn resumable', async (t) => {
     const up = await draft(t, 8)
     const bytes = randomBytes(2 << 20)
