@@ -89,6 +89,7 @@ static int read_list(struct pins *pins, const struct jr *root, struct problem *p
         return problem_set(p, ERR_BAD_VALUE, -1, "\"blobs\" and \"pinned\", true or false, are needed");
     if (jr_count(list) > BLOB_PINS_MAX) return problem_set(p, ERR_TOO_LARGE, -1, "at most %d blobs are pinned at once", BLOB_PINS_MAX);
     if (app_txn(pins->r->app) == NULL) return ERR_BUSY;
+    pins->submission.frees = !jr_bool(pinned, false);
     return put_steps(pins, list, jr_bool(pinned, false), p);
 }
 
@@ -105,7 +106,9 @@ static int pins_submit(struct pins *pins, struct problem *p)
         reply_missing(pins, 0);
         return 0;
     }
-    pins->submission = (struct submission){.identity = r->identity, .request = buf_span(&pins->encoded), .done = on_fate};
+    pins->submission.identity = r->identity;
+    pins->submission.request = buf_span(&pins->encoded);
+    pins->submission.done = on_fate;
     err = app_submit(r->app, &pins->submission);
     pins->submitted = err == 0;
     return err;
