@@ -127,6 +127,7 @@
 #define CHUNKS_BODY_MAX (4 * MIB)      // bytes of chunks that are sent at once, with their heads
 #define CHUNKS_KEPT_MS 3600000         // how long chunks are kept for the blob that will name them: an hour
 #define CHUNKS_MANIFEST_MAX (24 * MIB) // bytes of a blob's list of chunks
+#define CHUNKS_BODIES_MAX 250000       // bodies of chunks of an app that are kept so: a terabyte of full ones
 #define UPLOADS_MAX 256                // bodies being stored at once
 #define UPLOADS_OPEN_MAX 10000         // resumable uploads of an app that are not done
 #define UPLOAD_METADATA_MAX (4 * KIB)  // bytes of an Upload-Metadata field

@@ -52,9 +52,9 @@ static bool page_is_whole(struct span key, struct span value)
 static bool upload_is_whole(struct span key, struct span value)
 {
     struct upload_head head;
-    struct upload_key count = upload_count_key();
+    struct upload_key count = upload_count_key(false), chunks = upload_count_key(true);
     uint32_t n;
-    if (span_equal(key, upload_key_span(&count))) return upload_count_decode(value, &n) == 0;
+    if (span_equal(key, upload_key_span(&count)) || span_equal(key, upload_key_span(&chunks))) return upload_count_decode(value, &n) == 0;
     return upload_key_is_head(key, &head.info.id) && upload_head_decode(value, &head) == 0;
 }
 

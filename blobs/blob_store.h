@@ -68,7 +68,7 @@ struct blobs_batch {
     size_t count, room;
     struct upload_change *uploads; // those that it touches, each once
     size_t upload_count;
-    int64_t uploads_opened;   // by it, less those it ended
+    int64_t uploads_opened[2]; // by it, less those it ended; of chunks beside
     struct buf upload_effects; // struct upload_effect: its operations, in order
     struct buf links;          // struct sha256: blobs that rows name for the first time
     struct buf releases;       // struct sha256: blobs that no row names any more

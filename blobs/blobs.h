@@ -176,7 +176,8 @@ struct upload_info {
 
 // Its spans live until the next write in the transaction.
 bool blobs_upload_find(struct blobs *b, struct db_txn *txn, struct uuid id, struct upload_info *out);
-uint32_t blobs_uploads_open(struct blobs *b, struct db_txn *txn); // how many are not done
+// How many are not done: of UPLOAD_CHUNKS, which are many and small, or of all others.
+uint32_t blobs_uploads_open(struct blobs *b, struct db_txn *txn, bool chunks);
 // Is its time over? It is treated so from then on, whether or not somebody has come by to say so in a batch.
 static inline bool blobs_upload_past(const struct upload_info *i, uint64_t now_ms)
 {

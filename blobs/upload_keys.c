@@ -22,9 +22,9 @@ static void get_bytes(struct cur *c, void *to, size_t n)
 
 // ---- keys ------------------------------------------------------------------------------------------------------
 
-struct upload_key upload_count_key(void)
+struct upload_key upload_count_key(bool chunks)
 {
-    return (struct upload_key){.b = {'n'}, .n = 1};
+    return (struct upload_key){.b = {chunks ? 'c' : 'n'}, .n = 1};
 }
 
 struct upload_key upload_head_key(struct uuid id)

@@ -2,7 +2,8 @@
 // file knows them. Everything begins with a format version. Integers are little endian but in keys.
 //
 //   table "uploads"
-//      "n" (1 byte)              -> version, number of open uploads u32
+//      "c" (1 byte)              -> version, number of open uploads that keep chunks (UPLOAD_CHUNKS) u32
+//      "n" (1 byte)              -> the same of all others
 //      id (16)                   -> head, below
 // Its chunks stand in pages under its id (blob_keys.h), one or more for each progress; they tile up to the head's chunks_end. When it is
 // done they are the blob's.
@@ -32,7 +33,7 @@ struct upload_key {
     uint8_t b[16];
     size_t n;
 };
-struct upload_key upload_count_key(void);
+struct upload_key upload_count_key(bool chunks);
 struct upload_key upload_head_key(struct uuid id);
 static inline struct span upload_key_span(const struct upload_key *k)
 {

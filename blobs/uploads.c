@@ -71,9 +71,9 @@ int upload_tail_move(struct blobs *b, struct db_txn *txn, struct uuid id, const 
     return err != 0 ? err : tail_count(b, txn, &moved, +1);
 }
 
-uint32_t blobs_uploads_open(struct blobs *b, struct db_txn *txn)
+uint32_t blobs_uploads_open(struct blobs *b, struct db_txn *txn, bool chunks)
 {
-    struct upload_key key = upload_count_key();
+    struct upload_key key = upload_count_key(chunks);
     struct span value;
     uint32_t n = 0;
     if (db_get(txn, b->table_uploads, upload_key_span(&key), &value) && upload_count_decode(value, &n) != 0) n = 0;
@@ -245,18 +245,30 @@ static int check_parts(struct blobs_batch *d, struct span parts, uint64_t length
     return 0;
 }
 
+static bool is_chunks(const struct upload_head *h)
+{
+    return h->info.made.kind == UPLOAD_CHUNKS;
+}
+
+// Bodies of chunks do not take the places of uploads that somebody may have to go on with.
+static int check_room(struct blobs_batch *d, bool chunks, struct problem *p)
+{
+    int64_t max = chunks ? CHUNKS_BODIES_MAX : UPLOADS_OPEN_MAX;
+    if ((int64_t)blobs_uploads_open(d->b, d->txn, chunks) + d->uploads_opened[chunks] < max) return 0;
+    return problem_set(p, ERR_TOO_MANY, -1, chunks ? "%d bodies of chunks are kept" : "%d uploads are not done", (int)max);
+}
+
 static int decide_create(struct blobs_batch *d, struct upload_change *u, const struct upload_op *op, struct problem *p)
 {
     if (u->exists || pages_exist(d->b, d->txn, op->id)) return problem_set(p, ERR_EXISTS, -1, "an upload has this id");
-    if ((int64_t)blobs_uploads_open(d->b, d->txn) + d->uploads_opened >= UPLOADS_OPEN_MAX)
-        return problem_set(p, ERR_TOO_MANY, -1, "%d uploads are not done", UPLOADS_OPEN_MAX);
     struct blob_info checked = {0};
-    int err = blob_set_type(&checked, op->make.type, p);
+    int err = check_room(d, op->make.kind == UPLOAD_CHUNKS, p);
+    if (err == 0) err = blob_set_type(&checked, op->make.type, p);
     if (err == 0) err = check_parts(d, op->make.parts, op->make.length, p);
     if (err != 0) return err;
     head_create(&u->head, op, d->commit);
     u->exists = true;
-    d->uploads_opened++;
+    d->uploads_opened[is_chunks(&u->head)]++;
     return 0;
 }
 
@@ -296,7 +308,7 @@ static int decide_complete(struct blobs_batch *d, struct upload_change *u, const
     if (err == 0) err = blob_batch_add(d, &s, p);
     if (err != 0) return err;
     head_complete(&u->head, op);
-    d->uploads_opened--;
+    d->uploads_opened[is_chunks(&u->head)]--;
     return 0;
 }
 
@@ -322,7 +334,7 @@ static void decide_expire(struct blobs_batch *d, struct upload_change *u, bool *
     *nothing = !u->exists || !blobs_upload_past(&u->head.info, d->commit->arrival_ms) || is_remembered(&u->head, d->commit->arrival_ms);
     if (*nothing) return;
     bool open = u->head.info.state == UPLOAD_OPEN;
-    d->uploads_opened -= open;
+    d->uploads_opened[is_chunks(&u->head)] -= open;
     u->exists = open;
     head_expire(&u->head);
 }
@@ -346,7 +358,7 @@ static int decide_op(struct blobs_batch *d, const struct upload_op *op, const st
         u->head.info.made.length = op->length;
         return 0;
     }
-    d->uploads_opened -= u->head.info.state == UPLOAD_OPEN;
+    d->uploads_opened[is_chunks(&u->head)] -= u->head.info.state == UPLOAD_OPEN;
     u->exists = false;
     return 0;
 }
@@ -390,7 +402,7 @@ struct applying {
     struct buf kept;    // the head as it was
     struct buf scratch; // what is being written
     struct buf page;
-    int64_t opened;
+    int64_t opened[2]; // of chunks beside
 };
 
 static int keep_head(struct applying *a, struct uuid id)
@@ -449,7 +461,7 @@ static int refer_parts(struct applying *a, struct span parts, bool more)
 static int apply_create(struct applying *a, const struct upload_op *op)
 {
     head_create(&a->head, op, a->commit);
-    a->opened++;
+    a->opened[is_chunks(&a->head)]++;
     int err = refer_parts(a, op->make.parts, true);
     return err != 0 ? err : put_head(a);
 }
@@ -500,7 +512,7 @@ static int apply_complete(struct applying *a, const struct upload_op *op)
     if (err == 0) err = refer_parts(a, a->head.info.made.parts, false);
     if (err != 0) return err;
     head_complete(&a->head, op);
-    a->opened--;
+    a->opened[is_chunks(&a->head)]--;
     return put_head(a);
 }
 
@@ -519,7 +531,7 @@ static int apply_drop(struct applying *a)
     int err = open ? discard_bytes(a) : a->head.info.state == UPLOAD_DONE ? refer(a, &a->head.info.digest, false) : 0;
     if (err != 0) return err;
     db_del(a->txn, a->b->table_uploads, upload_key_span(&key));
-    a->opened -= open;
+    a->opened[is_chunks(&a->head)] -= open;
     upload_feeds_note(&a->b->feeds, a->head.info.id, a->commit->seq, NULL);
     return db_txn_err(a->txn);
 }
@@ -538,7 +550,7 @@ static int apply_expire(struct applying *a)
     int err = discard_bytes(a);
     if (err != 0) return err;
     head_expire(&a->head);
-    a->opened--;
+    a->opened[is_chunks(&a->head)]--;
     return put_head(a);
 }
 
@@ -559,11 +571,11 @@ static int apply_op(struct applying *a, const struct upload_effect *e)
     return op.kind == UPLOAD_COMPLETE ? apply_complete(a, &op) : apply_drop(a);
 }
 
-static void count_opened(struct applying *a)
+static void count_opened(struct applying *a, bool chunks)
 {
-    struct upload_key key = upload_count_key();
-    int64_t n = (int64_t)blobs_uploads_open(a->b, a->txn) + a->opened;
-    if (a->opened == 0) return;
+    struct upload_key key = upload_count_key(chunks);
+    int64_t n = (int64_t)blobs_uploads_open(a->b, a->txn, chunks) + a->opened[chunks];
+    if (a->opened[chunks] == 0) return;
     buf_clear(&a->scratch);
     upload_count_encode(&a->scratch, n > 0 ? (uint32_t)n : 0);
     if (a->scratch.err == 0) db_put(a->txn, a->b->table_uploads, upload_key_span(&key), buf_span(&a->scratch));
@@ -583,7 +595,8 @@ int uploads_apply(struct blobs *b, struct db_txn *txn, const struct commit *c, s
         err = upload_effects_next(effects, &e);
         if (err == 0) err = apply_op(&a, &e);
     }
-    if (err == 0) count_opened(&a);
+    if (err == 0) count_opened(&a, false);
+    if (err == 0) count_opened(&a, true);
     buf_free(&a.kept);
     buf_free(&a.scratch);
     buf_free(&a.page);

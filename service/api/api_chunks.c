@@ -209,6 +209,7 @@ static void send_begin(struct request *r)
     buf_init(&s->encoded, ENTRY_BYTES_MAX / 2);
     app_user_add(r->app, &s->user, on_reset);
     int err = upload_may_write(r->app);
+    if (err == 0 && blobs_uploads_open(app_blobs(r->app), app_txn(r->app), true) >= CHUNKS_BODIES_MAX) err = ERR_TOO_MANY;
     if (err == 0) err = read_frames(s, &p);
     if (err == 0) err = blobs_upload_open(app_blobs(r->app), &s->upload);
     if (err != 0) {

@@ -16,6 +16,7 @@
 #include "api_upload.h"
 #include "chunk_list.h"
 #include "err.h"
+#include "file.h"
 #include "json_write.h"
 
 #define OP_MAX (512 * KIB)
@@ -228,14 +229,25 @@ static void work(uv_work_t *w)
     else l->err = chunk_list_parse(&l->list, buf_span(&l->body), &l->problem);
 }
 
+// May a page go into this upload, and there?
+static int page_ready(struct listing *l)
+{
+    struct blobs *b = app_blobs(l->app);
+    struct upload_info info;
+    if (!blobs_upload_find(b, app_txn(l->app), l->id, &info) || info.made.kind == UPLOAD_CHUNKS) return ERR_NO_SUCH_UPLOAD;
+    if (blobs_upload_past(&info, clock_wall_ms())) return ERR_UPLOAD_EXPIRED;
+    if (info.made.kind == UPLOAD_JOINED) return ERR_UPLOAD_FINAL;
+    if (info.offset != l->offset) return problem_set(&l->problem, ERR_UPLOAD_OFFSET, -1, "the upload is at offset %llu", (unsigned long long)info.offset);
+    return blobs_join_open_page(b, app_txn(l->app), l->id, l->offset, l->list.size, buf_span(&l->list.chunks), &l->join);
+}
+
 // The list is known: is anything to be done? A blob that nothing keeps has its time begun anew by being stored again.
 static int list_ready(struct listing *l)
 {
     struct blob_info known;
     l->parsed = true;
     buf_free(&l->body);
-    if (l->page)
-        return blobs_join_open_page(app_blobs(l->app), app_txn(l->app), l->id, l->offset, l->list.size, buf_span(&l->list.chunks), &l->join);
+    if (l->page) return page_ready(l);
     l->stored_before = blobs_find(app_blobs(l->app), app_txn(l->app), &l->promised, &known) && known.free_ms == 0;
     if (!l->stored_before) return blobs_join_open_listed(app_blobs(l->app), l->id, l->list.size, buf_span(&l->list.chunks), &l->join);
     if (known.size != l->list.size) return ERR_DIGEST_MISMATCH;

@@ -101,7 +101,7 @@ static int read_length(struct request *r, struct making *m, struct problem *p)
 
 int upload_has_room(struct app *a, struct problem *p)
 {
-    if (blobs_uploads_open(app_blobs(a), app_txn(a)) < UPLOADS_OPEN_MAX) return 0;
+    if (blobs_uploads_open(app_blobs(a), app_txn(a), false) < UPLOADS_OPEN_MAX) return 0;
     return problem_set(p, ERR_TOO_MANY, -1, "%d uploads of this app are not done", UPLOADS_OPEN_MAX);
 }
 

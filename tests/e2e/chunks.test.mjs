@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
 import { test } from 'node:test'
 import { App, assertProblem } from './lib/http.mjs'
-import { service } from './lib/service.mjs'
+import { eventually, service } from './lib/service.mjs'
 
 const sha256 = (bytes) => createHash('sha256').update(bytes).digest('hex')
 const TYPE = 'application/vnd.segue.manifest+json'
@@ -144,6 +144,18 @@ test('pages that cannot be taken leave the upload where it was', async (t) => {
     const rest = await app.request('PATCH', path, { headers: { ...TUS, 'upload-offset': '200000', 'content-type': 'application/offset+octet-stream' }, body: chunks[4] })
     assert.deepEqual([rest.status, rest.headers['segue-blob']], [204, sha256(bytes)])
     assert.ok((await app.request('GET', `/blobs/${sha256(bytes)}`)).body.equals(bytes))
+})
+
+test('a page for an upload whose time is over, or that is made of others, is refused as bytes are', async (t) => {
+    const app = new App(await service(t, { args: ['--upload-ttl-ms', '1500'] }))
+    const chunks = cut(randomBytes(100000))
+    await send(app, chunks)
+    const whole = await app.request('POST', '/uploads', { headers: { ...TUS, 'upload-concat': 'partial', 'upload-length': '1' } })
+    const joined = await app.request('POST', '/uploads', { headers: { ...TUS, 'upload-concat': `final;${whole.headers.location}` } })
+    assertProblem(await page(app, joined.headers.location.replace(/^\/apps\/[^/]+/, ''), 0, chunks), 403, 'upload_final')
+    const path = await make(app, 100000)
+    await eventually('its time', async () => (await app.request('HEAD', path, { headers: TUS })).status === 410)
+    assertProblem(await page(app, path, 0, chunks), 410, 'upload_expired')
 })
 
 test('what is not what it says is refused, and nothing of it is kept', async (t) => {

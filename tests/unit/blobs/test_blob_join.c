@@ -329,7 +329,7 @@ static void expiry_takes_the_bytes_and_then_the_name(void **state)
     struct uuid id = uuid_new(), for_ever = uuid_new();
     assert_int_equal(create(lab, id, &(struct upload_new){.length = 10, .ttl_ms = TTL_MS}), 0);
     assert_int_equal(create(lab, for_ever, &(struct upload_new){.length = 10}), 0);
-    assert_int_equal(blobs_uploads_open(lab->blobs, lab->txn), 2);
+    assert_int_equal(blobs_uploads_open(lab->blobs, lab->txn, false), 2);
     uint64_t made_ms = info_of(lab, id).changed_ms;
     lab->now_ms = made_ms + TTL_MS - 1;
     expire(lab, id);
@@ -340,7 +340,7 @@ static void expiry_takes_the_bytes_and_then_the_name(void **state)
     expire(lab, uuid_new());
     assert_int_equal(info_of(lab, id).state, UPLOAD_EXPIRED);
     assert_int_equal(info_of(lab, for_ever).state, UPLOAD_OPEN);
-    assert_int_equal(blobs_uploads_open(lab->blobs, lab->txn), 1);
+    assert_int_equal(blobs_uploads_open(lab->blobs, lab->txn, false), 1);
     lab_reopen(lab);
     lab->now_ms++;
     expire(lab, id); // it is remembered as long again

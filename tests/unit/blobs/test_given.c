@@ -193,6 +193,38 @@ static void chunks_are_no_blob(void **state)
     free(p);
 }
 
+static int create(struct blob_lab *lab, enum upload_kind kind)
+{
+    struct upload_new make = {.kind = kind, .length = 1};
+    struct buf op;
+    buf_init(&op, KIB);
+    blobs_upload_put_create(&op, uuid_new(), &make);
+    int err = lab_upload_op(lab, buf_span(&op));
+    buf_free(&op);
+    return err;
+}
+
+// Nobody who sends a large file by its chunks keeps others from beginning an upload, nor they them.
+static void chunks_and_uploads_have_limits_of_their_own(void **state)
+{
+    struct blob_lab *lab = *state;
+    struct uuid id = uuid_new();
+    uint8_t *p = random_content(GIVEN_BYTES, 35);
+    assert_int_equal(give(lab, id, p, 1), 0);
+    assert_int_equal(blobs_uploads_open(lab->blobs, lab->txn, true), 1);
+    assert_int_equal(blobs_uploads_open(lab->blobs, lab->txn, false), 0);
+    for (int i = 0; i < UPLOADS_OPEN_MAX; i++)
+        assert_int_equal(create(lab, UPLOAD_WHOLE), 0);
+    assert_int_equal(create(lab, UPLOAD_WHOLE), ERR_TOO_MANY);
+    assert_int_equal(create(lab, UPLOAD_ONCE), ERR_TOO_MANY);
+    assert_int_equal(create(lab, UPLOAD_CHUNKS), 0);
+    assert_int_equal(blobs_uploads_open(lab->blobs, lab->txn, true), 2);
+    assert_int_equal(drop(lab, id), 0);
+    assert_int_equal(blobs_uploads_open(lab->blobs, lab->txn, true), 1);
+    assert_int_equal(blobs_uploads_open(lab->blobs, lab->txn, false), UPLOADS_OPEN_MAX);
+    free(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -200,6 +232,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(given_chunk_that_is_another_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(list_of_reclaimed_chunks_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(chunks_are_no_blob, setup, teardown),
+        cmocka_unit_test_setup_teardown(chunks_and_uploads_have_limits_of_their_own, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

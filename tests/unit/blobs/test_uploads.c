@@ -342,13 +342,13 @@ static void dropped_upload_leaves_no_record(void **state)
     for (size_t at = 0; at < 900000; at += 100000)
         patch(lab, id, SPAN(p, 1 * MIB), at, at + 100000);
     assert_int_equal(create(lab, done, 5), 0);
-    assert_int_equal(blobs_uploads_open(lab->blobs, lab->txn), 2);
+    assert_int_equal(blobs_uploads_open(lab->blobs, lab->txn, false), 2);
     patch(lab, done, SPAN("hello", 5), 0, 5);
-    assert_int_equal(blobs_uploads_open(lab->blobs, lab->txn), 1);
+    assert_int_equal(blobs_uploads_open(lab->blobs, lab->txn, false), 1);
     assert_int_equal(drop(lab, id), 0);
-    assert_int_equal(blobs_uploads_open(lab->blobs, lab->txn), 0);
+    assert_int_equal(blobs_uploads_open(lab->blobs, lab->txn, false), 0);
     assert_int_equal(drop(lab, done), 0);
-    assert_int_equal(blobs_uploads_open(lab->blobs, lab->txn), 0);
+    assert_int_equal(blobs_uploads_open(lab->blobs, lab->txn, false), 0);
     assert_false(blobs_upload_find(lab->blobs, lab->txn, id, &info));
     assert_true(lab_holds(lab, SPAN("hello", 5))); // the blob stays
     size_t keys = 0;
@@ -515,7 +515,7 @@ static void random_breaks_never_lose_what_was_committed(void **state)
     for (uint64_t seed = 1; seed <= 12; seed++)
         model_one(lab, seed, seed % 3 == 0);
     check(lab);
-    assert_int_equal(blobs_uploads_open(lab->blobs, lab->txn), 0);
+    assert_int_equal(blobs_uploads_open(lab->blobs, lab->txn, false), 0);
 }
 
 // ---- the feed ----------------------------------------------------------------------------------------------------
