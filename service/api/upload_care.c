@@ -11,6 +11,7 @@
 #define GATHER_TURNS 16 // of the loop, at most, that somebody waits for others to share the barrier
 #define LOOK_MAX 64     // uploads in one tick
 #define LOOK_MS 100     // and not before
+#define LOOK_AWAITED 4  // of those that somebody waits for: each may have many parts
 #define OPS_BYTES_MAX (64 * KIB)
 #define PARTS_BYTES_MAX (UPLOAD_PARTS_MAX * UPLOAD_PART_BYTES + 64)
 
@@ -154,6 +155,13 @@ static void look_at_parts(struct upload_care *c, const struct upload_info *i)
     buf_free(&parts);
 }
 
+static void note_awaited(struct upload_care *c, struct uuid id)
+{
+    for (size_t i = 0; i < c->awaited_count; i++)
+        if (uuid_equal(c->awaited[i], id)) return;
+    if (c->awaited_count < CARE_AWAITED_MAX) c->awaited[c->awaited_count++] = id;
+}
+
 static void look_at(void *ctx, const struct upload_info *i)
 {
     struct look *l = ctx;
@@ -166,16 +174,32 @@ static void look_at(void *ctx, const struct upload_info *i)
     else if (i->state == UPLOAD_OPEN && i->made.kind == UPLOAD_ONCE)
         put(c, blobs_upload_put_drop, i->id); // its request ended with an earlier run, or in a way that let nothing be written
     else if (i->state == UPLOAD_OPEN && i->made.kind == UPLOAD_JOINED && i->made.length == UPLOAD_LENGTH_UNKNOWN)
-        look_at_parts(c, i);
+        note_awaited(c, i->id), look_at_parts(c, i);
     else if (i->state == UPLOAD_OPEN && i->made.kind == UPLOAD_JOINED && l->now_ms >= c->joins_from_ms && app_state(c->app) == APP_READY)
         upload_care_join(c, i->id);
+}
+
+// Some of them, in turn; those that are done or gone are let go of.
+static void look_at_awaited(struct look *l)
+{
+    struct upload_care *c = l->care;
+    size_t looks = c->awaited_count < LOOK_AWAITED ? c->awaited_count : LOOK_AWAITED;
+    for (; looks > 0; looks--) {
+        struct upload_info info;
+        size_t at = c->awaited_next++ % c->awaited_count;
+        if (blobs_upload_find(app_blobs(c->app), app_txn(c->app), c->awaited[at], &info) && info.state == UPLOAD_OPEN) look_at(l, &info);
+        else c->awaited[at] = c->awaited[--c->awaited_count];
+        if (c->awaited_count == 0) return;
+    }
 }
 
 static void on_fate(struct submission *s, const struct fate *f)
 {
     struct upload_care *c = (struct upload_care *)((char *)s - offsetof(struct upload_care, submission));
     c->submitted = false;
-    if (f->err != 0) log_warn("uploads", "what is over was not cleared away; it is tried again", LF_STR("app", app_name(c->app)), LF_ERR(f->err));
+    if (f->err == 0) return;
+    c->awaited_count = 0; // it may be one of these, which is not to hold up all others: its turn comes
+    log_warn("uploads", "what is over was not cleared away; it is tried again", LF_STR("app", app_name(c->app)), LF_ERR(f->err));
 }
 
 void upload_care_tick(struct upload_care *c, uint64_t now_ms)
@@ -185,7 +209,9 @@ void upload_care_tick(struct upload_care *c, uint64_t now_ms)
     if (now_ms >= c->looked_ms && now_ms - c->looked_ms < LOOK_MS) return;
     c->looked_ms = now_ms;
     buf_clear(&c->encoded);
-    int err = blobs_uploads_scan(app_blobs(c->app), app_txn(c->app), &c->cursor, LOOK_MAX, look_at, &l);
+    look_at_awaited(&l);
+    int err = 0; // none is to be met twice in a batch
+    if (c->encoded.n == 0) err = blobs_uploads_scan(app_blobs(c->app), app_txn(c->app), &c->cursor, LOOK_MAX, look_at, &l);
     if (err != 0) log_warn("uploads", "uploads cannot be looked through", LF_STR("app", app_name(c->app)), LF_ERR(err));
     if (err != 0 || c->encoded.n == 0 || c->encoded.err != 0) return;
     c->submission = (struct submission){.identity = identity_of(IDENTITY_ADMIN), .request = buf_span(&c->encoded), .frees = true, .done = on_fate};
@@ -194,5 +220,6 @@ void upload_care_tick(struct upload_care *c, uint64_t now_ms)
 
 void upload_care_join(struct upload_care *c, struct uuid id)
 {
+    note_awaited(c, id);
     upload_join_begin(c, id);
 }

@@ -1,6 +1,7 @@
 // What is done for an app's uploads beside the requests: the barrier that small ones share, and the tick that looks at all uploads
 // in turn: whose time is over loses its bytes, then its name; what a broken request left is dropped; one that is made of others is
-// gone on with, once they are done. Thread: the app's owner.
+// gone on with, once they are done. These are looked at first, as somebody waits for them, and the turn is long where many are remembered.
+// Thread: the app's owner.
 #ifndef SEGUE_UPLOAD_CARE_H
 #define SEGUE_UPLOAD_CARE_H
 
@@ -11,6 +12,8 @@
 
 struct server;
 struct upload_join;
+
+#define CARE_AWAITED_MAX 64
 
 // Somebody for whom the pool shall make durable what was written.
 struct care_sync {
@@ -37,6 +40,8 @@ struct upload_care {
     struct submission submission;
     struct buf encoded;
     bool submitted;
+    struct uuid awaited[CARE_AWAITED_MAX]; // made of others and not done, as far as there is room: else their turn comes
+    size_t awaited_count, awaited_next;
     struct upload_join *joins; // under way
     uint64_t joins_from_ms;    // one has failed: none begins before
 };
@@ -52,7 +57,7 @@ bool upload_care_pending(const struct upload_care *c);
 void upload_care_last(struct upload_care *c); // there will be no more turns
 // Of a running service, now and then.
 void upload_care_tick(struct upload_care *c, uint64_t now_ms);
-// The upload is made of others, and was just made: its joining begins, or goes on.
+// The upload is made of others: its joining begins, or goes on, now or when it can.
 void upload_care_join(struct upload_care *c, struct uuid id);
 
 #endif

@@ -1,12 +1,13 @@
 // tus's extensions: PROTOCOL.md, "uploads".
 import assert from 'node:assert/strict'
 import { createHash, randomBytes, randomUUID } from 'node:crypto'
+import http from 'node:http'
 import net from 'node:net'
 import { test } from 'node:test'
 import { chatService, message } from './lib/chat.mjs'
-import { assertProblem, Raw } from './lib/http.mjs'
+import { assertProblem, Raw, request } from './lib/http.mjs'
 import { eventually, sleep } from './lib/service.mjs'
-import { assertBlob, BODY, sha256, Tus, tus } from './lib/tus.mjs'
+import { assertBlob, BODY, sha256, TUS, Tus, tus } from './lib/tus.mjs'
 
 const sum = (algorithm, bytes) => `${algorithm} ${createHash(algorithm).update(bytes).digest('base64')}`
 
@@ -229,6 +230,20 @@ test('what is made of parts may be made before they are done', async (t) => {
     await eventually('its end', async () => (await up.head(orphan)).status === 404)
     const huge = await up.create(Number((await up.ask('OPTIONS', '/apps/default/uploads')).headers['tus-max-size']), concat)
     assertProblem(await up.post({ 'upload-concat': `final;${first} ${huge}` }), 413, 'too_large')
+})
+
+test('who waits for parts waits for them alone, however many uploads are remembered', async (t) => {
+    const up = await tus(t)
+    const agent = new http.Agent({ keepAlive: true, maxSockets: 32 })
+    t.after(() => agent.destroy())
+    const done = () => request(up.app.s, 'POST', '/apps/default/uploads', { headers: { ...TUS, 'upload-length': '0' }, agent })
+    for (let i = 0; i < 17; i++) for (const reply of await Promise.all(Array.from({ length: 500 }, done))) assert.equal(reply.status, 201, reply.text)
+    for (let i = 0; i < 3; i++) {
+        const part = await up.create(3, { 'upload-concat': 'partial' })
+        const final = (await up.post({ 'upload-concat': `final;${part} ${part}` })).headers.location
+        await up.patch(part, 0, 'abc')
+        assert.equal(await up.digest(final), sha256('abcabc'))
+    }
 })
 
 test('parts may go as soon as what is made of them was made, and their time may be short', async (t) => {
