@@ -12,6 +12,7 @@ import { Provider } from '../e2e/lib/provider.mjs'
 import { Service, sleep } from '../e2e/lib/service.mjs'
 import { Subscriber } from '../e2e/lib/sse.mjs'
 import { JobClient, verifyAskedOnce } from './jobs.mjs'
+import { Merger, Mover, rowsBegin, rowsSchema, verifyShared } from './rows.mjs'
 import { LOG, SocketWriter } from './sockets.mjs'
 import { StreamClient } from './streams.mjs'
 import { TusClient } from './uploads.mjs'
@@ -22,6 +23,7 @@ const SEED = Number(process.env.SEED || (Date.now() & 0x7fffffff))
 const KILLS_PER_FOLDER = 20
 
 const counts = { kills: 0, inFlight: 0, early: 0, retries: 0, settledBefore: 0, resumed: 0, midway: 0, batches: 0, rejections: 0, blobs: 0, resets: 0,
+    merged: 0, moved: 0, conflicts: 0,
     appends: 0, appendsUnanswered: 0, socketsResumed: 0, socketsCut: 0,
     uploads: 0, uploadBytes: 0, uploadsResumed: 0, uploadsKept: 0, patchesBroken: 0,
     streamOps: 0, streamRetries: 0, streamsExpired: 0, streamBytes: 0,
@@ -42,7 +44,8 @@ class World {
 
     async begin() {
         await this.s.start()
-        await this.app.schema(schema)
+        await this.app.schema(schema + rowsSchema)
+        await rowsBegin(this.app)
         await this.app.batch([create('all', 'text/plain'), create('plain', 'text/plain'), create(LOG, 'text/plain')])
         this.sockets = ['v', 'w'].map((name) => new SocketWriter(this, name))
         for (const socket of this.sockets) await socket.findOut()
@@ -52,9 +55,12 @@ class World {
         this.tus = ['t', 's'].map((name) => new TusClient(this, name))
         this.asker = new JobClient(this, 'j')
         this.keepers = ['x', 'y'].map((name) => new StreamClient(this, name))
-        this.clients = [...this.writers, this.appender, this.uploader, ...this.tus, this.asker, ...this.keepers]
+        this.mergers = ['k', 'l', 'm'].map((name) => new Merger(this, name))
+        this.movers = ['n', 'o'].map((name) => new Mover(this, name))
+        this.clients = [...this.writers, ...this.mergers, ...this.movers, this.appender, this.uploader, ...this.tus, this.asker, ...this.keepers]
         this.subscribers = [
             { queries: { items: 'select * from items', tallies: 'select owner, batches from tallies' }, streams: { all: 'all' } },
+            { queries: { mine: 'select owner, n from mine', accounts: 'select balance from accounts order by balance desc' } },
             { queries: { top: 'select nonce, n from items order by nonce desc, n limit 7', mine: ['select * from items where owner = $1', 'b'] }, streams: { plain: 'plain' } },
             { streams: Object.fromEntries([['all', 'all'], ['plain', 'plain'], ...this.writers.map((w) => [w.name, `rows/tallies/${w.tally}/body`])]) },
         ].map((what) => new Subscriber(this.app, what))
@@ -104,12 +110,14 @@ class World {
             await writer.findOut()
             await writer.askAgain()
         }
+        for (const client of [...this.mergers, ...this.movers]) await client.findOut()
         await Promise.all(this.subscribers.map(async (sub) => {
             await sub.reopening
             if (sub.over && sub.fold.cursor) counts.resumed++
             if (sub.over) await sub.reopen()
         }))
         await this.verifyRows()
+        await verifyShared(this.app, this.mergers, this.movers)
         await this.verifyStreams()
         await this.verifyBlobs()
         for (const client of [...this.tus, this.asker, ...this.keepers]) await client.verify()
@@ -195,6 +203,8 @@ class World {
             counts.rejections += w.batches.filter((b) => b.fate && !b.fate.accepted).length
         }
         counts.blobs += this.uploader?.blobs.filter((b) => b.stored).length || 0
+        for (const client of this.mergers || []) counts.merged += client.accepted.length
+        for (const client of this.movers || []) counts.moved += client.accepted.length, counts.conflicts += client.rejected
         for (const client of this.tus || []) {
             client.follower?.cut()
             counts.uploads += client.finished.length
@@ -255,6 +265,7 @@ function report(ms) {
     console.log(`${counts.kills} kills in ${(ms / 1000).toFixed(0)} s, ${share} % of them with batches in flight; ${counts.early} more during recovery`)
     console.log(`${counts.batches} batches settled, ${counts.rejections} of them rejected; ${counts.blobs} blobs stored`)
     console.log(`${counts.retries} batches sent again after a lost reply, ${counts.settledBefore} of them had been settled before the kill`)
+    console.log(`rows: ${counts.merged} merging batches on shared rows, ${counts.moved} transactions accepted, ${counts.conflicts} in conflict; each counts once`)
     console.log(`WebSocket: ${counts.appends} numbered appends acknowledged, ${counts.appendsUnanswered} more had become durable;` +
         ` ${counts.socketsResumed} connections resumed, ${counts.socketsCut} of them over a cut`)
     console.log(`uploads: ${counts.uploads} done, ${(counts.uploadBytes / 1e6).toFixed(0)} MB; ${counts.uploadsResumed} went on behind a kill;` +

@@ -30,7 +30,9 @@ const text = (n) => Array.from({ length: n }, () => 'abcdefghij klmnop.\n'[rando
 const bytes = (n) => Buffer.from(Array.from({ length: n }, () => random(256)))
 
 const SCHEMA = `create table chats (title text not null);
-create table messages (chat uuid references chats, body stream, note text default 'new', n integer, file blob);`
+create table messages (chat uuid references chats, body stream, note text default 'new', n integer, file blob);
+create table shared (owner integer unique, n counter, hi integer options (merge 'max'), lo integer options (merge 'min'), tags text[] options (merge 'set'));
+create index shared_hi on shared (hi desc, owner);`
 
 // One writer: batches of every kind, one after the other, as fast as they are answered.
 async function writer(app, over) {
@@ -71,6 +73,8 @@ async function writer(app, over) {
             else if (one && random(2) === 0 && await send([{ op: 'drop', stream: one }], false)) free.splice(free.indexOf(one), 1)
         } else if (pick === 18) {
             await sleep(random(60)) // lets the database commit, the streams go quiet
+        } else if (random(2) === 0) {
+            await (random(2) === 0 ? merge : transact)(app, send)
         } else if (random(3) === 0) {
             await streams(app, send, `full/${replica}/${i}`)
         } else if (random(3) === 0) {
@@ -84,6 +88,37 @@ async function writer(app, over) {
             if (![200, 201].includes(reply.status)) throw new Error(`${reply.status} ${reply.text}`)
             await send([update('messages', row, { file: { blob: digest } })])
         }
+    }
+}
+
+const SHARED = Array.from({ length: 6 }, (_, i) => `01890a5d-ac96-774b-bcce-${String(i).padStart(12, '0')}`)
+const tags = (n) => Array.from({ length: n }, (_, i) => 'abcdefgh'[(i * 3 + random(3)) % 8]).filter((t, i, all) => all.indexOf(t) === i)
+
+// Rows that all writers change, delete and bring back; some batches break a constraint, or a row is gone.
+async function merge(app, send) {
+    const values = () => ({ n: { increment: random(9) - 3 }, hi: random(1000), lo: random(1000), tags: { add: tags(random(4)), remove: [] } })
+    for (let k = 0; k < 4; k++) {
+        const ops = [SHARED[random(6)], SHARED[random(6)]].filter((id, i, all) => all.indexOf(id) === i).map((id) => {
+            const pick = random(8)
+            if (pick === 0) return remove('shared', id)
+            if (pick === 1) return { op: 'restore', table: 'shared', id }
+            if (pick === 2) return update('shared', id, { tags: tags(3), owner: random(30) })
+            return { op: 'upsert', table: 'shared', id, values: values() }
+        })
+        await send(ops, random(2) === 0)
+    }
+}
+
+// Reads by a query and by name, and writes what follows from it, or finds that it is not so any more.
+async function transact(app, send) {
+    for (let k = 0; k < 3; k++) {
+        const reply = await app.ask({ sql: 'select hi, owner from shared where hi >= $1 order by hi desc limit 2', params: [random(1000)], reads: true })
+        if (reply.status !== 200) throw new Error(`${reply.status} ${reply.text}`)
+        const { seq, rows, reads } = reply.json
+        if (random(3) === 0) await merge(app, send)
+        const ops = rows.map((row) => update('shared', row.id, { hi: (row.hi || 0) + 1 }))
+        const sent = await app.send({ key: randomUUID(), mode: 'transaction', base: seq, reads: [reads], rows: [['shared', SHARED[random(6)]]], ops })
+        if (![200, 409, 422].includes(sent.status)) throw new Error(`${sent.status} ${sent.text}`)
     }
 }
 
