@@ -65,7 +65,7 @@ static int find_id(struct rows_batch *b, const struct row_op *op, struct uuid *i
 static int check_cell(struct rows_batch *b, const struct column *c, const struct value *v, struct problem *p)
 {
     if (v->null && c->not_null) return problem_set(p, ERR_NOT_NULL, -1, "%.*s must not be null", SPAN_FMT(c->name));
-    if (c->type.kind == COL_BLOB && !v->null) return b->host->blob_link(b->host->ctx, &v->h, p);
+    if (c->type.kind == COL_BLOB && !v->null) return b->host->blob_known(b->host->ctx, &v->h, p);
     return 0;
 }
 
@@ -301,7 +301,7 @@ static int restore_standing(struct rows_batch *b, const struct table *t, const s
     return e->row.seq > b->c.base && room->row.deleted ? 0 : row_is_there(t, e, p);
 }
 
-static int link_blobs(struct rows_batch *b, const struct table *t, const struct entry *e, struct problem *p)
+static int find_blobs(struct rows_batch *b, const struct table *t, const struct entry *e, struct problem *p)
 {
     int err = 0;
     for (size_t i = 0; i < t->column_count && !err; i++)
@@ -325,7 +325,7 @@ static int restore_row(struct rows_batch *b, const struct table *t, const struct
     e->row = (struct row){.exists = true, .seq = b->c.seq, .version = b->schema->version};
     e->changed = e->whole = true;
     err = batch_copy_cells(b, t, e, room->cells, p);
-    if (!err) err = link_blobs(b, t, e, p);
+    if (!err) err = find_blobs(b, t, e, p);
     if (!err) err = check_size(b, t, e, p);
     return err ? err : each_stream(b, t, e->id, b->host->stream_create, p);
 }

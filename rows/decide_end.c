@@ -28,6 +28,19 @@ int rows_decide_schema(struct rows_batch *b, struct span sql, struct problem *p)
     return 0;
 }
 
+// Only what is kept is linked: a write that lost names nothing.
+static int link_blobs(struct rows_batch *b, const struct entry *e, struct problem *p)
+{
+    const struct table *t = schema_table_no(b->schema, e->table);
+    int err = 0;
+    for (size_t i = 0; i < t->column_count && !err; i++) {
+        const struct cell *cell = &e->row.cells[i];
+        bool named = t->columns[i].type.kind == COL_BLOB && !cell->v.null && (cell->seq == b->c.seq || e->whole);
+        if (named) err = b->host->blob_link(b->host->ctx, &cell->v.h, p);
+    }
+    return err;
+}
+
 int rows_decide_end(struct rows_batch *b, struct problem *p)
 {
     int err = 0;
@@ -40,6 +53,8 @@ int rows_decide_end(struct rows_batch *b, struct problem *p)
     if (!err && b->horizon && (b->publishes || b->count > 0)) err = problem_set(p, ERR_BAD_BATCH, -1, "the horizon moves in a batch of its own");
     if (!err) err = batch_end_references(b, p);
     if (!err) err = batch_end_constraints(b, p);
+    for (size_t i = 0; i < b->count && !err; i++)
+        if (b->entries[i]->changed && row_live(&b->entries[i]->row)) err = link_blobs(b, b->entries[i], p);
     return err ? err : db_txn_err(b->txn);
 }
 

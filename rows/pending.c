@@ -47,6 +47,7 @@ struct rows_pending *rows_pending_new(struct rows *r, struct db_txn *txn, uint64
     v->host.ctx = v;
     v->host.stream_create = no_stream;
     v->host.stream_delete = no_stream;
+    v->host.blob_known = find_blob;
     v->host.blob_link = find_blob;
     return v;
 }

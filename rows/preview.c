@@ -37,7 +37,7 @@ struct rows_preview *rows_preview_new(struct rows *r, struct db_txn *txn, uint64
     if (!v) return NULL;
     // Above every stamp: all that it writes shows.
     struct commit c = {.seq = r->seq + 1, .arrival_ms = arrival_ms, .stamp = UINT64_MAX, .base = base};
-    v->host = (struct rows_host){.stream_create = no_stream, .stream_delete = no_stream, .blob_link = no_blob};
+    v->host = (struct rows_host){.stream_create = no_stream, .stream_delete = no_stream, .blob_known = no_blob, .blob_link = no_blob};
     v->batch = rows_decide(r, txn, &c, &v->host);
     if (!v->batch) {
         free(v);

@@ -104,6 +104,7 @@ static int find_row(struct rows_batch *b, const struct table *t, struct uuid id,
     struct span record;
     if (b->preview) {
         if (!batch_room(b)) return ERR_NOMEM;
+        if (rows_not_too_old(b->r, b->at, NULL)) return ERR_TOO_OLD;
         int err = row_at(b->r, b->txn, t, id, b->at, b->room);
         const struct row *was = &b->room->row;
         if (!err) *row = (struct row){.exists = was->exists, .deleted = was->deleted, .seq = was->seq};

@@ -33,6 +33,8 @@ struct rows_host {
     int (*stream_create)(void *ctx, struct span path, struct problem *p);
     int (*stream_delete)(void *ctx, struct span path, struct problem *p);
     // A `blob` column is given this digest: 0, or ERR_BLOB_NOT_FOUND.
+    int (*blob_known)(void *ctx, const struct sha256 *digest, struct problem *p);
+    // A version of a row that the batch makes names it, as the one before did not.
     int (*blob_link)(void *ctx, const struct sha256 *digest, struct problem *p);
     // No version of any row names it any more. NULL: nobody wants to know.
     int (*blob_release)(void *ctx, const struct sha256 *digest, struct problem *p);

@@ -27,6 +27,15 @@ static int host_stream_delete(void *ctx, struct span path, struct problem *p)
     return streams_decide_delete(d->streams, path, p);
 }
 
+static int host_blob_known(void *ctx, const struct sha256 *digest, struct problem *p)
+{
+    struct decision *d = ctx;
+    struct blob_info info;
+    if (blobs_decide_find(d->blobs, digest, &info)) return 0;
+    if (db_txn_err(d->app->txn) != 0) return db_txn_err(d->app->txn);
+    return problem_set(p, ERR_BLOB_NOT_FOUND, -1, "no blob has this digest: upload it first");
+}
+
 static int host_blob_link(void *ctx, const struct sha256 *digest, struct problem *p)
 {
     struct decision *d = ctx;
@@ -83,6 +92,7 @@ static int decision_begin(struct decision *d, const struct commit *c)
     d->host.ctx = d;
     d->host.stream_create = host_stream_create;
     d->host.stream_delete = host_stream_delete;
+    d->host.blob_known = host_blob_known;
     d->host.blob_link = host_blob_link;
     d->host.blob_release = host_blob_release;
     d->problem = PROBLEM_NONE;

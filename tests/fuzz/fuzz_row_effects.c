@@ -45,7 +45,7 @@ static bool no_blob(void *ctx, struct db_txn *txn, const struct sha256 *digest, 
 }
 
 static const struct rows_host host = {
-    .stream_create = take_stream, .stream_delete = take_stream, .blob_link = take_blob, .stream_at = no_stream, .blob_at = no_blob};
+    .stream_create = take_stream, .stream_delete = take_stream, .blob_known = take_blob, .blob_link = take_blob, .stream_at = no_stream, .blob_at = no_blob};
 
 // ---- the store -----------------------------------------------------------------------------------------------------
 

@@ -31,11 +31,18 @@ static int host_delete(void *ctx, struct span path, struct problem *p)
 }
 
 // Digests that begin with ff are not stored.
+static int host_known(void *ctx, const struct sha256 *digest, struct problem *p)
+{
+    (void)ctx;
+    return digest->b[0] == 0xff ? problem_set(p, ERR_BLOB_NOT_FOUND, -1, "no such blob") : 0;
+}
+
 static int host_link(void *ctx, const struct sha256 *digest, struct problem *p)
 {
     struct rows_rig *g = ctx;
+    (void)p;
     buf_printf(&g->calls, "@%02x\n", digest->b[0]);
-    return digest->b[0] == 0xff ? problem_set(p, ERR_BLOB_NOT_FOUND, -1, "no such blob") : 0;
+    return 0;
 }
 
 static int host_release(void *ctx, const struct sha256 *digest, struct problem *p)
@@ -90,6 +97,7 @@ void rr_open(struct rows_rig *g)
     g->host = (struct rows_host){.ctx = g,
                                  .stream_create = host_create,
                                  .stream_delete = host_delete,
+                                 .blob_known = host_known,
                                  .blob_link = host_link,
                                  .blob_release = host_release,
                                  .stream_at = host_stream_at,
