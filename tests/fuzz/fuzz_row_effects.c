@@ -161,7 +161,8 @@ static void read_all(struct feed_sub *sub, struct db_txn *txn)
     struct feed_sink sink = {.emit = drop_value};
     bool done = false;
     int err = sub->feed->ops->changes(sub, txn, SEQ - 1, SEQ, &sink);
-    if (err == 0) err = sub->feed->ops->changes(sub, txn, 1, SEQ, &sink);
+    if (err == 0 || err == ERR_TOO_OLD) err = sub->feed->ops->changes(sub, txn, 1, SEQ, &sink);
+    if (err == ERR_TOO_OLD) err = 0; // the horizon has moved
     while (err == 0 && !done)
         err = sub->feed->ops->snapshot(sub, txn, SEQ, 1000, &sink, &done);
     assert(err == 0);
