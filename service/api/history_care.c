@@ -32,6 +32,14 @@ static void move(struct history_care *c, uint64_t upto)
     if (!c->submitted) buf_free(&c->encoded);
 }
 
+// A branch keeps the history that it stands on.
+static bool lower(void *ctx, const struct branch *b)
+{
+    uint64_t *upto = ctx;
+    if (b->base < *upto) *upto = b->base;
+    return true;
+}
+
 void history_care_tick(struct history_care *c, uint64_t now_ms)
 {
     struct db_txn *txn = app_txn(c->app);
@@ -39,7 +47,9 @@ void history_care_tick(struct history_care *c, uint64_t now_ms)
     if (c->submitted || txn == NULL || app_state(c->app) != APP_READY || now_ms < c->next_ms) return;
     c->next_ms = now_ms + LOOK_MS;
     if (visible <= c->keep_commits || now_ms <= c->keep_ms) return;
-    int err = rows_horizon_due(app_rows(c->app), txn, visible - c->keep_commits, now_ms - c->keep_ms, &upto);
+    uint64_t limit = visible - c->keep_commits;
+    int err = app_branches_each(c->app, lower, &limit);
+    if (err == 0) err = rows_horizon_due(app_rows(c->app), txn, limit, now_ms - c->keep_ms, &upto);
     if (err == 0 && upto > 0) move(c, upto);
 }
 

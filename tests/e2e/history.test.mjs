@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { createHash, randomUUID } from 'node:crypto'
 import { test } from 'node:test'
 import { App, assertProblem, insert, remove, update } from './lib/http.mjs'
-import { eventually, segue, service } from './lib/service.mjs'
+import { eventually, segue, service, sleep } from './lib/service.mjs'
 
 const schema = `create table notes (title text not null, done boolean default false, votes counter, tags text[] options (merge 'set'), body stream);`
 const [one, two] = ['10000000-0000-4000-8000-000000000000', '20000000-0000-4000-8000-000000000000']
@@ -143,6 +143,23 @@ test('history that is old enough goes, and what is asked for below says so', asy
     await s.start()
     assertProblem(await ask(seq), 410, 'too_old')
     assert.deepEqual(await app.rows('select title from notes'), [{ id, title: '30' }])
+})
+
+test('a branch keeps the history that it stands on', async (t) => {
+    const s = await service(t, { args: ['--history-ms', '1', '--history-commits', '2'] })
+    const app = new App(s)
+    await app.schema(schema)
+    const id = randomUUID()
+    const { seq } = await app.batch([insert('notes', { title: 'base' }, id)])
+    assert.equal((await app.request('PUT', '/branches/draft', { body: JSON.stringify({ at: seq }) })).status, 201)
+    const write = async () => { for (let i = 0; i < 10; i++) await app.batch([update('notes', id, { title: String(i) })]) }
+    const ask = () => app.ask({ sql: 'select title from notes', as_of: seq })
+    await write()
+    await sleep(1500) // more than one look at what may go
+    assert.deepEqual((await ask()).json.rows, [{ id, title: 'base' }])
+    assert.equal((await app.request('DELETE', '/branches/draft')).status, 200)
+    await write()
+    await eventually('the horizon', async () => (await ask()).status === 410)
 })
 
 test('a blob goes with the history that named it', async (t) => {
