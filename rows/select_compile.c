@@ -39,6 +39,8 @@ static int add_param(const struct plan_compile *of, int n, int64_t position, con
         *slot = (uint32_t)i;
         return 0;
     }
+    if (!plan->params) plan->params = arena_array(plan->arena, PLAN_PARTS_MAX, sizeof *plan->params);
+    if (!plan->params) return select_no_room(of);
     if (plan->param_count == PLAN_PARTS_MAX) return problem_set(of->p, ERR_TOO_LARGE, position, "parameters are used in too many ways");
     plan->params[plan->param_count] = (struct plan_param){.n = n, .type = *type, .position = position};
     *slot = (uint32_t)plan->param_count++;
@@ -121,6 +123,8 @@ static int select_within(struct expr_compile *c, const struct ast_expr *ast, str
     int err = select_compile(s->of, ast->select, &s->scope, any_order && !ast->select->has_limit && !ast->select->has_offset, &sub->select);
     if (!err) err = sub_type(s, ast, sub, e);
     if (err) return err;
+    if (!plan->subs) plan->subs = arena_array(plan->arena, PLAN_PARTS_MAX, sizeof *plan->subs);
+    if (!plan->subs) return select_no_room(s->of);
     if (plan->sub_count == PLAN_PARTS_MAX) return problem_set(c->p, ERR_TOO_LARGE, ast->position, "too many selects within one query");
     sub->no = (uint32_t)plan->sub_count;
     plan->subs[plan->sub_count++] = sub;
@@ -316,6 +320,17 @@ static bool is_grouped(const struct ast_select *ast)
     return false;
 }
 
+// How many columns the list can come to: each * is at most all of all tables.
+static size_t targets_at_most(const struct select_compile *s)
+{
+    size_t all = 0, n = 1;
+    for (size_t i = 0; i < s->scope.count; i++)
+        all += s->tables[i].table->column_count + 1;
+    for (size_t i = 0; i < s->ast->target_count; i++)
+        n += s->ast->targets[i].expr->kind == AX_STAR ? all : 1;
+    return n < COLUMNS_MAX + 1 ? n : COLUMNS_MAX + 1;
+}
+
 // Rows of one table, as they are, keep their name: `id` stands first in them, asked for or not.
 static int compile_targets(struct select_compile *s)
 {
@@ -323,7 +338,7 @@ static int compile_targets(struct select_compile *s)
     bool ids = !s->scope.outer && s->ast->from_count == 1 && !out->grouped && !s->ast->distinct;
     struct expr *id;
     int err = 0;
-    out->targets = arena_array(s->of->plan->arena, COLUMNS_MAX + 1, sizeof *out->targets);
+    out->targets = arena_array(s->of->plan->arena, targets_at_most(s), sizeof *out->targets);
     if (!out->targets) return select_no_room(s->of);
     if (ids) err = column_of(s, &s->tables[0], SPAN_LIT("id"), -1, &id);
     if (!err && ids) err = add_target(s, SPAN_LIT("id"), id, -1);
@@ -505,9 +520,7 @@ static struct plan *plan_new(struct schema *schema, uint64_t at)
     plan->at = at;
     plan->schema = schema_ref(schema);
     plan->arena = arena_new(PLAN_BYTES_MAX);
-    if (plan->arena) plan->params = arena_array(plan->arena, PLAN_PARTS_MAX, sizeof *plan->params);
-    if (plan->params) plan->subs = arena_array(plan->arena, PLAN_PARTS_MAX, sizeof *plan->subs);
-    if (plan->subs) return plan;
+    if (plan->arena) return plan;
     plan_unref(plan);
     return NULL;
 }

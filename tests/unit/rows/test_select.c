@@ -236,6 +236,43 @@ static void what_goes_wrong_on_the_way_is_told_in_words(void **state)
     assert_int_equal(run(g, "select sum(n * 9223372036854775) * 1000000 from messages", &p), ERR_BAD_VALUE);
 }
 
+// ---- bounds --------------------------------------------------------------------------------------------------------
+
+static void fill(struct rows_rig *g, unsigned n, size_t bytes)
+{
+    char *json = malloc(bytes + 100);
+    rr_commit(g);
+    rr_begin(g);
+    for (unsigned i = 0; i < n; i++) {
+        int at = sprintf(json, "{\"title\":\"%04u", i);
+        memset(json + at, 'x', bytes);
+        strcpy(json + at + bytes, "\"}");
+        assert_int_equal(rr_op(g, ROW_INSERT, "rooms", 0x1000 + i, json), 0);
+    }
+    assert_int_equal(rr_end(g), 0);
+    free(json);
+}
+
+static void a_query_holds_and_looks_at_so_much(void **state)
+{
+    struct rows_rig *g = *state;
+    struct problem p;
+    fill(g, 300, 1000);
+    // 90,000 texts of two thousand bytes each are more than may be held, however they come to be.
+    assert_int_equal(run(g, "select distinct a.title || b.title as t from rooms a, rooms b", &p), ERR_QUERY_TOO_EXPENSIVE);
+    assert_non_null(strstr(problem_text(&p), "holds more"));
+    assert_int_equal(run(g, "select a.title || b.title as t, count(*) from rooms a, rooms b group by 1", &p), ERR_QUERY_TOO_EXPENSIVE);
+    assert_int_equal(run(g, "select array(select a.title || b.title from rooms a, rooms b) as t from people", &p), ERR_QUERY_TOO_EXPENSIVE);
+    assert_int_equal(run(g, "select a.title from rooms a, rooms b where a.title || b.title not in (select c.title || d.title from rooms c, rooms d)", &p),
+                     ERR_QUERY_TOO_EXPENSIVE);
+    assert_int_equal(run(g, "select a.id from rooms a, rooms b order by a.title || b.title", &p), ERR_QUERY_TOO_EXPENSIVE);
+    assert_int_equal(run(g, "select count(*) from rooms a, rooms b, rooms c", &p), ERR_QUERY_TOO_EXPENSIVE);
+    assert_non_null(strstr(problem_text(&p), "1000000 rows"));
+    assert_int_equal(run(g, "select a.n from messages a, rooms b, rooms c where b.id < c.id", &p), ERR_RESULT_TOO_LARGE);
+    // What is cut off need not be held.
+    assert_int_equal(run(g, "select a.id from rooms a, rooms b order by a.title || b.title limit 10", &p), 0);
+}
+
 // ---- plans ---------------------------------------------------------------------------------------------------------
 
 // The plan of a query as "table by index …", a table after the other, once it has run.
@@ -361,6 +398,7 @@ int main(void)
         TEST(limits_and_offsets_cut_the_result),
         TEST(what_means_nothing_is_refused_with_its_place),
         TEST(what_goes_wrong_on_the_way_is_told_in_words),
+        TEST(a_query_holds_and_looks_at_so_much),
         TEST(plans_use_the_index_that_says_most),
         TEST(plans_join_through_indexes),
         TEST(a_result_is_as_of_its_seq_whatever_is_committed_between_its_pieces),
