@@ -5,7 +5,7 @@
 //                              └───────────────────────> 409, with the missing ones <───────┘
 //
 // Every step is committed under an UPLOAD_ONCE, so no batch grows with the blob, and what was looked at once stays. Where it ends early, the look at
-// all uploads drops it. A page goes into the upload that it names, at its offset, and is its last one where that has its length then: so a list of any
+// uploads drops it. A page goes into the upload that it names, at its offset, and is its last one where that has its length then: so a list of any
 // length comes in pages, and goes on after whatever broke.
 #include <assert.h>
 #include <stddef.h>
@@ -18,6 +18,7 @@
 #include "err.h"
 #include "file.h"
 #include "json_write.h"
+#include "upload_care.h"
 
 #define OP_MAX (512 * KIB)
 
@@ -115,6 +116,7 @@ static void finish(struct listing *l, int err)
     blobs_join_close(l->join);
     l->join = NULL;
     app_user_remove(&l->user);
+    if (err != 0 && l->created) upload_care_first(server_uploads(l->server, l->app), l->id);
     hold_release(&l->hold);
     l->over = true;
     if (l->r == NULL) {

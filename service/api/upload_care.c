@@ -11,7 +11,7 @@
 #define GATHER_TURNS 16 // of the loop, at most, that somebody waits for others to share the barrier
 #define LOOK_MAX 64     // uploads in one tick
 #define LOOK_MS 100     // and not before
-#define LOOK_AWAITED 4  // of those that somebody waits for: each may have many parts
+#define LOOK_FIRST 4    // of those that come first: each may have many parts
 #define OPS_BYTES_MAX (64 * KIB)
 #define PARTS_BYTES_MAX (UPLOAD_PARTS_MAX * UPLOAD_PART_BYTES + 64)
 
@@ -155,13 +155,6 @@ static void look_at_parts(struct upload_care *c, const struct upload_info *i)
     buf_free(&parts);
 }
 
-static void note_awaited(struct upload_care *c, struct uuid id)
-{
-    for (size_t i = 0; i < c->awaited_count; i++)
-        if (uuid_equal(c->awaited[i], id)) return;
-    if (c->awaited_count < CARE_AWAITED_MAX) c->awaited[c->awaited_count++] = id;
-}
-
 static void look_at(void *ctx, const struct upload_info *i)
 {
     struct look *l = ctx;
@@ -174,22 +167,22 @@ static void look_at(void *ctx, const struct upload_info *i)
     else if (i->state == UPLOAD_OPEN && i->made.kind == UPLOAD_ONCE)
         put(c, blobs_upload_put_drop, i->id); // its request ended with an earlier run, or in a way that let nothing be written
     else if (i->state == UPLOAD_OPEN && i->made.kind == UPLOAD_JOINED && i->made.length == UPLOAD_LENGTH_UNKNOWN)
-        note_awaited(c, i->id), look_at_parts(c, i);
+        upload_care_first(c, i->id), look_at_parts(c, i);
     else if (i->state == UPLOAD_OPEN && i->made.kind == UPLOAD_JOINED && l->now_ms >= c->joins_from_ms && app_state(c->app) == APP_READY)
         upload_care_join(c, i->id);
 }
 
-// Some of them, in turn; those that are done or gone are let go of.
-static void look_at_awaited(struct look *l)
+// Some of them, in turn, until one has something to be done; those that are done or gone are let go of.
+static void look_at_first(struct look *l)
 {
     struct upload_care *c = l->care;
-    size_t looks = c->awaited_count < LOOK_AWAITED ? c->awaited_count : LOOK_AWAITED;
-    for (; looks > 0; looks--) {
+    size_t looks = c->first_count < LOOK_FIRST ? c->first_count : LOOK_FIRST;
+    for (; looks > 0 && c->encoded.n == 0; looks--) {
         struct upload_info info;
-        size_t at = c->awaited_next++ % c->awaited_count;
-        if (blobs_upload_find(app_blobs(c->app), app_txn(c->app), c->awaited[at], &info) && info.state == UPLOAD_OPEN) look_at(l, &info);
-        else c->awaited[at] = c->awaited[--c->awaited_count];
-        if (c->awaited_count == 0) return;
+        size_t at = c->first_next++ % c->first_count;
+        if (blobs_upload_find(app_blobs(c->app), app_txn(c->app), c->first[at], &info) && info.state == UPLOAD_OPEN) look_at(l, &info);
+        else c->first[at] = c->first[--c->first_count];
+        if (c->first_count == 0) return;
     }
 }
 
@@ -198,7 +191,7 @@ static void on_fate(struct submission *s, const struct fate *f)
     struct upload_care *c = (struct upload_care *)((char *)s - offsetof(struct upload_care, submission));
     c->submitted = false;
     if (f->err == 0) return;
-    c->awaited_count = 0; // it may be one of these, which is not to hold up all others: its turn comes
+    c->first_count = 0; // it may be one of these, which is not to hold up all others: its turn comes
     log_warn("uploads", "what is over was not cleared away; it is tried again", LF_STR("app", app_name(c->app)), LF_ERR(f->err));
 }
 
@@ -209,7 +202,7 @@ void upload_care_tick(struct upload_care *c, uint64_t now_ms)
     if (now_ms >= c->looked_ms && now_ms - c->looked_ms < LOOK_MS) return;
     c->looked_ms = now_ms;
     buf_clear(&c->encoded);
-    look_at_awaited(&l);
+    look_at_first(&l);
     int err = 0; // none is to be met twice in a batch
     if (c->encoded.n == 0) err = blobs_uploads_scan(app_blobs(c->app), app_txn(c->app), &c->cursor, LOOK_MAX, look_at, &l);
     if (err != 0) log_warn("uploads", "uploads cannot be looked through", LF_STR("app", app_name(c->app)), LF_ERR(err));
@@ -218,8 +211,15 @@ void upload_care_tick(struct upload_care *c, uint64_t now_ms)
     c->submitted = app_submit(c->app, &c->submission) == 0;
 }
 
+void upload_care_first(struct upload_care *c, struct uuid id)
+{
+    for (size_t i = 0; i < c->first_count; i++)
+        if (uuid_equal(c->first[i], id)) return;
+    if (c->first_count < CARE_FIRST_MAX) c->first[c->first_count++] = id;
+}
+
 void upload_care_join(struct upload_care *c, struct uuid id)
 {
-    note_awaited(c, id);
+    upload_care_first(c, id);
     upload_join_begin(c, id);
 }

@@ -1,7 +1,6 @@
 // What is done for an app's uploads beside the requests: the barrier that small ones share, and the tick that looks at all uploads
 // in turn: whose time is over loses its bytes, then its name; what a broken request left is dropped; one that is made of others is
-// gone on with, once they are done. These are looked at first, as somebody waits for them, and the turn is long where many are remembered.
-// Thread: the app's owner.
+// gone on with, once they are done. The turn is long where many are remembered, so some are looked at first. Thread: the app's owner.
 #ifndef SEGUE_UPLOAD_CARE_H
 #define SEGUE_UPLOAD_CARE_H
 
@@ -13,7 +12,7 @@
 struct server;
 struct upload_join;
 
-#define CARE_AWAITED_MAX 64
+#define CARE_FIRST_MAX 64
 
 // Somebody for whom the pool shall make durable what was written.
 struct care_sync {
@@ -40,8 +39,8 @@ struct upload_care {
     struct submission submission;
     struct buf encoded;
     bool submitted;
-    struct uuid awaited[CARE_AWAITED_MAX]; // made of others and not done, as far as there is room: else their turn comes
-    size_t awaited_count, awaited_next;
+    struct uuid first[CARE_FIRST_MAX]; // looked at first until they are not open any more
+    size_t first_count, first_next;
     struct upload_join *joins; // under way
     uint64_t joins_from_ms;    // one has failed: none begins before
 };
@@ -57,6 +56,8 @@ bool upload_care_pending(const struct upload_care *c);
 void upload_care_last(struct upload_care *c); // there will be no more turns
 // Of a running service, now and then.
 void upload_care_tick(struct upload_care *c, uint64_t now_ms);
+// The upload is looked at before its turn comes, where there is room: it is to be dropped, or somebody waits for it.
+void upload_care_first(struct upload_care *c, struct uuid id);
 // The upload is made of others: its joining begins, or goes on, now or when it can.
 void upload_care_join(struct upload_care *c, struct uuid id);
 
