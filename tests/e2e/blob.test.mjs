@@ -6,6 +6,7 @@ import { createHash, randomBytes, randomUUID } from 'node:crypto'
 import { test } from 'node:test'
 import { App, assertProblem, Raw, remove, update } from './lib/http.mjs'
 import { chatService, message } from './lib/chat.mjs'
+import { mulberry32 } from './lib/dice.mjs'
 import { eventually, service, sleep } from './lib/service.mjs'
 
 const sha256 = (bytes) => createHash('sha256').update(bytes).digest('hex')
@@ -135,6 +136,42 @@ test('a large body is streamed: chunked, and at bounded memory', async (t) => {
     assert.ok(process.env.SEGUED || most - before < 40e6, `memory grew by ${most - before}`)
     const got = await app.request('GET', at(digest))
     assert.equal(sha256(got.body), digest)
+})
+
+// A large body is read where its upload wants it: never a byte of what comes behind.
+test('bodies that are taken and refused come one behind the other, and each request gets its own answer', async (t) => {
+    const s = await service(t)
+    const seed = Number(process.env.SEED || Date.now() % 1e9), dice = mulberry32(seed)
+    const roll = (n) => Math.floor(dice() * n)
+    const request = () => {
+        const bytes = randomBytes(1 + roll(1500000)), kind = roll(5)
+        const line = (digest, fields) => `PUT /apps/default/blobs/${digest} HTTP/1.1\r\nHost: x\r\n${fields}\r\n\r\n`
+        const length = `Content-Length: ${bytes.length}`
+        if (kind === 0) return [422, line(sha256('else'), length), bytes]
+        if (kind === 1) return [201, line(sha256(bytes), `${length}\r\nExpect: 100-continue`), bytes]
+        if (kind === 2) return [201, line(sha256(bytes), 'Transfer-Encoding: chunked'), `${bytes.length.toString(16)}\r\n`, bytes, '\r\n0\r\n\r\n']
+        if (kind === 3) return [400, line('none', 'Content-Length: 60000'), Buffer.alloc(60000)]
+        return [201, line(sha256(bytes), length), bytes]
+    }
+    for (let round = 0; round < 10; round++) {
+        const asked = Array.from({ length: 4 }, () => [request(), [200, 'GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n']]).flat()
+        const all = Buffer.concat(asked.flatMap(([, ...pieces]) => pieces.map((p) => Buffer.from(p))))
+        const raw = new Raw(s)
+        const sent = (async () => {
+            for (let from = 0, n; from < all.length; from += n) {
+                n = 1 + roll(300000)
+                raw.send(all.subarray(from, from + n))
+                if (roll(3) === 0) await sleep(1)
+            }
+        })()
+        for (const [status] of asked) {
+            let reply = await raw.reply()
+            while (reply.status === 100) reply = await raw.reply()
+            assert.equal(reply.status, status, `SEED=${seed}: ${reply.text}`)
+        }
+        await sent
+        raw.destroy()
+    }
 })
 
 test('a row refers to a blob that is there, and shows its size and type', async (t) => {
