@@ -165,6 +165,42 @@ static void duplicate_keys_are_refused(void **state)
     jr_free(t);
 }
 
+// Of few members each is compared with each, of many they are sorted.
+static void duplicate_keys_are_found_among_many(void **state)
+{
+    (void)state;
+    for (int n = 1; n <= 100; n++) {
+        struct buf b;
+        struct jr_tree *t;
+        buf_init(&b, 10000);
+        buf_put_str(&b, "{");
+        for (int i = 0; i < n; i++)
+            buf_printf(&b, "\"k%d\":%d,", i, i);
+        size_t common = b.n;
+        buf_printf(&b, "\"k%d\":%d}", n, n);
+        assert_int_equal(jr_parse(&t, buf_span(&b), NULL), 0);
+        assert_int_equal(jr_count(jr_root(t)), n + 1);
+        assert_int_equal(jr_int(jr_get(jr_root(t), "k0"), -1), 0);
+        jr_free(t);
+        buf_truncate(&b, common);
+        buf_printf(&b, "\"k%d\":0}", n / 2);
+        assert_int_equal(jr_parse(&t, buf_span(&b), NULL), ERR_BAD_JSON);
+        buf_free(&b);
+    }
+}
+
+static void a_tree_outlives_its_text(void **state)
+{
+    (void)state;
+    char *text = strdup("[\"ab\\u0063\",{\"d\":[\"e\"]}]");
+    struct jr_tree *t = parse(text);
+    memset(text, 'x', strlen(text));
+    free(text);
+    assert_true(span_is(jr_str(jr_at(jr_root(t), 0)), "abc"));
+    assert_true(span_is(jr_str(jr_at(jr_get(jr_at(jr_root(t), 1), "d"), 0)), "e"));
+    jr_free(t);
+}
+
 static void numbers_beyond_64_bits_are_refused(void **state)
 {
     (void)state;
@@ -305,6 +341,8 @@ int main(void)
         cmocka_unit_test(invalid_utf8_is_refused_at_its_byte),
         cmocka_unit_test(nul_is_refused_raw_and_escaped),
         cmocka_unit_test(duplicate_keys_are_refused),
+        cmocka_unit_test(duplicate_keys_are_found_among_many),
+        cmocka_unit_test(a_tree_outlives_its_text),
         cmocka_unit_test(numbers_beyond_64_bits_are_refused),
         cmocka_unit_test(nesting_is_taken_to_the_limit_and_refused_beyond),
         cmocka_unit_test(brackets_in_strings_and_beside_each_other_are_not_nesting),
