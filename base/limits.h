@@ -81,6 +81,7 @@
 #define QUERY_SORT_MAX (32 * MIB)       // bytes of sort keys held by one query or live view
 #define READ_SET_MAX (256 * KIB)       // bytes of what one transaction has read; a set that would be larger is coarsened to whole tables
 #define TRANSACTION_ROWS_MAX 1000000   // rows written since a transaction's base, all of which are looked at
+#define TRANSACTION_MOVED_MAX 100000   // different ones of these in tables whose indexes it read
 #define BRANCHES_MAX 256               // of one app
 #define CONNECTION_TRANSACTIONS_MAX 16 // begun on one connection and not ended
 #define RESERVATION_CONFLICTS 3        // of one client in a row, before what it read is reserved for its next try

@@ -97,26 +97,6 @@ static int look_at_commit(struct validation *v, uint64_t seq, struct span record
     return err ? err : cur_end(&c);
 }
 
-static int look_at_commits(struct validation *v, uint64_t now, struct problem *p)
-{
-    struct key first = key_commit(v->base + 1);
-    struct db_iter it;
-    int err = 0;
-    db_iter_init(&it, v->txn, rows_table(v->r, TABLE_COMMITS));
-    for (bool more = db_iter_seek(&it, key_span(&first)); !err && more && v->out->n < ROWS_CONFLICTS_MAX; more = db_iter_next(&it)) {
-        uint64_t seq = key_commit_parse(it.key);
-        if (seq == 0 || seq > now) break;
-        if (v->looked_at > TRANSACTION_ROWS_MAX)
-            err = problem_set(p, ERR_TOO_OLD, -1, "more than %u rows were written since base %llu", TRANSACTION_ROWS_MAX, (unsigned long long)v->base);
-        else
-            err = look_at_commit(v, seq, it.value);
-    }
-    db_iter_end(&it);
-    return err ? err : db_txn_err(v->txn);
-}
-
-// ---- what moved in indexes -----------------------------------------------------------------------------------------
-
 static int compare_moved(const void *va, const void *vb)
 {
     const struct moved *a = va, *b = vb;
@@ -134,6 +114,40 @@ static void sort_moved(struct validation *v)
         if (n == 0 || v->moved[n - 1].table != v->moved[i].table || !uuid_equal(v->moved[n - 1].id, v->moved[i].id)) v->moved[n++] = v->moved[i];
     v->n = n;
 }
+
+static int too_many(const struct validation *v, unsigned max, struct problem *p)
+{
+    return problem_set(p, ERR_TOO_OLD, -1, "more than %u rows that matter were written since base %llu", max, (unsigned long long)v->base);
+}
+
+// So many keys are too much work for one batch. Rows count once, so that the answer follows from the state alone.
+static int check_moved(struct validation *v, size_t when, struct problem *p)
+{
+    if (v->n <= when) return 0;
+    sort_moved(v);
+    return v->n > TRANSACTION_MOVED_MAX ? too_many(v, TRANSACTION_MOVED_MAX, p) : 0;
+}
+
+static int look_at_commits(struct validation *v, uint64_t now, struct problem *p)
+{
+    struct key first = key_commit(v->base + 1);
+    struct db_iter it;
+    int err = 0;
+    db_iter_init(&it, v->txn, rows_table(v->r, TABLE_COMMITS));
+    for (bool more = db_iter_seek(&it, key_span(&first)); !err && more && v->out->n < ROWS_CONFLICTS_MAX; more = db_iter_next(&it)) {
+        uint64_t seq = key_commit_parse(it.key);
+        if (seq == 0 || seq > now) break;
+        if (v->looked_at > TRANSACTION_ROWS_MAX)
+            err = too_many(v, TRANSACTION_ROWS_MAX, p);
+        else
+            err = look_at_commit(v, seq, it.value);
+        if (!err) err = check_moved(v, 2 * TRANSACTION_MOVED_MAX, p);
+    }
+    db_iter_end(&it);
+    return err ? err : db_txn_err(v->txn);
+}
+
+// ---- what moved in indexes -----------------------------------------------------------------------------------------
 
 static const struct index *find_index(const struct table *t, uint32_t no)
 {
@@ -176,13 +190,13 @@ static int look_at_index(struct validation *v, const struct table *t, const stru
     return err;
 }
 
-static int look_at_moved(struct validation *v)
+static int look_at_moved(struct validation *v, struct problem *p)
 {
-    int err = 0;
     if (v->n == 0) return 0;
+    int err = check_moved(v, 0, p);
+    if (err) return err;
     v->room = malloc(sizeof *v->room);
     if (!v->room) return ERR_NOMEM;
-    sort_moved(v);
     for (size_t i = 0; i < v->n && !err && v->out->n < ROWS_CONFLICTS_MAX; i++) {
         const struct moved *m = &v->moved[i];
         const struct table *t = schema_table_no(v->schema, m->table);
@@ -217,7 +231,7 @@ int reads_validate(struct rows *r, struct db_txn *txn, const struct schema *seen
     *out = (struct rows_conflicts){.n = 0};
     int err = look_at_commits(&v, now, p);
     if (bug("no_read_set")) out->n = v.n = 0;
-    if (!err && out->n == 0) err = look_at_moved(&v);
+    if (!err && out->n == 0) err = look_at_moved(&v, p);
     free(v.moved);
     free(v.room);
     if (err || out->n == 0) return err;

@@ -391,6 +391,31 @@ static void a_base_below_what_is_kept_is_too_old(void **state)
     read_set_free(blind.set);
 }
 
+static void write_many(struct rows_rig *g, unsigned first, unsigned count)
+{
+    rr_commit(g);
+    rr_begin(g);
+    for (unsigned i = 0; i < count; i++)
+        assert_int_equal(rr_op(g, ROW_UPSERT, "t", first + i, "{\"a\":1}"), 0);
+    assert_int_equal(rr_end(g), 0);
+}
+
+static void more_rows_than_can_be_looked_at_are_too_old(void **state)
+{
+    struct rows_rig *g = *state;
+    struct reader r = begin(g), by_id = begin(g);
+    read_a(g, &r, 5, 8);
+    read_row(g, &by_id, "t", 1);
+    for (unsigned i = 0; i < 5; i++)
+        write_many(g, 1000, TRANSACTION_MOVED_MAX / 2); // the same rows count once
+    assert_int_equal(only_check(g, &r), 0);
+    write_many(g, 1000 + TRANSACTION_MOVED_MAX / 2, TRANSACTION_MOVED_MAX / 2 + 1);
+    assert_int_equal(only_check(g, &r), ERR_TOO_OLD);
+    assert_int_equal(only_check(g, &by_id), 0);
+    read_set_free(r.set);
+    read_set_free(by_id.set);
+}
+
 // A write that lost to a later one has changed nothing that anybody could have read.
 static void a_write_that_loses_is_no_conflict(void **state)
 {
@@ -425,6 +450,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_restart_changes_no_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(a_base_that_was_not_given_out_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_base_below_what_is_kept_is_too_old, setup, teardown),
+        cmocka_unit_test_setup_teardown(more_rows_than_can_be_looked_at_are_too_old, setup, teardown),
         cmocka_unit_test_setup_teardown(a_write_that_loses_is_no_conflict, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
