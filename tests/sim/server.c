@@ -1,12 +1,11 @@
 // The engine's side of the world: questions, batches, turns, and what becomes of all that when the power goes off.
-#include <assert.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
-#include "app_internal.h" // to let an app be forgotten, and to read its journal
+#include "app_internal.h" // to let its database be due for a commit
 #include "batch_reads.h"
-#include "bug.h"
+#include "disk.h"
 #include "err.h"
 #include "machine.h"
 #include "read_set.h"
@@ -74,6 +73,7 @@ void server_start(struct world *w)
     struct pending schema = {.w = w}, rows = {.w = w};
     struct buf ops, json;
     w->options = (struct app_options){.name = "sim", .db_map_bytes = 256 * MIB, .journal_segment_bytes = SEGMENT, .retry_ms = 5};
+    w->watchers = watchers_new(&w->options);
     w->options.journal_keep_all = w->seed % 4 != 0; // the others are not decided again, but their journal forgets
     if (open_app(w, &p) != 0) abort();
     buf_init(&schema.request, MIB);
@@ -95,6 +95,8 @@ void server_start(struct world *w)
 void server_stop(struct world *w)
 {
     w->cut = true;
+    disk_fail_clear();
+    watchers_leave(w, w->watchers);
     app_close(w->app);
     w->app = NULL;
 }
@@ -210,7 +212,27 @@ void server_tick(struct world *w)
     if (w->app == NULL) return;
     app_tick(w->app);
     if (app_pending(w->app)) server_turn(w); // what was held back for somebody
+    watchers_tick(w, w->watchers);
     world_event(w, TICK_US, (struct event){.kind = EVENT_TICK, .n = w->life});
+}
+
+// The app is built again from what the disk has, when its users have let go.
+void server_fault(struct world *w)
+{
+    static const unsigned ops[] = {DISK_WRITE, DISK_SYNC, DISK_WRITE | DISK_SYNC, DISK_ALL};
+    world_event(w, 100000 + dice_below(&w->dice, 800000), (struct event){.kind = EVENT_FAULT});
+    if (w->app == NULL) return;
+    disk_fail(ops[dice_below(&w->dice, 4)], machine_folder(), 1 + dice_below(&w->dice, 12), EIO, 1 + dice_below(&w->dice, 3));
+    w->faults++;
+}
+
+void server_log(struct world *w, struct buf *out)
+{
+    struct stream_info info;
+    int err = streams_find(app_streams(w->app), app_txn(w->app), SPAN_LIT("log"), &info) ? 0 : ERR_STREAM_NOT_FOUND;
+    while (err == 0 && out->n < info.offset)
+        err = streams_read(app_streams(w->app), app_txn(w->app), SPAN_LIT("log"), out->n, MIB, out);
+    if (err != 0) world_find(w, "cannot be read", "the stream: %s", err_wire(err));
 }
 
 // ---- crashes -------------------------------------------------------------------------------------------------------
@@ -218,6 +240,7 @@ void server_tick(struct world *w)
 static void power_off(struct world *w, bool since_mark)
 {
     machine_cut();
+    disk_fail_clear();
     app_close(w->app); // what it still writes, nobody will find
     w->app = NULL;
     machine_restore(&w->dice, since_mark);
@@ -231,6 +254,7 @@ void server_crash(struct world *w)
     world_event(w, 20000 + dice_below(&w->dice, 400000), (struct event){.kind = EVENT_CRASH});
     if (w->app == NULL) return;
     w->cut = true;
+    watchers_leave(w, w->watchers); // nobody sees what happens next
     machine_mark();
     if (amid && app_pending(w->app) && app_state(w->app) == APP_READY) app_turn(w->app);
     if (amid && dice_chance(&w->dice, 50)) w->app->dirty_since_ms = 0, app_tick(w->app);

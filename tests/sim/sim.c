@@ -17,6 +17,7 @@
 #include "world.h"
 
 #define FAILURES_MAX 3
+#define SAID_MAX 2000 // of what a failed one logged
 
 // What each planted mistake must be found as.
 static const struct {
@@ -27,14 +28,14 @@ static const struct {
     {"no_dedup", "applied twice"},
     {"half_batch", "half a batch"},
     {"lww_by_arrival", "divergence"},
+    {"nosync", "commit lost"},
 };
 
 struct report {
     bool whole; // the world came to its end
     struct finding findings[16];
     size_t finding_count, tasks, accepted, refused;
-    uint64_t crashes, retries, again, lost, trace;
-    double s;
+    uint64_t crashes, faults, retries, again, lost, trace;
 };
 
 static struct report *report; // shared with the process that simulates
@@ -45,6 +46,7 @@ static void fill_report(const struct world *w)
     report->finding_count = w->finding_count;
     report->tasks = w->task_count;
     report->crashes = w->crashes;
+    report->faults = w->faults;
     report->retries = w->retries;
     report->again = w->again;
     report->lost = w->lost;
@@ -56,23 +58,34 @@ static void fill_report(const struct world *w)
     report->whole = true;
 }
 
-// What an assertion says goes to standard error as it is.
+// What the engine logs is of interest where something went wrong: the end of it.
+static void show_end(FILE *said)
+{
+    char line[1000];
+    long n = fseek(said, 0, SEEK_END) == 0 ? ftell(said) : 0;
+    fseek(said, n > SAID_MAX ? n - SAID_MAX : 0, SEEK_SET);
+    while (fgets(line, sizeof line, said) != NULL)
+        printf("  | %s", line);
+}
+
 static void simulate(uint64_t seed)
 {
     int status;
-    double began = machine_real_s();
     *report = (struct report){.whole = false};
     fflush(NULL);
-    pid_t pid = fork();
+    FILE *said = tmpfile();
+    pid_t pid = said == NULL ? -1 : fork();
     if (pid == 0) {
         struct world w;
+        dup2(fileno(said), STDERR_FILENO);
         world_run(&w, seed);
         fill_report(&w);
         world_free(&w);
         exit(0);
     }
     if (pid < 0 || waitpid(pid, &status, 0) != pid) exit(1);
-    report->s = machine_real_s() - began;
+    if (status != 0 || report->finding_count > 0) show_end(said);
+    fclose(said);
     if (status == 0 && report->whole) return;
     struct finding *f = &report->findings[report->finding_count++ % 16];
     snprintf(f->kind, sizeof f->kind, "it dies");
@@ -98,7 +111,7 @@ struct campaign {
     uint64_t seed, worlds, passed, failed;
     double seconds;
     const char *bug, *expected;
-    uint64_t tasks, accepted, refused, crashes, retries, again, lost;
+    uint64_t tasks, accepted, refused, crashes, faults, retries, again, lost;
     bool found;
 };
 
@@ -108,6 +121,7 @@ static void add_up(struct campaign *c)
     c->accepted += report->accepted;
     c->refused += report->refused;
     c->crashes += report->crashes;
+    c->faults += report->faults;
     c->retries += report->retries;
     c->again += report->again;
     c->lost += report->lost;
@@ -143,8 +157,8 @@ static void run(struct campaign *c)
     }
     double s = machine_real_s() - began;
     uint64_t worlds = c->passed + c->failed;
-    printf("%llu worlds in %.0f s (%.1f/s): %llu batches, %llu accepted, %llu refused; %llu crashes, %llu messages lost, %llu sent again, %llu fates given again\n", (unsigned long long)worlds, s,
-           (double)worlds / (s > 0 ? s : 1), (unsigned long long)c->tasks, (unsigned long long)c->accepted, (unsigned long long)c->refused, (unsigned long long)c->crashes, (unsigned long long)c->lost,
+    printf("%llu worlds in %.0f s (%.1f/s): %llu batches, %llu accepted, %llu refused; %llu crashes, %llu faults of the disk, %llu messages lost, %llu sent again, %llu fates given again\n", (unsigned long long)worlds, s,
+           (double)worlds / (s > 0 ? s : 1), (unsigned long long)c->tasks, (unsigned long long)c->accepted, (unsigned long long)c->refused, (unsigned long long)c->crashes, (unsigned long long)c->faults, (unsigned long long)c->lost,
            (unsigned long long)c->retries, (unsigned long long)c->again);
 }
 

@@ -6,7 +6,8 @@
 //   queue    put one more behind the last of a queue, found by a search        a register, found by a range
 //   slots    take a slot while fewer than SLOTS_MAX are taken                  registers, found by a range
 //   pots     merging batches carry counts from pot to pot; looks see the sum   a look
-//   nonces   merging batches write one nonce into several rows: all or none    a look
+//   nonces   merging batches write one nonce into several rows and append it   a look, and the whole log
+//            to a stream: all or none
 //   names    merging batches want unique names: one gets each                  a look
 //   cells    merging batches of all kinds on the same rows                     the model
 #include <assert.h>
@@ -108,6 +109,7 @@ static void row(struct buf *ops, const char *table, enum kind kind, unsigned n, 
 void works_rows(struct buf *ops)
 {
     char pair[80];
+    buf_put_str(ops, "{\"op\":\"create\",\"stream\":\"log\",\"type\":\"text/plain\"},");
     for (unsigned i = 0; i < ACCOUNTS; i++)
         row(ops, "accounts", ACCOUNT, i, "\"balance\":100,\"by\":0");
     for (unsigned i = 0; i < 2 * PAIRS; i++) {
@@ -347,6 +349,7 @@ static void nonces_decide(struct world *w, struct task *t)
     (void)w;
     for (unsigned i = 0; i < NONCES; i++)
         put(t, "{'op':'update','table':'nonces','id':'" ID "','values':{'nonce':%u}},", NONCE, i, t->number);
+    put(t, "{'op':'append','stream':'log','text':'%u;'},", t->number);
 }
 
 static void nonces_look_plan(struct world *w, struct task *t)
@@ -521,6 +524,21 @@ static void judge_cells(struct world *w)
     free(writes);
 }
 
+// The log has what each accepted batch appended, once, in the order of their seqs.
+static void judge_log(struct world *w)
+{
+    struct buf is, expected;
+    buf_init(&is, MIB);
+    buf_init(&expected, MIB);
+    server_log(w, &is);
+    for (uint64_t seq = 0; seq <= app_visible(w->app); seq++)
+        for (size_t i = 0; i < w->task_count; i++)
+            if (w->tasks[i]->work->decide == nonces_decide && w->tasks[i]->has_fate && w->tasks[i]->err == 0 && w->tasks[i]->seq == seq) buf_printf(&expected, "%u;", w->tasks[i]->number);
+    if (!span_equal(buf_span(&is), buf_span(&expected))) world_find(w, "another log", "the stream is %.*s, not %.*s", SPAN_FMT(buf_span(&is)), SPAN_FMT(buf_span(&expected)));
+    buf_free(&is);
+    buf_free(&expected);
+}
+
 // ---- all of them -------------------------------------------------------------------------------------------------------
 
 static const struct work works[] = {
@@ -584,5 +602,5 @@ void works_judge(struct world *w)
             if (v.found[a] > 0) world_find(w, anomaly_name((enum anomaly)a), "%s", v.first[a]);
     history_free(&h);
     bool all = w->app != NULL && w->finding_count == 0; // else not all fates are known
-    if (all) judge_cells(w);
+    if (all) judge_cells(w), judge_log(w);
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "checksum.h"
+#include "disk.h"
 #include "err.h"
 #include "hlc.h"
 #include "file.h"
@@ -280,6 +281,7 @@ static void happen(struct world *w, const struct event *e)
     case EVENT_TICK: if (e->n == w->life) server_tick(w); break;
     case EVENT_CRASH: if (!w->ending) server_crash(w); break;
     case EVENT_RESTART: server_restart(w); break;
+    case EVENT_FAULT: if (!w->ending) server_fault(w); break;
     case EVENT_WALL:
         machine_set_wall((int64_t)dice_below(&w->dice, 20000) - 10000);
         world_event(w, 500000 + dice_below(&w->dice, 2000000), *e);
@@ -291,7 +293,7 @@ static bool all_over(const struct world *w)
 {
     for (size_t i = 0; i < w->task_count; i++)
         if (!w->tasks[i]->over) return false;
-    return w->app != NULL;
+    return w->app != NULL && app_state(w->app) == APP_READY;
 }
 
 static bool run_until_over(struct world *w)
@@ -301,7 +303,7 @@ static bool run_until_over(struct world *w)
         struct event e = next_event(w);
         machine_go_to(e.us);
         happen(w, &e);
-        w->ending = w->ending || w->task_count >= w->task_max;
+        if (!w->ending && w->task_count >= w->task_max) w->ending = true, disk_fail_clear();
     }
     return false;
 }
@@ -330,15 +332,18 @@ void world_run(struct world *w, uint64_t seed)
     }
     world_event(w, dice_below(&w->dice, 1000000), (struct event){.kind = EVENT_WALL});
     world_event(w, dice_below(&w->dice, 300000), (struct event){.kind = EVENT_CRASH});
+    world_event(w, dice_below(&w->dice, 1500000), (struct event){.kind = EVENT_FAULT});
     bool ended = run_until_over(w);
     if (ended && w->finding_count == 0) {
         ask_all_again(w);
         ended = run_until_over(w);
     }
     if (!ended) world_find(w, "no end", "after %zu tasks nothing comes to an end", w->task_count);
+    if (ended && w->finding_count == 0) watchers_end(w, w->watchers);
     works_judge(w);
     if (w->finding_count == 0) server_check_journal(w);
     else server_stop(w);
+    watchers_free(w->watchers);
     machine_end();
 }
 

@@ -1,5 +1,5 @@
 // The simulated world: the real engine on a machine of chance (machine.h), clients, and a network between them, in one thread by one
-// queue of events. world.c is time, network and clients; server.c the engine's side of it; works.c what clients do.
+// queue of events. world.c is time, network and clients; server.c the engine's side of it; works.c what clients do; watchers.c readers of live queries.
 //
 //   client:  plan ─> ask … ask ─> decide ─> send ─> (no answer: send again, by the same name) ─> fate
 //   network: requests and answers are late, lost, doubled, and overtake each other
@@ -20,6 +20,7 @@
 
 struct world;
 struct task;
+struct watchers;
 
 // A kind of thing that clients do.
 struct work {
@@ -75,7 +76,7 @@ struct client {
 
 struct event {
     uint64_t us, order;
-    enum { EVENT_WAKE, EVENT_ASK, EVENT_ANSWER, EVENT_SEND, EVENT_FATE, EVENT_TIMEOUT, EVENT_TURN, EVENT_TICK, EVENT_CRASH, EVENT_RESTART, EVENT_WALL } kind;
+    enum { EVENT_WAKE, EVENT_ASK, EVENT_ANSWER, EVENT_SEND, EVENT_FATE, EVENT_TIMEOUT, EVENT_TURN, EVENT_TICK, EVENT_CRASH, EVENT_RESTART, EVENT_WALL, EVENT_FAULT } kind;
     uint32_t client;
     struct task *task;
     size_t n;       // of an ask: which; of a timeout: which try; of the server's: which life
@@ -104,11 +105,12 @@ struct world {
     // The server.
     struct app *app;      // NULL: down
     struct app_options options;
+    struct watchers *watchers;
     bool cut;             // what is said now is heard by nobody
     bool turn_due;
     size_t life;
     uint64_t told;        // the greatest seq that anybody was told of
-    uint64_t crashes, retries, again, lost;
+    uint64_t crashes, faults, retries, again, lost;
     // What was found.
     struct finding findings[16];
     size_t finding_count;
@@ -133,10 +135,20 @@ void server_turn(struct world *w);
 void server_tick(struct world *w);
 void server_crash(struct world *w);
 void server_restart(struct world *w);
+void server_fault(struct world *w); // one of the next writes, or barriers, fails
+void server_log(struct world *w, struct buf *out); // what stands in the stream `log`
 // A question without a network.
 void server_read(struct world *w, const char *sql, uint64_t at, struct buf *rows);
 // The journal that is left, decided again in an empty folder, comes to the same state. The server is stopped behind this.
 void server_check_journal(struct world *w);
+
+// watchers.c -------------------------------------------------------------------------------------------------------------
+
+struct watchers *watchers_new(struct app_options *options); // to be woken by the app of these options
+void watchers_free(struct watchers *s);
+void watchers_tick(struct world *w, struct watchers *s); // one of them comes, goes, makes room, or looks
+void watchers_leave(struct world *w, struct watchers *s); // all at once: the app is going to be closed
+void watchers_end(struct world *w, struct watchers *s);  // all catch up, and are compared
 
 // works.c ----------------------------------------------------------------------------------------------------------------
 
