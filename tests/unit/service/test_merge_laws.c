@@ -1,5 +1,5 @@
 // The laws of merging: concurrent batches of several replicas, in random orders of arrival, in groups of random sizes, each sent again at
-// random, come to one and the same state, which a model that knows no order foretells. SEED=n runs one seed again.
+// random, come to one and the same state, which a model that knows no order foretells, and a preview of them, too. SEED=n runs one seed again.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,6 +16,7 @@
 #include "file.h"
 #include "hlc.h"
 #include "json_read.h"
+#include "json_write.h"
 
 static const char schema[] = "create table t (run integer, l text default 'd', n counter, hi integer options (merge 'max') default 50,"
                              " lo integer options (merge 'min') default 50, tags text[] options (merge 'set'));";
@@ -243,7 +244,6 @@ static void run_order(struct app_lab *l, const struct scenario *s, int run)
 {
     int next[REPLICAS] = {0}, left = REPLICAS * BATCHES, waiting = 0;
     struct sent sent[64];
-    begin_run(l, run);
     uint64_t base = app_visible(l->app);
     while (left > 0) {
         int r = (int)dice(REPLICAS);
@@ -256,6 +256,18 @@ static void run_order(struct app_lab *l, const struct scenario *s, int run)
         }
         if (dice(2) || waiting >= 60 || left == 0) take_answers(l, sent, &waiting);
     }
+}
+
+static void put_value(struct buf *out, const struct jr *v);
+
+static void put_row(struct buf *out, const struct jr *row)
+{
+    static const char *const names[] = {"l", "n", "hi", "lo", "tags"};
+    struct span id = jr_str(jr_get(row, "id"));
+    buf_printf(out, "%c", id.p[id.n - 1]);
+    for (size_t k = 0; k < 5; k++)
+        put_value(out, jr_get(row, names[k]));
+    buf_put_str(out, "\n");
 }
 
 static void put_value(struct buf *out, const struct jr *v)
@@ -279,16 +291,69 @@ static void read_run(struct app_lab *l, int run, struct buf *out)
     assert_int_equal(jr_parse(&tree, buf_span(&rows), NULL), 0);
     for (size_t i = 0; i < jr_count(jr_root(tree)); i++) {
         const struct jr *row = jr_at(jr_root(tree), i);
-        struct span id = jr_str(jr_get(row, "id"));
-        buf_printf(out, "%c", id.p[id.n - 1]);
-        static const char *const names[] = {"l", "n", "hi", "lo", "tags"};
-        for (size_t k = 0; k < 5; k++)
-            put_value(out, jr_get(row, names[k]));
-        buf_put_str(out, "\n");
+        put_row(out, row);
     }
     buf_put_u8(out, 0);
     jr_free(tree);
     buf_free(&rows);
+}
+
+// ---- before anything was sent --------------------------------------------------------------------------------------
+
+static void preview_batch(struct rows_pending *v, const char *json)
+{
+    struct batch_head head;
+    struct batch_reader reader;
+    struct batch_op op;
+    struct buf encoded;
+    struct problem p = PROBLEM_NONE;
+    buf_init(&encoded, MIB);
+    assert_int_equal(batch_from_json(SPAN_STR(json), &head, &encoded, &p), 0);
+    struct commit c = {.arrival_ms = clock_wall_ms(), .base = head.base, .stamp = head.stamp, .writer = head.name.replica};
+    struct rows_batch *b = rows_pending_begin(v, &c);
+    assert_non_null(b);
+    batch_reader_init(&reader, buf_span(&encoded));
+    while (batch_read(&reader, &op) > 0)
+        assert_int_equal(rows_decide_op(b, &op.row, NULL, &p), 0);
+    batch_reader_free(&reader);
+    assert_int_equal(rows_pending_end(v, 0, &p), 0);
+    buf_free(&encoded);
+}
+
+// The rows as a preview of all batches, in an order of its own, shows them.
+static void preview_run(struct app_lab *l, const struct scenario *s, int run, struct buf *out)
+{
+    int next[REPLICAS] = {0}, left = REPLICAS * BATCHES;
+    struct rows_pending *v = rows_pending_new(app_rows(l->app), app_txn(l->app), app_visible(l->app));
+    assert_non_null(v);
+    while (left > 0) {
+        int r = (int)dice(REPLICAS);
+        if (next[r] == BATCHES) continue;
+        char *json = batch_json(s, run, r, next[r]++, app_visible(l->app));
+        preview_batch(v, json);
+        free(json);
+        left--;
+    }
+    for (int k = 1; k <= ROWS; k++) {
+        struct buf json, id;
+        struct jr_tree *tree;
+        struct uuid row;
+        struct jw w;
+        buf_init(&json, MIB);
+        buf_init(&id, 64);
+        put_id(&id, run, k);
+        assert_int_equal(uuid_parse(&row, span_sub(buf_span(&id), 1, UUID_TEXT)), 0);
+        jw_init(&w, &json);
+        assert_int_equal(rows_pending_row(v, SPAN_LIT("t"), row, &w, NULL), 0);
+        assert_int_equal(jr_parse(&tree, buf_span(&json), NULL), 0);
+        const struct jr *is = jr_get(jr_root(tree), "row");
+        if (jr_type(is) == JR_OBJECT) put_row(out, is);
+        jr_free(tree);
+        buf_free(&id);
+        buf_free(&json);
+    }
+    buf_put_u8(out, 0);
+    rows_pending_free(v);
 }
 
 static void laws_hold(unsigned what)
@@ -306,6 +371,10 @@ static void laws_hold(unsigned what)
         buf_clear(&expected);
         buf_clear(&is);
         foretell(s, &expected);
+        begin_run(&l, run);
+        preview_run(&l, s, run, &is);
+        assert_string_equal((char *)is.p, (char *)expected.p);
+        buf_clear(&is);
         run_order(&l, s, run);
         read_run(&l, run, &is);
         assert_string_equal((char *)is.p, (char *)expected.p);
