@@ -30,6 +30,28 @@ void hold_take(struct holds *set, struct hold *h, struct uuid id)
         holder->stop(holder);
 }
 
+static void due_remove(struct holds *set, struct hold *h)
+{
+    struct hold **at = &set->due;
+    while (*at != h)
+        at = &(*at)->due_next;
+    *at = h->due_next;
+    h->due = false;
+}
+
+// Whoever is told may let go at once, and the next one after it: one behind the other, so that the stack does not grow with those that wait.
+static void grant_due(struct holds *set)
+{
+    if (set->granting) return;
+    set->granting = true;
+    while (set->due != NULL) {
+        struct hold *h = set->due;
+        due_remove(set, h);
+        h->grant(h);
+    }
+    set->granting = false;
+}
+
 void hold_release(struct hold *h)
 {
     struct holds *set = h->set;
@@ -42,14 +64,17 @@ void hold_release(struct hold *h)
         h->next->prev = h->prev;
     else
         set->last = h->prev;
+    if (h->due) due_remove(set, h);
     bool granted = h->granted;
     struct hold *next = granted ? next_of(set->first, h->id) : NULL;
     h->set = NULL;
     h->next = h->prev = NULL;
     h->granted = false;
     if (next == NULL) return;
-    next->granted = true;
-    next->grant(next);
+    next->granted = next->due = true;
+    next->due_next = set->due;
+    set->due = next;
+    grant_due(set);
 }
 
 bool holds_taken(const struct holds *set, struct uuid id)

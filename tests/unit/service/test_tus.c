@@ -182,13 +182,19 @@ struct holder {
     int grants, stops;
     bool yields;        // lets go as soon as it is asked to
     bool quick;         // lets go as soon as it is granted
+    struct holder *along; // and so does this one behind it, whether it was granted or not
 };
+
+static int granting; // at once
 
 static void on_grant(struct hold *h)
 {
     struct holder *holder = (struct holder *)h;
+    assert_int_equal(granting++, 0);
     holder->grants++;
     if (holder->quick) hold_release(h);
+    if (holder->along != NULL) hold_release(&holder->along->hold);
+    granting--;
 }
 
 static void on_stop(struct hold *h)
@@ -252,6 +258,47 @@ static void those_that_wait_are_granted_in_their_order(void **state)
     assert_null(set.first);
 }
 
+// However many there are, the stack does not grow with them.
+static void those_that_let_go_at_once_are_granted_one_behind_the_other(void **state)
+{
+    (void)state;
+    enum { COUNT = 10000 };
+    struct holds set = {0};
+    struct uuid id = {{1}};
+    struct holder *h = calloc(COUNT, sizeof *h);
+    for (size_t i = 0; i < COUNT; i++) {
+        h[i] = holder_make();
+        h[i].quick = i > 0;
+        hold_take(&set, &h[i].hold, id);
+    }
+    hold_release(&h[0].hold);
+    for (size_t i = 0; i < COUNT; i++)
+        assert_int_equal(h[i].grants, 1);
+    assert_null(set.first);
+    free(h);
+}
+
+static void one_that_leaves_before_it_was_told_is_not_told(void **state)
+{
+    (void)state;
+    struct holds set = {0};
+    struct uuid id = {{1}};
+    struct holder a = holder_make(), b = holder_make(), c = holder_make(), d = holder_make();
+    b.quick = true;
+    b.along = &c; // it was granted by then
+    hold_take(&set, &a.hold, id);
+    hold_take(&set, &b.hold, id);
+    hold_take(&set, &c.hold, id);
+    hold_take(&set, &d.hold, id);
+    hold_release(&a.hold);
+    assert_int_equal(b.grants, 1);
+    assert_int_equal(c.grants, 0);
+    assert_int_equal(d.grants, 1);
+    hold_release(&d.hold);
+    assert_null(set.first);
+    assert_null(set.due);
+}
+
 static void holder_that_yields_at_once_makes_room_within_the_taking(void **state)
 {
     (void)state;
@@ -281,6 +328,8 @@ int main(void)
         cmocka_unit_test(link_names_a_table_a_row_and_a_column),
         cmocka_unit_test(holder_is_asked_and_newcomer_waits),
         cmocka_unit_test(those_that_wait_are_granted_in_their_order),
+        cmocka_unit_test(those_that_let_go_at_once_are_granted_one_behind_the_other),
+        cmocka_unit_test(one_that_leaves_before_it_was_told_is_not_told),
         cmocka_unit_test(holder_that_yields_at_once_makes_room_within_the_taking),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
