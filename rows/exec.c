@@ -255,6 +255,7 @@ static int gather(struct exec *x)
         err = groups_add(x->groups);
         if (err) return err;
         x->joined = false;
+        x->gathered = x->s->extreme && groups_have_value(x->groups);
     }
     return 0;
 }

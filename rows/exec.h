@@ -89,6 +89,7 @@ int groups_new(struct run *run, const struct select *s, struct groups **out);
 void groups_free(struct groups *g);
 int groups_add(struct groups *g); // the rows of run->env
 size_t groups_count(const struct groups *g);
+bool groups_have_value(const struct groups *g); // of the only aggregate, in the only group
 int groups_show(struct groups *g, size_t i); // its values into the slots
 
 // exec_access.c: from a level's access to the ranges of its cursor.

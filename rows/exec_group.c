@@ -167,6 +167,12 @@ size_t groups_count(const struct groups *g)
     return g->keys.n;
 }
 
+bool groups_have_value(const struct groups *g)
+{
+    assert(g->keys.n == 1 && g->s->aggregate_count == 1);
+    return g->tallies[0].count > 0;
+}
+
 // Everything that can fail or has to wait comes before anything is changed. Values of the row stay where they are meanwhile;
 // what is made for an expression does not, so it is copied.
 static int evaluate(struct groups *g)

@@ -211,6 +211,7 @@ struct way {
     struct access access;
     double looked_at; // rows, each time the table is looked through
     bool sorted;
+    bool extreme; // the first row with a value is the one that the only aggregate asks for
 };
 
 // The rows by id are an index of that column.
@@ -260,6 +261,25 @@ static bool gives_order(const struct select *s, const struct table *t, uint32_t 
     if (!id_said && at < ix->n && ix->no != 0) return false;
     a->desc = desc;
     a->runs = desc && !id_said && ix->no != 0;
+    return true;
+}
+
+// Of `select min(column)`, or max, from one table: that aggregate.
+static const struct aggregate *only_extreme(const struct select *s)
+{
+    const struct aggregate *a = s->aggregates;
+    if (!s->grouped || s->group_count > 0 || s->aggregate_count != 1 || s->level_count != 1) return NULL;
+    if ((a->kind != AGG_MIN && a->kind != AGG_MAX) || a->arg->kind != EX_COLUMN || a->arg->slot != s->levels[0].slot) return NULL;
+    return a;
+}
+
+// Does the index, behind what is equal, begin or end with what is asked for, but for nulls?
+static bool gives_extreme(const struct select *s, const struct columns *ix, struct access *a)
+{
+    const struct aggregate *asked = only_extreme(s);
+    size_t at = a->equal_count;
+    if (!asked || a->each || at == ix->n || ix->columns[at].column != asked->arg->column) return false;
+    a->desc = (asked->kind == AGG_MAX) != ix->columns[at].desc;
     return true;
 }
 
@@ -330,8 +350,9 @@ static int way_by(const struct select_compile *s, const struct table *t, uint32_
     bool one = whole && ix->unique && s->s->level_count == 1;
     bool ids = ix->no == 0 && a.each && s->s->order_count == 0; // a list is gone through in the order of its keys
     bool sorted = first && needs_order(s->s) && (one || ids || (!a.each && gives_order(s->s, t, slot, ix, &a)));
-    if (ix->no != 0 && !bound && !sorted) rows = INFINITY; // all of an index, for nothing
-    *out = (struct way){.access = a, .looked_at = fmax(rows, 1) * (ix->no == 0 ? 1 : INDEX_COST), .sorted = sorted};
+    bool extreme = first && a.kind != ACCESS_POINT && gives_extreme(s->s, ix, &a);
+    if (ix->no != 0 && !bound && !sorted && !extreme) rows = INFINITY; // all of an index, for nothing
+    *out = (struct way){.access = a, .looked_at = fmax(rows, 1) * (ix->no == 0 ? 1 : INDEX_COST), .sorted = sorted, .extreme = extreme};
     return 0;
 }
 
@@ -377,6 +398,7 @@ static double cost_of(const struct choice *c, const struct way *w, double kept)
 {
     const struct select *s = c->s->s;
     double looked_at = c->rows * w->looked_at, rows = fmax(looked_at * kept, 0.001);
+    if (w->extreme) return looked_at / fmax(rows, 1);
     if (c->n > 0 || !needs_order(s)) return looked_at;
     double limit = limit_of(s);
     if (!w->sorted) return looked_at * (1 + SORT_COST);
@@ -513,6 +535,7 @@ static int put_down(struct select_compile *s, const struct choice *best)
     if (err) return err;
     sel->levels = levels;
     sel->sorted = !needs_order(sel) || best->ways[0].sorted;
+    sel->extreme = best->ways[0].extreme;
     return 0;
 }
 

@@ -94,6 +94,7 @@ struct select {
     bool any_order; // nobody sees in which order its rows come
     bool by_id;     // there is no `order by`, and rows come by id
     bool sorted;    // the levels give the order: nothing is left to sort
+    bool extreme;   // its one aggregate is a min or max, and the first row that has a value has that one
     struct select_count limit, offset;
     int64_t position;
 };

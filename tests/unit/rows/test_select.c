@@ -335,6 +335,22 @@ static void plans_use_the_index_that_says_most(void **state)
     expect_plan(g, "select age from people where name = 'Ada'", "people by index people_name =1 1");
 }
 
+static void the_least_and_the_greatest_are_found_at_an_end(void **state)
+{
+    struct rows_rig *g = *state;
+    expect_plan(g, "select max(n) from messages", "messages by index messages_n backwards 1");
+    expect_plan(g, "select min(n) as m from messages where n > 2", "messages by index messages_n from 1");
+    expect_plan(g, "select min(n) from messages where room = " R1, "messages by index messages_room =1 backwards 1");
+    expect_plan(g, "select max(age) from people", "people by index people_age backwards 2"); // a null comes first
+    expect_plan(g, "select max(id) from rooms", "rooms by scan backwards 1");
+    expect_plan(g, "select max(n) from messages where text < 'i'", "messages by index messages_n backwards 4");
+    expect_plan(g, "select max(n), count(*) from messages", "messages by scan 5");
+    rr_expect(g, "select max(n) as a, (select min(n) from messages where room = " R1 ") as b from messages where text < 'i'", "{\"a\":2,\"b\":1}\n");
+    rr_expect(g, "select max(age) as m from people", "{\"m\":36}\n");
+    rr_expect(g, "select min(n) as m from messages where n > 9", "{\"m\":null}\n");
+    rr_expect(g, "select min(n) as m from messages having min(n) > 1", "");
+}
+
 static void plans_join_through_indexes(void **state)
 {
     struct rows_rig *g = *state;
@@ -400,6 +416,7 @@ int main(void)
         TEST(what_goes_wrong_on_the_way_is_told_in_words),
         TEST(a_query_holds_and_looks_at_so_much),
         TEST(plans_use_the_index_that_says_most),
+        TEST(the_least_and_the_greatest_are_found_at_an_end),
         TEST(plans_join_through_indexes),
         TEST(a_result_is_as_of_its_seq_whatever_is_committed_between_its_pieces),
     };
