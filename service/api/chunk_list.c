@@ -39,9 +39,22 @@ static int read_list(struct chunk_list *out, const struct jr *root, struct probl
     return sum == out->size ? 0 : problem_set(p, ERR_BAD_VALUE, -1, "the chunks have %llu bytes together", (unsigned long long)sum);
 }
 
+#define PAIR_BYTES_MIN (SHA256_HEX + 7) // ["…",n],
+#define MARKS_ELSEWHERE 1024            // in what is no chunk
+
+// A list of many megabytes that has nothing but commas would be a tree of a gigabyte: a chunk has three of these marks, and is not short.
+static bool is_sparse(struct span text)
+{
+    size_t marks = 0;
+    for (size_t i = 0; i < text.n; i++)
+        marks += text.p[i] == ',' || text.p[i] == '[' || text.p[i] == '{';
+    return marks <= text.n / PAIR_BYTES_MIN * 3 + MARKS_ELSEWHERE;
+}
+
 int chunk_list_parse(struct chunk_list *out, struct span text, struct problem *p)
 {
     struct jr_tree *tree;
+    if (!is_sparse(text)) return problem_set(p, ERR_BAD_VALUE, -1, "the list has more values than the chunks of its length would have");
     int err = jr_parse(&tree, text, p);
     if (err != 0) return err;
     err = read_list(out, jr_root(tree), p);

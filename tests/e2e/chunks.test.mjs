@@ -186,6 +186,8 @@ test('what is not what it says is refused, and nothing of it is kept', async (t)
     for (const body of [lies, list(bytes, chunks.slice(1)), { size: 1 }, { ...list(bytes, chunks), size: -1 }, list(bytes, [chunks[3].subarray(0, 5), ...chunks]),
         { size: 5, chunks: [['zz', 5]] }, { size: 5, chunks: [5] }, { size: 5, chunks: [[sha256('a'), 4294967301]] }])
         assert.ok([400, 413, 422].includes((await commit(app, sha256(bytes), body)).status), JSON.stringify(body))
+    const crowd = assertProblem(await commit(app, sha256(bytes), { size: 5, chunks: Array(3e6).fill(0) }), 422, 'bad_value')
+    assert.match(crowd.detail, /more values/) // which nobody has made a tree of
     assertProblem(await commit(app, sha256(bytes), '{"size":'), 400, 'bad_json')
     assertProblem(await commit(app, 'zz', list(bytes, chunks)), 400, 'bad_digest')
     const many = await app.request('POST', '/chunks/missing', { body: JSON.stringify({ chunks: Array(4097).fill(sha256('a')) }) })
