@@ -54,7 +54,8 @@ static void put_ops(struct batches *b)
     for (uint32_t i = 0; i < load->ops; i++) {
         buf_put_str(&b->message, i == 0 ? "[{\"op\":\"insert\",\"table\":\"items\",\"id\":\"" : ",{\"op\":\"insert\",\"table\":\"items\",\"id\":\"");
         put_id(&b->message);
-        buf_printf(&b->message, "\",\"values\":{\"owner\":%u,\"n\":%u,\"body\":\"", (unsigned)(dice() % OWNERS), (unsigned)(dice() % 1000000));
+        buf_printf(&b->message, "\",\"values\":{\"owner\":%u,\"n\":%u,\"state\":%u,\"body\":\"", (unsigned)(dice() % OWNERS), (unsigned)(dice() % 1000000),
+                   (unsigned)(dice() % 1000));
         for (uint64_t k = 0; k < load->bytes; k++)
             buf_put_u8(&b->message, (uint8_t)('a' + (dice() >> 24) % 26));
         buf_put_str(&b->message, "\"}}");
@@ -162,7 +163,7 @@ static void exchange(struct batches *b, struct link *l, int wanted, bool whole)
 
 static void publish(struct batches *b, struct link *l)
 {
-    static const char sql[] = "create table items (owner integer not null, n integer not null, body text not null);"
+    static const char sql[] = "create table items (owner integer not null, n integer not null, state integer not null, body text not null);"
                               "create index items_owner on items (owner, n)";
     put_head(l, b->load, "PUT", "schema", "application/sql", sizeof sql - 1);
     buf_put_str(&l->out, sql);

@@ -353,7 +353,7 @@ async function rowsIn(kind, { rows, batch, ahead = 1, change = 'none' }) {
     return got.skip ? undefined : Object.fromEntries(Object.entries(got).map(([k, v]) => [k, Number(v)]))
 }
 
-const BODY = 76 // bytes: with an id and two numbers a row of 100
+const BODY = 72 // bytes: with an id and three numbers a row of 100
 const ROWS = Number(process.env.ROWS || 200000)
 
 // Batches of 1,000: from inside the process one at a time, as SQLite's, and four that share a barrier; then by four connections.
@@ -406,15 +406,18 @@ async function one_fate() {
     figure('disk_book/batches', oneKept.book * many / KIB, eachKept.book * many / KIB, 'KiB')
 }
 
-// Bytes of a row with an index: as it was made, and behind one change, of a column of the index or of its text: ours with both versions.
+// Bytes of a row with an index: as it was made, and behind one change: of a number, of a column of the index, of its text; ours with both versions.
 async function space() {
     const size = { rows: ROWS, batch: 1000 }
-    for (const [name, change] of [['changed_n', 'n'], ['changed_body', 'body']]) {
-        const ours = await rowsIn('ours', { ...size, change }), sqlite = await rowsIn('sqlite', { ...size, change })
-        if (!sqlite) return
-        if (change === 'n') figure('made/sqlite', ours.insert_bytes, sqlite.insert_bytes, 'B')
-        figure(`${name}/sqlite`, ours.change_bytes, sqlite.change_bytes, 'B')
-        note(`${name}: ${JSON.stringify(Object.fromEntries(['rows', 'row_index', 'row_history', 'row_commits'].map((k) => [k, ours[k]])))}`)
+    for (const change of ['state', 'n', 'body']) {
+        const ours = await rowsIn('ours', { ...size, change })
+        note(`${change}: ${JSON.stringify(Object.fromEntries(['rows', 'row_index', 'row_history', 'row_commits'].map((k) => [k, ours[k]])))}`)
+        for (const kind of ['sqlite', 'sqlite_rowid']) {
+            const theirs = await rowsIn(kind, { ...size, change })
+            if (!theirs) return
+            if (change === 'state') figure(`made/${kind}`, ours.insert_bytes, theirs.insert_bytes, 'B')
+            figure(`changed_${change}/${kind}`, ours.change_bytes, theirs.change_bytes, 'B')
+        }
     }
 }
 

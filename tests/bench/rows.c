@@ -1,7 +1,7 @@
 // rows: the same rows kept by an app's engine and by SQLite, each inside this very process and synced batch by batch: how fast, for how much of a processor,
 // in how many bytes.
 //
-//   rows ours|sqlite DIR ROWS BATCH AHEAD n|body|none
+//   rows ours|sqlite|sqlite_rowid DIR ROWS BATCH AHEAD state|n|body|none
 //
 // Inserts ROWS in batches of BATCH, then changes this column of each of them, in another order; AHEAD batches share a barrier. Prints for both the rows a
 // second (insert_rate=), the processor's time for one (insert_us=) and the bytes for one of all pages in use behind it (insert_bytes=). Ours keeps every
@@ -24,19 +24,20 @@
 #define WITH_SQLITE 0
 #endif
 
-#define BODY 76 // with the id and two numbers of four bytes a row of 100
+#define BODY 72 // with the id and three numbers of four bytes a row of 100
 #define OWNERS 10000
 #define AHEAD_MAX 64
 #define SETTLE_TICKS 10
 
-// The table of both. SQLite's has no second tree for the key: that is its best.
-#define TABLE_OURS                                                                                                                                   \
-    "create table items (owner integer not null, n integer not null, body text not null); create index items_owner on items (owner, n)"
-#define TABLE_SQLITE                                                                                                                                 \
-    "create table items (id blob primary key, owner integer not null, n integer not null, body text not null) without rowid;"                       \
-    "create index items_owner on items (owner, n)"
+// The table of both. SQLite's has its rows in the tree of their keys, which is its best; or, as it comes without being asked, a second tree for the keys.
+#define COLUMNS "owner integer not null, n integer not null, state integer not null, body text not null"
+#define INDEX "create index items_owner on items (owner, n)"
+#define TABLE_OURS "create table items (" COLUMNS ");" INDEX
+#define TABLE_SQLITE "create table items (id blob primary key, " COLUMNS ") without rowid;" INDEX
+#define TABLE_SQLITE_ROWID "create table items (id blob primary key, " COLUMNS ");" INDEX
 
-enum change { INSERT, CHANGE_N, CHANGE_BODY };
+enum change { INSERT, CHANGE_STATE, CHANGE_N, CHANGE_BODY, CHANGES };
+static const char *const names[CHANGES] = {NULL, "state", "n", "body"};
 
 struct ahead {
     struct submission submission; // first
@@ -54,7 +55,7 @@ struct rows_run {
     uint64_t content; // bytes of operations and effects in the journal
 #if WITH_SQLITE
     sqlite3 *db;
-    sqlite3_stmt *begin, *commit, *change[3];
+    sqlite3_stmt *begin, *commit, *change[CHANGES];
 #endif
 };
 
@@ -81,7 +82,7 @@ static double clock_s(clockid_t which)
 // What is written to a row: the same in both.
 struct content {
     struct uuid id;
-    int64_t owner, n;
+    int64_t owner, n, state;
     char body[BODY];
 };
 
@@ -98,6 +99,7 @@ static void content_make(struct rows_run *r, enum change change, size_t i, struc
     c->id = r->ids[i];
     c->owner = (int64_t)(dice() % OWNERS);
     c->n = (int64_t)(dice() % 1000000);
+    c->state = (int64_t)(dice() % 1000);
     for (size_t k = 0; k < BODY; k++)
         c->body[k] = (char)('a' + (dice() >> 24) % 26);
 }
@@ -152,12 +154,12 @@ static struct row_column named(const char *name, struct row_value value)
 
 static void ours_put(struct buf *out, enum change change, const struct content *c)
 {
-    struct row_value owner = {.kind = ROW_INT, .i = c->owner}, n = {.kind = ROW_INT, .i = c->n};
+    struct row_value owner = {.kind = ROW_INT, .i = c->owner}, n = {.kind = ROW_INT, .i = c->n}, state = {.kind = ROW_INT, .i = c->state};
     struct row_value body = {.kind = ROW_TEXT, .s = SPAN(c->body, BODY)};
-    struct row_column columns[] = {named("owner", owner), named("n", n), named("body", body)};
-    static const size_t first[] = {0, 1, 2}, count[] = {3, 1, 1};
+    struct row_column columns[] = {named("owner", owner), named("state", state), named("n", n), named("body", body)};
+    size_t first = change == INSERT ? 0 : change, count = change == INSERT ? 4 : 1;
     struct row_op op = {.kind = change == INSERT ? ROW_INSERT : ROW_UPDATE, .table = SPAN_LIT("items"), .has_id = true, .id = c->id,
-                        .columns = columns + first[change], .column_count = count[change]};
+                        .columns = columns + first, .column_count = count};
     batch_put_op(out, &(struct batch_op){.kind = change == INSERT ? BATCH_INSERT : BATCH_UPDATE, .row = op});
 }
 
@@ -190,7 +192,7 @@ static void ours_batch(struct rows_run *r, enum change change, size_t first, siz
 // committed, and lets go of it.
 static uint64_t ours_bytes(struct rows_run *r)
 {
-    static const char *const names[] = {ROWS_TABLES};
+    static const char *const tables[] = {ROWS_TABLES};
     uint64_t sum = 0, book = app_counts(r->app).group_bytes - r->content;
     for (int i = 0; i < SETTLE_TICKS; i++) {
         nanosleep(&(struct timespec){.tv_nsec = DB_DIRTY_MS_MAX * 1000000L}, NULL);
@@ -199,7 +201,7 @@ static uint64_t ours_bytes(struct rows_run *r)
     for (int i = 0; i < TABLE_COUNT; i++) {
         uint64_t bytes = db_table_bytes(r->app->txn, i);
         bool kept = i >= TABLE_ROWS && i < TABLE_ROWS + ROWS_TABLE_COUNT;
-        const char *name = kept ? names[i - TABLE_ROWS] : "";
+        const char *name = kept ? tables[i - TABLE_ROWS] : "";
         sum += bytes;
         if (!kept || strcmp(name, "row_commits") == 0) book += bytes;
         if (kept) printf("%s=%.1f\n", name, (double)bytes / (double)r->rows);
@@ -229,26 +231,29 @@ static void step(struct rows_run *r, sqlite3_stmt *s)
     sqlite3_reset(s);
 }
 
-static void sqlite_open(struct rows_run *r, const char *dir)
+static void sqlite_open(struct rows_run *r, const char *dir, bool rowid)
 {
     char path[4096];
     snprintf(path, sizeof path, "%s/rows.db", dir);
     if (sqlite3_open(path, &r->db) != SQLITE_OK) fail(path);
-    run_sql(r, "pragma journal_mode=wal; pragma synchronous=full;" TABLE_SQLITE);
+    run_sql(r, "pragma journal_mode=wal; pragma synchronous=full");
+    run_sql(r, rowid ? TABLE_SQLITE_ROWID : TABLE_SQLITE);
     r->begin = prepare(r, "begin");
     r->commit = prepare(r, "commit");
-    r->change[INSERT] = prepare(r, "insert into items (owner, n, body, id) values (?1, ?2, ?3, ?4)");
-    r->change[CHANGE_N] = prepare(r, "update items set n = ?2 where id = ?4");
-    r->change[CHANGE_BODY] = prepare(r, "update items set body = ?3 where id = ?4");
+    r->change[INSERT] = prepare(r, "insert into items (owner, state, n, body, id) values (?1, ?2, ?3, ?4, ?5)");
+    r->change[CHANGE_STATE] = prepare(r, "update items set state = ?2 where id = ?5");
+    r->change[CHANGE_N] = prepare(r, "update items set n = ?3 where id = ?5");
+    r->change[CHANGE_BODY] = prepare(r, "update items set body = ?4 where id = ?5");
 }
 
 static void sqlite_row(struct rows_run *r, enum change change, const struct content *c)
 {
     sqlite3_stmt *s = r->change[change];
     if (change == INSERT) sqlite3_bind_int64(s, 1, c->owner);
-    if (change != CHANGE_BODY) sqlite3_bind_int64(s, 2, c->n);
-    if (change != CHANGE_N) sqlite3_bind_text(s, 3, c->body, BODY, SQLITE_STATIC);
-    sqlite3_bind_blob(s, 4, c->id.b, sizeof c->id.b, SQLITE_STATIC);
+    if (change == INSERT || change == CHANGE_STATE) sqlite3_bind_int64(s, 2, c->state);
+    if (change == INSERT || change == CHANGE_N) sqlite3_bind_int64(s, 3, c->n);
+    if (change == INSERT || change == CHANGE_BODY) sqlite3_bind_text(s, 4, c->body, BODY, SQLITE_STATIC);
+    sqlite3_bind_blob(s, 5, c->id.b, sizeof c->id.b, SQLITE_STATIC);
     step(r, s);
 }
 
@@ -317,8 +322,8 @@ static void run(struct rows_run *r, enum change change)
 int main(int argc, char **argv)
 {
     static struct rows_run r;
-    if (argc != 7) fail("usage: rows ours|sqlite DIR ROWS BATCH AHEAD n|body|none");
-    bool sqlite = strcmp(argv[1], "sqlite") == 0;
+    if (argc != 7) fail("usage: rows ours|sqlite|sqlite_rowid DIR ROWS BATCH AHEAD state|n|body|none");
+    bool rowid = strcmp(argv[1], "sqlite_rowid") == 0, sqlite = rowid || strcmp(argv[1], "sqlite") == 0;
     r.rows = (size_t)atol(argv[3]);
     r.batch = (size_t)atol(argv[4]);
     r.ahead = (size_t)atol(argv[5]);
@@ -329,12 +334,12 @@ int main(int argc, char **argv)
         return 0;
     }
 #if WITH_SQLITE
-    if (sqlite) sqlite_open(&r, argv[2]);
+    if (sqlite) sqlite_open(&r, argv[2], rowid);
 #endif
     if (!sqlite) ours_open(&r, argv[2]);
     run(&r, INSERT);
     shuffle(&r);
-    if (strcmp(argv[6], "n") == 0) run(&r, CHANGE_N);
-    if (strcmp(argv[6], "body") == 0) run(&r, CHANGE_BODY);
+    for (enum change change = CHANGE_STATE; change < CHANGES; change++)
+        if (strcmp(argv[6], names[change]) == 0) run(&r, change);
     return 0; // what is open is ended by the system: nothing of it is measured
 }
