@@ -20,7 +20,7 @@
 #include "log.h"
 
 #define MAP_BYTES_SMALL (1024ull * MIB) // tried where the system refuses the reservation (valgrind refuses 64 GiB)
-#define PAGES_SEEN 4096                 // slots; DB_DIRTY_BYTES_MAX is 2048 pages
+#define PAGES_SEEN 8192                 // slots; DB_DIRTY_BYTES_MAX is 4096 pages
 #define OVERFLOW_OVERHEAD 16            // LMDB's header of a run of overflow pages
 #define SUM_BYTES 8                     // behind a value
 

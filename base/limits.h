@@ -142,8 +142,10 @@
 #define JOURNAL_SEGMENT_BYTES (32 * MIB)
 #define JOURNAL_LIVE_BYTES_MAX (256ull * MIB) // unrecycled segments that force sealing and an LMDB commit
 #define DB_MAP_BYTES (64ull * 1024 * MIB)     // reserved address space of one app
-#define DB_DIRTY_BYTES_MAX (8 * MIB)          // estimated dirty pages that force an LMDB commit
+#define DB_DIRTY_BYTES_MAX (16 * MIB)         // estimated dirty pages that force an LMDB commit
 #define DB_DIRTY_MS_MAX 50                    // and how long they may wait for one
+#define DB_COMMIT_SHARE 8                     // or so many times as long as the last one took, so that commits do not take all the time
+#define DB_DIRTY_LONGEST_MS 1000              // but never longer
 
 // Subscriptions
 #define SUBSCRIPTIONS_MAX 256          // on one connection

@@ -80,6 +80,7 @@ struct app {
     // The database commit.
     bool dirty;
     uint64_t dirty_since_ms;
+    uint64_t commit_took_ms;
     struct mark mark; // of the last database commit; safe to recycle up to once there is another
 
     int failed;        // why the app is RECOVERING

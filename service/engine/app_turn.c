@@ -319,6 +319,7 @@ void app_turn(struct app *a)
 
 int app_commit_db(struct app *a)
 {
+    uint64_t begun = app_now_ms();
     uint64_t unsealed = streams_unsealed_group(a->streams);
     struct mark next = {.group = unsealed <= a->applied_group ? unsealed - 1 : a->applied_group};
     streams_flush(a->streams, a->txn);
@@ -328,6 +329,7 @@ int app_commit_db(struct app *a)
     if (err == 0) err = db_txn_err(a->txn); // nothing could be read through it
     if (err != 0) return err;
     a->dirty = false;
+    a->commit_took_ms = app_now_ms() - begun;
     a->counts.db_commits++;
     streams_committed(a->streams);
     blobs_committed(a->blobs);
@@ -352,6 +354,15 @@ static void settle_down(struct app *a)
     a->mark.group = 0;
 }
 
+// A commit writes each page that was touched, however often: where that takes long, fewer of them are less work.
+static bool commit_is_due(const struct app *a, uint64_t now)
+{
+    uint64_t wait = a->commit_took_ms * DB_COMMIT_SHARE;
+    if (wait < DB_DIRTY_MS_MAX) wait = DB_DIRTY_MS_MAX;
+    if (wait > DB_DIRTY_LONGEST_MS) wait = DB_DIRTY_LONGEST_MS;
+    return a->dirty && now - a->dirty_since_ms >= wait;
+}
+
 static void tend_rows(struct app *a)
 {
     bool wrote = false;
@@ -367,7 +378,7 @@ void app_tick(struct app *a)
     app_go_on(a, false);
     if (a->state != APP_READY) app_retry(a, now);
     if (!is_open(a)) return;
-    if (a->dirty && now - a->dirty_since_ms >= DB_DIRTY_MS_MAX) commit_or_fail(a);
+    if (commit_is_due(a, now)) commit_or_fail(a);
     else if (!a->dirty) settle_down(a);
     if (a->state == APP_READY) tend_rows(a);
     if (is_open(a) && blobs_tend(a->blobs, a->txn)) mark_dirty(a);

@@ -27,7 +27,6 @@
 #define BODY 72 // with the id and three numbers of four bytes a row of 100
 #define OWNERS 10000
 #define AHEAD_MAX 64
-#define SETTLE_TICKS 10
 
 // The table of both. SQLite's has its rows in the tree of their keys, which is its best; or, as it comes without being asked, a second tree for the keys.
 #define COLUMNS "owner integer not null, n integer not null, state integer not null, body text not null"
@@ -194,7 +193,7 @@ static uint64_t ours_bytes(struct rows_run *r)
 {
     static const char *const tables[] = {ROWS_TABLES};
     uint64_t sum = 0, book = app_counts(r->app).group_bytes - r->content;
-    for (int i = 0; i < SETTLE_TICKS; i++) {
+    while (r->app->dirty) {
         nanosleep(&(struct timespec){.tv_nsec = DB_DIRTY_MS_MAX * 1000000L}, NULL);
         app_tick(r->app);
     }
