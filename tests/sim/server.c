@@ -116,7 +116,7 @@ static int emit(struct feed_sink *sink, struct bytes *value)
     return out->err;
 }
 
-static void read_at(struct world *w, const char *sql, uint64_t at, struct read_set *reads, struct buf *out)
+static int read_at(struct world *w, const char *sql, uint64_t at, struct read_set *reads, struct buf *out)
 {
     struct problem p = PROBLEM_NONE;
     struct query *q = NULL;
@@ -132,13 +132,14 @@ static void read_at(struct world *w, const char *sql, uint64_t at, struct read_s
     buf_put_str(out, "]");
     query_close(run);
     query_unref(q);
-    if (err != 0) world_find(w, "cannot be read", "%s as of %llu: %s (%s)", sql, (unsigned long long)at, err_wire(err), p.text);
+    if (err != 0 && err != ERR_TOO_OLD) world_find(w, "cannot be read", "%s as of %llu: %s (%s)", sql, (unsigned long long)at, err_wire(err), p.text);
+    return err;
 }
 
 void server_read(struct world *w, const char *sql, uint64_t at, struct buf *rows)
 {
     buf_clear(rows);
-    read_at(w, sql, at, NULL, rows);
+    if (read_at(w, sql, at, NULL, rows) != 0) world_find(w, "cannot be read", "%s as of %llu", sql, (unsigned long long)at);
 }
 
 // All questions of a task are answered as of one commit, however long they take.
@@ -148,10 +149,11 @@ void server_ask(struct world *w, struct task *t, size_t n)
     if (w->app == NULL || app_txn(w->app) == NULL || t->over || t->answered != n || ask->rows.n > 0) return;
     struct read_set *reads = read_set_new();
     if (n == 0) t->base = app_visible(w->app);
-    read_at(w, ask->sql, t->base, reads, &ask->rows);
+    int err = read_at(w, ask->sql, t->base, reads, &ask->rows);
     if (read_set_finish(reads) != 0) abort();
     reads_token_put(&ask->token, t->base, reads);
     read_set_free(reads);
+    if (err != 0) return; // the horizon went over its base: it gets no answer, and lets it be
     if (t->base > w->told) w->told = t->base;
     world_event(w, 50 + dice_below(&w->dice, dice_chance(&w->dice, 10) ? 30000 : 1000), (struct event){.kind = EVENT_ANSWER, .task = t, .n = n});
 }
@@ -163,7 +165,8 @@ static void on_fate(struct submission *s, const struct fate *f)
 {
     struct pending *p = (struct pending *)s;
     struct world *w = p->w;
-    if (!w->cut) {
+    if (!w->cut && p->task == NULL && f->journaled && f->err != 0) world_find(w, "refused", "the horizon: %s", problem_text(&f->problem));
+    if (!w->cut && p->task != NULL) {
         struct event e = {.kind = EVENT_FATE, .task = p->task, .err = f->err, .journaled = f->journaled, .seq = f->seq};
         bool lost = !w->ending && dice_chance(&w->dice, 6);
         world_note(w, 200, (uint64_t)f->err, f->seq);
@@ -175,20 +178,17 @@ static void on_fate(struct submission *s, const struct fate *f)
     free(p);
 }
 
-void server_send(struct world *w, struct task *t)
+static struct pending *pending_new(struct world *w, struct task *t)
 {
-    struct batch_head head;
-    struct problem problem = PROBLEM_NONE;
-    if (w->app == NULL) return;
     struct pending *p = calloc(1, sizeof *p);
     if (p == NULL) abort();
-    *p = (struct pending){.w = w, .task = t, .submission = {.done = on_fate, .identity = {IDENTITY_ADMIN, "admin"}, .connection = t->process}};
+    *p = (struct pending){.w = w, .task = t, .submission = {.done = on_fate, .identity = {IDENTITY_ADMIN, "admin"}}};
     buf_init(&p->request, ENTRY_BYTES_MAX / 2);
-    if (batch_from_json(buf_span(&t->json), &head, &p->request, &problem) != 0) fprintf(stderr, "%.*s: %s\n", SPAN_FMT(buf_span(&t->json)), problem.text), abort();
-    p->submission.name = head.name;
-    p->submission.base = head.base;
-    p->submission.stamp = head.stamp;
-    p->submission.inserts = head.inserts;
+    return p;
+}
+
+static void submit(struct world *w, struct pending *p)
+{
     p->submission.request = buf_span(&p->request);
     if (app_submit(w->app, &p->submission) != 0) {
         buf_free(&p->request);
@@ -197,6 +197,34 @@ void server_send(struct world *w, struct task *t)
     }
     if (!w->turn_due) world_event(w, dice_below(&w->dice, TURN_US_MAX), (struct event){.kind = EVENT_TURN});
     w->turn_due = true;
+}
+
+void server_send(struct world *w, struct task *t)
+{
+    struct batch_head head;
+    struct problem problem = PROBLEM_NONE;
+    if (w->app == NULL) return;
+    struct pending *p = pending_new(w, t);
+    p->submission.connection = t->process;
+    if (batch_from_json(buf_span(&t->json), &head, &p->request, &problem) != 0) fprintf(stderr, "%.*s: %s\n", SPAN_FMT(buf_span(&t->json)), problem.text), abort();
+    p->submission.name = head.name;
+    p->submission.base = head.base;
+    p->submission.stamp = head.stamp;
+    p->submission.inserts = head.inserts;
+    submit(w, p);
+}
+
+// As the service does it by itself, but sooner.
+void server_horizon(struct world *w)
+{
+    uint64_t upto = 0, keep = 10 + dice_below(&w->dice, 40);
+    if (!w->ending) world_event(w, 100000 + dice_below(&w->dice, 500000), (struct event){.kind = EVENT_HORIZON});
+    if (w->app == NULL || app_state(w->app) != APP_READY || app_visible(w->app) <= keep) return;
+    if (rows_horizon_due(app_rows(w->app), app_txn(w->app), app_visible(w->app) - keep, UINT64_MAX, &upto) != 0 || upto == 0) return;
+    struct pending *p = pending_new(w, NULL);
+    batch_put_op(&p->request, &(struct batch_op){.kind = BATCH_HORIZON, .horizon = upto});
+    submit(w, p);
+    w->horizons++;
 }
 
 void server_turn(struct world *w)

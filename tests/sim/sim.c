@@ -31,11 +31,17 @@ static const struct {
     {"nosync", "commit lost"},
 };
 
+// What happened, in one world or in all.
+struct counts {
+    uint64_t batches, accepted, refused, conflicts, crashes, faults, horizons, lost, retries, again;
+};
+
 struct report {
     bool whole; // the world came to its end
     struct finding findings[16];
-    size_t finding_count, tasks, accepted, refused;
-    uint64_t crashes, faults, retries, again, lost, trace;
+    size_t finding_count;
+    struct counts counts;
+    uint64_t trace;
 };
 
 static struct report *report; // shared with the process that simulates
@@ -44,16 +50,11 @@ static void fill_report(const struct world *w)
 {
     memcpy(report->findings, w->findings, sizeof w->findings);
     report->finding_count = w->finding_count;
-    report->tasks = w->task_count;
-    report->crashes = w->crashes;
-    report->faults = w->faults;
-    report->retries = w->retries;
-    report->again = w->again;
-    report->lost = w->lost;
     report->trace = w->trace;
+    report->counts = (struct counts){.batches = w->task_count, .conflicts = w->conflicts, .crashes = w->crashes, .faults = w->faults, .horizons = w->horizons, .lost = w->lost, .retries = w->retries, .again = w->again};
     for (size_t i = 0; i < w->task_count; i++) {
-        report->accepted += w->tasks[i]->has_fate && w->tasks[i]->err == 0;
-        report->refused += w->tasks[i]->has_fate && w->tasks[i]->err != 0;
+        report->counts.accepted += w->tasks[i]->has_fate && w->tasks[i]->err == 0;
+        report->counts.refused += w->tasks[i]->has_fate && w->tasks[i]->err != 0;
     }
     report->whole = true;
 }
@@ -101,7 +102,7 @@ static bool found(const char *kind)
 
 static void tell(uint64_t seed, const char *bug)
 {
-    printf("seed %llu failed, after %zu batches and %llu crashes; again: make sim SEED=%llu WORLDS=1%s%s\n", (unsigned long long)seed, report->tasks, (unsigned long long)report->crashes,
+    printf("seed %llu failed, after %llu batches and %llu crashes; again: make sim SEED=%llu WORLDS=1%s%s\n", (unsigned long long)seed, (unsigned long long)report->counts.batches, (unsigned long long)report->counts.crashes,
            (unsigned long long)seed, bug == NULL ? "" : " BUG=", bug == NULL ? "" : bug);
     for (size_t i = 0; i < report->finding_count; i++)
         printf("  %s: %s\n", report->findings[i].kind, report->findings[i].text);
@@ -111,20 +112,16 @@ struct campaign {
     uint64_t seed, worlds, passed, failed;
     double seconds;
     const char *bug, *expected;
-    uint64_t tasks, accepted, refused, crashes, faults, retries, again, lost;
+    struct counts counts;
     bool found;
 };
 
 static void add_up(struct campaign *c)
 {
-    c->tasks += report->tasks;
-    c->accepted += report->accepted;
-    c->refused += report->refused;
-    c->crashes += report->crashes;
-    c->faults += report->faults;
-    c->retries += report->retries;
-    c->again += report->again;
-    c->lost += report->lost;
+    uint64_t *sum = (uint64_t *)&c->counts;
+    const uint64_t *one = (const uint64_t *)&report->counts;
+    for (size_t i = 0; i < sizeof c->counts / sizeof *sum; i++)
+        sum[i] += one[i];
 }
 
 static void one(struct campaign *c, uint64_t seed)
@@ -146,6 +143,19 @@ static void check_replay(struct campaign *c, uint64_t trace)
     printf("seed %llu does not replay: something in the engine, or in the simulation, does not follow from the seed\n", (unsigned long long)c->seed);
 }
 
+static void say_counts(struct campaign *c, double s)
+{
+    const struct counts *n = &c->counts;
+    uint64_t worlds = c->passed + c->failed;
+#define N(x) (unsigned long long)n->x
+    printf("%llu worlds in %.0f s (%.1f/s): %llu batches, %llu accepted, %llu refused (%llu conflicts)\n", (unsigned long long)worlds, s, (double)worlds / (s > 0 ? s : 1), N(batches), N(accepted), N(refused), N(conflicts));
+    printf("%llu crashes, %llu faults of the disk, history forgotten %llu times; %llu messages lost, %llu batches sent again, %llu fates told again\n", N(crashes), N(faults), N(horizons), N(lost), N(retries), N(again));
+    if (c->bug != NULL || worlds < 30 || (n->conflicts > 0 && n->crashes > 0 && n->faults > 0 && n->horizons > 0 && n->retries > 0)) return;
+    printf("a campaign in which one of these never happens has proved nothing about it\n");
+    c->failed++;
+#undef N
+}
+
 static void run(struct campaign *c)
 {
     double began = machine_real_s();
@@ -155,11 +165,7 @@ static void run(struct campaign *c)
         if (c->bug == NULL && c->failed >= FAILURES_MAX) break;
         if (i == 0 && c->bug == NULL && c->failed == 0) check_replay(c, report->trace);
     }
-    double s = machine_real_s() - began;
-    uint64_t worlds = c->passed + c->failed;
-    printf("%llu worlds in %.0f s (%.1f/s): %llu batches, %llu accepted, %llu refused; %llu crashes, %llu faults of the disk, %llu messages lost, %llu sent again, %llu fates given again\n", (unsigned long long)worlds, s,
-           (double)worlds / (s > 0 ? s : 1), (unsigned long long)c->tasks, (unsigned long long)c->accepted, (unsigned long long)c->refused, (unsigned long long)c->crashes, (unsigned long long)c->faults, (unsigned long long)c->lost,
-           (unsigned long long)c->retries, (unsigned long long)c->again);
+    say_counts(c, machine_real_s() - began);
 }
 
 static void plant(struct campaign *c)

@@ -71,6 +71,7 @@ static void check(struct world *w, struct watchers *s, size_t i)
 {
     struct session_peer *p = &s->peers[i];
     if (!s->on[i] || p->ended != 0 || !p->live) return;
+    if (p->to < rows_horizon(app_rows(w->app))) return; // what it has is right, but nobody can tell any more
     if (p->waiting_parts == 0) session_peer_check(p);
     world_note(w, 500 + i, p->to, p->messages);
 }

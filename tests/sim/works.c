@@ -509,7 +509,8 @@ static void judge_cells(struct world *w)
     buf_init(&rows, MIB);
     for (int look = 0; look < 6; look++) {
         uint64_t at = app_visible(w->app);
-        if (look > 0) at = 2 + dice_below(&w->dice, (uint32_t)at - 1);
+        uint64_t oldest = rows_horizon(app_rows(w->app)) > 2 ? rows_horizon(app_rows(w->app)) : 2;
+        if (look > 0) at = oldest + dice_below(&w->dice, (uint32_t)(at - oldest) + 1);
         server_read(w, "select * from cells", at, &rows);
         struct answer a = answer_of(buf_span(&rows));
         for (uint32_t k = 0; k < MODEL_ROWS; k++) {
@@ -558,15 +559,25 @@ static const struct work works[] = {
 };
 #define WORKS (sizeof works / sizeof *works)
 
+_Static_assert(WORKS <= WORKS_MAX, "each has a weight");
+
+// Some kinds are not there at all: what happens much is found in a world where little else does.
+void works_mix(struct world *w)
+{
+    for (size_t i = 0; i < WORKS; i++)
+        w->weights[i] = works[i].weight * dice_below(&w->dice, 4);
+    w->weights[dice_below(&w->dice, WORKS)] += 20;
+}
+
 const struct work *works_choose(struct world *w)
 {
     unsigned sum = 0;
     for (size_t i = 0; i < WORKS; i++)
-        sum += works[i].weight;
+        sum += w->weights[i];
     unsigned left = dice_below(&w->dice, sum);
     for (size_t i = 0;; i++) {
-        if (left < works[i].weight) return &works[i];
-        left -= works[i].weight;
+        if (left < w->weights[i]) return &works[i];
+        left -= w->weights[i];
     }
 }
 

@@ -222,8 +222,9 @@ static void hear_fate(struct world *w, struct task *t, const struct event *e)
     if (!t->has_fate) {
         t->has_fate = true;
         t->err = e->err;
+        w->conflicts += e->err == ERR_CONFLICT;
         t->seq = e->seq;
-        if (e->err != 0 && (t->work->may_fail == NULL || !t->work->may_fail(e->err)))
+        if (e->err != 0 && e->err != ERR_TOO_OLD && (t->work->may_fail == NULL || !t->work->may_fail(e->err)))
             world_find(w, "refused", "task %u (%s) was refused: %s", t->number, t->work->name, err_wire(e->err));
         return;
     }
@@ -281,6 +282,7 @@ static void happen(struct world *w, const struct event *e)
     case EVENT_TICK: if (e->n == w->life) server_tick(w); break;
     case EVENT_CRASH: if (!w->ending) server_crash(w); break;
     case EVENT_RESTART: server_restart(w); break;
+    case EVENT_HORIZON: server_horizon(w); break;
     case EVENT_FAULT: if (!w->ending) server_fault(w); break;
     case EVENT_WALL:
         machine_set_wall((int64_t)dice_below(&w->dice, 20000) - 10000);
@@ -323,6 +325,7 @@ void world_run(struct world *w, uint64_t seed)
 {
     *w = (struct world){.dice = {seed * 0x2545f4914f6cdd1du + 1}, .seed = seed};
     w->task_max = TASKS / 2 + dice_below(&w->dice, TASKS);
+    works_mix(w);
     machine_boot(seed);
     server_start(w);
     for (uint32_t i = 0; i < WORLD_CLIENTS; i++) {
@@ -333,6 +336,7 @@ void world_run(struct world *w, uint64_t seed)
     world_event(w, dice_below(&w->dice, 1000000), (struct event){.kind = EVENT_WALL});
     world_event(w, dice_below(&w->dice, 300000), (struct event){.kind = EVENT_CRASH});
     world_event(w, dice_below(&w->dice, 1500000), (struct event){.kind = EVENT_FAULT});
+    if (dice_chance(&w->dice, 50)) world_event(w, dice_below(&w->dice, 1000000), (struct event){.kind = EVENT_HORIZON});
     bool ended = run_until_over(w);
     if (ended && w->finding_count == 0) {
         ask_all_again(w);

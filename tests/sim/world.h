@@ -15,6 +15,7 @@
 #include "model.h"
 
 #define WORLD_CLIENTS 6
+#define WORKS_MAX 16
 #define TASK_ASKS 2   // questions of a task
 #define TASK_OPS 6    // operations on cells
 
@@ -76,7 +77,7 @@ struct client {
 
 struct event {
     uint64_t us, order;
-    enum { EVENT_WAKE, EVENT_ASK, EVENT_ANSWER, EVENT_SEND, EVENT_FATE, EVENT_TIMEOUT, EVENT_TURN, EVENT_TICK, EVENT_CRASH, EVENT_RESTART, EVENT_WALL, EVENT_FAULT } kind;
+    enum { EVENT_WAKE, EVENT_ASK, EVENT_ANSWER, EVENT_SEND, EVENT_FATE, EVENT_TIMEOUT, EVENT_TURN, EVENT_TICK, EVENT_CRASH, EVENT_RESTART, EVENT_WALL, EVENT_FAULT, EVENT_HORIZON } kind;
     uint32_t client;
     struct task *task;
     size_t n;       // of an ask: which; of a timeout: which try; of the server's: which life
@@ -101,6 +102,7 @@ struct world {
     size_t task_count, task_cap, task_max;
     bool ending;          // nothing is lost any more, and nobody begins anything
     uint32_t processes;
+    unsigned weights[WORKS_MAX]; // of the works in this world: each has its own mixture
     uint32_t slot_group;  // where the next rows of table slots go
     // The server.
     struct app *app;      // NULL: down
@@ -110,7 +112,7 @@ struct world {
     bool turn_due;
     size_t life;
     uint64_t told;        // the greatest seq that anybody was told of
-    uint64_t crashes, faults, retries, again, lost;
+    uint64_t crashes, faults, horizons, conflicts, retries, again, lost;
     // What was found.
     struct finding findings[16];
     size_t finding_count;
@@ -136,6 +138,7 @@ void server_tick(struct world *w);
 void server_crash(struct world *w);
 void server_restart(struct world *w);
 void server_fault(struct world *w); // one of the next writes, or barriers, fails
+void server_horizon(struct world *w); // history is forgotten up to some commits ago
 void server_log(struct world *w, struct buf *out); // what stands in the stream `log`
 // A question without a network.
 void server_read(struct world *w, const char *sql, uint64_t at, struct buf *rows);
@@ -154,6 +157,7 @@ void watchers_end(struct world *w, struct watchers *s);  // all catch up, and ar
 
 extern const char works_schema[];
 void works_rows(struct buf *ops); // the rows that there are from the beginning, as operations
+void works_mix(struct world *w);
 const struct work *works_choose(struct world *w);
 // Judges all that happened, when everything has its fate and the server stands still.
 void works_judge(struct world *w);
