@@ -19,7 +19,9 @@ struct apply {
     struct schema *schema; // the one that these rows are in
     uint64_t rows, touched;
     uint64_t horizon;
-    struct buf past; // a superseded version, encoded
+    struct buf past;  // a superseded version, encoded
+    struct buf fresh; // a byte for each row: was there none? Then writing needs not look again
+    size_t written;
     struct row_space old, new;
 };
 
@@ -57,6 +59,8 @@ static int check_row(struct apply *a, const struct effect_row *e)
     for (size_t i = 0; i < new->count; i++)
         if (!cell_fits(a, &t->columns[i], i)) return ERR_CORRUPT;
     a->rows++;
+    buf_put_u8(&a->fresh, !old->exists);
+    if (a->fresh.err) return a->fresh.err;
     err = index_takes(a->r, t, e->id, new, NULL);
     return err == 0 || err == ERR_NOMEM ? err : ERR_CORRUPT;
 }
@@ -167,10 +171,11 @@ static int write_row(struct apply *a, const struct effect_row *e, struct buf *co
     const struct table *t = schema_table_no(a->schema, e->table);
     struct key k = key_row(e->table, e->id);
     struct span record;
+    bool fresh = a->fresh.p[a->written++];
     int err = 0;
     buf_clear(copy);
     a->old.row = (struct row){.cells = a->old.cells};
-    if (record_current(a->r, a->txn, e->table, e->id, &record)) {
+    if (!fresh && record_current(a->r, a->txn, e->table, e->id, &record)) {
         buf_put_span(copy, record);
         err = copy->err ? copy->err : record_decode(&a->old, t, buf_span(copy));
     }
@@ -259,10 +264,12 @@ int rows_apply(struct rows *r, struct db_txn *txn, const struct commit *c, struc
     assert(r && txn && c);
     if (effects.n == 0) return 0;
     buf_init(&a.past, 2 * ROW_BYTES_MAX);
+    buf_init(&a.fresh, ENTRY_BYTES_MAX);
     int err = check(&a, effects);
     if (!err) err = write_all(&a, effects);
     if (!err && r->views.count > 0) err = advance_views(&a, effects);
     buf_free(&a.past);
+    buf_free(&a.fresh);
     schema_unref(a.schema);
     return err;
 }
