@@ -200,7 +200,8 @@ void blobs_upload_put_expire(struct buf *op, struct uuid id);
 int blobs_upload_resume(struct blobs *b, struct db_txn *txn, struct uuid id, struct blob_upload **out);
 // One from blobs_upload_open becomes a resumable one, of which no progress was made yet: the batch of its first one creates it, if none did before.
 void blobs_upload_adopt(struct blob_upload *u, struct uuid id);
-// The same, and nobody will go on with it but this one: a progress tells of whole chunks alone, and no bytes are written twice.
+// The same, and nobody will go on with it but this one: a progress tells of whole chunks alone, and no bytes are written twice (where both digests are
+// made in one pass; else it has tails as well).
 void blobs_upload_adopt_once(struct blob_upload *u, struct uuid id);
 // Pool: after resume, before the first window.
 int blobs_upload_load(struct blob_upload *u);

@@ -49,7 +49,7 @@ struct intake {
     struct blob_upload *upload;
     uint64_t length;  // of the whole, as far as known
     uint64_t from;    // where this body begins
-    uint64_t kept;    // the offset that is durable
+    uint64_t kept;    // the offset that is durable; of a `once`, which tells nobody, what is no whole chunk yet beside
     uint64_t arrived; // the offset behind all that came
     uint64_t seq;     // of the last commit that moved it; 0: none yet
     uint64_t ttl_ms, changed_ms;
