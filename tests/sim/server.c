@@ -165,7 +165,7 @@ static void on_fate(struct submission *s, const struct fate *f)
 {
     struct pending *p = (struct pending *)s;
     struct world *w = p->w;
-    if (!w->cut && p->task == NULL && f->journaled && f->err != 0) world_find(w, "refused", "the horizon: %s", problem_text(&f->problem));
+    if (!w->cut && p->task == NULL && f->journaled && f->err != 0) world_find(w, "refused", "the service's own batch: %s", problem_text(&f->problem));
     if (!w->cut && p->task != NULL) {
         struct event e = {.kind = EVENT_FATE, .task = p->task, .err = f->err, .journaled = f->journaled, .seq = f->seq};
         bool lost = !w->ending && dice_chance(&w->dice, 6);
@@ -225,6 +225,19 @@ void server_horizon(struct world *w)
     batch_put_op(&p->request, &(struct batch_op){.kind = BATCH_HORIZON, .horizon = upto});
     submit(w, p);
     w->horizons++;
+}
+
+void server_schema(struct world *w)
+{
+    char text[4096];
+    int n = snprintf(text, sizeof text, "%s", works_schema);
+    if (!w->ending) world_event(w, 100000 + dice_below(&w->dice, 600000), (struct event){.kind = EVENT_SCHEMA});
+    for (size_t i = 0; i < WORKS_INDEXES; i++)
+        if (dice_chance(&w->dice, 50)) n += snprintf(text + n, sizeof text - (size_t)n, "%s", works_indexes[i]);
+    if (w->app == NULL) return;
+    struct pending *p = pending_new(w, NULL);
+    batch_put_op(&p->request, &(struct batch_op){.kind = BATCH_SCHEMA, .schema = SPAN_STR(text)});
+    submit(w, p);
 }
 
 void server_turn(struct world *w)

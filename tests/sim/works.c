@@ -9,6 +9,8 @@
 //   nonces   merging batches write one nonce into several rows and append it   a look, and the whole log
 //            to a stream: all or none
 //   names    merging batches want unique names: one gets each                  a look
+//   families merging batches make, delete and bring back rows that refer to     a look
+//            each other: nobody refers to a row that is not there
 //   cells    merging batches of all kinds on the same rows                     the model
 #include <assert.h>
 #include <stdio.h>
@@ -27,9 +29,11 @@
 #define POTS 4
 #define NONCES 4
 #define NAMES 12
+#define PARENTS 4
+#define CHILDREN 8
 
 // Objects of the history, and ids of rows, by kind.
-enum kind { ACCOUNT = 1, PAIR, LIST, QUEUE, POT, NONCE, CELL, NAME, SLOT };
+enum kind { ACCOUNT = 1, PAIR, LIST, QUEUE, POT, NONCE, CELL, NAME, SLOT, PARENT, CHILD };
 #define OBJECT(kind, n) ((uint32_t)(kind) * 16 + (uint32_t)(n))
 #define OBJECT_SLOT(task) (1024 + (task))
 #define ID "01890a5d-ac96-774b-bcce-%04x%08x"
@@ -42,7 +46,17 @@ const char works_schema[] = "create table accounts (balance bigint not null chec
                             "create table pots (n counter not null default 0);"
                             "create table nonces (nonce bigint not null);"
                             "create table names (name text not null unique, by bigint not null);"
+                            "create table parents (by bigint);"
+                            "create table children (parent uuid not null references parents on delete cascade, aunt uuid references parents on delete set null, by bigint);"
+                            "create index children_of on children (parent);"
                             "create table cells (l bigint, n counter, hi bigint options (merge 'max'), lo bigint options (merge 'min'), tags text[] options (merge 'set'));";
+
+const char *const works_indexes[WORKS_INDEXES] = {
+    "create index cells_n on cells (n, l desc);",
+    "create index accounts_rich on accounts (balance desc);",
+    "create index entries_by on entries (by) where pos > 2;",
+    "create index duties_on on duties (duty, pair);",
+};
 
 static void put(struct task *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static void put(struct task *t, const char *fmt, ...)
@@ -392,6 +406,53 @@ static void names_look(struct world *w, struct task *t)
     jr_free(a.tree);
 }
 
+// ---- merging: families -------------------------------------------------------------------------------------------------
+
+static void parent_op(struct world *w, struct task *t)
+{
+    unsigned n = dice_below(&w->dice, PARENTS), pick = dice_below(&w->dice, 10);
+    if (pick < 4) put(t, "{'op':'delete','table':'parents','id':'" ID "'},", PARENT, n);
+    else if (pick < 7) put(t, "{'op':'restore','table':'parents','id':'" ID "'},", PARENT, n);
+    else put(t, "{'op':'upsert','table':'parents','id':'" ID "','values':{'by':%u}},", PARENT, n, t->number);
+}
+
+static void child_op(struct world *w, struct task *t, unsigned n)
+{
+    unsigned parent = dice_below(&w->dice, PARENTS), aunt = dice_below(&w->dice, PARENTS), pick = dice_below(&w->dice, 10);
+    if (pick == 0) put(t, "{'op':'delete','table':'children','id':'" ID "'},", CHILD, n);
+    else if (pick == 1) put(t, "{'op':'restore','table':'children','id':'" ID "'},", CHILD, n);
+    else put(t, "{'op':'upsert','table':'children','id':'" ID "','values':{'parent':'" ID "','aunt':'" ID "','by':%u}},", CHILD, n, PARENT, parent, PARENT, aunt, t->number);
+}
+
+static void families_decide(struct world *w, struct task *t)
+{
+    unsigned child = dice_below(&w->dice, CHILDREN);
+    if (dice_chance(&w->dice, 45)) parent_op(w, t);
+    if (t->ops.n == 0 || dice_chance(&w->dice, 50)) child_op(w, t, child);
+    if (dice_chance(&w->dice, 30)) child_op(w, t, (child + 1) % CHILDREN);
+}
+
+static bool families_may_fail(int err)
+{
+    return too_early(err) || err == ERR_NO_SUCH_REFERENCE || err == ERR_NO_SUCH_ROW || err == ERR_ROW_EXISTS;
+}
+
+static void families_look_plan(struct world *w, struct task *t)
+{
+    (void)w;
+    ask(t, "select id, by from children c where not exists (select 1 from parents p where p.id = c.parent)");
+    ask(t, "select id, by from children c where aunt is not null and not exists (select 1 from parents p where p.id = c.aunt)");
+}
+
+static void families_look(struct world *w, struct task *t)
+{
+    for (size_t i = 0; i < t->asked; i++) {
+        struct answer a = answer_of(buf_span(&t->asks[i].rows));
+        if (a.n > 0) world_find(w, "dangling reference", "task %u saw child %u refer to nobody as of %llu", t->number, id_of(&a, 0), (unsigned long long)t->base);
+        jr_free(a.tree);
+    }
+}
+
 // ---- merging: cells ----------------------------------------------------------------------------------------------------
 
 static void put_letters(struct buf *out, unsigned letters)
@@ -540,6 +601,48 @@ static void judge_log(struct world *w)
     buf_free(&expected);
 }
 
+// In whatever order.
+static bool same_rows(struct span x, struct span y)
+{
+    struct answer a = answer_of(x), b = answer_of(y);
+    bool same = a.n == b.n;
+    for (size_t i = 0; i < a.n && same; i++) {
+        bool found = false;
+        for (size_t k = 0; k < b.n; k++)
+            found |= span_equal(jr_str(jr_get(jr_at(a.rows, i), "id")), jr_str(jr_get(jr_at(b.rows, k), "id")));
+        same = found;
+    }
+    jr_free(a.tree);
+    jr_free(b.tree);
+    return same;
+}
+
+// What is asked of an index, and the same so that none can answer it.
+static void judge_indexes(struct world *w)
+{
+    static const char *const pairs[][2] = {
+        {"select id from slots where k >= 0", "select id from slots where k + 0 >= 0"},
+        {"select id from cells where n >= 0 and n < 60", "select id from cells where n + 0 >= 0 and n + 0 < 60"},
+        {"select id from accounts where balance > 90", "select id from accounts where balance + 0 > 90"},
+        {"select id from duties where pair = 1", "select id from duties where pair + 0 = 1"},
+        {"select id from names where name >= 'name 3'", "select id from names where name || '' >= 'name 3'"},
+    };
+    struct buf by_index, by_looking;
+    buf_init(&by_index, MIB);
+    buf_init(&by_looking, MIB);
+    uint64_t newest = app_visible(w->app), oldest = rows_horizon(app_rows(w->app)) > 2 ? rows_horizon(app_rows(w->app)) : 2;
+    for (size_t i = 0; i < 2 * sizeof pairs / sizeof *pairs; i++) {
+        const char *const *pair = pairs[i / 2];
+        uint64_t at = i % 2 == 0 ? newest : oldest + dice_below(&w->dice, (uint32_t)(newest - oldest) + 1);
+        server_read(w, pair[0], at, &by_index);
+        server_read(w, pair[1], at, &by_looking);
+        if (!same_rows(buf_span(&by_index), buf_span(&by_looking)))
+            world_find(w, "index", "%s as of %llu: %.*s, but there are %.*s", pair[0], (unsigned long long)at, SPAN_FMT(buf_span(&by_index)), SPAN_FMT(buf_span(&by_looking)));
+    }
+    buf_free(&by_index);
+    buf_free(&by_looking);
+}
+
 // ---- all of them -------------------------------------------------------------------------------------------------------
 
 static const struct work works[] = {
@@ -555,6 +658,8 @@ static const struct work works[] = {
     {"look at nonces", true, 4, nonces_look_plan, nonces_look, conflict_alone},
     {"names", false, 3, nothing_to_ask, names_decide, name_taken},
     {"look at names", true, 1, names_look_plan, names_look, conflict_alone},
+    {"families", false, 10, nothing_to_ask, families_decide, families_may_fail},
+    {"look at families", true, 4, families_look_plan, families_look, conflict_alone},
     {"cells", false, 24, nothing_to_ask, cells_decide, cells_may_fail},
 };
 #define WORKS (sizeof works / sizeof *works)
@@ -613,5 +718,5 @@ void works_judge(struct world *w)
             if (v.found[a] > 0) world_find(w, anomaly_name((enum anomaly)a), "%s", v.first[a]);
     history_free(&h);
     bool all = w->app != NULL && w->finding_count == 0; // else not all fates are known
-    if (all) judge_cells(w), judge_log(w);
+    if (all) judge_cells(w), judge_log(w), judge_indexes(w);
 }

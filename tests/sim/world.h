@@ -77,7 +77,7 @@ struct client {
 
 struct event {
     uint64_t us, order;
-    enum { EVENT_WAKE, EVENT_ASK, EVENT_ANSWER, EVENT_SEND, EVENT_FATE, EVENT_TIMEOUT, EVENT_TURN, EVENT_TICK, EVENT_CRASH, EVENT_RESTART, EVENT_WALL, EVENT_FAULT, EVENT_HORIZON } kind;
+    enum { EVENT_WAKE, EVENT_ASK, EVENT_ANSWER, EVENT_SEND, EVENT_FATE, EVENT_TIMEOUT, EVENT_TURN, EVENT_TICK, EVENT_CRASH, EVENT_RESTART, EVENT_WALL, EVENT_FAULT, EVENT_HORIZON, EVENT_SCHEMA } kind;
     uint32_t client;
     struct task *task;
     size_t n;       // of an ask: which; of a timeout: which try; of the server's: which life
@@ -139,6 +139,7 @@ void server_crash(struct world *w);
 void server_restart(struct world *w);
 void server_fault(struct world *w); // one of the next writes, or barriers, fails
 void server_horizon(struct world *w); // history is forgotten up to some commits ago
+void server_schema(struct world *w);  // indexes come and go
 void server_log(struct world *w, struct buf *out); // what stands in the stream `log`
 // A question without a network.
 void server_read(struct world *w, const char *sql, uint64_t at, struct buf *rows);
@@ -156,6 +157,8 @@ void watchers_end(struct world *w, struct watchers *s);  // all catch up, and ar
 // works.c ----------------------------------------------------------------------------------------------------------------
 
 extern const char works_schema[];
+#define WORKS_INDEXES 4
+extern const char *const works_indexes[WORKS_INDEXES]; // that may be there, or not
 void works_rows(struct buf *ops); // the rows that there are from the beginning, as operations
 void works_mix(struct world *w);
 const struct work *works_choose(struct world *w);
