@@ -66,6 +66,7 @@ static void on_fate(struct submission *s, const struct fate *f)
 {
     struct upload_join *j = (struct upload_join *)s;
     j->submitted = false;
+    if (f->err == 0 && j->last) j->care->looked_ms = 0; // others may have waited for it to end
     if (f->err != 0 || j->last || j->stopped) {
         give_up(j, f->err);
         return;
