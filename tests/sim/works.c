@@ -136,6 +136,8 @@ void works_rows(struct buf *ops)
         row(ops, "pots", POT, i, "");
     for (unsigned i = 0; i < NONCES; i++)
         row(ops, "nonces", NONCE, i, "\"nonce\":0");
+    for (unsigned i = 0; i < PARENTS; i++)
+        row(ops, "parents", PARENT, i, "\"by\":0");
     for (unsigned i = 0; i < MODEL_UNBORN; i++)
         row(ops, "cells", CELL, i, "");
 }
@@ -411,25 +413,25 @@ static void names_look(struct world *w, struct task *t)
 static void parent_op(struct world *w, struct task *t)
 {
     unsigned n = dice_below(&w->dice, PARENTS), pick = dice_below(&w->dice, 10);
-    if (pick < 4) put(t, "{'op':'delete','table':'parents','id':'" ID "'},", PARENT, n);
+    if (pick < 2) put(t, "{'op':'delete','table':'parents','id':'" ID "'},", PARENT, n);
     else if (pick < 7) put(t, "{'op':'restore','table':'parents','id':'" ID "'},", PARENT, n);
     else put(t, "{'op':'upsert','table':'parents','id':'" ID "','values':{'by':%u}},", PARENT, n, t->number);
 }
 
 static void child_op(struct world *w, struct task *t, unsigned n)
 {
-    unsigned parent = dice_below(&w->dice, PARENTS), aunt = dice_below(&w->dice, PARENTS), pick = dice_below(&w->dice, 10);
+    unsigned parent = dice_below(&w->dice, PARENTS), aunt = (parent + dice_below(&w->dice, 2)) % PARENTS, pick = dice_below(&w->dice, 10);
     if (pick == 0) put(t, "{'op':'delete','table':'children','id':'" ID "'},", CHILD, n);
-    else if (pick == 1) put(t, "{'op':'restore','table':'children','id':'" ID "'},", CHILD, n);
+    else if (pick < 4) put(t, "{'op':'restore','table':'children','id':'" ID "'},", CHILD, n);
     else put(t, "{'op':'upsert','table':'children','id':'" ID "','values':{'parent':'" ID "','aunt':'" ID "','by':%u}},", CHILD, n, PARENT, parent, PARENT, aunt, t->number);
 }
 
 static void families_decide(struct world *w, struct task *t)
 {
-    unsigned child = dice_below(&w->dice, CHILDREN);
-    if (dice_chance(&w->dice, 45)) parent_op(w, t);
+    unsigned child = dice_chance(&w->dice, 60) ? dice_below(&w->dice, CHILDREN) : CHILDREN + t->number;
+    if (dice_chance(&w->dice, 35)) parent_op(w, t);
     if (t->ops.n == 0 || dice_chance(&w->dice, 50)) child_op(w, t, child);
-    if (dice_chance(&w->dice, 30)) child_op(w, t, (child + 1) % CHILDREN);
+    if (dice_chance(&w->dice, 30)) child_op(w, t, child + 1000);
 }
 
 static bool families_may_fail(int err)
