@@ -68,7 +68,7 @@ static bool life_is_whole(struct span key, struct span value)
     uint32_t pack;
     if (value.n == 0) return false;
     if (life_key_is_pack(key, &pack)) return pack_count_decode(value, &count) == 0;
-    return life_key_is_free(key, 'b', &free_ms, &sha) || life_key_is_free(key, 'c', &free_ms, &sha) || life_key_is_trash(key, &pages) ||
+    return life_key_is_blob(key, &free_ms, &sha) || life_key_is_chunk(key, &free_ms, &sha) || life_key_is_trash(key, &pages) ||
            span_equal(key, blob_key_span(&tick));
 }
 
@@ -208,7 +208,7 @@ static int take_free(struct rebuild *r)
     uint64_t free_ms;
     int err = 0;
     db_iter_init(&it, r->txn, r->b->table_life);
-    for (bool more = db_iter_seek(&it, SPAN_LIT("c")); more && err == 0 && life_key_is_free(it.key, 'c', &free_ms, &sha); more = db_iter_next(&it)) {
+    for (bool more = db_iter_seek(&it, SPAN_LIT(LIFE_CHUNK)); more && err == 0 && life_key_is_chunk(it.key, &free_ms, &sha); more = db_iter_next(&it)) {
         struct chunk_entry e = {.place = no_place(1), .free_ms = free_ms, .damaged = true};
         if (it.value.n > 0) err = chunk_entry_put(r->b, r->txn, &sha, NULL, &e);
     }

@@ -11,6 +11,11 @@
 #define RECORD_SUMMED (RECORD_HEAD_BYTES - 8)
 #define MANIFEST_HEAD_BYTES (1 + 8 + 4)
 #define CODEC_KNOWN 0x80         // beside the codec of a manifest's entry
+#define HEAD_LINKED 1
+#define HEAD_PINNED 2
+#define HEAD_OWN_PAGES 4
+#define HEAD_FLAGS_MAX 7
+#define CHUNK_DAMAGED 0x80       // beside the codec of a chunk's entry
 #define POSITION_MAX (UINT64_C(1) << 40) // far above any pack, far below overflow
 
 static struct sha256 get_sha(struct cur *c)
@@ -98,10 +103,29 @@ struct uuid blob_pages_id(uint64_t seq, uint64_t number)
     return u;
 }
 
-struct blob_key life_free_key(char tag, uint64_t free_ms, const struct sha256 *sha)
+// The number under which the commit that made the blob keeps its list; false: it is an upload's.
+static bool pages_number(const struct blob_info *info, uint64_t *number)
+{
+    memcpy(number, info->pages.b + 8, 8);
+    *number = be64toh(*number);
+    struct uuid own = blob_pages_id(info->created_seq, *number);
+    return memcmp(own.b, info->pages.b, sizeof own.b) == 0;
+}
+
+struct blob_key life_blob_key(const struct blob_info *info)
 {
     struct blob_key k = {.n = 0};
-    key_put(&k, &tag, 1);
+    key_put(&k, LIFE_BLOB, 1);
+    key_put_u64(&k, info->free_ms);
+    key_put_u64(&k, info->created_seq);
+    key_put(&k, info->digest.b, SHA256_BYTES);
+    return k;
+}
+
+struct blob_key life_chunk_key(uint64_t free_ms, const struct sha256 *sha)
+{
+    struct blob_key k = {.n = 0};
+    key_put(&k, LIFE_CHUNK, 1);
     key_put_u64(&k, free_ms);
     key_put(&k, sha->b, SHA256_BYTES);
     return k;
@@ -131,11 +155,22 @@ struct blob_key life_tick_key(void)
     return k;
 }
 
-bool life_key_is_free(struct span key, char tag, uint64_t *free_ms, struct sha256 *sha)
+bool life_key_is_blob(struct span key, uint64_t *free_ms, struct sha256 *digest)
 {
     struct cur c;
     cur_init(&c, key);
-    bool is = cur_u8(&c) == (uint8_t)tag;
+    bool is = cur_u8(&c) == (uint8_t)LIFE_BLOB[0];
+    *free_ms = cur_u64_be(&c);
+    cur_u64_be(&c);
+    *digest = get_sha(&c);
+    return cur_end(&c) == 0 && is;
+}
+
+bool life_key_is_chunk(struct span key, uint64_t *free_ms, struct sha256 *sha)
+{
+    struct cur c;
+    cur_init(&c, key);
+    bool is = cur_u8(&c) == (uint8_t)LIFE_CHUNK[0];
     *free_ms = cur_u64_be(&c);
     *sha = get_sha(&c);
     return cur_end(&c) == 0 && is;
@@ -159,16 +194,20 @@ bool life_key_is_pack(struct span key, uint32_t *pack)
     return true;
 }
 
+// Millions of small blobs have little but this: numbers take the bytes they need, and what most heads have alike takes none.
 void blob_head_encode(struct buf *out, const struct blob_info *info)
 {
+    uint64_t number;
+    bool own = pages_number(info, &number);
     buf_put_u8(out, BLOB_HEAD_FORMAT);
-    buf_put_u64(out, info->size);
-    buf_put_u64(out, info->created_seq);
-    buf_put_blob(out, SPAN_STR(info->type));
-    buf_put(out, info->pages.b, sizeof info->pages.b);
-    buf_put_u8(out, (uint8_t)(info->linked | info->pinned << 1));
-    buf_put_u32(out, info->uploads);
-    buf_put_u64(out, info->free_ms);
+    buf_put_u8(out, (uint8_t)(info->linked * HEAD_LINKED | info->pinned * HEAD_PINNED | own * HEAD_OWN_PAGES));
+    buf_put_varint(out, info->size);
+    buf_put_varint(out, info->created_seq);
+    buf_put_blob(out, strcmp(info->type, TYPE_DEFAULT) == 0 ? SPAN_LIT("") : SPAN_STR(info->type));
+    if (own) buf_put_varint(out, number);
+    else buf_put(out, info->pages.b, sizeof info->pages.b);
+    buf_put_varint(out, info->uploads);
+    buf_put_varint(out, info->free_ms);
 }
 
 int blob_head_decode(struct span value, struct blob_info *info)
@@ -177,20 +216,21 @@ int blob_head_decode(struct span value, struct blob_info *info)
     cur_init(&c, value);
     int err = get_version_of(&c, BLOB_HEAD_FORMAT);
     if (err != 0) return err;
-    uint64_t size = cur_u64(&c);
-    uint64_t created_seq = cur_u64(&c);
+    uint8_t flags = cur_u8(&c);
+    uint64_t size = cur_varint(&c);
+    uint64_t created_seq = cur_varint(&c);
     struct span type = cur_blob(&c);
-    struct uuid pages = get_uuid(&c);
-    uint8_t keeps = cur_u8(&c);
-    uint32_t uploads = cur_u32(&c);
-    uint64_t free_ms = cur_u64(&c);
-    if (cur_end(&c) != 0 || size > BLOB_BYTES_MAX || type.n > STREAM_TYPE_MAX || keeps > 3) return ERR_CORRUPT;
+    struct uuid pages = (flags & HEAD_OWN_PAGES) != 0 ? blob_pages_id(created_seq, cur_varint(&c)) : get_uuid(&c);
+    uint64_t uploads = cur_varint(&c);
+    uint64_t free_ms = cur_varint(&c);
+    if (cur_end(&c) != 0 || size > BLOB_BYTES_MAX || type.n > STREAM_TYPE_MAX || flags > HEAD_FLAGS_MAX || uploads > UINT32_MAX) return ERR_CORRUPT;
+    if (type.n == 0) type = SPAN_LIT(TYPE_DEFAULT);
     info->size = size;
     info->created_seq = created_seq;
     info->pages = pages;
-    info->linked = (keeps & 1) != 0;
-    info->pinned = (keeps & 2) != 0;
-    info->uploads = uploads;
+    info->linked = (flags & HEAD_LINKED) != 0;
+    info->pinned = (flags & HEAD_PINNED) != 0;
+    info->uploads = (uint32_t)uploads;
     info->free_ms = free_ms;
     memset(info->type, 0, sizeof info->type);
     memcpy(info->type, type.p, type.n);
@@ -281,12 +321,23 @@ int blob_place_decode(struct span value, struct place *place)
 
 void chunk_entry_encode(struct buf *out, const struct chunk_entry *e)
 {
-    assert(place_fits(&e->place));
+    const struct place *p = &e->place;
+    assert(place_fits(p));
     buf_put_u8(out, BLOB_HEAD_FORMAT);
-    put_place(out, &e->place);
-    buf_put_u32(out, e->refs);
-    buf_put_u8(out, e->damaged);
-    buf_put_u64(out, e->free_ms);
+    buf_put_u8(out, (uint8_t)(p->codec | e->damaged * CHUNK_DAMAGED));
+    buf_put_varint(out, p->length);
+    if (p->codec != CODEC_RAW) buf_put_varint(out, p->stored);
+    buf_put_varint(out, p->pack);
+    buf_put_varint(out, p->position / RECORD_ALIGN);
+    buf_put_varint(out, e->refs);
+    buf_put_varint(out, e->free_ms);
+}
+
+static uint32_t get_small(struct cur *c)
+{
+    uint64_t v = cur_varint(c);
+    if (v > UINT32_MAX) c->err = ERR_CORRUPT;
+    return (uint32_t)v;
 }
 
 int chunk_entry_decode(struct span value, struct chunk_entry *e)
@@ -295,12 +346,16 @@ int chunk_entry_decode(struct span value, struct chunk_entry *e)
     cur_init(&c, value);
     int err = get_version_of(&c, BLOB_HEAD_FORMAT);
     if (err != 0) return err;
-    struct chunk_entry read = {.place = get_place(&c)};
-    read.refs = cur_u32(&c);
-    uint8_t damaged = cur_u8(&c);
-    read.free_ms = cur_u64(&c);
-    if (cur_end(&c) != 0 || !place_fits(&read.place) || damaged > 1) return ERR_CORRUPT;
-    read.damaged = damaged == 1;
+    uint8_t flags = cur_u8(&c);
+    struct chunk_entry read = {.place.codec = flags & ~CHUNK_DAMAGED, .damaged = (flags & CHUNK_DAMAGED) != 0};
+    read.place.length = get_small(&c);
+    read.place.stored = read.place.codec == CODEC_RAW ? read.place.length : get_small(&c);
+    read.place.pack = get_small(&c);
+    uint64_t position = cur_varint(&c);
+    read.place.position = position < POSITION_MAX / RECORD_ALIGN ? position * RECORD_ALIGN : POSITION_MAX;
+    read.refs = get_small(&c);
+    read.free_ms = cur_varint(&c);
+    if (cur_end(&c) != 0 || !place_fits(&read.place)) return ERR_CORRUPT;
     *e = read;
     return 0;
 }

@@ -2,20 +2,23 @@
 // No other file knows a layout. Everything begins with a format version. Integers are little endian but in keys.
 //
 //   table "blobs"
-//      digest (32)                  -> head: version, size u64, created_seq u64, type blob, pages (16), keeps u8 (1 linked, 2 pinned),
-//                                      uploads u32, free_ms u64
+//      digest (32)                  -> head: version, flags u8 (1 linked, 2 pinned, 4 its list is the commit's own), size, created_seq,
+//                                      type blob (empty: TYPE_DEFAULT), pages (16) or, of such a list, its number, uploads, free_ms
 //   table "blob_pages"
 //      pages (16) + offset u64 be   -> page: version, then per chunk: sha256 (32), length u32
 //                                      The chunks from that offset on, at most PAGE_CHUNKS. `pages`: the id of the upload that made
 //                                      them, also when they are a blob's; or the commit's seq and a number, both u64 be
 //   table "blob_chunks"
-//      sha256 of the chunk (32)     -> version, place, references u32, damaged u8, free_ms u64
+//      sha256 of the chunk (32)     -> version, flags u8 (the codec; 128 added: damaged), length, stored (not where the codec is raw),
+//                                      pack, position / RECORD_ALIGN, references, free_ms
+//                                      Numbers of both without a size are varints.
 //   table "blob_life"
-//      "b" + free_ms u64 be + digest (32) -> version: a free blob
 //      "c" + free_ms u64 be + sha256 (32) -> version: a chunk without references
 //      "d" + pages (16)                   -> version: a chunk list that is swept
 //      "p" + pack u32 be                  -> version, bytes of its records that live u64, how many of them are tails of open uploads u32
 //      "t"                                -> version, u64: only so that a commit has something to write (blob_work.c)
+//      "w" + free_ms u64 be + created_seq u64 be + digest (32) -> version: a free blob. New ones, which are the most, come in the order of these
+//                                            keys and behind all others: pages that are filled at their end stay full when they are split
 //   place: codec u8, length u32, stored u32, pack u32, position u64
 //   manifest, in a batch: version, size u64, count u32, then per chunk: sha256 (32), place, whose codec has 128 added where the
 //      chunk was known: it must be there when the manifest is decided
@@ -34,7 +37,8 @@
 #include "cur.h"
 
 #define BLOB_FORMAT 1
-#define BLOB_HEAD_FORMAT 2  // of heads and chunks' entries
+#define BLOB_HEAD_FORMAT 3  // of heads and chunks' entries
+#define TYPE_DEFAULT "application/octet-stream"
 #define PAGE_CHUNKS 224 // what fills two of the database's pages of 4 KiB
 #define PAGE_ENTRY_BYTES (SHA256_BYTES + 4)
 #define MANIFEST_ENTRY_BYTES (SHA256_BYTES + 1 + 4 + 4 + 4 + 8)
@@ -77,7 +81,7 @@ struct pack_count {
 // ---- tables ----------------------------------------------------------------------------------------------------
 
 struct blob_key {
-    uint8_t b[1 + 8 + SHA256_BYTES];
+    uint8_t b[1 + 8 + 8 + SHA256_BYTES];
     size_t n;
 };
 struct blob_key blob_head_key(const struct sha256 *digest);
@@ -92,11 +96,15 @@ bool blob_key_is_page(struct span key, struct uuid *pages, uint64_t *offset);
 // Of a list of a commit's own.
 struct uuid blob_pages_id(uint64_t seq, uint64_t number);
 
-struct blob_key life_free_key(char tag, uint64_t free_ms, const struct sha256 *sha); // 'b' or 'c'
+#define LIFE_BLOB "w"  // what the keys of free blobs begin with
+#define LIFE_CHUNK "c" // and of free chunks
+struct blob_key life_blob_key(const struct blob_info *info);
+struct blob_key life_chunk_key(uint64_t free_ms, const struct sha256 *sha);
 struct blob_key life_trash_key(struct uuid pages);
 struct blob_key life_pack_key(uint32_t pack);
 struct blob_key life_tick_key(void);
-bool life_key_is_free(struct span key, char tag, uint64_t *free_ms, struct sha256 *sha);
+bool life_key_is_blob(struct span key, uint64_t *free_ms, struct sha256 *digest);
+bool life_key_is_chunk(struct span key, uint64_t *free_ms, struct sha256 *sha);
 bool life_key_is_trash(struct span key, struct uuid *pages);
 bool life_key_is_pack(struct span key, uint32_t *pack);
 

@@ -22,7 +22,7 @@ static bool is_kept(const struct blob_info *info)
 static void list_free(struct blobs *b, struct db_txn *txn, const struct blob_info *info, bool listed)
 {
     static const uint8_t version = BLOB_FORMAT;
-    struct blob_key key = life_free_key('b', info->free_ms, &info->digest);
+    struct blob_key key = life_blob_key(info);
     if (info->free_ms == 0) return;
     if (listed) db_put(txn, b->table_life, blob_key_span(&key), SPAN(&version, 1));
     else db_del(txn, b->table_life, blob_key_span(&key));
@@ -316,10 +316,10 @@ static bool due_expire(struct blobs *b, struct db_txn *txn, uint64_t before_ms, 
     db_iter_init(&it, txn, b->table_life);
     struct blob_info info;
     int err;
-    bool more = db_iter_seek(&it, SPAN_LIT("b"));
-    for (; more && life_key_is_free(it.key, 'b', &free_ms, &s->digest); more = db_iter_next(&it))
+    bool more = db_iter_seek(&it, SPAN_LIT(LIFE_BLOB));
+    for (; more && life_key_is_blob(it.key, &free_ms, &s->digest); more = db_iter_next(&it))
         if (blob_head_find(b, txn, &s->digest, &info, &err) && n-- == 0) break; // what cannot be read is passed over
-    more = more && life_key_is_free(it.key, 'b', &free_ms, &s->digest) && free_ms <= before_ms;
+    more = more && life_key_is_blob(it.key, &free_ms, &s->digest) && free_ms <= before_ms;
     db_iter_end(&it);
     s->kind = STEP_EXPIRE;
     s->before_ms = before_ms;
@@ -345,7 +345,7 @@ static bool due_forget(struct blobs *b, struct db_txn *txn, struct blob_step *s)
     int looked = 0;
     buf_clear(chunks);
     db_iter_init(&it, txn, b->table_life);
-    for (bool more = db_iter_seek(&it, SPAN_LIT("c")); more && life_key_is_free(it.key, 'c', &free_ms, &sha); more = db_iter_next(&it)) {
+    for (bool more = db_iter_seek(&it, SPAN_LIT(LIFE_CHUNK)); more && life_key_is_chunk(it.key, &free_ms, &sha); more = db_iter_next(&it)) {
         if (chunk_table_find(&b->chunks, &sha) == NULL && chunk_entry_find(b, txn, &sha, &e) == 0) buf_put(chunks, sha.b, SHA256_BYTES);
         if (chunks->n == STEP_FORGET_MAX * SHA256_BYTES || ++looked == 16 * STEP_FORGET_MAX) break;
     }

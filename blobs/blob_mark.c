@@ -37,7 +37,7 @@ static void tell(struct marking *m, const char *what, const struct mark_chunk *c
 // A free chunk stands in the list of those, and no other does.
 static void check_listed(struct marking *m, const struct sha256 *sha, const struct chunk_entry *e)
 {
-    struct blob_key key = life_free_key('c', e->free_ms, sha);
+    struct blob_key key = life_chunk_key(e->free_ms, sha);
     struct span value;
     bool listed = db_get(m->txn, m->b->table_life, blob_key_span(&key), &value);
     if (listed == (e->refs == 0)) return;

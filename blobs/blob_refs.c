@@ -81,7 +81,7 @@ static void put_free(struct blobs *b, struct db_txn *txn, const struct sha256 *s
 {
     static const uint8_t version = BLOB_FORMAT;
     if (is_free(was) == is_free(is)) return;
-    struct blob_key key = life_free_key('c', is_free(was) ? was->free_ms : is->free_ms, sha);
+    struct blob_key key = life_chunk_key(is_free(was) ? was->free_ms : is->free_ms, sha);
     if (is_free(was)) db_del(txn, b->table_life, blob_key_span(&key));
     else db_put(txn, b->table_life, blob_key_span(&key), SPAN(&version, 1));
 }

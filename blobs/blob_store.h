@@ -28,8 +28,6 @@ struct reading {
     struct blob_reader *first; // lock
 };
 
-#define TYPE_DEFAULT "application/octet-stream"
-
 struct blobs {
     int table_blobs;
     int table_chunks;

@@ -20,7 +20,7 @@
 #define PIECES_MAX (WINDOW_MAX / BLOB_CHUNK_MIN + 1)
 #define PACKED_MAX (WINDOW_MAX + WINDOW_MAX / 16 + 64 * KIB) // room for the trial that ends up larger than its chunk
 #define PACK_LEVEL 1
-#define PACK_LEVEL_SMALL 3 // of chunks below BLOB_CHUNK_AVG, which small files are: there are few of their bytes, and many of them
+#define PACK_LEVEL_SMALL 5 // of chunks below BLOB_CHUNK_AVG, which small files are: there are few of their bytes, and many of them
 #define WHOLE_OFFER_MIN (64 * KIB) // fewer bytes are hashed at once: a helper would take longer to wake
 #define PROBE_BYTES 4096         // packed on trial, from a chunk's middle
 #define SAVING_MIN(n) ((n) / 16) // bytes that packing must save, or the chunk is kept raw

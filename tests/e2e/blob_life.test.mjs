@@ -100,6 +100,13 @@ test('the scrub finds a flipped byte by itself', async (t) => {
     assert.ok((await app.request('GET', `/blobs/${sha256(bytes)}`)).body.equals(bytes))
 })
 
+// Seven bits a byte, the lowest first.
+function varint(n) {
+    const bytes = []
+    for (; n > 127; n >>>= 7) bytes.push(n & 127 | 128)
+    return Buffer.from([...bytes, n])
+}
+
 // Wherever these bytes lie in the file, the byte `at` of what follows them is another one.
 function flipBehind(file, bytes, at) {
     const content = fs.readFileSync(file)
@@ -116,11 +123,10 @@ test('a bit of the index that flips is named, and what needs it is refused', asy
     for (const bytes of [small, other]) assert.equal((await put(app, bytes)).status, 201)
     assert.equal((await app.request('PUT', `/blob-pins/${sha256(small)}`)).status, 200)
     await s.stop()
-    // The digest of a blob of one chunk is its chunk's, too: its head (version, size) and its chunk's entry (version, codec, length) are hit.
-    const size = Buffer.alloc(8)
-    size.writeUInt32LE(small.length)
-    for (const begin of [Buffer.concat([Buffer.from([2]), size]), Buffer.concat([Buffer.from([2, 0]), size.subarray(0, 4)])])
-        flipBehind(path.join(s.data, 'apps/default/db/data.mdb'), Buffer.concat([Buffer.from(sha256(small), 'hex'), begin]), 1)
+    // The digest of a blob of one chunk is its chunk's, too: its head (version, pinned and with a list of its own, size) and its chunk's entry (version, codec,
+    // length) are hit.
+    for (const flags of [2 + 4, 0])
+        flipBehind(path.join(s.data, 'apps/default/db/data.mdb'), Buffer.concat([Buffer.from(sha256(small), 'hex'), Buffer.from([3, flags]), varint(small.length)]), 1)
     await s.start()
     const check = await segue(s, ['blobs', 'check'])
     assert.equal(check.code, 1)
@@ -138,10 +144,11 @@ test('entries of chunks are made anew from the packs', async (t) => {
     const bytes = randomBytes(3000000)
     assert.equal((await put(app, bytes)).status, 201)
     await s.stop()
-    // What an entry says of its chunk's place is where the first record lies: pack 1, position 0, behind codec and lengths.
+    // What an entry says of its chunk's place is where the first record lies: pack 1, position 0, behind codec and length, as noise is stored raw.
     const pack = fs.readFileSync(path.join(s.data, 'apps/default/packs/0001.pack'))
-    const [length, stored, sha] = [pack.subarray(8, 12), pack.subarray(12, 16), pack.subarray(16, 48)]
-    flipBehind(path.join(s.data, 'apps/default/db/data.mdb'), Buffer.concat([sha, Buffer.from([2, pack[5]]), length, stored]), 4)
+    const [length, sha] = [pack.readUInt32LE(8), pack.subarray(16, 48)]
+    assert.equal(pack[5], 0)
+    flipBehind(path.join(s.data, 'apps/default/db/data.mdb'), Buffer.concat([sha, Buffer.from([3, 0]), varint(length)]), 1)
     await s.start()
     assert.match((await segue(s, ['blobs', 'check'])).stdout, new RegExp(`^damaged: index, table blob_chunks, key ${sha.toString('hex')}$`, 'm'))
     await assert.rejects(app.request('GET', `/blobs/${sha256(bytes)}`).then((r) => assert.equal(r.status, 200)))

@@ -163,11 +163,11 @@ static void keys_of_life_come_apart_and_sort_by_time(void **state)
     struct uuid pages = {{9}}, pages_read;
     uint64_t free_ms;
     uint32_t pack;
-    struct blob_key early = life_free_key('c', 255, &sha), late = life_free_key('c', 256, &sha), trash = life_trash_key(pages), counted = life_pack_key(300);
+    struct blob_key early = life_chunk_key(255, &sha), late = life_chunk_key(256, &sha), trash = life_trash_key(pages), counted = life_pack_key(300);
     assert_true(span_compare(blob_key_span(&early), blob_key_span(&late)) < 0);
-    assert_true(life_key_is_free(blob_key_span(&late), 'c', &free_ms, &read) && free_ms == 256 && sha256_equal(&read, &sha));
-    assert_false(life_key_is_free(blob_key_span(&late), 'b', &free_ms, &read));
-    assert_false(life_key_is_free(blob_key_span(&trash), 'c', &free_ms, &read));
+    assert_true(life_key_is_chunk(blob_key_span(&late), &free_ms, &read) && free_ms == 256 && sha256_equal(&read, &sha));
+    assert_false(life_key_is_blob(blob_key_span(&late), &free_ms, &read));
+    assert_false(life_key_is_chunk(blob_key_span(&trash), &free_ms, &read));
     assert_true(life_key_is_trash(blob_key_span(&trash), &pages_read) && uuid_equal(pages_read, pages));
     assert_true(life_key_is_pack(blob_key_span(&counted), &pack) && pack == 300);
     assert_false(life_key_is_pack(blob_key_span(&trash), &pack));
@@ -196,6 +196,113 @@ static void steps_come_back_and_damaged_ones_are_refused(void **state)
         assert_int_equal(blob_step_decode(buf_span(&b), &read), ERR_BAD_VALUE);
         buf_free(&b);
     }
+}
+
+static void assert_head_comes_back(const struct blob_info *info, size_t most)
+{
+    struct blob_info read = {.size = 0};
+    struct buf b;
+    buf_init(&b, 4096);
+    blob_head_encode(&b, info);
+    assert_in_range(b.n, 1, most);
+    assert_int_equal(blob_head_decode(buf_span(&b), &read), 0);
+    assert_memory_equal(&read, info, sizeof read);
+    for (size_t n = 0; n < b.n; n++)
+        assert_int_equal(blob_head_decode(SPAN(b.p, n), &read), ERR_CORRUPT);
+    b.p[1] = 8; // a flag that is none
+    assert_int_equal(blob_head_decode(buf_span(&b), &read), ERR_CORRUPT);
+    buf_free(&b);
+}
+
+static void heads_come_back_and_small_ones_are_short(void **state)
+{
+    (void)state;
+    struct blob_info info = {.size = 9000, .created_seq = 4711, .type = "application/octet-stream", .pages = blob_pages_id(4711, 0), .free_ms = 1700000000000};
+    assert_head_comes_back(&info, 16);
+    info.pages = blob_pages_id(4711, UINT64_MAX);
+    assert_head_comes_back(&info, 26);
+    info.pages = blob_pages_id(4712, 0); // another commit's
+    assert_head_comes_back(&info, 32);
+    struct blob_info large = {.size = BLOB_BYTES_MAX, .created_seq = UINT64_MAX, .type = "text/plain", .pages = {{0xff, 7}}, .linked = true, .uploads = UINT32_MAX};
+    assert_head_comes_back(&large, 64);
+    large.pinned = true, large.linked = false, large.free_ms = UINT64_MAX;
+    assert_head_comes_back(&large, 64);
+}
+
+static void assert_entry_comes_back(const struct chunk_entry *e, size_t most)
+{
+    struct chunk_entry read = {.refs = 0};
+    struct buf b;
+    buf_init(&b, 4096);
+    chunk_entry_encode(&b, e);
+    assert_in_range(b.n, 1, most);
+    for (size_t n = 0; n < b.n; n++)
+        assert_int_equal(chunk_entry_decode(SPAN(b.p, n), &read), ERR_CORRUPT);
+    assert_int_equal(chunk_entry_decode(buf_span(&b), &read), 0);
+    assert_int_equal(read.place.position, e->place.position);
+    assert_int_equal(read.place.pack, e->place.pack);
+    assert_int_equal(read.place.length, e->place.length);
+    assert_int_equal(read.place.stored, e->place.stored);
+    assert_int_equal(read.place.codec, e->place.codec);
+    assert_int_equal(read.refs, e->refs);
+    assert_int_equal(read.damaged, e->damaged);
+    assert_int_equal(read.free_ms, e->free_ms);
+    b.p[1] ^= 2; // a codec that is none
+    assert_int_equal(chunk_entry_decode(buf_span(&b), &read), ERR_CORRUPT);
+    buf_put_u8(&b, 0);
+    b.p[1] ^= 2;
+    assert_int_equal(chunk_entry_decode(buf_span(&b), &read), ERR_CORRUPT);
+    buf_free(&b);
+}
+
+static void entries_of_chunks_come_back(void **state)
+{
+    (void)state;
+    struct chunk_entry e = {.place = {.position = 64 * MIB, .pack = 1, .length = 9000, .stored = 2500, .codec = CODEC_ZSTD}, .refs = 1};
+    assert_entry_comes_back(&e, 13);
+    e.damaged = true;
+    assert_entry_comes_back(&e, 13);
+    e = (struct chunk_entry){.place = {.position = (UINT64_C(1) << 40) - 8, .pack = UINT32_MAX, .length = BLOB_CHUNK_MAX, .stored = BLOB_CHUNK_MAX}, .refs = UINT32_MAX};
+    assert_entry_comes_back(&e, 32);
+    e.refs = 0, e.free_ms = UINT64_MAX;
+    assert_entry_comes_back(&e, 32);
+}
+
+// As the number of what lies there, and of how it is counted, would fit otherwise.
+static void numbers_of_chunks_that_are_too_large_are_refused(void **state)
+{
+    (void)state;
+    static const uint64_t good[] = {9000, 1, 512, 1, 0}; // length, pack, position, references, free since
+    static const uint64_t bad[] = {9000 + (UINT64_C(1) << 32), 1 + (UINT64_C(1) << 32), UINT64_C(1) << 61, 1 + (UINT64_C(1) << 32)};
+    struct chunk_entry read;
+    struct buf b;
+    buf_init(&b, 4096);
+    for (size_t wrong = 0; wrong <= 4; wrong++) {
+        buf_clear(&b);
+        buf_put_u8(&b, BLOB_HEAD_FORMAT);
+        buf_put_u8(&b, CODEC_RAW);
+        for (size_t i = 0; i < 5; i++)
+            buf_put_varint(&b, i == wrong && wrong < 4 ? bad[i] : good[i]);
+        assert_int_equal(chunk_entry_decode(buf_span(&b), &read), wrong < 4 ? ERR_CORRUPT : 0);
+    }
+    buf_free(&b);
+}
+
+static void free_blobs_come_in_the_order_of_time_and_commit(void **state)
+{
+    (void)state;
+    struct blob_info early = {.digest = {{9}}, .created_seq = 300, .free_ms = 255}, late = {.digest = {{8}}, .created_seq = 255, .free_ms = 256}, last = late;
+    last.digest.b[0] = 1, last.created_seq = 256;
+    struct blob_key a = life_blob_key(&early), b = life_blob_key(&late), c = life_blob_key(&last), chunk = life_chunk_key(255, &early.digest), tick = life_tick_key();
+    struct sha256 digest;
+    uint64_t free_ms;
+    assert_true(span_compare(blob_key_span(&a), blob_key_span(&b)) < 0);
+    assert_true(span_compare(blob_key_span(&b), blob_key_span(&c)) < 0);
+    assert_true(span_compare(blob_key_span(&chunk), blob_key_span(&a)) < 0);
+    assert_true(span_compare(blob_key_span(&tick), blob_key_span(&a)) < 0);
+    assert_true(life_key_is_blob(blob_key_span(&c), &free_ms, &digest) && free_ms == 256 && sha256_equal(&digest, &last.digest));
+    assert_false(life_key_is_chunk(blob_key_span(&c), &free_ms, &digest));
+    assert_false(life_key_is_blob(blob_key_span(&chunk), &free_ms, &digest));
 }
 
 static void values_of_another_version_are_refused(void **state)
@@ -265,6 +372,10 @@ int main(void)
         cmocka_unit_test(page_keys_sort_by_offset),
         cmocka_unit_test(keys_of_life_come_apart_and_sort_by_time),
         cmocka_unit_test(steps_come_back_and_damaged_ones_are_refused),
+        cmocka_unit_test(heads_come_back_and_small_ones_are_short),
+        cmocka_unit_test(entries_of_chunks_come_back),
+        cmocka_unit_test(numbers_of_chunks_that_are_too_large_are_refused),
+        cmocka_unit_test(free_blobs_come_in_the_order_of_time_and_commit),
         cmocka_unit_test(values_of_another_version_are_refused),
         cmocka_unit_test(record_tells_every_flipped_bit),
     };
