@@ -132,7 +132,7 @@
 #define UPLOADS_MAX 256                // bodies being stored at once
 #define UPLOADS_OPEN_MAX 10000         // resumable uploads of an app that are not done
 #define UPLOAD_METADATA_MAX (4 * KIB)  // bytes of an Upload-Metadata field
-#define UPLOAD_PROGRESS_BYTES (32 * MIB) // of an upload that arrive before they are made durable
+#define UPLOAD_PROGRESS_BYTES (64 * MIB) // of an upload that arrive before they are made durable
 #define UPLOAD_PROGRESS_MS 1000        // and how long fewer may wait for that
 #define UPLOAD_PARTS_MAX 256           // parts of one that is made of others
 #define UPLOAD_CHECKED_MAX (256 * MIB) // a body with a checksum of its own, all of which is kept or nothing

@@ -246,7 +246,7 @@ test('a body that nobody goes on with ends elsewhere than it said, and leaves no
     await refused(post(5))
     // Longer than what is committed at once, and with nothing behind that but a piece of a chunk: zeros are cut every 256 KiB.
     const raw = post(2 ** 30), zeros = Buffer.concat([Buffer.from('10000\r\n'), Buffer.alloc(65536), Buffer.from('\r\n')])
-    for (let i = 0; i < 147 * 7; i++) {
+    for (let i = 0; i < 293 * 7; i++) {
         raw.send(zeros)
         if (i % 7 === 6) await sleep(5)
     }
