@@ -22,7 +22,7 @@ struct apply {
     struct buf past;  // a superseded version, encoded
     struct buf fresh; // a byte for each row: was there none? Then writing needs not look again
     size_t written;
-    struct row_space old, new;
+    struct row_space old, new; // last: see rows_apply
 };
 
 // ---- checking ------------------------------------------------------------------------------------------------------
@@ -260,9 +260,13 @@ static int advance_views(struct apply *a, struct span effects)
 
 int rows_apply(struct rows *r, struct db_txn *txn, const struct commit *c, struct span effects)
 {
-    struct apply a = {.r = r, .txn = txn, .c = c};
+    struct apply a;
     assert(r && txn && c);
     if (effects.n == 0) return 0;
+    memset(&a, 0, offsetof(struct apply, old)); // the rooms behind it are large, and filled before they are read
+    a.r = r;
+    a.txn = txn;
+    a.c = c;
     buf_init(&a.past, 2 * ROW_BYTES_MAX);
     buf_init(&a.fresh, ENTRY_BYTES_MAX);
     int err = check(&a, effects);
