@@ -76,7 +76,7 @@ TESTLIB_SRC := query_dice tmp blob_lab disk disk_fault disk_quota disk_record di
 POWERCUT_SRC := image
 # The simulation: tests/sim/<name>.c; what judges is tested by itself.
 SIM_JUDGE_SRC := checker graph history model
-SIM_SRC := machine server sim watchers works world
+SIM_SRC := care machine server sim watchers works world
 UNIT_sim := checker model
 # The load generator: tests/bench/<name>.c
 BENCH_SRC := bare catchup closed histogram link load pipeline readers text usage wire

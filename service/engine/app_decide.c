@@ -303,6 +303,20 @@ static int decide_reads(struct decision *d, const struct batch_reads *op)
     int err = d->reads == NULL ? ERR_NOMEM : collect_reads(d, op, d->reads);
     return err == 0 ? check_reads(d, op->base) : err;
 }
+static bool lower(void *ctx, const struct branch *b)
+{
+    uint64_t *upto = ctx;
+    if (b->base < *upto) *upto = b->base;
+    return true;
+}
+
+// A branch keeps the history that it stands on, also one that came to be after somebody thought that this may go.
+static int decide_horizon(struct decision *d, uint64_t upto)
+{
+    int err = branches_each(d->app->txn, TABLE_BRANCHES, lower, &upto);
+    return err == 0 ? rows_decide_horizon(d->rows, upto, &d->problem) : err;
+}
+
 static int decide_op(struct decision *d, const struct batch_op *op, const struct entry *e, uint32_t index);
 
 // ---- branches ----
@@ -407,6 +421,8 @@ static int decide_branch(struct decision *d, const struct batch_branch *op, cons
 {
     struct branch b;
     if (d->branch_effects.n > 0) return problem_set(&d->problem, ERR_BAD_BATCH, -1, "a batch has one step of a branch");
+    int kept = op->step == BRANCH_CREATE && op->has_base ? rows_not_too_old(d->app->rows, op->base, &d->problem) : 0;
+    if (kept != 0) return kept;
     if (op->step == BRANCH_CREATE) return branches_decide_create(d->app->txn, TABLE_BRANCHES, op, &e->commit, &d->branch_effects, &d->problem);
     int found = branches_find(d->app->txn, TABLE_BRANCHES, op->name, &b);
     if (found <= 0) return found < 0 ? found : problem_set(&d->problem, ERR_NO_SUCH_BRANCH, -1, "there is no branch %.*s", SPAN_FMT(op->name));
@@ -429,7 +445,7 @@ static int decide_op(struct decision *d, const struct batch_op *op, const struct
     case BATCH_DELETE: err = decide_row(d, op, index); break;
     case BATCH_BLOB: err = blobs_decide_store(d->blobs, &op->blob.digest, op->blob.type, op->blob.manifest, &d->problem); break;
     case BATCH_SCHEMA: err = rows_decide_schema(d->rows, op->schema, &d->problem); break;
-    case BATCH_HORIZON: err = rows_decide_horizon(d->rows, op->horizon, &d->problem); break;
+    case BATCH_HORIZON: err = decide_horizon(d, op->horizon); break;
     case BATCH_BLOB_STEP: err = blobs_decide_step(d->blobs, op->step, &d->problem); break;
     case BATCH_UPLOAD: err = blobs_decide_upload(d->blobs, op->upload, &d->problem); break;
     case BATCH_JOB: err = decide_job(d, &op->job, e); break;

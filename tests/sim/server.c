@@ -116,24 +116,34 @@ static int emit(struct feed_sink *sink, struct bytes *value)
     return out->err;
 }
 
-static int read_at(struct world *w, const char *sql, uint64_t at, struct read_set *reads, struct buf *out)
+static int read_source(struct world *w, const char *sql, const struct query_source *source, struct buf *out)
 {
     struct problem p = PROBLEM_NONE;
     struct query *q = NULL;
     struct query_run *run = NULL;
-    struct query_source source = {.at = at, .reads = reads};
     struct sink sink = {.sink = {.emit = emit}, .out = out};
     bool done = false;
     int err = query_compile(app_rows(w->app), SPAN_STR(sql), NULL, 0, &q, &p);
-    if (err == 0) err = query_open_source(app_rows(w->app), app_txn(w->app), q, &source, &run, &p);
+    if (err == 0) err = query_open_source(app_rows(w->app), app_txn(w->app), q, source, &run, &p);
     buf_put_str(out, "[");
     while (err == 0 && !done)
         err = query_next(run, app_txn(w->app), 1000, &sink.sink, &done);
     buf_put_str(out, "]");
     query_close(run);
     query_unref(q);
-    if (err != 0 && err != ERR_TOO_OLD) world_find(w, "cannot be read", "%s as of %llu: %s (%s)", sql, (unsigned long long)at, err_wire(err), p.text);
+    if (err != 0 && err != ERR_TOO_OLD) world_find(w, "cannot be read", "%s as of %llu: %s (%s)", sql, (unsigned long long)source->at, err_wire(err), p.text);
     return err;
+}
+
+static int read_at(struct world *w, const char *sql, uint64_t at, struct read_set *reads, struct buf *out)
+{
+    return read_source(w, sql, &(struct query_source){.at = at, .reads = reads}, out);
+}
+
+int server_read_over(struct world *w, const char *sql, uint64_t at, const struct overlay *overlay, struct buf *rows)
+{
+    buf_clear(rows);
+    return read_source(w, sql, &(struct query_source){.at = at, .overlay = overlay}, rows);
 }
 
 void server_read(struct world *w, const char *sql, uint64_t at, struct buf *rows)
@@ -165,7 +175,7 @@ static void on_fate(struct submission *s, const struct fate *f)
 {
     struct pending *p = (struct pending *)s;
     struct world *w = p->w;
-    if (!w->cut && p->task == NULL && f->journaled && f->err != 0) world_find(w, "refused", "the service's own batch: %s", problem_text(&f->problem));
+    if (!w->cut && p->task == NULL && f->journaled && !care_may_fail(f->err)) world_find(w, "refused", "the service's own batch: %s", problem_text(&f->problem));
     if (!w->cut && p->task != NULL) {
         struct event e = {.kind = EVENT_FATE, .task = p->task, .err = f->err, .journaled = f->journaled, .seq = f->seq};
         bool lost = !w->ending && dice_chance(&w->dice, 6);
@@ -214,29 +224,11 @@ void server_send(struct world *w, struct task *t)
     submit(w, p);
 }
 
-// As the service does it by itself, but sooner.
-void server_horizon(struct world *w)
+void server_own(struct world *w, const struct batch_op *op)
 {
-    uint64_t upto = 0, keep = 10 + dice_below(&w->dice, 40);
-    if (!w->ending) world_event(w, 100000 + dice_below(&w->dice, 500000), (struct event){.kind = EVENT_HORIZON});
-    if (w->app == NULL || app_state(w->app) != APP_READY || app_visible(w->app) <= keep) return;
-    if (rows_horizon_due(app_rows(w->app), app_txn(w->app), app_visible(w->app) - keep, UINT64_MAX, &upto) != 0 || upto == 0) return;
-    struct pending *p = pending_new(w, NULL);
-    batch_put_op(&p->request, &(struct batch_op){.kind = BATCH_HORIZON, .horizon = upto});
-    submit(w, p);
-    w->horizons++;
-}
-
-void server_schema(struct world *w)
-{
-    char text[4096];
-    int n = snprintf(text, sizeof text, "%s", works_schema);
-    if (!w->ending) world_event(w, 100000 + dice_below(&w->dice, 600000), (struct event){.kind = EVENT_SCHEMA});
-    for (size_t i = 0; i < WORKS_INDEXES; i++)
-        if (dice_chance(&w->dice, 50)) n += snprintf(text + n, sizeof text - (size_t)n, "%s", works_indexes[i]);
     if (w->app == NULL) return;
     struct pending *p = pending_new(w, NULL);
-    batch_put_op(&p->request, &(struct batch_op){.kind = BATCH_SCHEMA, .schema = SPAN_STR(text)});
+    batch_put_op(&p->request, op);
     submit(w, p);
 }
 

@@ -342,6 +342,17 @@ static void pots_decide(struct world *w, struct task *t)
     put(t, "{'op':'update','table':'pots','id':'" ID "','values':{'n':{'increment':%u}}},", POT, to, n);
 }
 
+void works_branch_ops(struct world *w, struct buf *json)
+{
+    unsigned from = dice_below(&w->dice, POTS), n = 1 + dice_below(&w->dice, 50);
+    const char *op = "{\"op\":\"update\",\"table\":\"pots\",\"id\":\"" ID "\",\"values\":{\"n\":{\"increment\":%d}}}";
+    buf_put_str(json, "{\"ops\":[");
+    buf_printf(json, op, POT, from, -(int)n);
+    buf_put_str(json, ",");
+    buf_printf(json, op, POT, (from + 1) % POTS, (int)n);
+    buf_put_str(json, "]}");
+}
+
 static void pots_look_plan(struct world *w, struct task *t)
 {
     (void)w;

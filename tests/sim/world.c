@@ -282,8 +282,9 @@ static void happen(struct world *w, const struct event *e)
     case EVENT_TICK: if (e->n == w->life) server_tick(w); break;
     case EVENT_CRASH: if (!w->ending) server_crash(w); break;
     case EVENT_RESTART: server_restart(w); break;
-    case EVENT_SCHEMA: server_schema(w); break;
-    case EVENT_HORIZON: server_horizon(w); break;
+    case EVENT_SCHEMA: care_schema(w); break;
+    case EVENT_BRANCH: care_branch(w); break;
+    case EVENT_HORIZON: care_horizon(w); break;
     case EVENT_FAULT: if (!w->ending) server_fault(w); break;
     case EVENT_WALL:
         machine_set_wall((int64_t)dice_below(&w->dice, 20000) - 10000);
@@ -337,6 +338,7 @@ void world_run(struct world *w, uint64_t seed)
     world_event(w, dice_below(&w->dice, 1000000), (struct event){.kind = EVENT_WALL});
     world_event(w, dice_below(&w->dice, 300000), (struct event){.kind = EVENT_CRASH});
     world_event(w, dice_below(&w->dice, 1500000), (struct event){.kind = EVENT_FAULT});
+    if (dice_chance(&w->dice, 40)) world_event(w, dice_below(&w->dice, 300000), (struct event){.kind = EVENT_BRANCH});
     if (dice_chance(&w->dice, 40)) world_event(w, dice_below(&w->dice, 600000), (struct event){.kind = EVENT_SCHEMA});
     if (dice_chance(&w->dice, 50)) world_event(w, dice_below(&w->dice, 1000000), (struct event){.kind = EVENT_HORIZON});
     bool ended = run_until_over(w);

@@ -1,5 +1,6 @@
 // The simulated world: the real engine on a machine of chance (machine.h), clients, and a network between them, in one thread by one
-// queue of events. world.c is time, network and clients; server.c the engine's side of it; works.c what clients do; watchers.c readers of live queries.
+// queue of events. world.c is time, network and clients; server.c the engine's side of it; works.c what clients do; watchers.c readers of live queries; care.c
+// what the service and its admins do.
 //
 //   client:  plan ─> ask … ask ─> decide ─> send ─> (no answer: send again, by the same name) ─> fate
 //   network: requests and answers are late, lost, doubled, and overtake each other
@@ -22,6 +23,7 @@
 struct world;
 struct task;
 struct watchers;
+struct overlay;
 
 // A kind of thing that clients do.
 struct work {
@@ -77,7 +79,7 @@ struct client {
 
 struct event {
     uint64_t us, order;
-    enum { EVENT_WAKE, EVENT_ASK, EVENT_ANSWER, EVENT_SEND, EVENT_FATE, EVENT_TIMEOUT, EVENT_TURN, EVENT_TICK, EVENT_CRASH, EVENT_RESTART, EVENT_WALL, EVENT_FAULT, EVENT_HORIZON, EVENT_SCHEMA } kind;
+    enum { EVENT_WAKE, EVENT_ASK, EVENT_ANSWER, EVENT_SEND, EVENT_FATE, EVENT_TIMEOUT, EVENT_TURN, EVENT_TICK, EVENT_CRASH, EVENT_RESTART, EVENT_WALL, EVENT_FAULT, EVENT_HORIZON, EVENT_SCHEMA, EVENT_BRANCH } kind;
     uint32_t client;
     struct task *task;
     size_t n;       // of an ask: which; of a timeout: which try; of the server's: which life
@@ -112,7 +114,7 @@ struct world {
     bool turn_due;
     size_t life;
     uint64_t told;        // the greatest seq that anybody was told of
-    uint64_t crashes, faults, horizons, conflicts, retries, again, lost;
+    uint64_t crashes, faults, horizons, branches, conflicts, retries, again, lost;
     // What was found.
     struct finding findings[16];
     size_t finding_count;
@@ -138,13 +140,20 @@ void server_tick(struct world *w);
 void server_crash(struct world *w);
 void server_restart(struct world *w);
 void server_fault(struct world *w); // one of the next writes, or barriers, fails
-void server_horizon(struct world *w); // history is forgotten up to some commits ago
-void server_schema(struct world *w);  // indexes come and go
+void server_own(struct world *w, const struct batch_op *op); // a batch of the service's own, of which no client knows
+int server_read_over(struct world *w, const char *sql, uint64_t at, const struct overlay *overlay, struct buf *rows);
 void server_log(struct world *w, struct buf *out); // what stands in the stream `log`
 // A question without a network.
 void server_read(struct world *w, const char *sql, uint64_t at, struct buf *rows);
 // The journal that is left, decided again in an empty folder, comes to the same state. The server is stopped behind this.
 void server_check_journal(struct world *w);
+
+// care.c -----------------------------------------------------------------------------------------------------------------
+
+void care_horizon(struct world *w); // history is forgotten up to some commits ago
+void care_schema(struct world *w);  // indexes come and go
+void care_branch(struct world *w);  // a branch comes, is written to, looked at, merged, or goes
+bool care_may_fail(int err);        // 0, or what is to be expected of such batches
 
 // watchers.c -------------------------------------------------------------------------------------------------------------
 
@@ -160,6 +169,7 @@ extern const char works_schema[];
 #define WORKS_INDEXES 4
 extern const char *const works_indexes[WORKS_INDEXES]; // that may be there, or not
 void works_rows(struct buf *ops); // the rows that there are from the beginning, as operations
+void works_branch_ops(struct world *w, struct buf *json); // a batch that may be merged at any time
 void works_mix(struct world *w);
 const struct work *works_choose(struct world *w);
 // Judges all that happened, when everything has its fate and the server stands still.

@@ -135,6 +135,28 @@ static void a_branch_holds_no_more_than_a_batch(void **state)
     buf_free(&json);
 }
 
+static int forget(struct app_lab *l, uint64_t upto)
+{
+    return lab_ops(l, &(struct batch_op){.kind = BATCH_HORIZON, .horizon = upto}, 1, NULL);
+}
+
+// Whoever moves the horizon may not have known of the branch.
+static void a_branch_keeps_the_history_that_it_stands_on(void **state)
+{
+    struct app_lab *l = *state;
+    assert_int_equal(step(l, BRANCH_CREATE, "old", 2, false), 0);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(lab_run(l, "{'ops':[{'op':'update','table':'t','id':'" A "','values':{'a':'%d'}}]}", i), 0);
+    assert_int_equal(forget(l, app_visible(l->app) - 1), 0);
+    assert_int_equal(rows_horizon(app_rows(l->app)), 2);
+    assert_int_equal(changes(l, "old"), 0);
+    assert_int_equal(step(l, BRANCH_DROP, "old", 0, false), 0);
+    assert_int_equal(forget(l, 5), 0);
+    assert_int_equal(rows_horizon(app_rows(l->app)), 5);
+    assert_int_equal(step(l, BRANCH_CREATE, "old", 2, false), ERR_TOO_OLD);
+    assert_int_equal(step(l, BRANCH_CREATE, "new", 5, false), 0);
+}
+
 static void there_is_a_limit_to_branches(void **state)
 {
     struct app_lab *l = *state;
@@ -193,6 +215,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_name_may_be_used_again_and_finds_nothing_of_before, setup, teardown),
         cmocka_unit_test_setup_teardown(a_refused_merge_leaves_the_branch, setup, teardown),
         cmocka_unit_test_setup_teardown(a_branch_holds_no_more_than_a_batch, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_branch_keeps_the_history_that_it_stands_on, setup, teardown),
         cmocka_unit_test_setup_teardown(there_is_a_limit_to_branches, setup, teardown),
         cmocka_unit_test(damaged_effects_are_refused),
     };
