@@ -85,7 +85,7 @@ BENCH_SRC += batches download
 # ---- packages --------------------------------------------------------------------------------------------------
 
 PACKAGES_BUILD := gcc libc6-dev pkg-config libuv1-dev liblmdb-dev libxxhash-dev libzstd-dev zlib1g-dev libcurl4-openssl-dev \
-	libhttp-parser-dev libwslay-dev libssl-dev libpg-query-dev
+	libhttp-parser-dev libwslay-dev libjansson-dev libssl-dev libpg-query-dev
 PACKAGES_TEST := libcmocka-dev libsqlite3-dev curl nodejs npm chromium
 PACKAGES_BENCH := redis-server nginx restic
 # Peers of the append and the upload cells; their place is below build/.
@@ -120,10 +120,10 @@ SEE_c := -iquote base -iquote blobs -iquote clients/c
 SEE_cli := -iquote base -iquote clients/c -iquote clients/cli
 SEE_tests := $(SEE_service) -iquote tests/lib -iquote tests/powercut -iquote tests/sim -iquote tests/fuzz -iquote clients/c
 
-LIBS_base := -llmdb -lxxhash -lzstd -lz -lcrypto -lm
+LIBS_base := -llmdb -lxxhash -lzstd -lz -ljansson -lcrypto -lm
 LIBS_service := -luv -lwslay -lhttp_parser -lcurl -lpg_query $(LIBS_base)
 LIBS_test_query_diff := -lsqlite3
-LIBS_libsegue := -lcurl -lcrypto
+LIBS_libsegue := -lcurl -ljansson -lcrypto
 LIBS_cli := $(LIBS_libsegue) $(LIBS_base)
 
 obj = $(patsubst %,$(B)/$(1)/%.o,$(2))

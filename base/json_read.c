@@ -1,49 +1,113 @@
 #include "json_read.h"
 
 #include <assert.h>
-#include <locale.h>
 #include <math.h>
 #include <pthread.h>
+#include <stdalign.h>
+#include <stddef.h>
 #include <stdlib.h>
+
+#include <jansson.h>
 
 #include "err.h"
 #include "json_write.h"
 #include "limits.h"
 #include "utf8.h"
 
-// A tree keeps a copy of the text, in which strings become what they mean where they stand: that is never longer. A node is its value and, as a member
-// of an object, its key; the elements or members of one node stand one after the other, in a block of their own.
-struct jr {
-    uint8_t type; // enum jr_type
-    bool yes;
-    uint32_t key_n, n; // bytes of a string, elements, members
-    const char *key;
-    union {
-        int64_t i;
-        double d;
-        const char *s;
-        const struct jr *children;
-    };
-};
+// A tree's nodes are the library's own values under a name of ours; nothing is wrapped, nothing copied.
+static const json_t *value_of(const struct jr *n)
+{
+    return (const json_t *)n;
+}
+
+static const struct jr *node_of(const json_t *v)
+{
+    return (const struct jr *)v;
+}
+
+// ---- memory ----------------------------------------------------------------------------------------------------
+
+// The library takes memory for each value, each key and each object's table, and gives it back one by one: for a batch of a thousand
+// rows that was half of the service's time. So what a thread parses lies in blocks that go with the tree, and nothing is given back before.
+#define BLOCK_MIN 512
+#define BLOCK_MAX ((size_t)256 * KIB)
 
 struct block {
     struct block *next;
-    struct jr nodes[];
+    size_t used, size;
+    alignas(max_align_t) uint8_t bytes[];
 };
 
 struct jr_tree {
-    struct jr root;
-    struct block *blocks;
-    char text[];
+    struct block *blocks; // the one in use first
+    json_t *root;
 };
 
-#define BLOCK_NODES 64  // at least: small objects share one
-#define SEARCH_MEMBERS 16 // up to so many keys are compared each with each
+static _Thread_local struct jr_tree *parsing; // whose blocks the library's memory comes from; NULL: its own, or that of the program that we are part of
+static json_malloc_t others_malloc;
+static json_free_t others_free;
 
-// ---- before parsing ----------------------------------------------------------------------------------------------
+static bool block_add(struct jr_tree *t, size_t size)
+{
+    struct block *b = malloc(sizeof *b + size);
+    if (b == NULL) return false;
+    *b = (struct block){.next = t->blocks, .size = size};
+    t->blocks = b;
+    return true;
+}
 
-// What has to be known before the recursive parser sees the text: that it is not nested too deep, and has no control characters but
-// white space. Brackets in strings do not count; whether they match is the parser's question.
+static void *tree_malloc(size_t n)
+{
+    struct jr_tree *t = parsing;
+    if (t == NULL) return others_malloc(n);
+    if (n > SIZE_MAX / 2) return NULL;
+    n = (n + alignof(max_align_t) - 1) & ~(alignof(max_align_t) - 1);
+    if (n > t->blocks->size - t->blocks->used) {
+        size_t twice = t->blocks->size * 2 < BLOCK_MAX ? t->blocks->size * 2 : BLOCK_MAX;
+        if (!block_add(t, n > twice ? n : twice)) return NULL;
+    }
+    void *p = t->blocks->bytes + t->blocks->used;
+    t->blocks->used += n;
+    return p;
+}
+
+static void tree_free(void *p)
+{
+    if (parsing == NULL) others_free(p);
+}
+
+static void set_up(void)
+{
+    json_get_alloc_funcs(&others_malloc, &others_free);
+    json_set_alloc_funcs(tree_malloc, tree_free);
+}
+
+static struct jr_tree *tree_new(size_t text_bytes)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, set_up);
+    struct jr_tree *t = calloc(1, sizeof *t);
+    size_t guess = text_bytes < BLOCK_MAX / 4 ? text_bytes * 4 : BLOCK_MAX;
+    if (t != NULL && block_add(t, guess > BLOCK_MIN ? guess : BLOCK_MIN)) return t;
+    free(t);
+    return NULL;
+}
+
+void jr_free(struct jr_tree *t)
+{
+    while (t != NULL && t->blocks != NULL) {
+        struct block *next = t->blocks->next;
+        free(t->blocks);
+        t->blocks = next;
+    }
+    free(t);
+}
+
+// ---- parsing ---------------------------------------------------------------------------------------------------
+
+// What has to be known before the library's recursive parser sees the text: that it is not nested too deep, and has no
+// control characters but white space (the library loses a NUL between two tokens). Brackets in strings do not
+// count; whether they match is the parser's question.
 static int check_shape(struct span text, size_t depth_max, struct problem *p)
 {
     size_t depth = 0;
@@ -69,362 +133,14 @@ static int check_shape(struct span text, size_t depth_max, struct problem *p)
     return 0;
 }
 
-// ---- parsing -----------------------------------------------------------------------------------------------------
-
-struct parser {
-    struct jr_tree *tree;
-    char *at, *end; // of the tree's text; *end is 0
-    struct jr *open; // elements and members of what is not yet closed
-    size_t open_n, open_cap;
-    size_t room; // nodes left in the first block
-    struct problem *p;
-};
-
-// `at` is the byte that could not be taken, or the end.
-static int bad(struct parser *s, const char *at, const char *what)
+static int parse_error(const json_error_t *e, size_t n, struct problem *p)
 {
-    size_t position = (size_t)(at - s->tree->text);
-    return problem_set(s->p, ERR_BAD_JSON, (int64_t)position, "%s at byte %zu", at == s->end ? "the text ends" : what, position);
-}
-
-static int no_memory(struct parser *s)
-{
-    return problem_set(s->p, ERR_NOMEM, -1, "%s", err_text(ERR_NOMEM));
-}
-
-static void skip_space(struct parser *s)
-{
-    while (*s->at == ' ' || *s->at == '\n' || *s->at == '\r' || *s->at == '\t')
-        s->at++;
-}
-
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
-static int hex_digit(char c)
-{
-    if (is_digit(c)) return c - '0';
-    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-// Four digits; -1 where they are not.
-static int32_t hex4(const struct parser *s, const char *at)
-{
-    int32_t v = 0;
-    for (int i = 0; i < 4; i++) {
-        int digit = at + i < s->end ? hex_digit(at[i]) : -1;
-        if (digit < 0) return -1;
-        v = v << 4 | digit;
-    }
-    return v;
-}
-
-static char *put_utf8(char *to, uint32_t c)
-{
-    if (c < 0x80) {
-        *to++ = (char)c;
-        return to;
-    }
-    int more = c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
-    static const uint8_t lead[] = {0, 0xc0, 0xe0, 0xf0};
-    *to++ = (char)(lead[more] | c >> 6 * more);
-    while (more-- > 0)
-        *to++ = (char)(0x80 | (c >> 6 * more & 0x3f));
-    return to;
-}
-
-// Behind `\u`. A character beyond 16 bits is two of them.
-static int take_unicode(struct parser *s, char **to)
-{
-    int32_t c = hex4(s, s->at);
-    if (c < 0) return bad(s, s->at, "an escape that is none stands");
-    if (c == 0) return bad(s, s->at, "a NUL stands");
-    s->at += 4;
-    if (c >= 0xd800 && c <= 0xdfff) {
-        int32_t low = c < 0xdc00 && s->at[0] == '\\' && s->at[1] == 'u' ? hex4(s, s->at + 2) : -1;
-        if (low < 0xdc00 || low > 0xdfff) return bad(s, s->at, "half a character stands");
-        s->at += 6;
-        c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
-    }
-    *to = put_utf8(*to, (uint32_t)c);
-    return 0;
-}
-
-static int take_escape(struct parser *s, char **to)
-{
-    static const char names[] = "\"\\/bfnrt", means[] = "\"\\/\b\f\n\r\t";
-    char c = *s->at;
-    const char *at = c != '\0' ? strchr(names, c) : NULL;
-    if (c == 'u') {
-        s->at++;
-        return take_unicode(s, to);
-    }
-    if (at == NULL) return bad(s, s->at, "an escape that is none stands");
-    s->at++;
-    *(*to)++ = means[at - names];
-    return 0;
-}
-
-// At the opening quote. The text is UTF-8, and a line's end or a tab does not stand in a string as it is.
-static int take_string(struct parser *s, const char **out, uint32_t *n)
-{
-    char *from = ++s->at, *to = from;
-    int err = 0;
-    while (*s->at != '"' && *s->at != '\\' && (uint8_t)*s->at >= 0x20)
-        s->at++;
-    to = s->at;
-    while (err == 0 && *s->at != '"') {
-        if (*s->at == '\\') {
-            s->at++;
-            err = take_escape(s, &to);
-        } else if ((uint8_t)*s->at < 0x20) {
-            err = bad(s, s->at, "a control character stands");
-        } else {
-            *to++ = *s->at++;
-        }
-    }
-    if (err != 0) return err;
-    *out = from;
-    *n = (uint32_t)(to - from);
-    return 0;
-}
-
-static char *skip_digits(char *at)
-{
-    while (is_digit(*at))
-        at++;
-    return at;
-}
-
-// Where a number ends; NULL: it is none, and s->at is where that shows.
-static char *number_end(struct parser *s, bool *whole)
-{
-    char *at = s->at + (*s->at == '-');
-    s->at = at;
-    if (!is_digit(*at)) return NULL;
-    at = *at == '0' ? at + 1 : skip_digits(at);
-    *whole = *at != '.' && *at != 'e' && *at != 'E';
-    if (*at == '.') {
-        s->at = at + 1;
-        if (!is_digit(*s->at)) return NULL;
-        at = skip_digits(s->at);
-    }
-    if (*at == 'e' || *at == 'E') {
-        s->at = at + 1;
-        if (*s->at == '+' || *s->at == '-') s->at++;
-        if (!is_digit(*s->at)) return NULL;
-        at = skip_digits(s->at);
-    }
-    return at;
-}
-
-// Digits, which may be too many for 64 bits.
-static bool whole_number(const char *at, const char *end, int64_t *out)
-{
-    bool minus = *at == '-';
-    uint64_t v = 0;
-    for (at += minus; at < end; at++)
-        if (__builtin_mul_overflow(v, 10, &v) || __builtin_add_overflow(v, (uint64_t)(*at - '0'), &v)) return false;
-    if (v > (uint64_t)INT64_MAX + minus) return false;
-    *out = minus ? (int64_t)(0 - v) : (int64_t)v;
-    return true;
-}
-
-// A library's process may have any locale, in which a number has perhaps a decimal comma.
-static locale_t plain_locale;
-
-static void make_locale(void)
-{
-    plain_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
-}
-
-static bool real_number(const char *at, double *out)
-{
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, make_locale);
-    if (plain_locale == (locale_t)0) return false;
-    *out = strtod_l(at, NULL, plain_locale);
-    return true;
-}
-
-static int take_number(struct parser *s, struct jr *n)
-{
-    char *from = s->at, *end;
-    bool whole = true;
-    end = number_end(s, &whole);
-    if (end == NULL) return bad(s, s->at, "a number that is none stands");
-    s->at = end;
-    n->type = whole ? JR_INT : JR_REAL;
-    if (whole) return whole_number(from, end, &n->i) ? 0 : bad(s, end - 1, "a number of more than 64 bits stands");
-    if (!real_number(from, &n->d)) return no_memory(s);
-    return isinf(n->d) ? bad(s, end - 1, "a number that is too large stands") : 0;
-}
-
-static int take_word(struct parser *s, struct jr *n)
-{
-    static const struct {
-        const char *text;
-        enum jr_type type;
-        bool yes;
-    } words[] = {{"null", JR_NULL, false}, {"true", JR_BOOL, true}, {"false", JR_BOOL, false}};
-    char *from = s->at;
-    while (*s->at >= 'a' && *s->at <= 'z')
-        s->at++;
-    size_t length = (size_t)(s->at - from);
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-        if (strlen(words[i].text) != length || memcmp(words[i].text, from, length) != 0) continue;
-        n->type = (uint8_t)words[i].type;
-        n->yes = words[i].yes;
-        return 0;
-    }
-    return bad(s, length > 0 ? s->at - 1 : s->at, "what is no value stands");
-}
-
-// ---- elements and members ----
-
-static int push(struct parser *s, const struct jr *n)
-{
-    if (s->open_n == s->open_cap) {
-        size_t cap = s->open_cap == 0 ? 64 : s->open_cap * 2;
-        struct jr *open = realloc(s->open, cap * sizeof *open);
-        if (open == NULL) return no_memory(s);
-        s->open = open;
-        s->open_cap = cap;
-    }
-    s->open[s->open_n++] = *n;
-    return 0;
-}
-
-// Moves those above `from` to a place that stays.
-static int close_nodes(struct parser *s, size_t from, struct jr *n)
-{
-    size_t count = s->open_n - from;
-    if (count > s->room) {
-        size_t nodes = count > BLOCK_NODES ? count : BLOCK_NODES;
-        struct block *b = malloc(sizeof *b + nodes * sizeof *b->nodes);
-        if (b == NULL) return no_memory(s);
-        b->next = s->tree->blocks;
-        s->tree->blocks = b;
-        s->room = nodes;
-    }
-    n->n = (uint32_t)count;
-    n->children = NULL;
-    if (count == 0) return 0;
-    struct jr *to = s->tree->blocks->nodes + (s->room - count); // from the block's end on
-    memcpy(to, s->open + from, count * sizeof *to);
-    s->room -= count;
-    s->open_n = from;
-    n->children = to;
-    return 0;
-}
-
-static bool same_key(const struct jr *a, const struct jr *b)
-{
-    return a->key_n == b->key_n && memcmp(a->key, b->key, a->key_n) == 0;
-}
-
-static int take_value(struct parser *s, struct jr *n);
-
-static int take_array(struct parser *s, struct jr *n)
-{
-    size_t from = s->open_n;
-    n->type = JR_ARRAY;
-    s->at++;
-    skip_space(s);
-    for (bool more = *s->at != ']'; more;) {
-        struct jr element = {0};
-        int err = take_value(s, &element);
-        if (err == 0) err = push(s, &element);
-        if (err != 0) return err;
-        skip_space(s);
-        more = *s->at == ',';
-        if (!more && *s->at != ']') return bad(s, s->at, "neither a comma nor the array's end stands");
-        if (more) s->at++;
-    }
-    s->at++;
-    return close_nodes(s, from, n);
-}
-
-static int take_key(struct parser *s, size_t from, struct jr *member)
-{
-    skip_space(s);
-    if (*s->at != '"') return bad(s, s->at, "no member's name stands");
-    int err = take_string(s, &member->key, &member->key_n);
-    if (err != 0) return err;
-    size_t others = s->open_n - from;
-    for (size_t i = 0; others < SEARCH_MEMBERS && i < others; i++)
-        if (same_key(&s->open[from + i], member)) return bad(s, s->at, "a second member of this name stands");
-    s->at++;
-    skip_space(s);
-    if (*s->at != ':') return bad(s, s->at, "no colon stands");
-    s->at++;
-    return 0;
-}
-
-static int compare_keys(const void *a, const void *b)
-{
-    const struct jr *x = *(const struct jr *const *)a, *y = *(const struct jr *const *)b;
-    return span_compare(SPAN(x->key, x->key_n), SPAN(y->key, y->key_n));
-}
-
-// Of many members, once they are all there: the place is the object's end.
-static int check_names(struct parser *s, const struct jr *n)
-{
-    if (n->n <= SEARCH_MEMBERS) return 0;
-    const struct jr **sorted = malloc(n->n * sizeof(const struct jr *));
-    int err = 0;
-    if (sorted == NULL) return no_memory(s);
-    for (size_t i = 0; i < n->n; i++)
-        sorted[i] = &n->children[i];
-    qsort(sorted, n->n, sizeof *sorted, compare_keys);
-    for (size_t i = 1; i < n->n && err == 0; i++)
-        if (same_key(sorted[i - 1], sorted[i])) err = bad(s, s->at - 1, "an object with two members of one name ends");
-    free(sorted);
-    return err;
-}
-
-static int take_object(struct parser *s, struct jr *n)
-{
-    size_t from = s->open_n;
-    n->type = JR_OBJECT;
-    s->at++;
-    skip_space(s);
-    for (bool more = *s->at != '}'; more;) {
-        struct jr member = {0};
-        int err = take_key(s, from, &member);
-        if (err == 0) err = take_value(s, &member);
-        if (err == 0) err = push(s, &member);
-        if (err != 0) return err;
-        skip_space(s);
-        more = *s->at == ',';
-        if (!more && *s->at != '}') return bad(s, s->at, "neither a comma nor the object's end stands");
-        if (more) s->at++;
-    }
-    s->at++;
-    int err = close_nodes(s, from, n);
-    return err != 0 ? err : check_names(s, n);
-}
-
-// Recursion is bounded by check_shape. The key of a member is there already.
-static int take_value(struct parser *s, struct jr *n)
-{
-    int err;
-    skip_space(s);
-    switch (*s->at) {
-    case '{': return take_object(s, n);
-    case '[': return take_array(s, n);
-    case '"':
-        n->type = JR_STRING;
-        err = take_string(s, &n->s, &n->n);
-        if (err == 0) s->at++;
-        return err;
-    case '-':
-    case '0' ... '9': return take_number(s, n);
-    default: return take_word(s, n);
-    }
+    if (json_error_code(e) == json_error_out_of_memory) return problem_set(p, ERR_NOMEM, -1, "%s", err_text(ERR_NOMEM));
+    // The library counts what it has read, so the byte that it stumbled over is the one before, but at the end.
+    int64_t read = e->position;
+    bool at_end = json_error_code(e) == json_error_premature_end_of_input || read > (int64_t)n;
+    int64_t position = at_end ? (int64_t)n : read > 0 ? read - 1 : 0;
+    return problem_set(p, ERR_BAD_JSON, position, "%s at byte %lld", e->text, (long long)position);
 }
 
 int jr_parse(struct jr_tree **out, struct span text, struct problem *p)
@@ -438,99 +154,97 @@ int jr_parse_deep(struct jr_tree **out, struct span text, size_t depth_max, stru
     if (valid < text.n) return problem_set(p, ERR_BAD_JSON, (int64_t)valid, "invalid UTF-8 at byte %zu", valid);
     int err = check_shape(text, depth_max, p);
     if (err != 0) return err;
-    if (text.n >= UINT32_MAX) return problem_set(p, ERR_TOO_LARGE, -1, "%s", err_text(ERR_TOO_LARGE));
 
-    struct jr_tree *tree = malloc(sizeof *tree + text.n + 1);
-    if (tree == NULL) return problem_set(p, ERR_NOMEM, -1, "%s", err_text(ERR_NOMEM));
-    struct parser s = {.tree = tree, .at = tree->text, .end = tree->text + text.n, .p = p};
-    *tree = (struct jr_tree){.blocks = NULL};
-    if (text.n > 0) memcpy(tree->text, text.p, text.n);
-    *s.end = '\0';
-    err = take_value(&s, &tree->root);
-    skip_space(&s);
-    if (err == 0 && s.at != s.end) err = bad(&s, s.at, "something behind the value stands");
-    free(s.open);
-    if (err != 0) jr_free(tree);
-    else *out = tree;
-    return err;
-}
-
-void jr_free(struct jr_tree *t)
-{
-    if (t == NULL) return;
-    for (struct block *b = t->blocks, *next; b != NULL; b = next) {
-        next = b->next;
-        free(b);
+    json_error_t e;
+    const char *bytes = text.n > 0 ? (const char *)text.p : "";
+    struct jr_tree *t = tree_new(text.n);
+    if (t == NULL) return problem_set(p, ERR_NOMEM, -1, "%s", err_text(ERR_NOMEM));
+    parsing = t;
+    t->root = json_loadb(bytes, text.n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
+    parsing = NULL;
+    if (t->root == NULL) {
+        jr_free(t);
+        return parse_error(&e, text.n, p);
     }
-    free(t);
+    *out = t;
+    return 0;
 }
 
 const struct jr *jr_root(const struct jr_tree *t)
 {
-    return t != NULL ? &t->root : NULL;
+    return t != NULL ? node_of(t->root) : NULL;
 }
 
 // ---- reading ---------------------------------------------------------------------------------------------------
 
 enum jr_type jr_type(const struct jr *n)
 {
-    return n != NULL ? (enum jr_type)n->type : JR_ABSENT;
+    if (n == NULL) return JR_ABSENT;
+    switch (json_typeof(value_of(n))) {
+    case JSON_NULL: return JR_NULL;
+    case JSON_TRUE:
+    case JSON_FALSE: return JR_BOOL;
+    case JSON_INTEGER: return JR_INT;
+    case JSON_REAL: return JR_REAL;
+    case JSON_STRING: return JR_STRING;
+    case JSON_ARRAY: return JR_ARRAY;
+    case JSON_OBJECT: return JR_OBJECT;
+    }
+    abort(); // the library knows no more types
 }
 
 bool jr_bool(const struct jr *n, bool otherwise)
 {
-    return jr_type(n) == JR_BOOL ? n->yes : otherwise;
+    return jr_type(n) == JR_BOOL ? json_is_true(value_of(n)) : otherwise;
 }
 
 int64_t jr_int(const struct jr *n, int64_t otherwise)
 {
     enum jr_type type = jr_type(n);
-    if (type == JR_INT) return n->i;
+    if (type == JR_INT) return json_integer_value(value_of(n));
     if (type != JR_REAL) return otherwise;
+    double v = json_real_value(value_of(n));
     // The bounds are powers of two, so both are exact as doubles.
-    bool fits = n->d >= -0x1p63 && n->d < 0x1p63 && n->d == trunc(n->d);
-    return fits ? (int64_t)n->d : otherwise;
+    bool fits = v >= -0x1p63 && v < 0x1p63 && v == trunc(v);
+    return fits ? (int64_t)v : otherwise;
 }
 
 double jr_real(const struct jr *n, double otherwise)
 {
-    enum jr_type type = jr_type(n);
-    return type == JR_REAL ? n->d : type == JR_INT ? (double)n->i : otherwise;
+    return json_is_number(value_of(n)) ? json_number_value(value_of(n)) : otherwise;
 }
 
 struct span jr_str(const struct jr *n)
 {
-    return jr_type(n) == JR_STRING ? SPAN(n->s, n->n) : SPAN_NONE;
+    if (jr_type(n) != JR_STRING) return SPAN_NONE;
+    return SPAN(json_string_value(value_of(n)), json_string_length(value_of(n)));
 }
 
 size_t jr_count(const struct jr *n)
 {
-    enum jr_type type = jr_type(n);
-    return type == JR_ARRAY || type == JR_OBJECT ? n->n : 0;
+    switch (jr_type(n)) {
+    case JR_ARRAY: return json_array_size(value_of(n));
+    case JR_OBJECT: return json_object_size(value_of(n));
+    default: return 0;
+    }
 }
 
 const struct jr *jr_at(const struct jr *array, size_t i)
 {
-    return jr_type(array) == JR_ARRAY && i < array->n ? &array->children[i] : NULL;
+    return node_of(json_array_get(value_of(array), i));
 }
 
 const struct jr *jr_get(const struct jr *object, const char *key)
 {
-    size_t length = strlen(key);
-    if (jr_type(object) != JR_OBJECT) return NULL;
-    for (size_t i = 0; i < object->n; i++) {
-        const struct jr *member = &object->children[i];
-        if (member->key_n == length && memcmp(member->key, key, length) == 0) return member;
-    }
-    return NULL;
+    return node_of(json_object_get(value_of(object), key));
 }
 
 int jr_each(const struct jr *object, int (*fn)(void *ctx, struct span key, const struct jr *value), void *ctx)
 {
     if (jr_type(object) != JR_OBJECT) return 0;
-    for (size_t i = 0; i < object->n; i++) {
-        const struct jr *member = &object->children[i];
-        int r = fn(ctx, SPAN(member->key, member->key_n), member);
+    json_t *o = (json_t *)value_of(object); // iterating takes no const, and changes nothing
+    for (void *it = json_object_iter(o); it != NULL; it = json_object_iter_next(o, it)) {
+        int r = fn(ctx, SPAN_STR(json_object_iter_key(it)), node_of(json_object_iter_value(it)));
         if (r != 0) return r;
     }
     return 0;

@@ -1,4 +1,4 @@
-// JSON that comes in, as a tree to read from.
+// JSON that comes in, as a tree to read from. The only user of jansson.h.
 //
 // A tree is immutable; nodes live until the tree is freed. One thread per tree.
 #ifndef SEGUE_JSON_READ_H
@@ -14,8 +14,7 @@ enum jr_type { JR_ABSENT, JR_NULL, JR_BOOL, JR_INT, JR_REAL, JR_STRING, JR_ARRAY
 
 // Parses one value and nothing after it. Refused: invalid UTF-8, duplicate keys, NUL in strings, integers
 // beyond 64 bits, nesting deeper than JSON_DEPTH_MAX (ERR_TOO_DEEP). All else is ERR_BAD_JSON; the problem's position
-// is the first byte that could not be taken, of a word or number that is none the last of it, the text's length where it ended early.
-// The text may go when this returns.
+// is the byte at which reading stopped: the last one of what could not be taken, the text's length where it ended early. The text may go then.
 // On success the caller owns *out and frees it with jr_free.
 int jr_parse(struct jr_tree **out, struct span text, struct problem *p);
 // The same with another depth, for texts that the service made itself; each level takes the parser some 300 bytes of stack.

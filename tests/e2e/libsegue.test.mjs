@@ -11,7 +11,7 @@ import { Child, eventually, root, service, tempFolder } from './lib/service.mjs'
 const LIBSEGUE = path.resolve(process.env.LIBSEGUE || path.join(root, 'build/libsegue.a'))
 const words = (s) => s.trim().split(/\s+/)
 const CC = words(process.env.LIBSEGUE_CC || 'gcc')
-const LIBS = words(process.env.LIBSEGUE_LIBS || '-lcurl -lcrypto')
+const LIBS = words(process.env.LIBSEGUE_LIBS || '-lcurl -ljansson -lcrypto')
 
 // The header is found as it is after an installation: alone.
 function compile(folder, text) {
