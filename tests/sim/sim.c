@@ -131,6 +131,7 @@ static void one(struct campaign *c, uint64_t seed)
     c->passed += report->finding_count == 0;
     c->failed += report->finding_count > 0;
     c->found = c->expected != NULL && found(c->expected);
+    if (c->worlds == 1) printf("what happened, as a number: %016llx\n", (unsigned long long)report->trace);
     if (report->finding_count > 0 && (c->bug == NULL || c->found)) tell(seed, c->bug);
 }
 
