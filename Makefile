@@ -16,62 +16,39 @@ JOBS := $(shell nproc)
 # ---- sources ---------------------------------------------------------------------------------------------------
 
 BASE_SRC := base64 buf bug bytes checksum compress crew cur db db_pages digest err feed file hlc journal journal_segment json_lines json_read json_write log problem utf8 uuid
-ROWS_SRC := apply arena decide decide_end effects elements elements_convert history instant query query_run read_set record row_batch row_keys rows scan schema schema_build schema_codec schema_constraints schema_text schema_versions show sort_keys sql sql_const sql_scan sql_schema sql_select sql_tree sql_words type value value_convert view view_diff view_feed view_ring
-ROWS_SRC += index
-ROWS_SRC += expr expr_call expr_compile expr_text sql_expr
-ROWS_SRC += exec exec_access exec_group exec_run exec_sub explain key_set plan query_live select_compile select_group source
-ROWS_SRC += validate
-ROWS_SRC += preview
+ROWS_SRC := preview read_set rows
+ROWS_SRC += values/arena values/type values/value values/value_convert values/elements values/elements_convert values/instant
+ROWS_SRC += sql/sql sql/sql_const sql/sql_expr sql/sql_scan sql/sql_schema sql/sql_select sql/sql_tree sql/sql_words
+ROWS_SRC += schema/schema schema/schema_build schema/schema_codec schema/schema_constraints schema/schema_text schema/schema_versions
+ROWS_SRC += state/row_keys state/record state/history state/past state/versions state/tell state/index state/index_fill state/horizon state/blob_names
+ROWS_SRC += batch/decide batch/decide_constraints batch/decide_end batch/decide_references batch/row_batch batch/merge batch/pending batch/validate batch/effects batch/apply
+ROWS_SRC += query/expr query/expr_call query/expr_compile query/expr_text query/select_compile query/select_group query/plan query/exec query/exec_access query/exec_group query/exec_run query/exec_sub query/explain query/query query/query_live query/query_run query/key_set query/source query/scan query/sort_keys query/show
+ROWS_SRC += live/view live/view_diff live/view_feed live/view_ring
 STREAMS_SRC := stream_apply stream_decide stream_effects stream_expiry stream_feed stream_fork stream_groups stream_hash stream_keys stream_observe stream_read stream_reclaim stream_record stream_seal stream_segment stream_segments stream_slice stream_table stream_tail stream_trim stream_writers streams
-BLOBS_SRC := blobs blob_apply blob_audit blob_check blob_index blob_join blob_keys blob_life blob_mark blob_read blob_refs blob_upload blob_work chunk_lanes chunk_table chunker gear pack upload_feed upload_keys uploads
+BLOBS_SRC := blob_apply blob_audit blob_check blob_index blob_join blob_keys blob_life blob_mark blob_read blob_reader blob_refs blob_upload blob_verified blob_work blobs chunk_lanes chunk_table chunker gear pack upload_feed upload_keys uploads
 # The engine sees neither the others nor a loop.
-SERVICE_SRC := engine/app engine/app_decide engine/app_short engine/app_turn engine/auth engine/batch engine/batch_json engine/batch_reads engine/entry engine/fates engine/jobs engine/llm_kind engine/reservations engine/seq_times engine/subs engine/subs_decide engine/subs_glob
+SERVICE_SRC := engine/app engine/app_branch engine/app_decide engine/app_short engine/app_turn engine/auth engine/batch engine/batch_json engine/batch_reads engine/branches engine/entry engine/fates engine/jobs engine/llm_kind engine/reservations engine/seq_times engine/subs engine/subs_decide engine/subs_glob
 SERVICE_SRC += http/call http/conn http/conns http/http_parse http/http_scan http/http_select http/outbox http/percent http/reach http/reply http/request http/wheel http/ws_frames http/ws_handshake
-SERVICE_SRC += live/crowd live/hub live/message live/session live/session_pack live/stream_frame live/sync live/sync_messages live/sync_schema live/ws live/ws_records
+SERVICE_SRC += live/crowd live/hub live/message live/session live/session_pack live/stream_frame live/sync live/sync_branch live/sync_messages live/sync_schema live/sync_tx live/ws live/ws_records
 SERVICE_SRC += llm/llm llm/llm_job llm/llm_parse llm/llm_parse_chat llm/llm_parse_messages llm/llm_parse_responses llm/llm_provider llm/llm_queue llm/llm_reply llm/llm_sweep llm/llm_tail llm/llm_ui llm/llm_ui_request llm/llm_writer llm/llm_writer_ui
 SERVICE_SRC += workers/path_set workers/subs_deliver workers/subs_run workers/webhook_sign workers/webhook_url
-SERVICE_SRC += api/api_admin api/api_apps api/api_batch api/api_blob api/api_blob_care api/api_blob_pins api/api_blob_put api/api_blob_sign api/api_chunks api/api_chunks_blob api/api_ds api/api_llm api/api_llm_ask api/api_llm_pass api/api_llm_proxy api/api_llm_ui api/api_query api/api_resumable api/api_schema api/api_stream api/api_stream_live api/api_stream_read api/api_stream_write api/api_subscribe api/api_tx api/api_upload api/api_upload_content api/api_upload_patch api/api_upload_post api/blob_care api/blob_link api/blob_row api/blob_send api/blob_view api/chunk_frames api/chunk_list api/disposition api/holds api/rufh api/stream_care api/stream_headers api/stream_pace api/stream_pipe api/tus api/upload_care api/upload_intake api/upload_join
+SERVICE_SRC += api/api_admin api/api_apps api/api_batch api/api_blob api/api_blob_care api/api_blob_pins api/api_blob_put api/api_blob_sign api/api_branch api/api_chunks api/api_chunks_blob api/api_ds api/api_fate api/api_history api/api_llm api/api_llm_ask api/api_llm_pass api/api_llm_proxy api/api_llm_ui api/api_preview api/api_query api/api_resumable api/api_schema api/api_stream api/api_stream_live api/api_stream_read api/api_stream_write api/api_subscribe api/api_tx api/api_upload api/api_upload_content api/api_upload_patch api/api_upload_post api/blob_care api/blob_link api/blob_row api/blob_send api/blob_view api/chunk_frames api/chunk_list api/disposition api/history_care api/holds api/rufh api/stream_care api/stream_headers api/stream_pace api/stream_pipe api/tus api/upload_care api/upload_intake api/upload_join
 SERVICE_SRC += apps key_file lane main metrics options origin routes server
-LIBSEGUE_SRC := calls client cuts delta get http lanes listing put source sse state stream subscribe tree tree_get tree_pin tree_put tree_state tree_walk tus upload
-CLI_SRC := cli cmd_app cmd_ask cmd_batch cmd_blob cmd_blobs cmd_query cmd_schema cmd_stream cmd_sub cmd_tree main options progress sub_print table
-
-BLOBS_SRC += blob_reader blob_verified
-# What merging and history are made of.
-CLI_SRC += cmd_history
-SERVICE_SRC += api/api_history api/api_preview api/api_fate api/history_care
-ROWS_SRC += index index_fill merge past tell versions pending horizon blob_names decide_references decide_constraints
+LIBSEGUE_SRC := branch calls client cuts delta get http lanes listing put source sse state stream subscribe tree tree_get tree_pin tree_put tree_state tree_walk tus tx upload
+CLI_SRC := cli cmd_app cmd_ask cmd_batch cmd_blob cmd_blobs cmd_branch cmd_history cmd_query cmd_schema cmd_stream cmd_sub cmd_tree cmd_tx main options progress sub_print table
 
 # Unit tests, by folder: tests/unit/<folder>/test_<name>.c
 UNIT_base := base64 buf bug bytes checksum compress crew cur db db_pages digest disk err feed file hlc image journal journal_faults json_lines json_read json_write log problem span utf8 uuid
-UNIT_rows := merge query read_set record rows schema schema_growth sql value validate view
-UNIT_rows += index constraints past horizon
-UNIT_rows += expr
-UNIT_rows += select sql_select query_diff query_model
+UNIT_rows := constraints expr horizon index merge past preview query query_diff query_model read_set record rows schema schema_growth select sql sql_select validate value view
 UNIT_streams := stream_apply stream_decide stream_feed stream_fork stream_model stream_reclaim stream_seal stream_segment stream_slice stream_tail stream_writers streams
-UNIT_blobs := blob_index chunker chunk_lanes blob_huge given blob_keys blob_life pack blob_upload blob_read blob_apply blobs uploads blob_join
-UNIT_service := call reach batch entry fates app app_disk session redecide hub auth conn http_parse http_scan options outbox request wheel jobs llm_parse llm_ui llm_ui_request tus app_upload sync ws_frames ws_handshake stream_headers ws_records stream_frame stream_care
-UNIT_service += transaction branches
-UNIT_rows += preview
-UNIT_service += seq_times stream_pace message crowd
-UNIT_service += subs subs_app subs_glob webhook
-UNIT_blobs += blob_reader
-UNIT_service += blob_link http_select lane
-UNIT_service += rufh
-UNIT_service += merge_laws
+UNIT_blobs := blob_apply blob_huge blob_index blob_join blob_keys blob_life blob_read blob_reader blob_upload blobs chunk_lanes chunker given pack uploads
+UNIT_service := app app_disk app_upload auth batch blob_link branches call conn crowd entry fates http_parse http_scan http_select hub jobs lane llm_parse llm_ui llm_ui_request merge_laws message options outbox reach redecide request rufh seq_times session stream_care stream_frame stream_headers stream_pace subs subs_app subs_glob sync transaction tus webhook wheel ws_frames ws_handshake ws_records
 UNIT_clients := sse tree tree_state
 
 # Fuzz targets: tests/fuzz/fuzz_<name>.c with a corpus in tests/fuzz/corpus/<name>/
-FUZZ := json json_lines sql manifest stream_effects journal http row_effects batch llm_events llm_ui upload_headers ws ws_records stream_headers
-FUZZ += http_select subs
-FUZZ += query
-FUZZ += rufh chunk_frames chunk_list pack_record upload_op
-FUZZ += read_set
-FUZZ += tree
+FUZZ := batch chunk_frames chunk_list http http_select journal json json_lines llm_events llm_ui manifest pack_record query read_set row_effects rufh sql stream_effects stream_headers subs tree upload_headers upload_op ws ws_records
 
-SERVICE_SRC += live/sync_tx live/sync_branch engine/app_branch engine/branches api/api_branch
-LIBSEGUE_SRC += tx branch
-CLI_SRC += cmd_tx cmd_branch
-TESTLIB_SRC := query_dice tmp blob_lab disk disk_fault disk_quota disk_record disk_log stream_rig app_lab session_peer http_peer toy_http journal_rig rows_rig
+TESTLIB_SRC := app_lab blob_lab disk disk_fault disk_log disk_quota disk_record http_peer journal_rig query_dice rows_rig session_peer stream_rig tmp toy_http
 # The power-cut simulator: tests/powercut/<name>.c
 POWERCUT_SRC := image
 # The simulation: tests/sim/<name>.c; what judges is tested by itself.
@@ -79,8 +56,7 @@ SIM_JUDGE_SRC := checker graph history model
 SIM_SRC := care machine server sim watchers works world
 UNIT_sim := checker model
 # The load generator: tests/bench/<name>.c
-BENCH_SRC := bare catchup closed histogram link load pipeline readers text usage wire
-BENCH_SRC += batches download
+BENCH_SRC := bare batches catchup closed download histogram link load pipeline readers text usage wire
 
 # ---- packages --------------------------------------------------------------------------------------------------
 
@@ -111,14 +87,14 @@ LDFLAGS = $(SAN_$(VARIANT)) $(EXTRA) -pthread -rdynamic
 
 # Each folder sees just these.
 SEE_base := -iquote base
-SEE_rows := -iquote base -iquote rows
+SEE_rows := -iquote base -iquote rows $(addprefix -iquote rows/,values sql schema state batch query live)
 SEE_streams := -iquote base -iquote streams
 SEE_blobs := -iquote base -iquote blobs
 SEE_engine := -iquote base -iquote rows -iquote streams -iquote blobs -iquote service/engine
 SEE_service := $(SEE_engine) -iquote service $(addprefix -iquote service/,http live llm workers api)
 SEE_c := -iquote base -iquote blobs -iquote clients/c
 SEE_cli := -iquote base -iquote clients/c -iquote clients/cli
-SEE_tests := $(SEE_service) -iquote tests/lib -iquote tests/powercut -iquote tests/sim -iquote tests/fuzz -iquote clients/c
+SEE_tests := $(SEE_rows) $(SEE_service) -iquote tests/lib -iquote tests/powercut -iquote tests/sim -iquote tests/fuzz -iquote clients/c
 
 LIBS_base := -llmdb -lxxhash -lzstd -lz -ljansson -lcrypto -lm
 LIBS_service := -luv -lwslay -lhttp_parser -lcurl -lpg_query $(LIBS_base)

@@ -1,5 +1,5 @@
 // What merging batches must come to, said without any order: from all accepted batches together, each of which counts once. Independent of
-// rows/merge.c on purpose; rows/merge.h says what the strategies mean.
+// rows/batch/merge.c on purpose; merge.h says what the strategies mean.
 #ifndef SEGUE_TEST_MODEL_H
 #define SEGUE_TEST_MODEL_H
 
