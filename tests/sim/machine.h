@@ -8,7 +8,7 @@
 
 #include "dice.h"
 
-// Once: the clock stands at its beginning, the disk (in a folder of its own, in memory where the system has such a place) is empty and recorded.
+// Once: the clock stands at its beginning, the disk (in a temporary folder of its own) is empty and recorded.
 void machine_boot(uint64_t seed);
 // Gives the folder back.
 void machine_end(void);

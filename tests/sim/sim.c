@@ -14,6 +14,7 @@
 #include "err.h"
 #include "log.h"
 #include "machine.h"
+#include "tmp.h"
 #include "world.h"
 
 #define FAILURES_MAX 3
@@ -75,10 +76,12 @@ static void simulate(uint64_t seed)
     *report = (struct report){.whole = false};
     fflush(NULL);
     FILE *said = tmpfile();
+    char *room = tmp_make(); // so that one that dies leaves nothing
     pid_t pid = said == NULL ? -1 : fork();
     if (pid == 0) {
         struct world w;
         dup2(fileno(said), STDERR_FILENO);
+        setenv("TMPDIR", room, 1);
         world_run(&w, seed);
         fill_report(&w);
         world_free(&w);
@@ -87,6 +90,7 @@ static void simulate(uint64_t seed)
     if (pid < 0 || waitpid(pid, &status, 0) != pid) exit(1);
     if (status != 0 || report->finding_count > 0) show_end(said);
     fclose(said);
+    tmp_remove(room);
     if (status == 0 && report->whole) return;
     struct finding *f = &report->findings[report->finding_count++ % 16];
     snprintf(f->kind, sizeof f->kind, "it dies");
@@ -207,6 +211,7 @@ int main(int argc, char **argv)
     report = mmap(NULL, sizeof *report, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (report == MAP_FAILED) return 1;
     plant(&c);
+    if (getenv("TMPDIR") == NULL && access("/dev/shm", W_OK) == 0) setenv("TMPDIR", "/dev/shm", 1); // memory, where there is such a place
     log_set_level(LOG_ERROR);
     printf("sim: SEED=%llu%s%s\n", (unsigned long long)c.seed, c.bug == NULL ? "" : ", planted bug ", c.bug == NULL ? "" : c.bug);
     run(&c);
