@@ -83,6 +83,9 @@
 #define TRANSACTION_ROWS_MAX 1000000   // rows written since a transaction's base, all of which are looked at
 #define TRANSACTION_MOVED_MAX 100000   // different ones of these in tables whose indexes it read
 #define BRANCHES_MAX 256               // of one app
+#define BRANCH_SUBSCRIPTIONS_MAX 64    // to queries on branches, of one app
+#define LIVE_RESULT_SCAN_MAX 100000    // rows looked at by a live query on a branch, each time
+#define LIVE_RESULT_BYTES_MAX (2 * MIB) // of its result
 #define CONNECTION_TRANSACTIONS_MAX 16 // begun on one connection and not ended
 #define RESERVATION_CONFLICTS 3        // of one client in a row, before what it read is reserved for its next try
 #define RESERVATION_MS_MAX 500         // how long that lasts, and how long a batch waits for it

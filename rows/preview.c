@@ -56,6 +56,11 @@ void rows_preview_free(struct rows_preview *v)
     free(v);
 }
 
+void rows_preview_time(struct rows_preview *v, uint64_t arrival_ms)
+{
+    v->batch->c.arrival_ms = arrival_ms;
+}
+
 int rows_preview_op(struct rows_preview *v, struct db_txn *txn, const struct row_op *op, struct problem *p)
 {
     assert(v && txn && op && (op->has_id || op->kind != ROW_INSERT));

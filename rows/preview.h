@@ -12,6 +12,8 @@ struct rows_preview;
 // `base`: the last seq that their writer had seen, which may be before `at`: then they merge with what came since. `arrival_ms`: what now() is. NULL: no memory.
 struct rows_preview *rows_preview_new(struct rows *r, struct db_txn *txn, uint64_t at, uint64_t base, uint64_t arrival_ms);
 void rows_preview_free(struct rows_preview *v); // NULL is fine
+// What now() is for the operations that follow.
+void rows_preview_time(struct rows_preview *v, uint64_t arrival_ms);
 
 // As rows_decide_op; a failure leaves it fit for nothing but being freed. Inserts name their id. The last call's overlay is no longer valid.
 int rows_preview_op(struct rows_preview *v, struct db_txn *txn, const struct row_op *op, struct problem *p);

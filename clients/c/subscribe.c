@@ -37,6 +37,11 @@ static void put_path(struct buf *path, const struct segue_subscribe_options *wha
         client_put_encoded(path, SPAN_STR(w->name), false);
         buf_put_u8(path, '=');
         client_put_encoded(path, SPAN_STR(w->what), true);
+        if (w->branch == NULL) continue;
+        buf_put_str(path, "&branch.");
+        client_put_encoded(path, SPAN_STR(w->name), false);
+        buf_put_u8(path, '=');
+        client_put_encoded(path, SPAN_STR(w->branch), false);
     }
     for (size_t i = 0; i < what->param_count; i++) {
         const struct segue_param *p = &what->params[i];

@@ -77,6 +77,7 @@ static int add_all(struct sub *s)
     for (size_t i = 0; i < o->streams.count && status == CLI_DONE; i++)
         status = add_wanted(s, o->streams.items[i], true, i + 1);
     if (status == CLI_DONE && s->count == 0) return cli_usage("sub needs a --query or a --stream");
+    if (status == CLI_DONE && o->branch != NULL && o->queries.count == 0) return cli_usage("--branch is for a --query");
     if (o->once && o->cursor != NULL) return cli_usage("--once prints the present state, --cursor what came since: one of them");
     return status;
 }
@@ -236,8 +237,8 @@ static int run(struct sub *s)
 {
     struct cli *c = s->cli;
     for (size_t i = 0; i < s->count; i++)
-        s->subscriptions[i] =
-            (struct segue_subscription){.name = s->wanted[i].name, .what = s->wanted[i].what, .is_stream = s->wanted[i].is_stream};
+        s->subscriptions[i] = (struct segue_subscription){
+            .name = s->wanted[i].name, .what = s->wanted[i].what, .is_stream = s->wanted[i].is_stream, .branch = s->wanted[i].is_stream ? NULL : c->options->branch};
     const struct segue_subscribe_options what = {
         .subscriptions = s->subscriptions,
         .count = s->count,

@@ -65,7 +65,7 @@ static const struct option options[] = {
     {"version", 0, FLAG, NULL, AT(version), NULL, "print the version"},
     {"as-of", 0, TEXT, "N", AT(as_of), ",query,history,", "the state as of commit N"},
     {"explain", 0, FLAG, NULL, AT(explain), ",query,", "print the plan and what it looked at, not the rows"},
-    {"branch", 0, TEXT, "NAME", AT(branch), ",query,batch,", "write to this branch, or read it"},
+    {"branch", 0, TEXT, "NAME", AT(branch), ",query,batch,sub,", "write to this branch, read it, or follow it"},
     {"at", 0, TEXT, "N", AT(at), ",branch create,", "begin at the state as of commit N (default: the last)"},
     {"live", 0, FLAG, NULL, AT(live), ",branch create,", "follow what others commit"},
     {"transaction", 0, FLAG, NULL, AT(transaction), ",branch merge,", "only if nobody else has changed the rows that it writes"},

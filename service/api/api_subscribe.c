@@ -1,7 +1,7 @@
 // GET /apps/<app>/subscribe: a session carried by server-sent events (WHATWG HTML, "Server-sent events"), so that curl and a
 // browser's EventSource can follow an app with nothing else.
 //
-//   ?query=SQL  ?query.NAME=SQL  p.NAME.1=VALUE  ?stream=PATH  ?stream.NAME=PATH@OFFSET  ?upload.NAME=ID  cursor=CURSOR
+//   ?query=SQL  ?query.NAME=SQL  p.NAME.1=VALUE  branch=BRANCH  branch.NAME=BRANCH  ?stream=PATH  ?stream.NAME=PATH@OFFSET  ?upload.NAME=ID  cursor=CURSOR
 //
 // Each message is one event: its JSON as `data`, its cursor, if it carries one, as `id`. EventSource gives the last id back as
 // Last-Event-ID when it connects again, and the session goes on from there.
@@ -17,6 +17,7 @@ struct sse {
     struct session *session;
     struct request *r;
     bool over;
+    size_t branches; // parameters branch.NAME that a query had use for
 };
 
 // ---- the carrier ----
@@ -89,6 +90,17 @@ static bool names(struct span param, const char *kind, char letter, size_t numbe
     return snprintf(name, 80, "%.*s", (int)rest.n - 1, (const char *)rest.p + 1) >= 0;
 }
 
+// The branch that a query reads: its own, or that of all of them. 1: there is one.
+static int branch_of(struct sse *sse, const char *name, struct buf *room, struct span *out)
+{
+    char param[96];
+    snprintf(param, sizeof param, "branch.%s", name);
+    int found = request_param(sse->r, param, room, out);
+    if (found == 1) sse->branches++;
+    if (found == 0) found = request_param(sse->r, "branch", room, out);
+    return found == 1 && out->n == 0 ? ERR_BAD_PARAMETER : found;
+}
+
 static int add_query(struct sse *sse, const char *name, struct span sql, struct problem *p)
 {
     struct row_value params[QUERY_PARAMS_MAX];
@@ -105,7 +117,12 @@ static int add_query(struct sse *sse, const char *name, struct span sql, struct 
         if (found == 1) count++;
         else buf_free(&scratch[count]);
     }
-    int err = found < 0 ? problem_set(p, found, -1, "a parameter of the query \"%s\" is broken", name) : session_query(sse->session, SPAN_STR(name), sql, params, count, p);
+    struct buf room;
+    struct span branch = SPAN_NONE;
+    buf_init(&room, HTTP_TARGET_MAX);
+    if (found >= 0) found = branch_of(sse, name, &room, &branch);
+    int err = found < 0 ? problem_set(p, found, -1, "a parameter of the query \"%s\" is broken", name) : session_branch_query(sse->session, SPAN_STR(name), branch, sql, params, count, p);
+    buf_free(&room);
     while (count > 0)
         buf_free(&scratch[--count]);
     return err;
@@ -137,7 +154,7 @@ static int add_all(struct sse *sse, struct problem *p)
 {
     struct buf scratch;
     struct span param, value;
-    size_t at = 0, queries = 0, streams = 0, uploads = 0;
+    size_t at = 0, queries = 0, streams = 0, uploads = 0, branches = 0;
     char name[80];
     int err = 0, broken = 0;
     buf_init(&scratch, 2 * HTTP_TARGET_MAX);
@@ -145,11 +162,14 @@ static int add_all(struct sse *sse, struct problem *p)
         if (names(param, "query", 'q', queries + 1, name)) queries++, err = add_query(sse, name, value, p);
         else if (names(param, "stream", 's', streams + 1, name)) streams++, err = add_stream(sse, name, value, p);
         else if (names(param, "upload", 'u', uploads + 1, name)) uploads++, err = add_upload(sse, name, value, p);
-        else if (!span_starts(param, "p.") && !span_is(param, "cursor"))
+        else if (span_starts(param, "branch.")) branches++;
+        else if (!span_starts(param, "p.") && !span_is(param, "cursor") && !span_is(param, "branch"))
             err = problem_set(p, ERR_BAD_PARAMETER, -1, "there is no parameter \"%.*s\"", SPAN_FMT(span_sub(param, 0, 60)));
     }
     buf_free(&scratch);
     if (err == 0 && broken != 0) err = problem_set(p, broken, -1, "a parameter is broken");
+    // What reads the app instead would look as if it were the branch.
+    if (err == 0 && branches != sse->branches) err = problem_set(p, ERR_BAD_PARAMETER, -1, "a branch is named for a query that is not there");
     if (err == 0 && queries + streams + uploads == 0) err = problem_set(p, ERR_BAD_PARAMETER, -1, "name at least one query=…, stream=… or upload=…");
     return err;
 }

@@ -143,6 +143,8 @@ uint64_t app_branch_at(const struct app *a, const struct branch *b);
 // What was written to it, laid over that state: the caller's, to be read until the schema changes. What was written may not fit any more where the branch is
 // live: then the error of the operation that does not.
 int app_branch_preview(struct app *a, const struct branch *b, struct rows_preview **out, struct problem *p);
+// The same as it was at `seq`, not above app_visible. ERR_TOO_OLD.
+int app_branch_preview_at(struct app *a, const struct branch *b, uint64_t seq, struct rows_preview **out, struct problem *p);
 
 // ---- users ---------------------------------------------------------------------------------------------------------
 

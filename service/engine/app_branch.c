@@ -6,11 +6,13 @@
 
 int app_branch_lay(struct app *a, const struct branch *b, struct rows_preview *v, struct problem *p)
 {
-    struct span ops;
+    struct branch_write w;
     int err = 0;
     for (uint64_t i = 0; i < b->writes && err == 0; i++) {
-        err = branch_write_at(a->txn, TABLE_BRANCHES, b, i, &ops);
-        if (err == 0) err = batch_preview(v, a->txn, ops, p);
+        err = branch_write_at(a->txn, TABLE_BRANCHES, b, i, &w);
+        if (err != 0) break;
+        rows_preview_time(v, w.arrival_ms); // whenever it is looked at
+        err = batch_preview(v, a->txn, w.ops, p);
     }
     return err;
 }
@@ -32,25 +34,33 @@ uint64_t app_branch_at(const struct app *a, const struct branch *b)
     return b->live ? a->visible_seq : b->base;
 }
 
-int app_branch_preview(struct app *a, const struct branch *b, struct rows_preview **out, struct problem *p)
+int app_branch_preview_at(struct app *a, const struct branch *b, uint64_t seq, struct rows_preview **out, struct problem *p)
 {
-    struct rows_preview *v = rows_preview_new(a->rows, a->txn, app_branch_at(a, b), b->base, a->commit_ms);
-    int err = v == NULL ? ERR_NOMEM : app_branch_lay(a, b, v, p);
+    struct branch then = *b;
+    int err = branch_rewind(a->txn, TABLE_BRANCHES, &then, seq);
+    if (err != 0) return err;
+    struct rows_preview *v = rows_preview_new(a->rows, a->txn, b->live ? seq : b->base, b->base, a->commit_ms);
+    err = v == NULL ? ERR_NOMEM : app_branch_lay(a, &then, v, p);
     if (err == 0) *out = v;
     else rows_preview_free(v);
     return err;
+}
+
+int app_branch_preview(struct app *a, const struct branch *b, struct rows_preview **out, struct problem *p)
+{
+    return app_branch_preview_at(a, b, a->visible_seq, out, p);
 }
 
 int app_branch_rows(struct app *a, const struct branch *b, struct read_set *set)
 {
     struct batch_reader reader;
     struct batch_op op;
-    struct span ops;
+    struct branch_write w;
     int err = 0, got = 0;
     for (uint64_t i = 0; i < b->writes && err == 0; i++) {
-        err = branch_write_at(a->txn, TABLE_BRANCHES, b, i, &ops);
+        err = branch_write_at(a->txn, TABLE_BRANCHES, b, i, &w);
         if (err != 0) break;
-        batch_reader_init(&reader, ops);
+        batch_reader_init(&reader, w.ops);
         while ((got = batch_read(&reader, &op)) > 0) {
             uint32_t table = rows_table_number(a->rows, op.row.table);
             if (table > 0 && op.row.has_id) read_set_row(set, table, op.row.id);

@@ -382,6 +382,7 @@ static int branch_write(struct decision *d, const struct branch *b, struct span 
     uint32_t count = 0;
     int err = branch_lay_over(d, b, c, &v);
     if (err != 0) return err;
+    rows_preview_time(v, c->arrival_ms);
     err = branch_take(d, v, ops, c, &count);
     if (err == 0) err = branches_decide_write(b, buf_span(&d->branch_ops), count, &d->branch_effects, &d->problem);
     rows_preview_free(v);
@@ -391,7 +392,7 @@ static int branch_write(struct decision *d, const struct branch *b, struct span 
 // All that was written to it, as if this batch had said so; as a transaction that has read, at the branch's base, every row that it writes.
 static int branch_merge(struct decision *d, const struct branch *b, const struct entry *e)
 {
-    struct span ops;
+    struct branch_write w;
     uint32_t index = 0;
     int err = 0;
     if (e->commit.transaction) {
@@ -405,9 +406,9 @@ static int branch_merge(struct decision *d, const struct branch *b, const struct
         struct batch_reader reader;
         struct batch_op op;
         int got = 0;
-        err = branch_write_at(d->app->txn, TABLE_BRANCHES, b, i, &ops);
+        err = branch_write_at(d->app->txn, TABLE_BRANCHES, b, i, &w);
         if (err != 0) break;
-        batch_reader_init(&reader, ops);
+        batch_reader_init(&reader, w.ops);
         while (err == 0 && (got = batch_read(&reader, &op)) > 0)
             err = batch_op_is_row(op.kind) ? decide_op(d, &op, e, index++) : ERR_CORRUPT;
         batch_reader_free(&reader);
@@ -577,6 +578,8 @@ static int apply_effects(struct app *a, const struct entry *e)
     if (err == 0 && e->branches.n > 0) err = branches_apply(a->txn, TABLE_BRANCHES, c, e->branches);
     if (err == 0 && e->streams.n > 0) err = seq_times_note(&a->seq_times, a->txn, TABLE_SEQ_TIMES, c);
     if (err != 0) return err;
+    a->branches_changed |= e->branches.n > 0;
+    a->rows_changed |= e->rows.n > 0;
     a->applied_seq = c->seq;
     a->commit_ms = c->arrival_ms;
     hlc_observe(&a->clock, c->stamp);

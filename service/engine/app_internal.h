@@ -94,6 +94,9 @@ struct app {
     bool blob_working;
     uint64_t sealed_ms;
     struct app_user *users;
+    struct branch_feed *branch_feeds;
+    size_t branch_feed_count;
+    bool branches_changed, rows_changed; // since something was published last
     struct app_counts counts;
 };
 
@@ -120,6 +123,11 @@ struct rows_preview;
 int app_branch_lay(struct app *a, const struct branch *b, struct rows_preview *v, struct problem *p);
 // Records the rows that it writes, and finishes the set.
 int app_branch_rows(struct app *a, const struct branch *b, struct read_set *set);
+
+// branch_feed.c --------------------------------------------------------------------------------------------------------
+
+// Tells those who follow branches what was published.
+void branch_feeds_publish(struct app *a);
 
 // app.c ----------------------------------------------------------------------------------------------------------------
 

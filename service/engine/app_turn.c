@@ -214,6 +214,7 @@ static void publish(struct app *a)
     rows_publish(a->rows, a->txn, a->visible_seq);
     streams_publish(a->streams, a->visible_seq);
     blobs_publish(a->blobs, a->visible_seq);
+    branch_feeds_publish(a);
 }
 
 static void tell_host(struct app *a)

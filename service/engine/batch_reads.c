@@ -121,7 +121,7 @@ int batch_preview(struct rows_preview *v, struct db_txn *txn, struct span ops, s
         else if (batch_op_is_row(op.kind)) err = rows_preview_op(v, txn, &op.row, p);
         if (err == 0) continue;
         problem_set(p, err, i, "%s", err_text(err));
-        if (p->position < 0) p->position = i;
+        if (p != NULL && p->position < 0) p->position = i;
     }
     batch_reader_free(&reader);
     return err;

@@ -1,6 +1,6 @@
 // Branches in the database. Keys of the one table, by their first byte:
 //   'b' name                  -> format, number, base, live, created, writes, operations, bytes
-//   'w' number, index (BE)    -> encoded operations of one write
+//   'w' number, index (BE)    -> seq, arrival, encoded operations of one write
 // Effects: steps one after the other, each its kind and what it needs.
 #include "branches.h"
 
@@ -10,7 +10,7 @@
 #include "db.h"
 #include "err.h"
 
-#define FORMAT 1
+#define FORMAT 2
 
 struct branch_key {
     uint8_t b[1 + NAME_MAX_BYTES + 1];
@@ -104,11 +104,27 @@ int branches_each(struct db_txn *txn, int table, bool (*fn)(void *ctx, const str
     return err != 0 ? err : db_txn_err(txn);
 }
 
-int branch_write_at(struct db_txn *txn, int table, const struct branch *b, uint64_t index, struct span *ops)
+int branch_write_at(struct db_txn *txn, int table, const struct branch *b, uint64_t index, struct branch_write *out)
 {
     struct branch_key k = write_key(b->no, index);
-    if (db_get(txn, table, key_span(&k), ops)) return 0;
-    return db_txn_err(txn) != 0 ? db_txn_err(txn) : ERR_CORRUPT;
+    struct span record;
+    struct cur c;
+    if (!db_get(txn, table, key_span(&k), &record)) return db_txn_err(txn) != 0 ? db_txn_err(txn) : ERR_CORRUPT;
+    cur_init(&c, record);
+    out->seq = cur_varint(&c);
+    out->arrival_ms = cur_varint(&c);
+    out->ops = cur_blob(&c);
+    return cur_end(&c);
+}
+
+int branch_rewind(struct db_txn *txn, int table, struct branch *b, uint64_t seq)
+{
+    struct branch_write w;
+    for (; b->writes > 0; b->writes--) {
+        int err = branch_write_at(txn, table, b, b->writes - 1, &w);
+        if (err != 0 || w.seq <= seq) return err;
+    }
+    return 0;
 }
 
 // ---- deciding ------------------------------------------------------------------------------------------------------
@@ -186,13 +202,26 @@ static int apply_create(struct db_txn *txn, int table, const struct commit *c, s
     return 0;
 }
 
-static int apply_write(struct db_txn *txn, int table, struct span name, uint64_t count, struct span ops)
+static int put_write(struct db_txn *txn, int table, const struct branch_key *k, const struct branch_write *w)
+{
+    struct buf record;
+    buf_init(&record, w->ops.n + KIB);
+    buf_put_varint(&record, w->seq);
+    buf_put_varint(&record, w->arrival_ms);
+    buf_put_blob(&record, w->ops);
+    if (record.err == 0) db_put(txn, table, key_span(k), buf_span(&record));
+    buf_free(&record);
+    return record.err;
+}
+
+static int apply_write(struct db_txn *txn, int table, const struct commit *c, struct span name, uint64_t count, struct span ops)
 {
     struct branch b;
     int found = branches_find(txn, table, name, &b);
     if (found <= 0 || count == 0 || ops.n == 0 || count > BATCH_OPS_MAX) return found < 0 ? found : ERR_CORRUPT;
     struct branch_key k = write_key(b.no, b.writes);
-    db_put(txn, table, key_span(&k), ops);
+    int err = put_write(txn, table, &k, &(struct branch_write){.seq = c->seq, .arrival_ms = c->arrival_ms, .ops = ops});
+    if (err != 0) return err;
     b.writes++;
     b.ops += count;
     b.bytes += ops.n;
@@ -227,7 +256,7 @@ int branches_apply(struct db_txn *txn, int table, const struct commit *c, struct
         if (kind == EFFECT_WRITE) ops = cur_blob(&cur);
         if (cur.err != 0 || live > 1) return ERR_CORRUPT;
         if (kind == EFFECT_CREATE) err = apply_create(txn, table, c, name, number, live);
-        else if (kind == EFFECT_WRITE) err = apply_write(txn, table, name, number, ops);
+        else if (kind == EFFECT_WRITE) err = apply_write(txn, table, c, name, number, ops);
         else err = kind == EFFECT_DROP ? apply_drop(txn, table, name) : ERR_CORRUPT;
     }
     if (err == 0) err = cur_end(&cur);

@@ -32,8 +32,15 @@ bool branch_name_valid(struct span name);
 int branches_find(struct db_txn *txn, int table, struct span name, struct branch *out);
 // By name. `fn` gives false back to stop. 0 or ERR_CORRUPT.
 int branches_each(struct db_txn *txn, int table, bool (*fn)(void *ctx, const struct branch *b), void *ctx);
-// What was written with it as its `index`, from 0: encoded operations, until the transaction is written to. ERR_CORRUPT.
-int branch_write_at(struct db_txn *txn, int table, const struct branch *b, uint64_t index, struct span *ops);
+// What one batch wrote to it.
+struct branch_write {
+    uint64_t seq, arrival_ms; // the commit's
+    struct span ops;          // encoded, until the transaction is written to
+};
+// The write that is its `index`, from 0. ERR_CORRUPT.
+int branch_write_at(struct db_txn *txn, int table, const struct branch *b, uint64_t index, struct branch_write *out);
+// Of a branch as it is makes it as it was at `seq`, as far as its writes are concerned. ERR_CORRUPT.
+int branch_rewind(struct db_txn *txn, int table, struct branch *b, uint64_t seq);
 
 // ---- deciding and applying -----------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "branch_feed.h"
 #include "checksum.h"
 #include "err.h"
 #include "log.h"
@@ -89,6 +90,7 @@ static int attach(struct subscription *sub, bool resume, uint64_t at, struct pro
     struct session *s = sub->session;
     struct db_txn *txn = app_txn(s->app);
     int err = sub->is_upload       ? blobs_attach_upload(app_blobs(s->app), txn, sub->upload, resume, &sub->feed)
+              : sub->branch_no != 0 ? branch_feed_attach(s->app, sub->query, sub->path, sub->branch_no, resume, at, &sub->feed, p)
               : sub->query != NULL ? rows_attach(app_rows(s->app), txn, sub->query, &sub->feed, p)
                                    : streams_attach(app_streams(s->app), txn, sub->path, sub->offset, resume, at, &sub->feed, p);
     if (err != 0) return err;
@@ -171,16 +173,43 @@ static uint64_t value_hash(const struct row_value *v, uint64_t seed)
     return checksum64(SPAN(&bits, sizeof bits), seed + (uint64_t)v->kind);
 }
 
-int session_query(struct session *s, struct span name, struct span sql, const struct row_value *params, size_t param_count, struct problem *p)
+static int copy_path(struct subscription *sub, struct span path)
 {
-    struct subscription *sub;
+    uint8_t *copy = malloc(path.n);
+    if (copy == NULL) return ERR_NOMEM;
+    memcpy(copy, path.p, path.n);
+    sub->path = SPAN(copy, path.n);
+    return 0;
+}
+
+static int on_branch(struct subscription *sub, struct span branch, struct problem *p)
+{
+    struct branch b;
+    int err = app_branch(sub->session->app, branch, &b);
+    if (err != 0) return problem_set(p, err, -1, "there is no branch %.*s", SPAN_FMT(span_sub(branch, 0, NAME_MAX_BYTES)));
+    sub->branch_no = b.no;
+    return copy_path(sub, branch);
+}
+
+int session_branch_query(struct session *s, struct span name, struct span branch, struct span sql, const struct row_value *params, size_t param_count, struct problem *p)
+{
+    struct subscription *sub = NULL;
     int err = add(s, name, &sub, p);
     if (err == 0) err = query_compile(app_rows(s->app), sql, params, param_count, &sub->query, p);
-    if (err != 0) return err;
-    sub->hash = checksum64(sql, sub->hash);
+    if (err == 0 && branch.n > 0) err = on_branch(sub, branch, p);
+    if (err != 0) {
+        if (sub != NULL) let_go_of(sub);
+        return err;
+    }
+    sub->hash = checksum64(sql, sub->hash + (sub->branch_no << 8)); // a branch's number: another one of this name is another subscription
     for (size_t i = 0; i < param_count; i++)
         sub->hash = value_hash(&params[i], sub->hash);
     return added(s, sub, p);
+}
+
+int session_query(struct session *s, struct span name, struct span sql, const struct row_value *params, size_t param_count, struct problem *p)
+{
+    return session_branch_query(s, name, SPAN_NONE, sql, params, param_count, p);
 }
 
 int session_stream(struct session *s, struct span name, struct span path, uint64_t offset, struct problem *p)
@@ -189,10 +218,8 @@ int session_stream(struct session *s, struct span name, struct span path, uint64
     int err = add(s, name, &sub, p);
     if (err != 0) return err;
     if (path.n == 0 || path.n > STREAM_PATH_MAX) return problem_set(p, ERR_BAD_PARAMETER, -1, "a stream's path has 1 to %d bytes", STREAM_PATH_MAX);
-    uint8_t *copy = malloc(path.n);
-    if (copy == NULL) return ERR_NOMEM;
-    memcpy(copy, path.p, path.n);
-    sub->path = SPAN(copy, path.n);
+    err = copy_path(sub, path);
+    if (err != 0) return err;
     sub->offset = offset;
     sub->hash = checksum64(path, sub->hash + 1); // not what a query of the same text makes of it
     return added(s, sub, p);
@@ -274,7 +301,7 @@ static int catch_up(struct session *s, struct subscription *sub)
     uint64_t reached = s->sent;
     if (sub->at < s->sent && sub->feed->changed <= sub->at) sub->at = s->sent; // nothing of it has changed since
     // It may be ahead, too: this session reads slowly.
-    int err = sub->at >= s->sent ? 0 : sub->feed->feed->ops->reach(sub->feed, app_txn(s->app), sub->at, s->sent, COMMIT_BYTES_MAX, &reached);
+    int err = sub->at >= s->sent ? 0 : sub_note(sub, sub->feed->feed->ops->reach(sub->feed, app_txn(s->app), sub->at, s->sent, COMMIT_BYTES_MAX, &reached));
     if (err != 0) return err;
     if (reached >= s->sent) {
         sub->state = SUB_READY;
@@ -306,7 +333,7 @@ static int range_end(struct session *s, uint64_t *to)
         uint64_t from = sub->state == SUB_READY && sub->at > s->sent ? sub->at : s->sent;
         if (from >= *to || !sub_touched(s, sub)) continue;
         uint64_t reached = *to;
-        int err = sub->feed->feed->ops->reach(sub->feed, app_txn(s->app), from, *to, COMMIT_BYTES_MAX / busy, &reached);
+        int err = sub_note(sub, sub->feed->feed->ops->reach(sub->feed, app_txn(s->app), from, *to, COMMIT_BYTES_MAX / busy, &reached));
         if (err != 0) return err;
         assert(reached > from && reached <= *to);
         *to = reached;
@@ -349,6 +376,8 @@ static int take_range(struct session *s)
     }
     err = session_put_range(s, to, &told);
     for (size_t i = 0; i < s->count; i++) {
+        if (err != 0 && s->subs[i].joining) s->subs[i].state = SUB_READY; // nobody was told
+        if (err != 0) continue;
         s->subs[i].joining = s->subs[i].awaited = false;
         if (to == app_visible(s->app)) s->subs[i].unread = s->subs[i].unread && s->subs[i].state != SUB_LIVE;
     }
@@ -380,6 +409,20 @@ static bool has_more(struct session *s)
     return s->state == SESSION_SNAPSHOT || has_range(s) || (s->state == SESSION_LIVE && beside(s) != NULL);
 }
 
+// One of them cannot go on. What was made in this step goes away with it, and is made again for the others.
+static int lose(struct session *s, int err)
+{
+    size_t i = 0;
+    while (i < s->count && s->subs[i].lost == 0)
+        i++;
+    if (i == s->count || s->ops->lost == NULL) return err;
+    char name[NAME_MAX_SUB + 1];
+    memcpy(name, s->subs[i].name, sizeof name);
+    session_drop_parts(s);
+    s->ops->lost(s->carrier, name, s->subs[i].lost);
+    return session_unsubscribe(s, SPAN_STR(name), NULL);
+}
+
 // Ranges and pieces of snapshots take turns: neither waits for the end of the other. An end is told before anything of a new subscription, which may have the same name.
 static int step(struct session *s)
 {
@@ -389,7 +432,7 @@ static int step(struct session *s)
     bool aside = sub != NULL && (!range || (s->beside_next && s->ended.n == 0));
     int err = aside ? step_beside(s, sub) : range && !take_shared(s) ? take_range(s) : 0;
     s->beside_next = !aside;
-    return err == ERR_TOO_OLD ? restart(s, "too_old") : err;
+    return err == ERR_TOO_OLD ? restart(s, "too_old") : err != 0 ? lose(s, err) : 0;
 }
 
 static void send(struct session *s, struct message *m)
@@ -420,7 +463,8 @@ static void pump(struct session *s)
         if (!s->full && s->parts == NULL) err = step(s);
     s->pumping = false;
     if (err == 0 || s->state == SESSION_OVER) return;
-    log_warn("session", "a subscription failed", LF_STR("app", app_name(s->app)), LF_ERR(err));
+    // A branch that was merged is no fault.
+    if (err != ERR_NO_SUCH_BRANCH) log_warn("session", "a subscription failed", LF_STR("app", app_name(s->app)), LF_ERR(err));
     over(s, err);
 }
 

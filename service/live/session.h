@@ -23,6 +23,8 @@ struct session_carrier {
     bool (*send)(void *carrier, struct span message, const char *cursor);
     // The same for a message that others may get, too: what the carrier makes of it is kept in it. NULL: the carrier has no use for that.
     bool (*send_shared)(void *carrier, struct message *m);
+    // A subscription is over, and the others go on: a range will name it among the ended. NULL: then the session is over.
+    void (*lost)(void *carrier, const char *name, int err);
     // The session is over: the app is built again or goes away, or a feed failed. Called at most once, last; the carrier then closes the session, now or later.
     void (*end)(void *carrier, int err);
 };
@@ -34,6 +36,8 @@ void session_close(struct session *s); // NULL is fine
 // `name` is [A-Za-z0-9_-], 1 to 64 characters, unique in the session. ERR_TOO_MANY, ERR_BAD_PARAMETER, ERR_BUSY while the app recovers or when the session is over,
 // or the store's refusal, which for a stream's offset comes from session_start if that is still to come.
 int session_query(struct session *s, struct span name, struct span sql, const struct row_value *params, size_t param_count, struct problem *p);
+// The same on a branch. Also ERR_NO_SUCH_BRANCH.
+int session_branch_query(struct session *s, struct span name, struct span branch, struct span sql, const struct row_value *params, size_t param_count, struct problem *p);
 // A stream from `offset` on.
 int session_stream(struct session *s, struct span name, struct span path, uint64_t offset, struct problem *p);
 // The state of a resumable upload.

@@ -2,6 +2,7 @@
 #ifndef SEGUE_SESSION_IMPL_H
 #define SEGUE_SESSION_IMPL_H
 
+#include "err.h"
 #include "message.h"
 #include "session.h"
 
@@ -23,7 +24,8 @@ struct subscription {
     char name[NAME_MAX_SUB + 1];
     uint64_t hash;       // of all that was asked, for cursors
     struct query *query; // or a stream:
-    struct span path;    // owned
+    struct span path;    // owned; of a query the branch that it reads, if it does
+    uint64_t branch_no;  // of which name there may be another one later
     uint64_t offset;     // where a fresh reader begins
     bool is_upload;      // or an upload:
     struct uuid upload;
@@ -32,6 +34,7 @@ struct subscription {
     uint64_t at;
     bool awaited; // nothing goes live before it is ready: it was there when the session began
     bool joining; // goes live with the range being read
+    int lost;     // why its feed cannot go on, where that ends this subscription alone
     bool unread;  // nothing was read in ranges yet: whether its feed was touched says nothing
 };
 
@@ -76,6 +79,13 @@ int session_put_catchup(struct session *s, struct subscription *sub, uint64_t to
 int session_put_range(struct session *s, uint64_t to, bool *told);
 // What is in line goes away unsent.
 void session_drop_parts(struct session *s);
+
+// What a call of its feed gave back: of a query on a branch, which may be gone, this may be the end of it and of nothing else.
+static inline int sub_note(struct subscription *sub, int err)
+{
+    if (err != 0 && sub->branch_no != 0 && err != ERR_TOO_OLD && err != ERR_NOMEM && err != ERR_CORRUPT) sub->lost = err;
+    return err;
+}
 
 // Does the range after `sent` concern it?
 static inline bool sub_touched(const struct session *s, const struct subscription *sub)

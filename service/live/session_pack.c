@@ -50,6 +50,7 @@ static void put_subscription(struct jw *w, const struct subscription *sub)
     char id[UUID_TEXT];
     jw_object(w);
     jw_key(w, "kind"), jw_cstr(w, sub->is_upload ? "upload" : sub->query != NULL ? "query" : "stream");
+    if (sub->branch_no != 0) jw_key(w, "branch"), jw_str(w, sub->path);
     if (sub->is_upload) {
         uuid_format(sub->upload, id);
         jw_key(w, "upload"), jw_str(w, SPAN(id, UUID_TEXT));
@@ -117,7 +118,7 @@ int session_put_snapshot(struct session *s, struct subscription *sub, bool *done
     struct snapshot_sink k = {.sink = {.emit = collect}};
     buf_init(&k.b, 8 * BATCH_BYTES_MAX);
     buf_printf(&k.b, "{\"type\":\"commit\",\"snapshot\":{\"%s\":[", sub->name);
-    int err = sub->feed->feed->ops->snapshot(sub->feed, app_txn(s->app), sub->at, PART_BYTES_MAX, &k.sink, done);
+    int err = sub_note(sub, sub->feed->feed->ops->snapshot(sub->feed, app_txn(s->app), sub->at, PART_BYTES_MAX, &k.sink, done));
     buf_printf(&k.b, "]},\"at\":%llu%s}", (unsigned long long)sub->at, *done ? "" : ",\"more\":true");
     if (err == 0) err = k.b.err;
     if (err == 0) err = queue(s, &k.b, NULL);
@@ -211,7 +212,7 @@ int session_put_catchup(struct session *s, struct subscription *sub, uint64_t to
     struct packer k = {.sink = {.emit = pack}, .s = s, .catchup = true, .sub = sub, .from = sub->at, .to = to};
     assert(to > sub->at);
     buf_init(&k.b, 8 * BATCH_BYTES_MAX);
-    int err = sub->feed->feed->ops->changes(sub->feed, app_txn(s->app), k.from, to, &k.sink);
+    int err = sub_note(sub, sub->feed->feed->ops->changes(sub->feed, app_txn(s->app), k.from, to, &k.sink));
     if (err == 0 && k.any) err = flush_part(&k, true);
     buf_free(&k.b);
     return err;
@@ -224,7 +225,7 @@ static int read_range(struct session *s, struct packer *k)
         k->sub = &s->subs[i];
         uint64_t from = k->sub->joining ? k->sub->at : k->from;
         if (k->sub->state != SUB_LIVE || from >= k->to || !sub_touched(s, k->sub)) continue;
-        err = k->sub->feed->feed->ops->changes(k->sub->feed, app_txn(s->app), from, k->to, &k->sink);
+        err = sub_note(k->sub, k->sub->feed->feed->ops->changes(k->sub->feed, app_txn(s->app), from, k->to, &k->sink));
     }
     return err;
 }

@@ -53,6 +53,17 @@ void sync_say_error(struct sync *s, const char *key, struct span value, const st
     sync_say(s, &b);
 }
 
+void sync_say_name_error(struct sync *s, struct span name, const struct problem *p)
+{
+    struct buf text;
+    struct jw w;
+    buf_init(&text, 8 * KIB);
+    jw_init(&w, &text);
+    jw_str(&w, span_sub(name, 0, 256));
+    sync_say_error(s, "name", buf_span(&text), p);
+    buf_free(&text);
+}
+
 // One message for all that were settled since the last one.
 static void say_acks(struct sync *s)
 {
@@ -155,7 +166,14 @@ static void on_session_end(void *carrier, int err)
     sync_end_with(carrier, err);
 }
 
-const struct session_carrier sync_session_carrier = {.send_shared = on_session_send, .end = on_session_end};
+static void on_session_lost(void *carrier, const char *name, int err)
+{
+    struct problem p = PROBLEM_NONE;
+    problem_set(&p, err, -1, "%s", err_text(err));
+    sync_say_name_error(carrier, SPAN_STR(name), &p);
+}
+
+const struct session_carrier sync_session_carrier = {.send_shared = on_session_send, .lost = on_session_lost, .end = on_session_end};
 
 // ---- submitting ----------------------------------------------------------------------------------------------------------
 

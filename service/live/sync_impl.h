@@ -79,6 +79,7 @@ void sync_tx_close(struct sync *s);
 void sync_message_begin(struct buf *b, struct jw *w, const char *type);
 void sync_say(struct sync *s, struct buf *message);
 // About nothing in particular (`key` NULL), or about what `key` names: `value` is JSON.
+void sync_say_name_error(struct sync *s, struct span name, const struct problem *p); // of the subscription of this name
 void sync_say_error(struct sync *s, const char *key, struct span value, const struct problem *p);
 // An end with an error of the service's.
 void sync_end_with(struct sync *s, int err);

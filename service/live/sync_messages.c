@@ -164,10 +164,12 @@ static int add_query(struct sync *s, struct span name, const struct jr *spec, st
     struct row_value params[QUERY_PARAMS_MAX];
     struct buf scratch;
     size_t count;
+    const struct jr *branch = jr_get(spec, "branch");
     if (jr_type(jr_get(spec, "query")) != JR_STRING) return problem_set(p, ERR_BAD_PARAMETER, -1, "\"query\" is a string");
+    if (branch != NULL && jr_str(branch).n == 0) return problem_set(p, ERR_BAD_PARAMETER, -1, "\"branch\" is a name");
     buf_init(&scratch, SYNC_PARAMS_BYTES);
     int err = sync_get_params(jr_get(spec, "params"), &scratch, params, &count, p);
-    if (err == 0) err = session_query(s->session, name, jr_str(jr_get(spec, "query")), params, count, p);
+    if (err == 0) err = session_branch_query(s->session, name, jr_str(branch), jr_str(jr_get(spec, "query")), params, count, p);
     buf_free(&scratch);
     return err;
 }
@@ -192,8 +194,8 @@ static int add(struct sync *s, struct span name, const struct jr *spec, struct p
 {
     bool query = jr_get(spec, "query") != NULL, stream = jr_get(spec, "stream") != NULL, upload = jr_get(spec, "upload") != NULL;
     if (query + stream + upload != 1) return problem_set(p, ERR_BAD_PARAMETER, -1, "a subscription has a \"query\", a \"stream\" or an \"upload\"");
-    if ((!query && jr_get(spec, "params") != NULL) || (!stream && jr_get(spec, "offset") != NULL))
-        return problem_set(p, ERR_BAD_PARAMETER, -1, "\"params\" are a query's, and \"offset\" is a stream's");
+    if ((!query && (jr_get(spec, "params") != NULL || jr_get(spec, "branch") != NULL)) || (!stream && jr_get(spec, "offset") != NULL))
+        return problem_set(p, ERR_BAD_PARAMETER, -1, "\"params\" and \"branch\" are a query's, and \"offset\" is a stream's");
     int err = may(s->options.auth, &s->options.identity, MAY_SUBSCRIBE, SPAN_STR(app_name(s->options.app)), jr_str(jr_get(spec, "stream")));
     if (err != 0) return err;
     return query ? add_query(s, name, spec, p) : stream ? add_stream(s, name, spec, p) : add_upload(s, name, spec, p);
@@ -201,20 +203,14 @@ static int add(struct sync *s, struct span name, const struct jr *spec, struct p
 
 static void say_name_error(struct sync *s, struct span name, int err, struct problem *p)
 {
-    struct buf text;
-    struct jw w;
     problem_set(p, err, -1, "%s", err_text(err));
-    buf_init(&text, 8 * KIB);
-    jw_init(&w, &text);
-    jw_str(&w, span_sub(name, 0, 256));
-    sync_say_error(s, "name", buf_span(&text), p);
-    buf_free(&text);
+    sync_say_name_error(s, name, p);
 }
 
 static void take_subscribe(struct sync *s, const struct jr *message, struct span text)
 {
     (void)text;
-    static const char *const known[] = {"type", "name", "query", "params", "stream", "offset", "upload", NULL};
+    static const char *const known[] = {"type", "name", "query", "params", "branch", "stream", "offset", "upload", NULL};
     struct problem p = PROBLEM_NONE;
     struct span name = jr_str(jr_get(message, "name"));
     int err = sync_check_members(message, known, &p);
@@ -243,7 +239,7 @@ struct hello {
 
 static int add_of_hello(void *ctx, struct span name, const struct jr *spec)
 {
-    static const char *const known[] = {"query", "params", "stream", "offset", "upload", NULL};
+    static const char *const known[] = {"query", "params", "branch", "stream", "offset", "upload", NULL};
     struct hello *h = ctx;
     h->name = name;
     int err = sync_check_members(spec, known, h->p);

@@ -10,6 +10,7 @@
 
 #include "app_internal.h" // to let time pass
 #include "err.h"
+#include "preview.h"
 #include "llm_event.h"
 #include "tmp.h"
 
@@ -308,7 +309,7 @@ static int emit(struct feed_sink *sink, struct bytes *value)
     return s->out->err;
 }
 
-int lab_query(struct app_lab *l, const char *sql, uint64_t at, struct buf *out)
+static int query_rows(struct app_lab *l, const char *sql, const struct query_source *source, struct buf *out)
 {
     struct problem p = PROBLEM_NONE;
     struct query *q = NULL;
@@ -316,7 +317,7 @@ int lab_query(struct app_lab *l, const char *sql, uint64_t at, struct buf *out)
     struct sink sink = {.sink = {.emit = emit}, .out = out};
     bool done = false;
     int err = query_compile(app_rows(l->app), SPAN_STR(sql), NULL, 0, &q, &p);
-    if (err == 0) err = query_open(app_rows(l->app), app_txn(l->app), q, at, &run, &p);
+    if (err == 0) err = query_open_source(app_rows(l->app), app_txn(l->app), q, source, &run, &p);
     buf_put_str(out, "[");
     while (err == 0 && !done)
         err = query_next(run, app_txn(l->app), 1000, &sink.sink, &done);
@@ -324,6 +325,22 @@ int lab_query(struct app_lab *l, const char *sql, uint64_t at, struct buf *out)
     query_close(run);
     query_unref(q);
     if (err != 0) fprintf(stderr, "%s: %s (%s)\n", sql, err_wire(err), p.text);
+    return err;
+}
+
+int lab_query(struct app_lab *l, const char *sql, uint64_t at, struct buf *out)
+{
+    return query_rows(l, sql, &(struct query_source){.at = at}, out);
+}
+
+int lab_branch_query(struct app_lab *l, const char *branch, const char *sql, uint64_t at, struct buf *out)
+{
+    struct rows_preview *v = NULL;
+    struct branch b;
+    int err = app_branch(l->app, SPAN_STR(branch), &b);
+    if (err == 0) err = app_branch_preview_at(l->app, &b, at, &v, NULL);
+    if (err == 0) err = query_rows(l, sql, &(struct query_source){.at = b.live ? at : b.base, .overlay = rows_preview_overlay(v)}, out);
+    rows_preview_free(v);
     return err;
 }
 

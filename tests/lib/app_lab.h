@@ -67,6 +67,8 @@ bool lab_recover(struct app_lab *l);
 
 // The rows of a query, one JSON array.
 int lab_query(struct app_lab *l, const char *sql, uint64_t at, struct buf *out);
+// The same on a branch, as it was then.
+int lab_branch_query(struct app_lab *l, const char *branch, const char *sql, uint64_t at, struct buf *out);
 bool lab_rows_are(struct app_lab *l, const char *sql, const char *rows);
 // All of a stream from the beginning.
 int lab_stream(struct app_lab *l, const char *path, struct buf *out);

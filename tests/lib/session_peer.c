@@ -127,6 +127,7 @@ static void sub_free(struct session_peer *p, struct peer_sub *s)
 {
     sub_clear(s);
     free(s->query);
+    free(s->branch);
     free(s->path);
     free(s->rows);
     buf_free(&s->bytes);
@@ -376,6 +377,12 @@ void session_peer_query(struct session_peer *p, const char *name, const char *sq
     s->ordered = strstr(sql, "order by") != NULL;
 }
 
+void session_peer_branch(struct session_peer *p, const char *name, const char *branch, const char *sql)
+{
+    session_peer_query(p, name, sql);
+    p->subs[p->sub_count - 1].branch = strdup(branch);
+}
+
 void session_peer_stream(struct session_peer *p, const char *name, const char *path, uint64_t start)
 {
     struct peer_sub *s = sub_new(p, name);
@@ -389,7 +396,7 @@ static int subscribe(struct session_peer *p, bool late, struct problem *problem)
     for (size_t i = 0; i < p->sub_count && err == 0; i++) {
         struct peer_sub *s = &p->subs[i];
         if (s->late != late) continue;
-        err = s->query != NULL ? session_query(p->session, SPAN_STR(s->name), SPAN_STR(s->query), NULL, 0, problem)
+        err = s->query != NULL ? session_branch_query(p->session, SPAN_STR(s->name), s->branch != NULL ? SPAN_STR(s->branch) : SPAN_NONE, SPAN_STR(s->query), NULL, 0, problem)
                                : session_stream(p->session, SPAN_STR(s->name), SPAN_STR(s->path), s->start, problem);
     }
     return err;
@@ -464,7 +471,7 @@ static void check_rows(struct session_peer *p, const struct peer_sub *s)
     struct jr_tree *tree;
     buf_init(&fresh, 64 * MIB);
     buf_init(&folded, 64 * MIB);
-    assert(lab_query(p->lab, s->query, p->to, &fresh) == 0);
+    assert((s->branch != NULL ? lab_branch_query(p->lab, s->branch, s->query, p->to, &fresh) : lab_query(p->lab, s->query, p->to, &fresh)) == 0);
     assert(jr_parse(&tree, buf_span(&fresh), NULL) == 0);
     char *expected = canonical(jr_root(tree));
     buf_put_str(&folded, "[");

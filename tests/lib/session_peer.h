@@ -16,6 +16,7 @@ struct peer_row {
 struct peer_sub {
     char name[65];
     char *query; // or a stream:
+    char *branch; // that the query reads; NULL: none
     char *path;
     uint64_t start;
     bool ordered; // the query has an order
@@ -56,6 +57,7 @@ struct session_peer {
 void session_peer_init(struct session_peer *p, struct app_lab *lab, struct hub *hub);
 void session_peer_free(struct session_peer *p);
 void session_peer_query(struct session_peer *p, const char *name, const char *sql);
+void session_peer_branch(struct session_peer *p, const char *name, const char *branch, const char *sql);
 void session_peer_stream(struct session_peer *p, const char *name, const char *path, uint64_t start);
 // Opens a session with the subscriptions; `cursor` NULL: the last one that it was given.
 int session_peer_start(struct session_peer *p, const char *cursor);

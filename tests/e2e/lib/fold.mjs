@@ -164,7 +164,9 @@ export class Fold {
         this.late.set(name, { view: this.#view(name, kind), at: undefined, whole: false })
     }
 
-    refused(name) {
+    // Also one that cannot go on: its branch is gone, and the next range says that it has ended.
+    refused(name, code) {
+        if (code === 'no_such_branch' && this.live.has(name)) return this.leave(name)
         if (!this.late.delete(name)) return
         this.names = this.names.filter((n) => n !== name)
     }

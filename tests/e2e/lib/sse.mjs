@@ -43,9 +43,10 @@ export class SseParser {
     }
 }
 
-// The parts of a subscription's address: {queries: {NAME: sql | [sql, …params]}, streams: {NAME: path}, cursor}
-export function subscriptionQuery({ queries = {}, streams = {}, uploads = {}, cursor } = {}) {
+// The parts of a subscription's address: {queries: {NAME: sql | [sql, …params]}, branches: {NAME: branch}, streams: {NAME: path}, cursor}
+export function subscriptionQuery({ queries = {}, branches = {}, streams = {}, uploads = {}, cursor } = {}) {
     const q = new URLSearchParams()
+    for (const [name, branch] of Object.entries(branches)) q.append(`branch.${name}`, branch)
     for (const [name, spec] of Object.entries(queries)) {
         const [sql, ...params] = [].concat(spec)
         q.append(`query.${name}`, sql)

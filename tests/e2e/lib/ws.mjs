@@ -139,7 +139,7 @@ export class SyncPeer {
     constructor(app, what = {}, options = {}) {
         this.app = app
         this.subscribe = Object.fromEntries([
-            ...Object.entries(what.queries || {}).map(([name, spec]) => { const [query, ...params] = [].concat(spec); return [name, { query, params }] }),
+            ...Object.entries(what.queries || {}).map(([name, spec]) => { const [query, ...params] = [].concat(spec), branch = what.branches?.[name]; return [name, { query, params, ...(branch && { branch }) }] }),
             ...Object.entries(what.streams || {}).map(([name, p]) => { const at = /^(.*?)(?:@(\d+))?$/.exec(p); return [name, { stream: at[1], offset: Number(at[2] ?? 0) }] }),
         ])
         const ordered = Object.entries(this.subscribe).filter(([, x]) => /order by/i.test(x.query)).map(([name]) => name)
@@ -164,7 +164,7 @@ export class SyncPeer {
         this.messages.push(m)
         if (['welcome', 'commit', 'reset'].includes(m.type)) this.fold.take(rest, cursor)
         else this.answers.push(m)
-        if (m.type === 'error' && m.name !== undefined) this.fold.refused(m.name)
+        if (m.type === 'error' && m.name !== undefined) this.fold.refused(m.name, m.code)
     }
 
     send(m) { this.ws.send(m); return this }

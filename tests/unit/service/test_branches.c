@@ -198,10 +198,11 @@ static void damaged_effects_are_refused(void **state)
     for (size_t n = 1; n < effects.n; n++)
         assert_int_equal(branches_apply(txn, 0, &c, SPAN(effects.p, n)), ERR_CORRUPT);
     assert_int_equal(branches_apply(txn, 0, &c, buf_span(&effects)), 0);
-    struct span ops;
-    assert_int_equal(branch_write_at(txn, 0, &b, 0, &ops), 0);
-    assert_true(span_is(ops, "ops"));
-    assert_int_equal(branch_write_at(txn, 0, &b, 1, &ops), ERR_CORRUPT);
+    struct branch_write w;
+    assert_int_equal(branch_write_at(txn, 0, &b, 0, &w), 0);
+    assert_true(span_is(w.ops, "ops"));
+    assert_int_equal(w.seq, 9);
+    assert_int_equal(branch_write_at(txn, 0, &b, 1, &w), ERR_CORRUPT);
     db_abort(txn);
     db_close(db);
     buf_free(&effects);

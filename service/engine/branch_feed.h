@@ -1,0 +1,16 @@
+// Live queries on branches: a query's result on a branch as a feed (base/feed.h), its changes in the form that views give them (rows.h).
+//
+// A branch's rows are made of what was written to it, and no commit says what it changes in them: where one has touched the branch, or, under a live
+// branch, the query's table, the query runs again over the state that is asked for and the difference is told. What a branch was at any seq is known
+// for as long as it is there, so a reader resumes like any other. Each reader keeps the ids and digests of its own result.
+#ifndef SEGUE_BRANCH_FEED_H
+#define SEGUE_BRANCH_FEED_H
+
+#include "app.h"
+
+// A reader of the query on the branch, which has to be this very one (branch.no). `at`: where it begins, with a snapshot as of there unless it resumes.
+// ERR_UNSUPPORTED_SQL, ERR_QUERY_TOO_EXPENSIVE, ERR_RESULT_TOO_LARGE, ERR_TOO_MANY, ERR_NO_SUCH_BRANCH, ERR_TOO_OLD, or that of the operation that does not
+// fit any more. All but the first and ERR_TOO_MANY may come from the feed later, too: the branch was merged or dropped, or the result has grown.
+int branch_feed_attach(struct app *a, struct query *q, struct span branch, uint64_t no, bool resume, uint64_t at, struct feed_sub **out, struct problem *p);
+
+#endif
