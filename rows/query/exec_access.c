@@ -33,7 +33,7 @@ static int put_each(struct ranges *r, const struct table *t, const struct index 
     struct buf key;
     bool dropped;
     if (v->null) return 0; // equal to nothing
-    buf_init(&key, PREFIX_MAX);
+    buf_init(&key, PREFIX_MAX - r->prefix.n); // behind the prefix
     put_value(&key, t, ix, place, v);
     buf_put(&key, tail, sizeof tail);
     int err = key.err == ERR_TOO_LARGE ? 0 : key.err; // longer than any row's

@@ -12,7 +12,7 @@
 int source_row(const struct row_source *src, const struct table *t, struct uuid id, struct row_space *out)
 {
     const struct row *over = src->overlay ? src->overlay->find(src->overlay->ctx, t->no, id) : NULL;
-    if (src->reads && !over) read_set_row(src->reads, t->no, id);
+    if (src->reads) read_set_row(src->reads, t->no, id); // one that lies over it, too: what was not written is the stored row's
     if (!over) return row_at(src->r, src->txn, t, id, src->at, out);
     assert(over->deleted || over->count == t->column_count);
     out->row = *over;
@@ -293,6 +293,8 @@ int cursor_open(struct cursor *c, const struct row_source *src, const struct tab
     assert(!c->open && !c->begun);
     c->t = t;
     c->ix = ix;
+    c->table_no = t->no;
+    c->index_no = ix ? ix->no : 0;
     c->desc = desc;
     c->runs = runs && ix;
     buf_init(&c->last, KEY_BYTES_MAX);
@@ -321,7 +323,6 @@ static void record(const struct cursor *c, const struct row_source *src)
 {
     struct buf place;
     struct span from = buf_span(&c->from), to = buf_span(&c->to);
-    uint32_t index = c->ix ? c->ix->no : 0;
     if (!c->got_all && !c->begun) return;
     buf_init(&place, KEY_BYTES_MAX + 2);
     if (!c->got_all) {
@@ -330,7 +331,7 @@ static void record(const struct cursor *c, const struct row_source *src)
         if (c->desc) from = buf_span(&place);
         if (!c->desc) to = buf_span(&place);
     }
-    read_set_range(src->reads, c->t->no, index, from, to);
+    read_set_range(src->reads, c->table_no, c->index_no, from, to);
     buf_free(&place);
 }
 

@@ -39,6 +39,7 @@ struct cursor {
     bool done;
     uint64_t looked_at;
     // Private from here on.
+    uint32_t table_no, index_no; // of t and ix, which a schema that comes between two steps may end: cursor_close does without them
     bool open, begun, got_all; // the iterator; a key was taken from it; all were
     struct index_iter it;
     struct db_iter rows;

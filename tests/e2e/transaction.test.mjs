@@ -262,6 +262,50 @@ test('a large answer comes in messages, and a schema may change under a conversa
     assert.equal((await peer.answer('fate', (a) => a.id === 3)).fate, 'accepted')
 })
 
+test('what a conversation reads of a row that it has written was read all the same', async (t) => {
+    const { app, ids: [a, b] } = await bank(t, [100, 1])
+    const say = await talk(t, app)
+    const transfer = async (sql) => {
+        const { tx } = await say({ type: 'begin' })
+        await say({ type: 'write', tx, ops: [update('accounts', a, { owner: 'me' })] })
+        const { rows: [{ balance }] } = await say({ type: 'query', tx, sql })
+        await app.batch([update('accounts', a, { balance: balance + 7 })]) // which the conversation does not see
+        return say({ type: 'commit', tx, ops: [update('accounts', a, { balance: balance - 10 })] })
+    }
+    for (const sql of [`select balance from accounts where id = '${a}'`, `select max(balance) as balance from accounts where id in ('${a}', '${b}')`]) {
+        const fate = await transfer(sql)
+        assert.deepEqual([fate.fate, fate.code, fate.conflicts?.map((c) => c.id)], ['rejected', 'conflict', [a]])
+    }
+    assert.deepEqual((await balances(app)).sort(), [1, 114])
+})
+
+test('what moved into a range by a conversation\'s own write was read all the same', async (t) => {
+    const { app } = await tasks(t)
+    const say = await talk(t, app)
+    const [{ id }] = (await app.rows("select id from tasks where list = 'c'"))
+    const { tx } = await say({ type: 'begin' })
+    await say({ type: 'write', tx, ops: [update('tasks', id, { list: 'mine' })] })
+    assert.deepEqual((await say({ type: 'query', tx, sql: "select n, done from tasks where list = 'mine'" })).rows.map((r) => r.done), [false])
+    await app.batch([update('tasks', id, { done: true })])
+    assert.equal((await say({ type: 'commit', tx })).code, 'conflict')
+})
+
+test('values of any length are looked for, and what was looked for is noted', async (t) => {
+    const { app } = await bank(t, [1])
+    await app.schema(BANK + '; create table docs (a text not null, b text not null); create index by_ab on docs (a, b);')
+    const say = await talk(t, app)
+    const { tx, base } = await say({ type: 'begin' })
+    const [a, b] = ['a'.repeat(390), 'b'.repeat(390)]
+    for (const n of [1, 100, 190, 300, 390, 1000]) {
+        const params = [a.slice(0, n), b.slice(0, n), 'c']
+        const got = await say({ type: 'query', tx, sql: 'select b from docs where a = $1 and b in ($2, $3)', params })
+        assert.deepEqual(got.rows, [], JSON.stringify(got))
+        assert.equal((await app.ask({ sql: 'select b from docs where a = $1 and b > $2', params: params.slice(0, 2), as_of: base, reads: true })).status, 200)
+    }
+    await app.batch([insert('docs', { a: a.slice(0, 100), b: b.slice(0, 100) })])
+    assert.equal((await say({ type: 'commit', tx, ops: [insert('docs', { a: 'x', b: 'y' })] })).code, 'conflict')
+})
+
 // ---- by the command line -------------------------------------------------------------------------------------------
 
 test('segue tx reads, writes, reads its writes, and commits at the end', async (t) => {
