@@ -237,6 +237,7 @@ static int begin_merge(struct request *r, struct call *call, const struct jr *bo
     int err = branch_merge_members(body, &step, p);
     if (err != 0) return err;
     put_step(call, &step);
+    call->submission.inserts = true;
     return submit(r, call, p);
 }
 

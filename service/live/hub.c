@@ -29,6 +29,12 @@ void hub_wake_answer(struct hub *hub, struct hub_item *item)
     link_between(hub, NULL, item, hub->first);
 }
 
+void hub_later(struct hub *hub, struct hub_item *item)
+{
+    hub_wake(hub, item);
+    hub->left = 0;
+}
+
 void hub_drop(struct hub_item *item)
 {
     struct hub *hub = item->hub;

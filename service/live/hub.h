@@ -24,6 +24,8 @@ struct hub {
 void hub_wake(struct hub *hub, struct hub_item *item);
 // The same for an answer to a writer: it runs before all readers, and no run leaves it.
 void hub_wake_answer(struct hub *hub, struct hub_item *item);
+// From within a `run` that has more to do than a turn may take: marks the item, and ends this run behind it, so that all others come first.
+void hub_later(struct hub *hub, struct hub_item *item);
 // Takes the mark back; for an item that goes away.
 void hub_drop(struct hub_item *item);
 

@@ -298,6 +298,7 @@ int sync_open(struct sync **out, const struct sync_options *options, const struc
     s->carrier = carrier;
     s->problem = PROBLEM_NONE;
     s->acks.run = on_acks;
+    s->more.run = sync_query_turn;
     app_user_add(options->app, &s->user, on_reset);
     *out = s;
     return 0;

@@ -108,5 +108,6 @@ void sync_take_branch(struct sync *s, const struct jr *message, struct span text
         return;
     }
     call->submission = (struct submission){.name = name, .identity = s->options.identity, .connection = s->options.connection, .request = buf_span(&call->encoded)};
+    call->submission.inserts = step.step == BRANCH_MERGE || step.step == BRANCH_COMMIT;
     sync_submit(s, call);
 }

@@ -28,6 +28,7 @@ struct sync {
     size_t tx_count;
     uint64_t tx_last;
     struct sync_query *query;
+    struct hub_item more; // it goes on in the next turn
     bool full;   // the carrier
     bool ending; // with:
     enum ws_code code;
@@ -70,6 +71,8 @@ void sync_take_schemas(struct sync *s, const struct jr *message, struct span tex
 // sync_branch.c
 void sync_take_branch(struct sync *s, const struct jr *message, struct span text);
 void sync_take_branches(struct sync *s, const struct jr *message, struct span text);
+// Its next turn has come.
+void sync_query_turn(struct hub_item *item);
 // The carrier has room for more rows. False: no query was under way.
 bool sync_query_go_on(struct sync *s);
 // Lets go of everything of the app's.

@@ -9,9 +9,12 @@
 
 #include "batch_reads.h"
 #include "err.h"
+#include "file.h"
 #include "json_read.h"
 #include "preview.h"
 #include "sync_impl.h"
+
+#define TURN_US 20000 // of a query's work in one turn of the loop
 
 struct sync_tx {
     struct sync_tx *next;
@@ -64,6 +67,7 @@ static void query_drop(struct sync *s)
 {
     struct sync_query *q = s->query;
     s->query = NULL;
+    hub_drop(&s->more);
     if (q == NULL) return;
     query_free(q);
 }
@@ -266,9 +270,14 @@ static int say_rows(struct sync *s, struct sync_query *q, bool *done)
 static void query_run_on(struct sync *s)
 {
     struct sync_query *q = s->query;
+    uint64_t since = clock_mono_us();
     bool done = false;
     int err = 0;
     while (err == 0 && !done && !s->full && !s->over) {
+        if (clock_mono_us() - since > TURN_US) {
+            hub_later(s->options.hub, &s->more);
+            return;
+        }
         // A new schema's rows have more columns than those that lie over the store.
         const struct rows_preview *over = q->tx != NULL ? q->tx->preview : q->preview;
         bool whole = over == NULL || rows_preview_current(over);
@@ -281,6 +290,12 @@ static void query_run_on(struct sync *s)
         say_failure(s, q->tag, err, &p);
     }
     query_drop(s);
+}
+
+void sync_query_turn(struct hub_item *item)
+{
+    struct sync *s = (struct sync *)((char *)item - offsetof(struct sync, more));
+    if (!s->full) sync_query_go_on(s); // else it goes on where there is room
 }
 
 bool sync_query_go_on(struct sync *s)

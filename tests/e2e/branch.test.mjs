@@ -176,3 +176,18 @@ test('segue branch does all of it', async (t) => {
     const none = await segue(s, ['branch', 'merge', 'other'])
     assert.deepEqual([none.code, /^segue: no_such_branch: /.test(none.stderr)], [1, true])
 })
+
+test('what a merge makes up is made up anew in each', async (t) => {
+    const { app } = await notes(t)
+    await app.schema(`${SQL}; create table tokens (token uuid unique default gen_random_uuid(), text text)`)
+    const peer = await follow(t, app, {})
+    for (const name of ['one', 'two', 'three']) {
+        await make(app, name)
+        assert.equal((await write(app, name, [insert('tokens', { text: name })])).status, 200)
+    }
+    for (const name of ['one', 'two']) assert.equal((await merge(app, name)).json.fate, 'accepted')
+    peer.send({ type: 'branch', id: 1, step: 'merge', name: 'three' })
+    assert.equal((await peer.answer('a fate', (a) => a.id === 1)).fate, 'accepted')
+    const made = (await app.rows('select token from tokens')).map((r) => r.token.slice(-12))
+    assert.equal(new Set(made).size, 3, made.join())
+})

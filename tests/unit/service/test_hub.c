@@ -13,6 +13,7 @@ struct reader {
     struct hub_item item; // first
     int ran, at;
     struct reader *wakes, *drops; // when it runs
+    bool later;                   // it has more to do
 };
 
 static struct hub hub;
@@ -27,6 +28,7 @@ static void on_run(struct hub_item *item)
     if (r->wakes != NULL) hub_wake(&hub, &r->wakes->item);
     if (r->drops != NULL) hub_drop(&r->drops->item);
     r->wakes = r->drops = NULL;
+    if (r->later) hub_later(&hub, &r->item);
 }
 
 static int setup(void **state)
@@ -75,6 +77,24 @@ static void one_that_is_dropped_does_not_run(void **state)
     wake_all();
     hub_run(&hub);
     assert_int_equal(readers[2].ran, 1);
+}
+
+static void one_with_more_to_do_ends_the_run_and_comes_last(void **state)
+{
+    (void)state;
+    readers[1].later = true;
+    wake_all();
+    hub_run_some(&hub, ITEMS);
+    assert_int_equal(count, 2);
+    hub_run_some(&hub, ITEMS);
+    for (int i = 0; i < ITEMS; i++)
+        assert_int_equal(readers[i].ran, i == 1 ? 2 : 1);
+    assert_int_equal(readers[1].at, ITEMS + 1);
+    hub_run(&hub);
+    assert_int_equal(readers[1].ran, 3);
+    readers[1].later = false;
+    hub_run(&hub);
+    assert_null(hub.first);
 }
 
 static void one_may_drop_others_and_mark_others(void **state)
@@ -147,6 +167,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(each_runs_once_in_the_order_of_marking, setup),
         cmocka_unit_test_setup(one_that_is_dropped_does_not_run, setup),
+        cmocka_unit_test_setup(one_with_more_to_do_ends_the_run_and_comes_last, setup),
         cmocka_unit_test_setup(one_may_drop_others_and_mark_others, setup),
         cmocka_unit_test_setup(a_run_serves_some_and_keeps_the_order, setup),
         cmocka_unit_test_setup(answers_go_first_and_are_not_counted, setup),
