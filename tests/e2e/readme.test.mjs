@@ -15,8 +15,8 @@ async function run(t, s, script, { url = s.url, folder = tempFolder(t) } = {}) {
     const bin = tempFolder(t)
     fs.writeFileSync(path.join(bin, 'curl'), `#!/bin/sh\nPATH=$\{PATH#*:}\nexec curl -sS --fail-with-body "$@"\n`, { mode: 0o755 })
     const adapted = script.replace(/^build\/segued .*&$/m, '') // the test has started one
+        .replace(/\/tmp\/(segue\/)?/g, (_, data) => data ? `${s.data}/` : `${folder}/`) // first, for the others may bring one along
         .replaceAll('http://127.0.0.1:7420', s.url).replaceAll('build/segue ', `${SEGUE} `)
-        .replace(/\/tmp\/(segue\/)?/g, (_, data) => data ? `${s.data}/` : `${folder}/`)
         .replace(/ &$/mg, ' & sleep 1') // a person is not that quick
     assert.ok(!adapted.includes('segued') && !adapted.includes('7420'))
     const prelude = `set -eu; export SEGUE_URL=${url} XDG_STATE_HOME=${folder}/state PATH=${bin}:$PATH\n`

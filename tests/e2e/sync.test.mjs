@@ -198,7 +198,7 @@ test('a late subscription that missed much catches up by itself before it joins'
     const peer = await follow(t, app, { streams: { small: 'small' } })
     await peer.untilLive()
     peer.stream('big', 'big')
-    await peer.until('its first piece', (f) => f.late.get('big')?.at !== undefined)
+    await peer.until('its first piece', (f) => f.late.get('big')?.[0]?.at !== undefined)
     peer.ws.socket.pause()
     for (let i = 0; i < 8; i++) await app.batch([append('big', piece), append('small', `${i};`)])
     await app.batch([close('big')])

@@ -146,7 +146,7 @@ export class Fold {
         this.live = new Set()
         this.parts = []
         this.cursor = undefined
-        this.late = new Map()   // subscribed to meanwhile and not live: name -> {view, at, whole}
+        this.late = new Map()   // subscribed to meanwhile and not live: name -> [{view, at, whole}, …], for a name may be given up and taken again before the service hears of it
         this.leaving = []       // asked to end, and not told to have ended
     }
 
@@ -161,13 +161,17 @@ export class Fold {
         this.options.offsets[name] = offset
         this.kinds = { ...this.kinds, [name]: kind }
         this.names = [...(this.names || []), name]
-        this.late.set(name, { view: this.#view(name, kind), at: undefined, whole: false })
+        if (!this.late.has(name)) this.late.set(name, [])
+        this.late.get(name).push({ view: this.#view(name, kind), at: undefined, whole: false })
     }
+
+    // The one that the service speaks of, of those that were subscribed to under this name.
+    #lateOf(name) { return this.late.get(name)?.[0] }
 
     // Also one that cannot go on: its branch is gone, and the next range says that it has ended.
     refused(name, code) {
         if (code === 'no_such_branch' && this.live.has(name)) return this.leave(name)
-        if (!this.late.delete(name)) return
+        if (this.late.get(name)?.pop() === undefined) return
         this.names = this.names.filter((n) => n !== name)
     }
 
@@ -185,12 +189,12 @@ export class Fold {
         if (this.cursor === undefined) this.#forget()
     }
 
-    get isLive() { return this.names !== undefined && this.names.every((name) => this.live.has(name)) && this.parts.length === 0 }
+    get isLive() { return this.names !== undefined && this.names.every((name) => this.live.has(name) && !this.#lateOf(name)) && this.parts.length === 0 }
 
     take(m, id) {
         if (m.type === 'welcome') this.#welcome(m, id)
         else if (m.type === 'reset') this.#reset(m, id)
-        else if (m.type === 'commit' && m.snapshot && this.late.has(Object.keys(m.snapshot)[0])) this.#lateSnapshot(m, id)
+        else if (m.type === 'commit' && m.snapshot && this.#lateOf(Object.keys(m.snapshot)[0])) this.#lateSnapshot(m, id)
         else if (m.type === 'commit' && m.snapshot) this.#snapshot(m, id)
         else if (m.type === 'commit' && m.catchup) this.#catchup(m, id)
         else if (m.type === 'commit') this.#range(m, id)
@@ -237,9 +241,9 @@ export class Fold {
     #lateSnapshot(m, id) {
         assert.equal(id, undefined, 'a piece of a snapshot has no cursor')
         const [name] = Object.keys(m.snapshot)
-        const late = this.late.get(name)
+        const late = this.#lateOf(name)
         assert.ok(!late.whole, `a piece of ${name}, which is whole`)
-        assert.ok(!this.leaving.includes(name), `${name} begins before its end was told`)
+        assert.ok(!this.live.has(name), `${name} begins before its end was told`)
         late.at ??= m.at
         assert.equal(m.at, late.at, 'all pieces of a snapshot are of one seq')
         for (const value of m.snapshot[name]) late.view.snapshot(value)
@@ -249,7 +253,7 @@ export class Fold {
     #catchup(m, id) {
         assert.equal(id, undefined, 'catching up has no cursor')
         const [name] = Object.keys(m.catchup)
-        const late = this.late.get(name)
+        const late = this.#lateOf(name)
         assert.ok(late.whole, `${name} catches up behind its snapshot`)
         assert.equal(m.from, late.at)
         assert.ok(m.at > m.from)
@@ -281,20 +285,19 @@ export class Fold {
         const at = this.leaving.indexOf(name)
         assert.ok(at >= 0, `${name} ended and was not asked to`)
         this.leaving.splice(at, 1)
-        this.live.delete(name)
-        if (!this.names.includes(name)) this.late.delete(name)
+        if (!this.live.delete(name)) this.late.get(name)?.shift() // it ends before it was live
         delete this.views[name]
     }
 
     #goLive(name, to) {
-        const late = this.late.get(name)
+        const late = this.#lateOf(name)
+        assert.ok(!this.live.has(name), `${name} goes live once`)
         if (late) {
             assert.ok(late.whole && late.at <= to, `${name} goes live behind its snapshot`)
             this.views[name] = late.view
-            this.late.delete(name)
+            this.late.get(name).shift()
         }
         assert.ok(late || this.seq !== undefined || this.whole.has(name), `${name} goes live behind its snapshot`)
-        assert.ok(!this.live.has(name), `${name} goes live once`)
         this.live.add(name)
     }
 
