@@ -99,12 +99,14 @@ int rows_history(struct rows *r, struct db_txn *txn, struct span table, struct u
 
 // ---- the difference of two seqs ------------------------------------------------------------------------------------
 
+#define STEP_COMMITS 4096 // looked through at once
+
 struct diff {
     struct rows *r;
     struct db_txn *txn;
     uint64_t from, to;
     struct jw w;
-    size_t rows;
+    size_t rows, looked_at; // commits, of each table anew, and rows
     struct row_space was, is;
 };
 
@@ -157,9 +159,11 @@ static int diff_table(struct diff *d, const struct table *t)
     uint64_t reached = d->from;
     int err = 0;
     while (!err && reached < d->to) {
-        err = touched_rows(d->r, d->txn, t->no, reached, d->to, QUERY_SCAN_MAX, SIZE_MAX, &touched, &reached);
-        if (!err && touched.n >= QUERY_SCAN_MAX) err = ERR_QUERY_TOO_EXPENSIVE;
+        err = touched_rows(d->r, d->txn, t->no, reached, d->to, QUERY_SCAN_MAX, STEP_COMMITS, &touched, &reached);
+        if (reached < d->to) d->looked_at += STEP_COMMITS;
+        if (!err && d->looked_at + touched.n > QUERY_SCAN_MAX) err = ERR_QUERY_TOO_EXPENSIVE;
     }
+    d->looked_at += touched.n;
     id_set_sort(&touched);
     for (size_t i = 0; i < touched.n && !err; i++)
         err = diff_row(d, t, touched.ids[i]);
@@ -179,7 +183,7 @@ int rows_diff(struct rows *r, struct db_txn *txn, struct span table, uint64_t fr
     d->txn = txn;
     d->from = from;
     d->to = to;
-    d->rows = 0;
+    d->rows = d->looked_at = 0;
     jw_init(&d->w, out);
     jw_object(&d->w);
     jw_key(&d->w, "from"), jw_uint(&d->w, from);

@@ -155,6 +155,21 @@ static int hold_back(struct app *a, struct submission *s, const struct entry *e,
     return 0;
 }
 
+// It waits behind its writer's. Where that is too much, nobody waits any longer: what is reserved is a favour, the order is a promise.
+static void hold_behind(struct app *a, struct submission *s)
+{
+    if (reservations_room(&a->reservations, s)) {
+        reservations_hold(&a->reservations, s, app_now_ms());
+        return;
+    }
+    s->next = a->first;
+    if (a->first == NULL) a->last = s;
+    a->first = s;
+    a->waiting++;
+    a->waiting_bytes += s->request.n;
+    app_go_on(a, true);
+}
+
 // 0: the submission is held, or has its answer, to be given behind the barrier. An error leaves the app to be recovered.
 static int decide_one(struct app *a, struct group *g, struct submission *s)
 {
@@ -163,7 +178,7 @@ static int decide_one(struct app *a, struct group *g, struct submission *s)
     bool held = false;
     int found = 0;
     if (reservations_behind(&a->reservations, s)) {
-        reservations_hold(&a->reservations, s, app_now_ms());
+        hold_behind(a, s);
         return 0;
     }
     if (s->name.kind != BATCH_UNNAMED && !bug("no_dedup")) found = fates_find(a->txn, TABLE_FATES, &s->name, &s->identity, fates_content(s->request, s->base, s->stamp), &f);

@@ -88,9 +88,14 @@ void reservations_told(struct reservations *rs, const struct submission *s, int 
 
 // ---- holding --------------------------------------------------------------------------------------------------------
 
+bool reservations_room(const struct reservations *rs, const struct submission *s)
+{
+    return rs->held_count < RESERVATION_HELD_MAX && rs->held_bytes + s->request.n <= RESERVATION_HELD_BYTES_MAX;
+}
+
 bool reservations_may_hold(const struct reservations *rs, const struct submission *s)
 {
-    return rs->active > 0 && s->held_until_ms == 0 && rs->held_count < RESERVATION_HELD_MAX && rs->held_bytes + s->request.n <= RESERVATION_HELD_BYTES_MAX;
+    return rs->active > 0 && s->held_until_ms == 0 && reservations_room(rs, s);
 }
 
 bool reservations_behind(const struct reservations *rs, const struct submission *s)

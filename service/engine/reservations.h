@@ -48,6 +48,8 @@ void reservations_told(struct reservations *rs, const struct submission *s, int 
 // May this batch be held, now or because one of its writer's is?
 bool reservations_may_hold(const struct reservations *rs, const struct submission *s);
 bool reservations_behind(const struct reservations *rs, const struct submission *s);
+// Is there room for one more that waits?
+bool reservations_room(const struct reservations *rs, const struct submission *s);
 // The i-th read set that others are to leave alone, but for its own client, who may change what it likes. NULL: there is none in this place.
 const struct read_set *reservations_against(const struct reservations *rs, const struct submission *s, size_t i);
 void reservations_hold(struct reservations *rs, struct submission *s, uint64_t now_ms);

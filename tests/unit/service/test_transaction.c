@@ -242,6 +242,29 @@ static void a_reservation_ends_by_itself_and_holds_nobody_twice(void **state)
     lab_batch_free(&other);
 }
 
+static void no_more_wait_than_there_is_room_for_and_their_order_stays(void **state)
+{
+    struct app_lab *l = *state;
+    const size_t n = RESERVATION_HELD_MAX + 1;
+    struct lab_batch *many = calloc(n, sizeof *many);
+    assert_non_null(many);
+    with_reservation(l);
+    for (size_t i = 0; i < n - 1; i++)
+        submit_from(l, &many[i], 2, i == 0 ? OTHER(A, 55) : OTHER(B, 66));
+    app_turn(l->app);
+    assert_false(many[0].done || many[n - 2].done);
+    submit_from(l, &many[n - 1], 2, OTHER(B, 77));
+    app_turn(l->app);
+    for (size_t i = 0; i < n; i++) {
+        assert_true(many[i].done && many[i].fate.err == 0);
+        assert_true(i == 0 || many[i - 1].fate.seq < many[i].fate.seq);
+    }
+    assert_true(lab_rows_are(l, BALANCES, BOTH(55, 77)));
+    for (size_t i = 0; i < n; i++)
+        lab_batch_free(&many[i]);
+    free(many);
+}
+
 static void two_conflicts_reserve_nothing_and_success_begins_the_count_anew(void **state)
 {
     struct app_lab *l = *state;
@@ -377,6 +400,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(positions_count_operations_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(after_three_conflicts_others_wait_for_the_next_try, setup, teardown),
         cmocka_unit_test_setup_teardown(a_reservation_ends_by_itself_and_holds_nobody_twice, setup, teardown),
+        cmocka_unit_test_setup_teardown(no_more_wait_than_there_is_room_for_and_their_order_stays, setup, teardown),
         cmocka_unit_test_setup_teardown(two_conflicts_reserve_nothing_and_success_begins_the_count_anew, setup, teardown),
         cmocka_unit_test_setup_teardown(a_closing_app_holds_nothing_back, setup, teardown),
         cmocka_unit_test_setup_teardown(what_queries_read_is_joined, setup, teardown),
