@@ -157,9 +157,14 @@ void sync_take_begin(struct sync *s, const struct jr *message, struct span text)
 
 // ---- write ---------------------------------------------------------------------------------------------------------
 
-// The rows that this transaction would leave, of the schema as it is now.
+// The rows that this transaction would leave, of the schema as it is now. They may take much memory, so a connection has those of one of its transactions.
 static int preview_make(struct sync *s, struct sync_tx *tx, struct problem *p)
 {
+    for (struct sync_tx *other = s->txs; other != NULL; other = other->next) {
+        if (other == tx) continue;
+        rows_preview_free(other->preview);
+        other->preview = NULL;
+    }
     if (tx->preview != NULL && rows_preview_current(tx->preview)) return 0;
     rows_preview_free(tx->preview);
     tx->preview = rows_preview_new(app_rows(s->options.app), app_txn(s->options.app), tx->base, tx->base, tx->begun_ms);

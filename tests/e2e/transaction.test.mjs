@@ -290,6 +290,21 @@ test('what moved into a range by a conversation\'s own write was read all the sa
     assert.equal((await say({ type: 'commit', tx })).code, 'conflict')
 })
 
+test('conversations of one connection keep their writes apart', async (t) => {
+    const { app } = await tasks(t)
+    const say = await talk(t, app)
+    const txs = []
+    for (let i = 0; i < 3; i++) txs.push((await say({ type: 'begin' })).tx)
+    for (let round = 0; round < 2; round++)
+        for (const tx of txs) await say({ type: 'write', tx, ops: [insert('tasks', { list: `of ${tx}`, n: round })] })
+    for (const tx of txs) {
+        const { rows } = await say({ type: 'query', tx, sql: "select list, n from tasks where list like 'of%' order by n" })
+        assert.deepEqual(rows.map((r) => [r.list, r.n]), [[`of ${tx}`, 0], [`of ${tx}`, 1]])
+    }
+    for (const tx of txs) assert.equal((await say({ type: 'commit', tx })).fate, 'accepted')
+    assert.equal((await app.rows("select id from tasks where list like 'of%'")).length, 6)
+})
+
 test('values of any length are looked for, and what was looked for is noted', async (t) => {
     const { app } = await bank(t, [1])
     await app.schema(BANK + '; create table docs (a text not null, b text not null); create index by_ab on docs (a, b);')
