@@ -298,7 +298,7 @@ test('conversations of one connection keep their writes apart', async (t) => {
     for (let round = 0; round < 2; round++)
         for (const tx of txs) await say({ type: 'write', tx, ops: [insert('tasks', { list: `of ${tx}`, n: round })] })
     for (const tx of txs) {
-        const { rows } = await say({ type: 'query', tx, sql: "select list, n from tasks where list like 'of%' order by n" })
+        const { rows } = await say({ type: 'query', tx, sql: 'select list, n from tasks where list = $1 order by n', params: [`of ${tx}`] })
         assert.deepEqual(rows.map((r) => [r.list, r.n]), [[`of ${tx}`, 0], [`of ${tx}`, 1]])
     }
     for (const tx of txs) assert.equal((await say({ type: 'commit', tx })).fate, 'accepted')
