@@ -76,6 +76,7 @@
 #define QUERY_SCAN_MAX 1000000         // rows looked at by one query
 #define QUERY_MS_MAX 10000             // milliseconds of work of one query, however long its reader takes
 #define QUERY_MEMORY_MAX (64 * MIB)    // bytes of groups, sets and arrays held by one query
+#define LIKE_STEPS_MAX (32 * MIB)      // bytes compared by one LIKE, those again that it goes back to
 #define QUERY_STREAM_TEXT_MAX (1 * MIB) // bytes of a stream that stream_text reads
 #define QUERY_RESULT_MAX (64 * MIB)    // bytes of a result that is not streamed
 #define QUERY_SORT_MAX (32 * MIB)       // bytes of sort keys held by one query or live view

@@ -6,6 +6,7 @@
 
 #include "elements.h"
 #include "err.h"
+#include "limits.h"
 #include "expr_call.h"
 
 static int bad(const struct expr *e, struct expr_env *env, const char *sentence)
@@ -146,12 +147,14 @@ static int any(const struct expr *e, struct expr_env *env, struct value *out)
 static int like(const struct expr *e, struct expr_env *env, struct value *out)
 {
     struct value text, pattern;
+    size_t steps = 0;
     bool matches;
     int err = expr_eval(e->args[0], env, &text);
     if (!err) err = expr_eval(e->args[1], env, &pattern);
     if (err) return err;
     if (text.null || pattern.null) return null(out);
-    if (!expr_like(text.s, pattern.s, e->op != 0, &matches)) return bad(e, env, "a LIKE pattern ends with its escape character");
+    if (!expr_like(text.s, pattern.s, e->op != 0, &matches, &steps))
+        return bad(e, env, steps > LIKE_STEPS_MAX ? "a LIKE takes too many steps" : "a LIKE pattern ends with its escape character");
     return give(out, matches != e->negate);
 }
 

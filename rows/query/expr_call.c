@@ -40,7 +40,7 @@ static size_t character(struct span s, size_t at)
 }
 
 // Where a % was met last is all that has to be gone back to, so the time is at most the product of the lengths.
-bool expr_like(struct span text, struct span pattern, bool any_case, bool *matches)
+bool expr_like(struct span text, struct span pattern, bool any_case, bool *matches, size_t *steps)
 {
     size_t t = 0, p = 0, star = SIZE_MAX, star_t = 0;
     for (size_t i = 0; i < pattern.n; i++) {
@@ -49,6 +49,7 @@ bool expr_like(struct span text, struct span pattern, bool any_case, bool *match
     }
     *matches = false;
     while (t < text.n || p < pattern.n) {
+        if (++*steps > LIKE_STEPS_MAX) return false;
         uint8_t c = p < pattern.n ? pattern.p[p] : 0;
         if (p < pattern.n && c == '%') {
             star = ++p;

@@ -9,7 +9,8 @@ int expr_elements(const struct expr *e, struct expr_env *env, struct value *out)
 int expr_call(const struct expr *e, struct expr_env *env, struct value *out);
 int expr_cast(const struct expr *e, struct expr_env *env, struct value *out);
 
-// SQL's LIKE: % any text, _ one character, \ takes the next one as it is. False: the pattern ends with a \.
-bool expr_like(struct span text, struct span pattern, bool any_case, bool *matches);
+// SQL's LIKE: % any text, _ one character, \ takes the next one as it is. False: there is no answer, for the pattern ends with a \, or (*steps, from 0, is
+// above LIKE_STEPS_MAX) it would take too long.
+bool expr_like(struct span text, struct span pattern, bool any_case, bool *matches, size_t *steps);
 
 #endif

@@ -9,7 +9,8 @@
 #include <stdlib.h>
 
 #include "err.h"
-#include "expr.h"
+#include "expr_call.h"
+#include "limits.h"
 #include "rows_rig.h"
 #include "sql.h"
 #include "store.h"
@@ -182,6 +183,32 @@ static void numbers_are_whole_or_double(void **state)
         {"(x * 5)::bigint", "2"}, {"(x * 3)::integer", "2"}, {"1 + 2 * 3", "7"}, {"(1 + 2) * 3", "9"}, {"n % -1", "0"},
     };
     ALL_GIVE(state, cases);
+}
+
+static void a_like_that_goes_back_too_often_has_no_answer(void **state)
+{
+    (void)state;
+    struct buf text, pattern;
+    size_t steps = 0;
+    bool matches;
+    buf_init(&text, MIB);
+    buf_init(&pattern, MIB);
+    memset(buf_reserve(&text, MIB), 'a', MIB);
+    text.n = MIB;
+    assert_true(expr_like(buf_span(&text), SPAN_LIT("%aaa%b%"), true, &matches, &steps));
+    assert_false(matches);
+    buf_put_u8(&pattern, '%');
+    for (int i = 0; i < 1000; i++)
+        buf_put_u8(&pattern, 'a');
+    buf_put_u8(&pattern, 'b');
+    steps = 0;
+    assert_false(expr_like(buf_span(&text), buf_span(&pattern), false, &matches, &steps));
+    assert_int_equal(steps, LIKE_STEPS_MAX + 1);
+    steps = 0;
+    assert_false(expr_like(SPAN_LIT("a"), SPAN_LIT("a\\"), false, &matches, &steps));
+    assert_true(steps <= LIKE_STEPS_MAX);
+    buf_free(&text);
+    buf_free(&pattern);
 }
 
 static void texts_are_put_together_and_matched(void **state)
@@ -365,6 +392,7 @@ int main(void)
         TEST(logic_has_three_values),
         TEST(comparisons_take_the_type_beside_them),
         TEST(numbers_are_whole_or_double),
+        TEST(a_like_that_goes_back_too_often_has_no_answer),
         TEST(texts_are_put_together_and_matched),
         TEST(choices_are_made_from_left_to_right),
         TEST(what_does_not_fit_is_refused_with_its_place),
