@@ -185,7 +185,7 @@ static int range_row(struct exec *x, size_t i, bool *found)
 // Rows may be large and expressions slow: a step that has taken its time ends before its keys are used up.
 static void watch_clock(struct run *run)
 {
-    if (++run->met % CLOCK_ROWS != 0 || run->budget == run->given || clock_mono_us() < run->step_end_us) return;
+    if (++run->met % CLOCK_ROWS != 0 || run->step_end_us == 0 || run->budget == run->given || clock_mono_us() < run->step_end_us) return;
     run->given -= run->budget;
     run->budget = 0;
 }

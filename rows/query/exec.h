@@ -33,7 +33,7 @@ struct run {
     uint32_t needed; // the select within that an expression asked for
     size_t budget, given; // keys that may still be looked at in this step, and at its beginning
     uint64_t looked_at;
-    uint64_t step_end_us; // when this step should end, whatever is left of it
+    uint64_t step_end_us; // when a step should end, whatever is left of it; 0: it takes as long as it takes
     uint32_t met;         // rows looked for
     size_t bytes; // held by groups, sets and values of selects within
     struct problem problem;

@@ -4,11 +4,9 @@
 
 #include "err.h"
 #include "exec.h"
-#include "file.h"
 #include "limits.h"
 #include "utf8.h"
 
-#define STEP_US 10000
 #define SCRATCH_MAX (8 * MIB) // of the texts that one expression makes
 
 static int stream_text(struct expr_env *env, const struct expr *column, struct span *out)
@@ -94,7 +92,6 @@ int run_begin_step(struct run *run, struct db_txn *txn, size_t budget)
     run->src.txn = txn;
     run->budget = budget < left ? budget : (size_t)left;
     run->given = run->budget;
-    run->step_end_us = clock_mono_us() + STEP_US;
     int err = run->suspended ? exec_resume(run->top) : 0;
     if (!err && run->suspended) err = subs_resume(run);
     run->suspended = false;

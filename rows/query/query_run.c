@@ -8,6 +8,7 @@
 #include "show.h"
 
 #define STEP_KEYS 8192 // looked at in one call, so that a long search does not hold up the owner
+#define STEP_US 10000  // of work in one call, for rows may be large and expressions slow
 
 int query_plan_for(struct rows *r, const struct query *q, uint64_t at, struct plan **plan, struct arena **arena, struct value **params,
                    struct problem *p)
@@ -121,6 +122,7 @@ int query_next(struct query_run *run, struct db_txn *txn, size_t budget, struct 
     *done = false;
     int err = rows_not_too_old(run->run.src.r, run->run.src.at, NULL); // it may have become so since the last piece
     if (err) return err;
+    run->run.step_end_us = begin + STEP_US;
     err = run_begin_step(&run->run, txn, STEP_KEYS);
     if (!err) err = give_rows(run, budget > 0 ? budget : 1, sink, done);
     int held = run_end_step(&run->run); // always: nothing may be open in a transaction that ends
