@@ -284,13 +284,13 @@ test('a client that is killed goes on in its next run, in both directions', asyn
     plan.rest = { stallUp: 5 << 20 }
     const p = await proxy(t, s, plan)
     const child = it.start(p.url, 'put', it.dir)
-    await eventually('the middle', () => p.up > 16 << 20)
+    await eventually('the middle', () => p.up > 12 << 20) // how many connections it opens, and so how much passes, depends on the pace
     child.signal('SIGKILL')
     await child.end()
     const before = p.up
     delete plan.rest
     const tree = await it.run(p.url, 'put', it.dir)
-    assert.ok(p.up - before < size - (8 << 20), `${p.up - before} bytes in the second run`)
+    assert.ok(p.up - before < size - (5 << 20), `${p.up - before} bytes in the second run`)
     const out = path.join(it.folder, 'out')
     const q = await proxy(t, s)
     const get = it.start(q.url, 'get', tree, '-o', out)
