@@ -85,9 +85,9 @@ static int null_test(const struct expr *e, struct expr_env *env, struct value *o
     return err ? err : give(out, v.null != e->negate);
 }
 
-static bool relation(int op, int c)
+bool comparison_holds(enum ast_op op, int c)
 {
-    switch ((enum ast_op)op) {
+    switch (op) {
     case OP_EQ: return c == 0;
     case OP_NE: return c != 0;
     case OP_LT: return c < 0;
@@ -111,7 +111,7 @@ static int comparison(const struct expr *e, struct expr_env *env, struct value *
     if (err) return err;
     if (e->op == OP_SAME || e->op == OP_DISTINCT) return give(out, value_equal(&e->compared, &a, &b) == (e->op == OP_SAME));
     if (a.null || b.null) return null(out);
-    return give(out, relation(e->op, value_compare(&e->compared, &a, &b)));
+    return give(out, comparison_holds((enum ast_op)e->op, value_compare(&e->compared, &a, &b)));
 }
 
 static int in(const struct expr *e, struct expr_env *env, struct value *out)
@@ -140,7 +140,7 @@ static int any(const struct expr *e, struct expr_env *env, struct value *out)
     if (a.null || b.null) return null(out);
     elements_open(&all, &e->args[1]->type, &b);
     while (elements_next(&all, &item, NULL))
-        if (relation(e->op, value_compare(&e->compared, &a, &item))) return give(out, !e->negate);
+        if (comparison_holds((enum ast_op)e->op, value_compare(&e->compared, &a, &item))) return give(out, !e->negate);
     return give(out, e->negate);
 }
 

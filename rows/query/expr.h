@@ -133,6 +133,8 @@ struct expr_env {
 // 0, ERR_BAD_VALUE (a sum past 64 bits, a division by zero), ERR_NOMEM, or what the callbacks say. Spans of *out lie in the rows,
 // the parameters, the expression or scratch.
 int expr_eval(const struct expr *e, struct expr_env *env, struct value *out);
+// Does `a op b` hold, where comparing them gave `c`? For the six that order.
+bool comparison_holds(enum ast_op op, int c);
 
 enum expr_truth { EXPR_FALSE, EXPR_TRUE, EXPR_UNKNOWN };
 

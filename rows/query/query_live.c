@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "err.h"
+#include "expr.h"
 #include "query.h"
 
 #define CANONICAL_MAX (2 * MIB)
@@ -232,21 +233,7 @@ static bool term_holds(const struct term *t, const struct value *v)
     if (t->op == OP_IS_NULL) return v->null;
     if (t->op == OP_NOT_NULL) return !v->null;
     if (v->null || t->v.null) return false;
-    int c = value_compare(&t->type, v, &t->v);
-    switch (t->op) {
-    case OP_EQ: return c == 0;
-    case OP_NE: return c != 0;
-    case OP_LT: return c < 0;
-    case OP_LE: return c <= 0;
-    case OP_GT: return c > 0;
-    case OP_GE: return c >= 0;
-    case OP_IS_NULL:
-    case OP_NOT_NULL:
-    case OP_DISTINCT:
-    case OP_SAME: break;
-    }
-    assert(!"an operator");
-    return false;
+    return comparison_holds(t->op, value_compare(&t->type, v, &t->v));
 }
 
 bool query_matches(const struct query *q, struct uuid id, const struct row *row)

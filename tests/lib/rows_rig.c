@@ -116,6 +116,22 @@ void rr_close(struct rows_rig *g)
     tmp_remove(g->folder);
 }
 
+int rr_setup(void **state, const char *schema)
+{
+    struct rows_rig *g = malloc(sizeof *g);
+    rr_open(g);
+    rr_publish(g, schema);
+    *state = g;
+    return 0;
+}
+
+int rr_teardown(void **state)
+{
+    rr_close(*state);
+    free(*state);
+    return 0;
+}
+
 void rr_reopen(struct rows_rig *g)
 {
     close_store(g);

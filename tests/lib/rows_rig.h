@@ -23,6 +23,9 @@ struct rows_rig {
 
 void rr_open(struct rows_rig *g);
 void rr_close(struct rows_rig *g);
+// Of a cmocka test: a rig with this schema as its state; and its end.
+int rr_setup(void **state, const char *schema);
+int rr_teardown(void **state);
 // Commits, closes and opens everything again.
 void rr_reopen(struct rows_rig *g);
 

@@ -19,18 +19,7 @@ static const char schema[] = "create table p (name text unique, a integer, b int
 
 static int setup(void **state)
 {
-    struct rows_rig *g = malloc(sizeof *g);
-    rr_open(g);
-    rr_publish(g, schema);
-    *state = g;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    rr_close(*state);
-    free(*state);
-    return 0;
+    return rr_setup(state, schema);
 }
 
 static bool says(const struct rows_rig *g, const char *words)
@@ -265,7 +254,7 @@ static void a_cascade_is_bounded(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, rr_teardown)
     const struct CMUnitTest tests[] = {
         TEST(a_value_that_is_taken_is_refused_by_name),
         TEST(nulls_are_never_equal),

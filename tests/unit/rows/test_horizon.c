@@ -21,18 +21,7 @@ static const char schema[] = "create table t (a integer, b text, tags text[] opt
 
 static int setup(void **state)
 {
-    struct rows_rig *g = malloc(sizeof *g);
-    rr_open(g);
-    rr_publish(g, schema);
-    *state = g;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    rr_close(*state);
-    free(*state);
-    return 0;
+    return rr_setup(state, schema);
 }
 
 // A batch of the service that moves the horizon, or a part of the way.
@@ -282,7 +271,7 @@ static void every_seq_above_reads_as_it_was(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, rr_teardown)
     const struct CMUnitTest tests[] = {
         TEST(what_was_below_is_gone_and_says_so),
         TEST(a_step_is_bounded_and_takes_whole_commits),

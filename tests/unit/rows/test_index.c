@@ -21,18 +21,7 @@ static struct index both = {.no = 3, .columns = columns, .column_count = 2};
 
 static int setup(void **state)
 {
-    struct rows_rig *g = malloc(sizeof *g);
-    rr_open(g);
-    rr_publish(g, schema);
-    *state = g;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    rr_close(*state);
-    free(*state);
-    return 0;
+    return rr_setup(state, schema);
 }
 
 static const struct table *table_t(const struct rows_rig *g)
@@ -338,7 +327,7 @@ static void a_partial_index_is_about_some_rows_alone(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, rr_teardown)
     const struct CMUnitTest tests[] = {
         TEST(rows_come_by_their_columns_then_by_id),
         TEST(a_walk_keeps_to_its_bounds),

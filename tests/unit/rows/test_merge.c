@@ -17,18 +17,7 @@ static const char schema[] = "create table t (a integer, b integer, c integer);"
 
 static int setup(void **state)
 {
-    struct rows_rig *g = malloc(sizeof *g);
-    rr_open(g);
-    rr_publish(g, schema);
-    *state = g;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    rr_close(*state);
-    free(*state);
-    return 0;
+    return rr_setup(state, schema);
 }
 
 // A batch of one operation by a writer who had seen `base`.
@@ -339,7 +328,7 @@ static void every_seq_reads_as_it_was(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, rr_teardown)
     const struct CMUnitTest tests[] = {
         TEST(later_stamp_wins_whichever_comes_first),
         TEST(equal_stamps_go_to_the_greater_writer),

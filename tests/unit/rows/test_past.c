@@ -19,18 +19,7 @@ static const char schema[] = "create table t (a integer, b text, c text, n count
 
 static int setup(void **state)
 {
-    struct rows_rig *g = malloc(sizeof *g);
-    rr_open(g);
-    rr_publish(g, schema);
-    *state = g;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    rr_close(*state);
-    free(*state);
-    return 0;
+    return rr_setup(state, schema);
 }
 
 static uint64_t history_bytes(struct rows_rig *g)
@@ -148,7 +137,7 @@ static void damage_is_told(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, rr_teardown)
     const struct CMUnitTest tests[] = {
         TEST(every_version_of_a_row_is_read_as_it_was),
         TEST(a_version_that_differs_little_takes_little),

@@ -16,18 +16,7 @@ static const char schema[] = "create table t (a integer, b text, c boolean, body
 
 static int setup(void **state)
 {
-    struct rows_rig *g = malloc(sizeof *g);
-    rr_open(g);
-    rr_publish(g, schema);
-    *state = g;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    rr_close(*state);
-    free(*state);
-    return 0;
+    return rr_setup(state, schema);
 }
 
 struct reading {
@@ -471,7 +460,7 @@ static void a_snapshot_stays_at_its_seq(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, rr_teardown)
     const struct CMUnitTest tests[] = {
         TEST(unordered_changes_have_no_positions),
         TEST(ordered_changes_tell_positions),
