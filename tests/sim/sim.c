@@ -82,6 +82,7 @@ static void simulate(uint64_t seed)
         struct world w;
         dup2(fileno(said), STDERR_FILENO);
         setenv("TMPDIR", room, 1);
+        free(room);
         world_run(&w, seed);
         fill_report(&w);
         world_free(&w);
