@@ -6,7 +6,9 @@
 
 #include "err.h"
 #include "file.h"
+#include "json_read.h"
 #include "limits.h"
+#include "table.h"
 
 // ---- telling ---------------------------------------------------------------------------------------------------
 
@@ -136,6 +138,21 @@ int cli_take_bytes(void *ctx, const void *p, size_t n)
 {
     (void)ctx;
     return cli_write(SPAN(p, n)) ? 0 : -1;
+}
+
+int cli_print_list(const struct cli *c, const char *key, int (*put)(const struct jr *list, struct buf *out))
+{
+    struct jr_tree *tree = NULL;
+    struct buf out;
+    buf_init(&out, 4 * QUERY_RESULT_MAX);
+    int err = jr_parse(&tree, cli_answer(c), NULL);
+    const struct jr *list = err == 0 ? jr_get(jr_root(tree), key) : NULL;
+    if (err == 0) err = c->options->json ? table_put_lines(list, &out) : put(list, &out);
+    bool written = err == 0 && cli_write(buf_span(&out));
+    jr_free(tree);
+    buf_free(&out);
+    if (err != 0) return cli_fail(CLI_REFUSED, err, "%s", err_text(err));
+    return written ? CLI_DONE : CLI_REFUSED;
 }
 
 // ---- signals ---------------------------------------------------------------------------------------------------

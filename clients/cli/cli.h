@@ -60,6 +60,9 @@ int cli_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int cli_ended(const struct cli *c, int result, struct span text);
 // The last answer's JSON.
 struct span cli_answer(const struct cli *c);
+// Prints the list under `key` in it: an element a line as JSON, or as `put` does.
+struct jr;
+int cli_print_list(const struct cli *c, const char *key, int (*put)(const struct jr *list, struct buf *out));
 
 // Standard output, at once and whole. False: nobody reads it any more.
 bool cli_write(struct span s);

@@ -1,35 +1,12 @@
 // segue app list, segue app create, segue app drop
 #include "cli.h"
-#include "json_read.h"
 #include "limits.h"
 #include "table.h"
 
-// One app a line, as JSON or as a table.
-static void put_apps(const struct cli *c, const struct jr *apps, struct buf *out)
-{
-    if (!c->options->json) {
-        table_put(apps, out);
-        return;
-    }
-    for (size_t i = 0; i < jr_count(apps); i++) {
-        jr_canonical(jr_at(apps, i), out);
-        buf_put_u8(out, '\n');
-    }
-}
-
 int cmd_app_list(struct cli *c)
 {
-    struct jr_tree *tree = NULL;
-    struct buf out;
     int status = cli_ended(c, segue_app_list(c->segue), SPAN_NONE);
-    if (status != CLI_DONE) return status;
-    buf_init(&out, MIB);
-    bool fine = jr_parse(&tree, cli_answer(c), NULL) == 0;
-    if (fine) put_apps(c, jr_get(jr_root(tree), "apps"), &out);
-    fine = fine && out.err == 0 && cli_write(buf_span(&out));
-    jr_free(tree);
-    buf_free(&out);
-    return fine ? CLI_DONE : CLI_REFUSED;
+    return status == CLI_DONE ? cli_print_list(c, "apps", table_put) : status;
 }
 
 static int say(const struct cli *c, int status, const char *what)

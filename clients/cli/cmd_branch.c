@@ -7,27 +7,6 @@
 #include "limits.h"
 #include "table.h"
 
-// The elements of the answer's list: as they are, or as a table.
-static int print_list(const struct cli *c, const char *key, int (*print)(const struct jr *list, struct buf *out))
-{
-    struct jr_tree *tree = NULL;
-    struct buf out;
-    buf_init(&out, 4 * QUERY_RESULT_MAX);
-    int err = jr_parse(&tree, cli_answer(c), NULL);
-    const struct jr *list = err == 0 ? jr_get(jr_root(tree), key) : NULL;
-    if (err == 0 && !c->options->json) err = print(list, &out);
-    for (size_t i = 0; c->options->json && i < jr_count(list) && err == 0; i++) {
-        err = jr_canonical(jr_at(list, i), &out);
-        buf_put_u8(&out, '\n');
-    }
-    if (err == 0) err = out.err;
-    bool written = err == 0 && cli_write(buf_span(&out));
-    jr_free(tree);
-    buf_free(&out);
-    if (err != 0) return cli_fail(CLI_REFUSED, err, "%s", err_text(err));
-    return written ? CLI_DONE : CLI_REFUSED;
-}
-
 static void put_image(struct buf *out, char sign, const struct jr *row)
 {
     if (jr_type(row) != JR_OBJECT) return;
@@ -54,13 +33,13 @@ static int put_diff(const struct jr *changes, struct buf *out)
 int cmd_branch_list(struct cli *c)
 {
     int status = cli_ended(c, segue_branch_list(c->segue), SPAN_NONE);
-    return status == CLI_DONE ? print_list(c, "branches", table_put) : status;
+    return status == CLI_DONE ? cli_print_list(c, "branches", table_put) : status;
 }
 
 int cmd_branch_diff(struct cli *c)
 {
     int status = cli_ended(c, segue_branch_diff(c->segue, c->options->args[0]), SPAN_NONE);
-    return status == CLI_DONE ? print_list(c, "changes", put_diff) : status;
+    return status == CLI_DONE ? cli_print_list(c, "changes", put_diff) : status;
 }
 
 static int told(const struct cli *c, int result)

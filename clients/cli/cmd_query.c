@@ -24,18 +24,6 @@ static int ask(struct cli *c)
     return cli_ended(c, segue_query(c->segue, &what), SPAN_STR(o->args[0]));
 }
 
-// ---- the answer ------------------------------------------------------------------------------------------------
-
-static int put_lines(const struct jr *rows, struct buf *out)
-{
-    for (size_t i = 0; i < jr_count(rows); i++) {
-        int err = jr_canonical(jr_at(rows, i), out);
-        if (err != 0) return err;
-        buf_put_u8(out, '\n');
-    }
-    return out->err;
-}
-
 // ---- the plan --------------------------------------------------------------------------------------------------
 
 static void put_way(const struct jr *t, struct buf *out)
@@ -82,7 +70,7 @@ static int put_plan(const struct cli *c, const struct jr *explain, struct buf *o
 static int put_table_of_rows(const struct cli *c, const struct jr *root, struct buf *out)
 {
     const struct jr *rows = jr_get(root, "rows");
-    int err = c->options->json ? put_lines(rows, out) : table_put(rows, out);
+    int err = c->options->json ? table_put_lines(rows, out) : table_put(rows, out);
     if (!c->options->json)
         buf_printf(out, "(%zu row%s, seq %lld)\n", jr_count(rows), jr_count(rows) == 1 ? "" : "s", (long long)jr_int(jr_get(root, "seq"), 0));
     return err;

@@ -21,26 +21,6 @@ static int bad_line(const struct conversation *v, const char *what)
 
 // ---- steps ---------------------------------------------------------------------------------------------------------
 
-static int print_rows(const struct conversation *v)
-{
-    struct jr_tree *tree = NULL;
-    struct buf out;
-    buf_init(&out, 4 * QUERY_RESULT_MAX);
-    int err = jr_parse(&tree, cli_answer(v->c), NULL);
-    const struct jr *rows = err == 0 ? jr_get(jr_root(tree), "rows") : NULL;
-    if (err == 0 && !v->c->options->json) err = table_put(rows, &out);
-    for (size_t i = 0; v->c->options->json && i < jr_count(rows) && err == 0; i++) {
-        err = jr_canonical(jr_at(rows, i), &out);
-        buf_put_u8(&out, '\n');
-    }
-    if (err == 0) err = out.err;
-    bool written = err == 0 && cli_write(buf_span(&out));
-    jr_free(tree);
-    buf_free(&out);
-    if (err != 0) return cli_fail(CLI_REFUSED, err, "%s", err_text(err));
-    return written ? CLI_DONE : CLI_REFUSED;
-}
-
 // A parameter is read as what it is compared with, so all of them go as text.
 static int take_params(const struct conversation *v, const struct jr *list, struct buf *texts, const char *params[QUERY_PARAMS_MAX])
 {
@@ -70,7 +50,7 @@ static int query(const struct conversation *v, const struct jr *step)
     int status = sql.err != 0 ? bad_line(v, "the query is too long") : take_params(v, jr_get(step, "params"), &texts, params);
     if (status == CLI_DONE)
         status = cli_ended(v->c, segue_tx_query(v->tx, (const char *)sql.p, params, jr_count(jr_get(step, "params"))), span_sub(buf_span(&sql), 0, sql.n - 1));
-    if (status == CLI_DONE) status = print_rows(v);
+    if (status == CLI_DONE) status = cli_print_list(v->c, "rows", table_put);
     buf_free(&texts);
     buf_free(&sql);
     return status;

@@ -145,3 +145,13 @@ int table_put(const struct jr *rows, struct buf *out)
     free(t);
     return err != 0 ? err : out->err;
 }
+
+int table_put_lines(const struct jr *rows, struct buf *out)
+{
+    for (size_t i = 0; i < jr_count(rows); i++) {
+        int err = jr_canonical(jr_at(rows, i), out);
+        if (err != 0) return err;
+        buf_put_u8(out, '\n');
+    }
+    return out->err;
+}
