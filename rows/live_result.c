@@ -173,19 +173,9 @@ static int find_touched(struct diff *d)
 
 static void put_op(struct diff *d, struct jw *w, const struct view_op *op)
 {
-    static const char *const names[] = {[VIEW_ADDED] = "added", [VIEW_CHANGED] = "changed", [VIEW_REMOVED] = "removed"};
-    char id[UUID_TEXT];
-    jw_object(w);
-    jw_key(w, names[op->kind]);
-    if (op->kind == VIEW_REMOVED) {
-        uuid_format(op->id, id);
-        jw_str(w, SPAN(id, UUID_TEXT));
-    } else {
-        jw_raw(w, bytes_span(find(d->after, d->new, op->id, NULL)->json));
-    }
-    if (query_ordered(d->q) && op->kind != VIEW_REMOVED) jw_key(w, "at"), jw_uint(w, op->at);
-    if (query_ordered(d->q) && op->kind != VIEW_ADDED) jw_key(w, "was"), jw_uint(w, op->was);
-    jw_end(w);
+    view_op_begin(w, op);
+    if (op->kind != VIEW_REMOVED) jw_raw(w, bytes_span(find(d->after, d->new, op->id, NULL)->json));
+    view_op_end(w, op, query_ordered(d->q));
 }
 
 static int emit_op(struct diff *d, const struct view_op *op, struct feed_sink *sink)

@@ -23,6 +23,7 @@ struct validation {
     const struct read_set *reads;
     uint64_t base;
     struct rows_conflicts *out;
+    uint64_t seq;       // the commit that is looked at
     uint64_t looked_at; // rows of commits
     struct moved *moved;
     size_t n, cap;
@@ -65,8 +66,11 @@ static int keep_moved(struct validation *v, uint32_t table, struct uuid id, uint
     return 0;
 }
 
-static int look_at_row(struct validation *v, uint32_t table, struct uuid id, uint64_t seq)
+static int look_at_row(void *ctx, const struct commit_rows *row)
 {
+    struct validation *v = ctx;
+    uint32_t table = row->table;
+    struct uuid id = row->id;
     size_t n;
     const struct table *t = schema_table_no(v->schema, table);
     const struct read_group *g = read_set_table(v->reads, table, &n);
@@ -76,25 +80,19 @@ static int look_at_row(struct validation *v, uint32_t table, struct uuid id, uin
     const struct read_range *hit = g->index == 0 ? read_group_find(g, SPAN(id.b, sizeof id.b)) : NULL;
     if (bug("no_phantom_check") && !(hit && read_range_row(hit, &one))) return 0;
     if (hit) {
-        add_conflict(v, t, id, seq, hit, NULL);
+        add_conflict(v, t, id, v->seq, hit, NULL);
         return 0;
     }
-    return g[n - 1].index != 0 ? keep_moved(v, table, id, seq) : 0;
+    return g[n - 1].index != 0 ? keep_moved(v, table, id, v->seq) : 0;
 }
 
 static int look_at_commit(struct validation *v, uint64_t seq, struct span record)
 {
     struct commit_head head;
-    struct cur c;
-    int err = commit_record_read(&c, record, &head);
-    struct commit_rows row = {.table = 0};
-    for (uint64_t i = 0; !err && i < head.touched; i++) {
-        commit_record_next(&c, &row);
-        err = c.err;
-        if (!err) err = look_at_row(v, row.table, row.id, seq);
-    }
-    v->looked_at += head.touched;
-    return err ? err : cur_end(&c);
+    v->seq = seq;
+    int err = commit_record_each(record, &head, look_at_row, v);
+    if (!err) v->looked_at += head.touched;
+    return err;
 }
 
 static int compare_moved(const void *va, const void *vb)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "err.h"
+#include "json_write.h"
 
 // Moving one row looks through the whole list. Where that would be this many steps, changed rows leave and come back instead.
 #define STEPS_MAX (1u << 22)
@@ -43,6 +44,24 @@ void view_ops_free(struct view_ops *ops)
 {
     free(ops->ops);
     *ops = (struct view_ops){.ops = NULL};
+}
+
+void view_op_begin(struct jw *w, const struct view_op *op)
+{
+    static const char *const names[] = {[VIEW_ADDED] = "added", [VIEW_CHANGED] = "changed", [VIEW_REMOVED] = "removed"};
+    char id[UUID_TEXT];
+    jw_object(w);
+    jw_key(w, names[op->kind]);
+    if (op->kind != VIEW_REMOVED) return;
+    uuid_format(op->id, id);
+    jw_str(w, SPAN(id, UUID_TEXT));
+}
+
+void view_op_end(struct jw *w, const struct view_op *op, bool ordered)
+{
+    if (ordered && op->kind != VIEW_REMOVED) jw_key(w, "at"), jw_uint(w, op->at);
+    if (ordered && op->kind != VIEW_ADDED) jw_key(w, "was"), jw_uint(w, op->was);
+    jw_end(w);
 }
 
 static int compare_places(const void *a, const void *b)

@@ -20,6 +20,11 @@ struct view_ops {
 int view_ops_add(struct view_ops *out, struct view_op op); // ERR_NOMEM
 void view_ops_free(struct view_ops *ops);
 
+// A step as clients see it: the row, as JSON, is written between the two; a removed one has none. `ordered`: the query says where rows stand.
+struct jw;
+void view_op_begin(struct jw *w, const struct view_op *op);
+void view_op_end(struct jw *w, const struct view_op *op, bool ordered);
+
 // A row in `touched` (sorted) that is in both lists has changed, and may have moved; all other rows of both keep their order
 // among themselves (ERR_CORRUPT where they do not). Removals come first, so the list is never longer than the longer of the two.
 int view_diff(const struct uuid *before, size_t before_count, const struct uuid *after, size_t after_count, const struct id_set *touched,

@@ -144,27 +144,10 @@ static int encode_row(struct view *v, struct db_txn *txn, uint64_t seq, const st
 
 static int encode(struct view *v, struct db_txn *txn, uint64_t seq, const struct view_op *op, struct jw *w)
 {
-    static const char *const names[] = {[VIEW_ADDED] = "added", [VIEW_CHANGED] = "changed", [VIEW_REMOVED] = "removed"};
-    char id[UUID_TEXT];
-    int err = 0;
-    jw_object(w);
-    jw_key(w, names[op->kind]);
-    if (op->kind == VIEW_REMOVED) {
-        uuid_format(op->id, id);
-        jw_str(w, SPAN(id, UUID_TEXT));
-    } else {
-        err = encode_row(v, txn, seq, op, w);
-    }
+    view_op_begin(w, op);
+    int err = op->kind == VIEW_REMOVED ? 0 : encode_row(v, txn, seq, op, w);
     if (err) return err;
-    if (query_ordered(v->q) && op->kind != VIEW_REMOVED) {
-        jw_key(w, "at");
-        jw_uint(w, op->at);
-    }
-    if (query_ordered(v->q) && op->kind != VIEW_ADDED) {
-        jw_key(w, "was");
-        jw_uint(w, op->was);
-    }
-    jw_end(w);
+    view_op_end(w, op, query_ordered(v->q));
     return 0;
 }
 

@@ -182,24 +182,23 @@ void id_set_free(struct id_set *set)
 
 // ---- touched -------------------------------------------------------------------------------------------------------
 
-static int add_touched(struct id_set *out, uint32_t table, struct span record)
+struct touched {
+    uint32_t table;
+    struct id_set *out;
+};
+
+static int add_touched(void *ctx, const struct commit_rows *row)
 {
-    struct commit_head head;
-    struct cur c;
-    int err = commit_record_read(&c, record, &head);
-    struct commit_rows row = {.table = 0};
-    for (uint64_t i = 0; !err && i < head.touched; i++) {
-        commit_record_next(&c, &row);
-        err = c.err;
-        if (!err && row.table == table) err = id_set_add(out, row.id);
-    }
-    return err ? err : cur_end(&c);
+    struct touched *t = ctx;
+    return row->table == t->table ? id_set_add(t->out, row->id) : 0;
 }
 
 int touched_rows(struct rows *r, struct db_txn *txn, uint32_t table, uint64_t from, uint64_t to, size_t rows_max, size_t commits_max,
                  struct id_set *out, uint64_t *reached)
 {
     struct key first = key_commit(from + 1);
+    struct touched touched = {.table = table, .out = out};
+    struct commit_head head;
     struct db_iter it;
     size_t commits = 0;
     uint64_t done = from;
@@ -209,7 +208,7 @@ int touched_rows(struct rows *r, struct db_txn *txn, uint32_t table, uint64_t fr
     db_iter_init(&it, txn, rows_table(r, TABLE_COMMITS));
     bool more = db_iter_seek(&it, key_span(&first));
     while (!err && more && key_commit_parse(it.key) <= to && out->n < rows_max && commits < commits_max) {
-        err = add_touched(out, table, it.value);
+        err = commit_record_each(it.value, &head, add_touched, &touched);
         done = key_commit_parse(it.key);
         commits++;
         more = db_iter_next(&it);

@@ -128,8 +128,9 @@ static int load_versions(struct drop *d, const struct table *t, struct uuid id)
 }
 
 // While deciding: which names of blobs would go.
-static int collect_row(struct drop *d, const struct commit_rows *row)
+static int collect_row(void *ctx, const struct commit_rows *row)
 {
+    struct drop *d = ctx;
     const struct table *t = schema_table_no(d->r->schema, row->table);
     bool current, any = false;
     if (!t) return ERR_CORRUPT;
@@ -141,8 +142,9 @@ static int collect_row(struct drop *d, const struct commit_rows *row)
 }
 
 // What this commit made of the row takes the place of all that it was before.
-static int drop_row(struct drop *d, const struct commit_rows *row)
+static int drop_row(void *ctx, const struct commit_rows *row)
 {
+    struct drop *d = ctx;
     const struct table *t = schema_table_no(d->r->schema, row->table);
     bool current;
     if (!t) return ERR_CORRUPT;
@@ -168,20 +170,14 @@ static int each_row(struct drop *d, uint64_t upto, bool drops)
     struct commit_head head;
     struct db_iter it;
     struct buf copy;
-    struct cur c;
     int err = 0;
     buf_init(&copy, ENTRY_BYTES_MAX);
     db_iter_init(&it, d->txn, rows_table(d->r, TABLE_COMMITS));
     bool more = db_iter_seek(&it, key_span(&first));
     for (; !err && more && (d->seq = key_commit_parse(it.key)) <= upto; more = db_iter_next(&it)) {
-        struct commit_rows row = {.table = 0};
         buf_clear(&copy);
         buf_put_span(&copy, it.value);
-        err = copy.err ? copy.err : commit_record_read(&c, buf_span(&copy), &head);
-        for (uint64_t i = 0; !err && i < head.touched; i++) {
-            commit_record_next(&c, &row);
-            err = c.err ? c.err : drops ? drop_row(d, &row) : collect_row(d, &row);
-        }
+        err = copy.err ? copy.err : commit_record_each(buf_span(&copy), &head, drops ? drop_row : collect_row, d);
         if (err || !drops) continue;
         if (head.stamp > d->r->horizon.stamp) d->r->horizon.stamp = head.stamp;
         struct key k = key_commit(d->seq);

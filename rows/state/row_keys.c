@@ -361,3 +361,15 @@ void commit_record_next(struct cur *c, struct commit_rows *last)
     memcpy(next.id.b + shared, rest.p, rest.n);
     *last = next;
 }
+
+int commit_record_each(struct span record, struct commit_head *head, int (*fn)(void *ctx, const struct commit_rows *row), void *ctx)
+{
+    struct commit_rows row = {.table = 0};
+    struct cur c;
+    int err = commit_record_read(&c, record, head);
+    for (uint64_t i = 0; !err && i < head->touched; i++) {
+        commit_record_next(&c, &row);
+        err = c.err ? c.err : fn(ctx, &row);
+    }
+    return err ? err : cur_end(&c);
+}

@@ -114,5 +114,7 @@ void commit_record_row(struct buf *out, struct commit_rows *last, uint32_t table
 // Leaves the cursor at the first of head->touched rows; spans of the head point into the record. ERR_CORRUPT.
 int commit_record_read(struct cur *c, struct span record, struct commit_head *head);
 void commit_record_next(struct cur *c, struct commit_rows *last);
+// Reads all of it: `fn` is called for each row, until one call is not 0. What that gave, or ERR_CORRUPT.
+int commit_record_each(struct span record, struct commit_head *head, int (*fn)(void *ctx, const struct commit_rows *row), void *ctx);
 
 #endif
