@@ -54,5 +54,7 @@ void fate_members(struct jw *w, const struct fate *f, size_t ops);
 void fate_conflicts(struct jw *w, const struct fate *f);
 // The reply to a rejected batch, or one that met an error.
 void reply_fate_problem(struct request *r, const struct fate *f);
+// The reply to a batch of so many operations, with `status` where it was accepted.
+void reply_fate(struct request *r, const struct fate *f, size_t ops, int status);
 
 #endif

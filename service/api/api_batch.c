@@ -113,6 +113,20 @@ void reply_fate_problem(struct request *r, const struct fate *f)
     buf_free(&b);
 }
 
+void reply_fate(struct request *r, const struct fate *f, size_t ops, int status)
+{
+    if (f->err != 0) {
+        reply_fate_problem(r, f);
+        return;
+    }
+    struct buf b;
+    buf_init(&b, ENTRY_BYTES_MAX);
+    fate_json(&b, f, ops);
+    if (b.err != 0) reply_error(r, b.err);
+    else reply_json(r, status, &b);
+    buf_free(&b);
+}
+
 static void on_fate(struct submission *s, const struct fate *f)
 {
     struct call *call = (struct call *)s;
@@ -122,16 +136,7 @@ static void on_fate(struct submission *s, const struct fate *f)
         call_free(call);
         return;
     }
-    if (f->err != 0) {
-        reply_fate_problem(r, f);
-        return;
-    }
-    struct buf b;
-    buf_init(&b, ENTRY_BYTES_MAX);
-    fate_json(&b, f, call->ops);
-    if (b.err != 0) reply_error(r, b.err);
-    else reply_json(r, 200, &b);
-    buf_free(&b);
+    reply_fate(r, f, call->ops, 200);
 }
 
 int batch_name_from_header(struct request *r, struct batch_name *name, struct problem *p)

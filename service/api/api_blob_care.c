@@ -33,20 +33,12 @@ static void pin_free(struct pin *pin)
 static void pin_on_fate(struct submission *s, const struct fate *f)
 {
     struct pin *pin = (struct pin *)s;
-    struct buf b;
     pin->submitted = false;
     if (pin->r == NULL) {
         pin_free(pin);
         return;
     }
-    if (f->err != 0) {
-        reply_fate_problem(pin->r, f);
-        return;
-    }
-    buf_init(&b, 4 * KIB);
-    fate_json(&b, f, 1);
-    reply_json(pin->r, 200, &b);
-    buf_free(&b);
+    reply_fate(pin->r, f, 1, 200);
 }
 
 static int pin_submit(struct pin *pin, struct problem *p)

@@ -152,16 +152,7 @@ static void on_fate(struct submission *s, const struct fate *f)
         call_free(call);
         return;
     }
-    if (f->err != 0) {
-        reply_fate_problem(r, f);
-        return;
-    }
-    struct buf b;
-    buf_init(&b, 4 * KIB);
-    fate_json(&b, f, 0);
-    if (b.err != 0) reply_error(r, b.err);
-    else reply_json(r, call->status, &b);
-    buf_free(&b);
+    reply_fate(r, f, 0, call->status);
 }
 
 static void step_done(struct request *r)
