@@ -65,7 +65,7 @@ PACKAGES_BUILD := gcc libc6-dev pkg-config libuv1-dev liblmdb-dev libxxhash-dev 
 PACKAGES_TEST := libcmocka-dev libsqlite3-dev curl nodejs npm chromium
 PACKAGES_BENCH := redis-server nginx restic
 # Peers of the append and the upload cells; their place is below build/.
-NPM_BENCH := @durable-streams/server@0.3.6 @tus/server@2.4.5 @tus/file-store@2.1.1
+NPM_BENCH := @durable-streams/server@0.3.7 @tus/server@2.4.5 @tus/file-store@2.1.1
 
 # ---- compilers -------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-// The Durable Streams project's own server for Node, with its files: node npm_server.mjs MODULES DIR PORT
+// The Durable Streams project's own server for Node, with its files: node durable_streams.mjs MODULES DIR PORT
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 

@@ -1,4 +1,4 @@
-// The tus project's own server for Node, with its files: node tus_server.mjs MODULES DIR PORT
+// The tus project's own server for Node, with its files: node tus.mjs MODULES DIR PORT
 import http from 'node:http'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
