@@ -63,9 +63,9 @@ BENCH_SRC := bare batches catchup closed download histogram link load pipeline r
 PACKAGES_BUILD := gcc libc6-dev pkg-config libuv1-dev liblmdb-dev libxxhash-dev libzstd-dev zlib1g-dev libcurl4-openssl-dev \
 	libhttp-parser-dev libwslay-dev libjansson-dev libssl-dev libpg-query-dev
 PACKAGES_TEST := libcmocka-dev libsqlite3-dev curl nodejs npm chromium
-PACKAGES_BENCH := redis-server nginx restic
+PACKAGES_BENCH := redis-server nginx restic postgresql
 # Peers of the append and the upload cells; their place is below build/.
-NPM_BENCH := @durable-streams/server@0.3.7 @tus/server@2.4.5 @tus/file-store@2.1.1
+NPM_BENCH := @durable-streams/server@0.3 @tus/server@2 @tus/file-store@2 pg@8 tinybase@10 ws@8
 
 # ---- compilers -------------------------------------------------------------------------------------------------
 

@@ -19,8 +19,8 @@ export const note = (text) => console.error(`# ${text}`)
 
 export const running = new Set()
 
-export function start(command, args) {
-    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] })
+export function start(command, args, options = {}) {
+    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options })
     child.text = ''
     child.stdout.setEncoding('utf8').on('data', (s) => { child.text += s })
     child.stderr.setEncoding('utf8').on('data', (s) => { child.errors = (child.errors || '') + s })
@@ -113,10 +113,11 @@ export async function tusServer(modules) {
     return { child, data, url: `http://127.0.0.1:${port}`, pid: child.pid }
 }
 
-export function tusModules() {
+// Where packages from npm are if this one is among them, or undefined, with a note.
+export function npmModules(name) {
     const modules = path.join(root, 'build/bench-npm/node_modules')
-    if (fs.existsSync(path.join(modules, '@tus/server'))) return modules
-    note('@tus/server is missing (make bench-deps installs it)')
+    if (fs.existsSync(path.join(modules, name))) return modules
+    note(`${name} is missing (make bench-deps installs it)`)
 }
 
 export async function sendfile(bytes) {

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process'
 import { createHash, randomFillSync } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
-import { build, diskBytes, diskRate, end, figure, folder, fresh, GIB, installed, KIB, listening, load, MIB, nginx, note, once, segued, SETTLE_MS, sleep, start, tusModules, tusServer, usage } from '../lib.mjs'
+import { build, diskBytes, diskRate, end, figure, folder, fresh, GIB, installed, KIB, listening, load, MIB, nginx, note, npmModules, once, segued, SETTLE_MS, sleep, start, tusServer, usage } from '../lib.mjs'
 
 // A stage of an upload alone: its rate.
 async function stage(...args) {
@@ -64,7 +64,7 @@ async function slowestStage(file) {
 
 // One file over loopback, sync on. The tus server neither syncs nor hashes; nginx does not sync.
 export async function upload() {
-    const modules = tusModules(), peer = installed('nginx')
+    const modules = npmModules('@tus/server'), peer = installed('nginx')
     const file = noiseFile(Number(process.env.BYTES || GIB))
     const ours = await once(segued, (s) => put(s, file))
     const tus = await once(segued, (s) => patch(s, file, `${s.url}/apps/default/uploads`))
@@ -92,7 +92,7 @@ export async function upload() {
 
 // As many as go through in the time: 16 KiB each, from 16 connections.
 export async function small_uploads() {
-    const modules = tusModules(), peer = installed('nginx')
+    const modules = npmModules('@tus/server'), peer = installed('nginx')
     const small = { bytes: 16 * KIB, connections: 16 }
     const [puts, tus] = await once(segued, async (s) => [
         await load('upload', s, small),

@@ -1,7 +1,7 @@
 // Cells of appends, tokens and those who follow.
 import fs from 'node:fs'
 import path from 'node:path'
-import { bare, diskBytes, figure, installed, KIB, load, metric, MIB, note, npmServer, once, plain, redis, root, seconds, segued, sendfile, SETTLE_MS, sleep, text } from '../lib.mjs'
+import { bare, diskBytes, figure, installed, KIB, load, metric, MIB, npmModules, npmServer, once, plain, redis, seconds, segued, sendfile, SETTLE_MS, sleep, text } from '../lib.mjs'
 
 export async function append() {
     const peer = installed('redis-server')
@@ -14,12 +14,10 @@ export async function append() {
     figure('rate_64/floor', ours64.rate, floor64.rate, '/s')
     figure('rate_64/rate_1', ours64.rate, ours1.rate, '/s')
     figure('floor_64/floor_1', floor64.rate, floor1.rate, '/s')
-    const modules = path.join(root, 'build/bench-npm/node_modules')
-    if (fs.existsSync(path.join(modules, '@durable-streams/server'))) {
+    const modules = npmModules('@durable-streams/server')
+    if (modules) {
         const npm64 = await once(() => npmServer(modules), (s) => load('append', s, many))
         figure('rate_64/npm', ours64.rate, npm64.rate, '/s')
-    } else {
-        note('@durable-streams/server is missing (make bench-deps installs it)')
     }
     if (!peer) return
     const [peer1, peer64] = await once(() => redis(peer), async (s) => [await load('append', s, { kind: 'redis' }), await load('append', s, { kind: 'redis', ...many })])
