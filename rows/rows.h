@@ -183,6 +183,8 @@ struct query;
 // Stays valid when a later schema is published (schemas only grow). Parameters are bound here. Texts met before are not parsed again.
 int query_compile(struct rows *r, struct span sql, const struct row_value *params, size_t param_count, struct query **out, struct problem *p);
 struct query *query_ref(struct query *q);
+// Do its rows have no `id` of their own, because they are joined, grouped or distinct? Then a live result names each by a key ("feed", below).
+bool query_keyed(const struct query *q);
 void query_unref(struct query *q); // NULL is fine
 
 // Reads a result in pieces as of one seq; holds no transaction between calls, so commits may come between pieces.
@@ -212,6 +214,10 @@ void query_close(struct query_run *run); // NULL is fine
 // are rows; the values of changes, which a client applies one after the other (PROTOCOL.md, "row changes"):
 //   {"added":{row},"at":i}  {"changed":{row},"at":i,"was":j}  {"removed":"id","was":j}
 // with positions where the query has an `order by`; without, no "at" and "was". A row that enters a limited window pushes another out: both are said.
+// Of a keyed query (query_keyed) the snapshot's values are {"key":k,"row":{row}}, and changes name their row by its key:
+//   {"added":{row},"key":k,"at":i}  {"changed":{row},"key":k,"at":i,"was":j}  {"removed":k,"was":j}
+// The same joined rows, or the same group, have the same key for as long as the query is the same: the ids of the tables' rows in the order of the text,
+// joined by "." (nothing where a left join found none), or a digest of what is grouped by, or of a distinct row's values. Equal rows come by their keys.
 // "was" is where the row stood in the list as the steps before have left it, "at" where it stands once this step is done.
 // ERR_UNSUPPORTED_SQL: only rows of one table, compared with constants and ordered by columns, are live so far.
 // ERR_QUERY_TOO_EXPENSIVE, ERR_RESULT_TOO_LARGE: also later, from the feed, where an ordered result grows past its bounds.

@@ -36,12 +36,14 @@ static void put_name(struct sub_printer *p, int64_t seq, struct span name, const
 
 struct row_printer {
     struct buf *out;
+    bool keyed;
 };
 
 static int put_member(void *ctx, struct span key, const struct jr *value)
 {
-    struct buf *out = ((struct row_printer *)ctx)->out;
-    if (span_is(key, "id")) return 0;
+    const struct row_printer *r = ctx;
+    struct buf *out = r->out;
+    if (!r->keyed && span_is(key, "id")) return 0;
     buf_put_str(out, "  ");
     cli_put_clean(out, key);
     buf_put_u8(out, '=');
@@ -49,12 +51,13 @@ static int put_member(void *ctx, struct span key, const struct jr *value)
     return table_put_value(value, 0, out);
 }
 
-static int print_row(struct sub_printer *p, int64_t seq, struct span name, const char *sign, const struct jr *row)
+// `key`: what the row is called, where it is named by a key. A row may have an `id` that is not its name all the same.
+static int print_row(struct sub_printer *p, int64_t seq, struct span name, const char *sign, const struct jr *row, const struct jr *key)
 {
-    struct row_printer r = {p->out};
+    struct row_printer r = {.out = p->out, .keyed = key != NULL};
     sub_print_break(p);
     put_name(p, seq, name, sign);
-    int err = table_put_value(jr_type(row) == JR_OBJECT ? jr_get(row, "id") : row, 0, p->out);
+    int err = table_put_value(key != NULL ? key : jr_type(row) == JR_OBJECT ? jr_get(row, "id") : row, 0, p->out);
     if (err == 0) err = jr_each(row, put_member, &r);
     buf_put_u8(p->out, '\n');
     return err;
@@ -102,11 +105,12 @@ static void print_state(struct sub_printer *p, int64_t seq, struct span name, co
 
 static int print_value(struct sub_printer *p, int64_t seq, struct span name, const struct jr *v, bool snapshot)
 {
-    const struct jr *member;
-    if ((member = jr_get(v, "added")) != NULL && !snapshot) return print_row(p, seq, name, " + ", member);
-    if ((member = jr_get(v, "changed")) != NULL && !snapshot) return print_row(p, seq, name, " ~ ", member);
-    if ((member = jr_get(v, "removed")) != NULL && !snapshot) return print_row(p, seq, name, " - ", member);
-    if (jr_get(v, "id") != NULL) return print_row(p, seq, name, snapshot ? " = " : " ? ", v);
+    const struct jr *member, *key = jr_get(v, "key");
+    if (snapshot && key != NULL && jr_type(jr_get(v, "row")) == JR_OBJECT && jr_count(v) == 2) return print_row(p, seq, name, " = ", jr_get(v, "row"), key);
+    if ((member = jr_get(v, "added")) != NULL && !snapshot) return print_row(p, seq, name, " + ", member, key);
+    if ((member = jr_get(v, "changed")) != NULL && !snapshot) return print_row(p, seq, name, " ~ ", member, key);
+    if ((member = jr_get(v, "removed")) != NULL && !snapshot) return print_row(p, seq, name, " - ", member, NULL);
+    if (jr_get(v, "id") != NULL) return print_row(p, seq, name, snapshot ? " = " : " ? ", v, NULL);
     if ((member = jr_get(v, "text")) != NULL) print_text(p, seq, name, jr_str(member));
     if ((member = jr_get(v, "base64")) != NULL) return print_bytes(p, seq, name, jr_str(member));
     if (jr_bool(jr_get(v, "created"), false)) print_state(p, seq, name, " created");

@@ -19,6 +19,11 @@ struct query *query_ref(struct query *q)
     return q;
 }
 
+bool query_keyed(const struct query *q)
+{
+    return !q->plan->rows_have_ids;
+}
+
 void query_unref(struct query *q)
 {
     if (!q) return;

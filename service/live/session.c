@@ -98,6 +98,7 @@ static int attach(struct subscription *sub, bool resume, uint64_t at, struct pro
     sub->feed->owner = sub;
     sub->unread = true;
     sub->at = at;
+    sub->begun = false;
     sub->state = resume ? SUB_READY : SUB_SNAPSHOT;
     return 0;
 }

@@ -32,6 +32,7 @@ struct subscription {
     struct feed_sub *feed;
     enum sub_state state;
     uint64_t at;
+    bool begun;   // a piece of its snapshot was sent
     bool awaited; // nothing goes live before it is ready: it was there when the session began
     bool joining; // goes live with the range being read
     int lost;     // why its feed cannot go on, where that ends this subscription alone

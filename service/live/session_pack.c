@@ -45,11 +45,18 @@ static int queue(struct session *s, struct buf *message, const uint64_t *cursor_
     return 0;
 }
 
+// Are its rows named by keys? Told with the subscription, and with its snapshot's first piece: of one that joins later there is no welcome.
+static bool is_keyed(const struct subscription *sub)
+{
+    return sub->query != NULL && query_keyed(sub->query);
+}
+
 static void put_subscription(struct jw *w, const struct subscription *sub)
 {
     char id[UUID_TEXT];
     jw_object(w);
     jw_key(w, "kind"), jw_cstr(w, sub->is_upload ? "upload" : sub->query != NULL ? "query" : "stream");
+    if (is_keyed(sub)) jw_key(w, "keyed"), jw_bool(w, true);
     if (sub->branch_no != 0) jw_key(w, "branch"), jw_str(w, sub->path);
     if (sub->is_upload) {
         uuid_format(sub->upload, id);
@@ -119,8 +126,10 @@ int session_put_snapshot(struct session *s, struct subscription *sub, bool *done
     buf_init(&k.b, 8 * BATCH_BYTES_MAX);
     buf_printf(&k.b, "{\"type\":\"commit\",\"snapshot\":{\"%s\":[", sub->name);
     int err = sub_note(sub, sub->feed->feed->ops->snapshot(sub->feed, app_txn(s->app), sub->at, PART_BYTES_MAX, &k.sink, done));
-    buf_printf(&k.b, "]},\"at\":%llu%s}", (unsigned long long)sub->at, *done ? "" : ",\"more\":true");
+    buf_printf(&k.b, "]},\"at\":%llu%s%s}", (unsigned long long)sub->at, sub->begun || !is_keyed(sub) ? "" : ",\"keyed\":true",
+               *done ? "" : ",\"more\":true");
     if (err == 0) err = k.b.err;
+    sub->begun = true;
     if (err == 0) err = queue(s, &k.b, NULL);
     buf_free(&k.b);
     return err;

@@ -447,79 +447,101 @@ static void wake(struct feed_sub *sub)
 
 void rr_attach(struct rows_rig *g, struct rows_reader *reader, struct query *q, bool ordered)
 {
-    *reader = (struct rows_reader){.ordered = ordered};
+    *reader = (struct rows_reader){.ordered = ordered, .keyed = query_keyed(q)};
     buf_init(&reader->log, 64 * MIB);
     must(g, rows_attach(g->r, g->txn, q, &reader->sub, &g->p));
     reader->sub->owner = reader;
     reader->sub->wake = wake;
 }
 
-static void put_row(struct rows_reader *reader, size_t at, struct span json)
+static void put_row(struct rows_reader *reader, size_t at, struct span name, struct span json)
 {
     if (at > reader->n) fail_msg("a row at %zu of %zu", at, reader->n);
     if (reader->n == reader->cap) {
         reader->cap = reader->cap ? reader->cap * 2 : 16;
         reader->rows = realloc(reader->rows, reader->cap * sizeof(char *));
-        assert_non_null(reader->rows);
+        reader->names = realloc(reader->names, reader->cap * sizeof(char *));
+        assert_true(reader->rows && reader->names);
     }
     memmove(reader->rows + at + 1, reader->rows + at, (reader->n - at) * sizeof(char *));
+    memmove(reader->names + at + 1, reader->names + at, (reader->n - at) * sizeof(char *));
     reader->rows[at] = strndup((const char *)json.p, json.n);
+    reader->names[at] = strndup((const char *)name.p, name.n);
     reader->n++;
 }
 
-static struct span id_of(const char *row)
+static void drop_rows(struct rows_reader *reader)
 {
-    return SPAN(row + strlen("{\"id\":\""), UUID_TEXT);
+    while (reader->n > 0) {
+        free(reader->rows[--reader->n]);
+        free(reader->names[reader->n]);
+    }
 }
 
-static size_t find_row(const struct rows_reader *reader, struct span id)
+static size_t find_row(const struct rows_reader *reader, struct span name)
 {
     size_t i = 0;
-    while (i < reader->n && !span_equal(id_of(reader->rows[i]), id))
+    while (i < reader->n && !span_is(name, reader->names[i]))
         i++;
     return i;
 }
 
-// Where an id belongs among rows that are held by id.
-static size_t place_of(const struct rows_reader *reader, struct span id)
+// Where a name belongs among rows that are held by name.
+static size_t place_of(const struct rows_reader *reader, struct span name)
 {
     size_t i = 0;
-    while (i < reader->n && span_compare(id_of(reader->rows[i]), id) < 0)
+    while (i < reader->n && span_compare(SPAN_STR(reader->names[i]), name) < 0)
         i++;
     return i;
 }
 
-static void take_out(struct rows_reader *reader, const struct jr *step, struct span id)
+static void take_out(struct rows_reader *reader, const struct jr *step, struct span name)
 {
-    size_t was = reader->ordered ? (size_t)jr_int(jr_get(step, "was"), -1) : find_row(reader, id);
-    if (was >= reader->n || !span_equal(id_of(reader->rows[was]), id)) fail_msg("%.*s does not stand at %zu", SPAN_FMT(id), was);
+    assert_true(jr_type(jr_get(step, "was")) == (reader->ordered ? JR_INT : JR_ABSENT));
+    size_t was = reader->ordered ? (size_t)jr_int(jr_get(step, "was"), -1) : find_row(reader, name);
+    if (was >= reader->n || !span_is(name, reader->names[was])) fail_msg("%.*s does not stand at %zu", SPAN_FMT(name), was);
     free(reader->rows[was]);
+    free(reader->names[was]);
     memmove(reader->rows + was, reader->rows + was + 1, (reader->n - was - 1) * sizeof(char *));
+    memmove(reader->names + was, reader->names + was + 1, (reader->n - was - 1) * sizeof(char *));
     reader->n--;
 }
 
-// The row's own text, as it stands in the step: {"added":{…}…
-static void put_in(struct rows_reader *reader, const struct jr *step, const struct jr *row, struct span text)
+// The row's own text, as it stands in the step: {"added":{row}…
+static void put_in(struct rows_reader *reader, const struct jr *step, struct span name, struct span text)
 {
-    struct span id = jr_str(jr_get(row, "id"));
-    if (!reader->ordered && find_row(reader, id) < reader->n) fail_msg("%.*s is there already", SPAN_FMT(id));
+    if (find_row(reader, name) < reader->n) fail_msg("%.*s is there already", SPAN_FMT(name));
     assert_true(jr_type(jr_get(step, "at")) == (reader->ordered ? JR_INT : JR_ABSENT));
-    put_row(reader, reader->ordered ? (size_t)jr_int(jr_get(step, "at"), -1) : place_of(reader, id), text);
+    put_row(reader, reader->ordered ? (size_t)jr_int(jr_get(step, "at"), -1) : place_of(reader, name), name, text);
 }
 
-static struct span row_text(struct span step)
+// The first object within an object.
+static struct span row_text(struct span value)
 {
-    size_t from = (size_t)((const uint8_t *)memchr(step.p, ':', step.n) - step.p) + 1;
-    int depth = 0;
+    size_t from = 0, depth = 0;
     bool quoted = false;
-    for (size_t i = from; i < step.n; i++) {
-        if (step.p[i] == '"' && step.p[i - 1] != '\\') quoted = !quoted;
+    for (size_t i = 0; i < value.n; i++) {
+        uint8_t c = value.p[i];
+        if (quoted && c == '\\') {
+            i++;
+            continue;
+        }
+        if (c == '"') quoted = !quoted;
         if (quoted) continue;
-        depth += (step.p[i] == '{') - (step.p[i] == '}');
-        if (depth == 0) return span_sub(step, from, i + 1 - from);
+        depth += c == '{';
+        if (c == '{' && depth == 2) from = i;
+        if (c == '}' && depth-- == 2) return span_sub(value, from, i + 1 - from);
     }
-    fail_msg("no row in %.*s", SPAN_FMT(step));
+    fail_msg("no row in %.*s", SPAN_FMT(value));
     return SPAN_NONE;
+}
+
+// What names a row: its id, or the key beside it.
+static struct span name_of(const struct rows_reader *reader, const struct jr *value, const struct jr *row)
+{
+    const struct jr *key = jr_get(value, "key");
+    if (reader->keyed) assert_int_equal(jr_type(key), JR_STRING);
+    return jr_str(reader->keyed ? key : jr_get(row, "id"));
 }
 
 static void take_step(struct rows_reader *reader, struct span text)
@@ -528,13 +550,24 @@ static void take_step(struct rows_reader *reader, struct span text)
     assert_int_equal(jr_parse(&tree, text, NULL), 0);
     const struct jr *step = jr_root(tree), *added = jr_get(step, "added"), *changed = jr_get(step, "changed");
     if (jr_type(added) == JR_OBJECT) {
-        put_in(reader, step, added, row_text(text));
+        put_in(reader, step, name_of(reader, step, added), row_text(text));
     } else if (jr_type(changed) == JR_OBJECT) {
-        take_out(reader, step, jr_str(jr_get(changed, "id")));
-        put_in(reader, step, changed, row_text(text));
+        take_out(reader, step, name_of(reader, step, changed));
+        put_in(reader, step, name_of(reader, step, changed), row_text(text));
     } else {
         take_out(reader, step, jr_str(jr_get(step, "removed")));
     }
+    jr_free(tree);
+}
+
+static void take_value(struct rows_reader *reader, struct span text)
+{
+    struct jr_tree *tree;
+    assert_int_equal(jr_parse(&tree, text, NULL), 0);
+    const struct jr *value = jr_root(tree);
+    struct span name = name_of(reader, value, value);
+    if (find_row(reader, name) < reader->n) fail_msg("%.*s is twice in a snapshot", SPAN_FMT(name));
+    put_row(reader, reader->n, name, reader->keyed ? row_text(text) : text);
     jr_free(tree);
 }
 
@@ -542,7 +575,7 @@ static int emit_to_reader(struct feed_sink *sink, struct bytes *value)
 {
     struct reader_sink *s = (struct reader_sink *)sink;
     if (s->snapshot) {
-        put_row(s->reader, s->reader->n, bytes_span(value));
+        take_value(s->reader, bytes_span(value));
         return 0;
     }
     s->reader->changes++;
@@ -552,16 +585,22 @@ static int emit_to_reader(struct feed_sink *sink, struct bytes *value)
     return 0;
 }
 
-void rr_snapshot(struct rows_rig *g, struct rows_reader *reader, uint64_t at, size_t budget)
+int rr_try_snapshot(struct rows_rig *g, struct rows_reader *reader, uint64_t at, size_t budget)
 {
     struct reader_sink sink = {.sink.emit = emit_to_reader, .reader = reader, .snapshot = true};
     const struct feed_ops *ops = reader->sub->feed->ops;
     bool done = false;
-    while (reader->n > 0)
-        free(reader->rows[--reader->n]);
-    while (!done)
-        must(g, ops->snapshot(reader->sub, g->txn, at, budget, &sink.sink, &done));
+    int err = 0;
+    drop_rows(reader);
+    while (!err && !done)
+        err = ops->snapshot(reader->sub, g->txn, at, budget, &sink.sink, &done);
     reader->seq = at;
+    return err;
+}
+
+void rr_snapshot(struct rows_rig *g, struct rows_reader *reader, uint64_t at, size_t budget)
+{
+    must(g, rr_try_snapshot(g, reader, at, budget));
 }
 
 int rr_read(struct rows_rig *g, struct rows_reader *reader, uint64_t to)
@@ -584,8 +623,8 @@ char *rr_held(const struct rows_reader *reader)
 void rr_detach(struct rows_reader *reader)
 {
     reader->sub->feed->ops->detach(reader->sub);
-    while (reader->n > 0)
-        free(reader->rows[--reader->n]);
+    drop_rows(reader);
     free(reader->rows);
+    free(reader->names);
     buf_free(&reader->log);
 }

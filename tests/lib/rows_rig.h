@@ -81,19 +81,20 @@ void rr_expect_at(struct rows_rig *g, const char *sql, uint64_t at, const char *
 struct rows_reader {
     struct feed_sub *sub;
     uint64_t seq;
-    bool ordered;
-    char **rows;
+    bool ordered, keyed;
+    char **rows, **names; // what each is called: its id, or its key
     size_t n, cap;
     size_t changes; // steps taken so far
     struct buf log; // those steps, one a line
     uint64_t woken;
 };
 void rr_attach(struct rows_rig *g, struct rows_reader *reader, struct query *q, bool ordered);
-// A snapshot as of `at`, in small pieces; what it held before is gone.
+// A snapshot as of `at`, in small pieces; what it held before is gone. The first must succeed.
 void rr_snapshot(struct rows_rig *g, struct rows_reader *reader, uint64_t at, size_t budget);
+int rr_try_snapshot(struct rows_rig *g, struct rows_reader *reader, uint64_t at, size_t budget);
 // Reads the range and takes its steps; what `changes` returned.
 int rr_read(struct rows_rig *g, struct rows_reader *reader, uint64_t to);
-// All rows, one a line; without an order by id. Freed by the caller.
+// All rows, one a line; without an order by id or key. Freed by the caller.
 char *rr_held(const struct rows_reader *reader);
 void rr_detach(struct rows_reader *reader);
 

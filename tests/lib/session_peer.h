@@ -9,7 +9,7 @@
 #define PEER_SUBS_MAX 8
 
 struct peer_row {
-    char id[40];
+    char id[160]; // or key
     char *json; // canonical
 };
 
@@ -20,6 +20,8 @@ struct peer_sub {
     char *path;
     uint64_t start;
     bool ordered; // the query has an order
+    bool keyed;   // its rows are named by keys: its snapshot and the welcome have said so
+    bool welcomed, piece; // there was a welcome with it; a piece of its snapshot has come
     // Subscribed to while the session ran, and not live: its own state is as of `at`, and whole after the last piece.
     bool late, begun, whole;
     uint64_t at;

@@ -8,49 +8,60 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 
-// A query's rows: a list where it has an order, else a set by id.
-class QueryView {
+// A query's rows: a list where it has an order, else a set. A row's name is its id, or the key that a keyed query gives it.
+export class QueryView {
     constructor(ordered) {
         this.kind = 'query'
         this.ordered = ordered
-        this.list = []
-        this.byId = new Map()
+        this.keyed = false
+        this.list = [] // {name, row}
+        this.byName = new Map()
     }
 
-    get size() { return this.ordered ? this.list.length : this.byId.size }
-    rows() { return this.ordered ? this.list : [...this.byId.values()] }
+    get size() { return this.ordered ? this.list.length : this.byName.size }
+    rows() { return this.ordered ? this.list.map((e) => e.row) : [...this.byName.values()] }
 
-    snapshot(row) {
-        assert.ok(typeof row.id === 'string', 'a row has an id')
-        if (this.ordered) this.list.push(row)
-        else this.#add(row)
+    snapshot(value) {
+        assert.equal(this.keyed, typeof value.key === 'string' && Object.keys(value).length === 2 && typeof value.row === 'object', JSON.stringify(value))
+        const [name, row] = this.keyed ? [value.key, value.row] : [value.id, value]
+        assert.ok(typeof name === 'string', 'a row has an id or a key')
+        if (this.ordered) this.list.push({ name, row })
+        else this.#add(name, row)
     }
 
-    #add(row) {
-        assert.ok(!this.byId.has(row.id), `row ${row.id} is added and was there`)
-        this.byId.set(row.id, row)
+    #add(name, row) {
+        assert.ok(!this.byName.has(name), `row ${name} is added and was there`)
+        this.byName.set(name, row)
+    }
+
+    #nameOf(c) {
+        assert.equal(['added', 'changed', 'removed'].filter((x) => x in c).length, 1, JSON.stringify(c))
+        if ('removed' in c) return c.removed
+        assert.equal(this.keyed, typeof c.key === 'string', JSON.stringify(c))
+        return this.keyed ? c.key : (c.added ?? c.changed).id
     }
 
     change(c) {
-        if (this.ordered) return this.#changeAt(c)
+        const name = this.#nameOf(c)
+        if (this.ordered) return this.#changeAt(c, name)
         assert.ok(c.at === undefined && c.was === undefined, 'no places without an order')
-        if (c.added) return this.#add(c.added)
-        const id = c.changed ? c.changed.id : c.removed
-        assert.ok(this.byId.has(id), `row ${id} is ${c.changed ? 'changed' : 'removed'} and was not there`)
-        if (c.changed) this.byId.set(id, c.changed)
-        else this.byId.delete(id)
+        if (c.added) return this.#add(name, c.added)
+        assert.ok(this.byName.has(name), `row ${name} is ${c.changed ? 'changed' : 'removed'} and was not there`)
+        if (c.changed) this.byName.set(name, c.changed)
+        else this.byName.delete(name)
     }
 
-    #changeAt(c) {
-        const row = c.added || c.changed
+    #changeAt(c, name) {
+        const row = c.added ?? c.changed
         if (!c.added) {
-            const id = c.changed ? c.changed.id : c.removed
-            assert.equal(this.list[c.was]?.id, id, `place ${c.was} had the row that is said to leave it`)
+            assert.equal(this.list[c.was]?.name, name, `place ${c.was} had the row that is said to leave it`)
             this.list.splice(c.was, 1)
+        } else {
+            assert.ok(!this.list.some((e) => e.name === name), `row ${name} is added and was there`)
         }
         if (!row) return
         assert.ok(Number.isInteger(c.at) && c.at >= 0 && c.at <= this.list.length, `place ${c.at} of ${this.list.length}`)
-        this.list.splice(c.at, 0, row)
+        this.list.splice(c.at, 0, { name, row })
     }
 }
 
@@ -142,6 +153,7 @@ export class Fold {
         this.views = {}
         this.seq = undefined  // the state is that of this commit
         this.at = undefined   // of the snapshot being taken
+        this.pieces = new Set() // of whose snapshot a piece has come
         this.whole = new Set()
         this.live = new Set()
         this.parts = []
@@ -209,11 +221,16 @@ export class Fold {
         this.journal = m.journal
         this.names = Object.keys(m.subscriptions)
         this.kinds = Object.fromEntries(Object.entries(m.subscriptions).map(([name, s]) => [name, s.kind]))
+        this.keyed = Object.fromEntries(Object.entries(m.subscriptions).map(([name, s]) => [name, s.keyed === true]))
         if (this.cursor === undefined) this.#begin()
+        for (const [name, view] of Object.entries(this.views))
+            if (this.cursor !== undefined && view.kind === 'query') assert.equal(view.keyed, this.keyed[name], `${name} is keyed as before`)
     }
 
     #begin() {
-        for (const name of this.names) this.views[name] = this.#view(name, this.kinds[name])
+        for (const name of this.names) {
+            this.views[name] = this.#view(name, this.kinds[name])
+        }
     }
 
     #reset(m, id) {
@@ -233,6 +250,13 @@ export class Fold {
         assert.equal(names.length, 1, 'subscription by subscription')
         const [name] = names
         assert.ok(this.views[name] && !this.whole.has(name), `a piece of ${name}, which is whole or unknown`)
+        if (this.pieces.has(name)) {
+            assert.ok(m.keyed === undefined, 'only the first piece says that a result is keyed')
+        } else {
+            this.pieces.add(name)
+            this.views[name].keyed = m.keyed === true
+            if (this.keyed[name] !== undefined) assert.equal(m.keyed === true, this.keyed[name], 'the first piece says what the welcome said')
+        }
         for (const value of m.snapshot[name]) this.views[name].snapshot(value)
         if (!m.more) this.whole.add(name)
     }
@@ -244,6 +268,8 @@ export class Fold {
         const late = this.#lateOf(name)
         assert.ok(!late.whole, `a piece of ${name}, which is whole`)
         assert.ok(!this.live.has(name), `${name} begins before its end was told`)
+        if (late.at === undefined) late.view.keyed = m.keyed === true
+        else assert.ok(m.keyed === undefined, 'the first piece says that a result is keyed')
         late.at ??= m.at
         assert.equal(m.at, late.at, 'all pieces of a snapshot are of one seq')
         for (const value of m.snapshot[name]) late.view.snapshot(value)
@@ -328,5 +354,6 @@ export function assertSameRows(view, rows) {
     const mine = view.rows().map(settled)
     const fresh = rows.map(settled)
     if (view.ordered) assert.deepEqual(mine, fresh)
+    else if (view.keyed) assert.deepEqual(mine.map((row) => JSON.stringify(row)).sort(), fresh.map((row) => JSON.stringify(row)).sort())
     else assert.deepEqual(mine.sort(byId), fresh.sort(byId))
 }
