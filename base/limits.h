@@ -152,7 +152,7 @@
 #define DB_DIRTY_LONGEST_MS 1000              // but never longer
 
 // Subscriptions
-#define SUBSCRIPTIONS_MAX 256          // on one connection
+#define SUBSCRIPTIONS_MAX 1000         // on one connection
 #define PART_BYTES_MAX (64 * KIB)      // aimed-at size of one message of a commit in parts
 #define COMMIT_BYTES_MAX (1 * MIB)     // aimed-at size of a range of several commits
 #define HEARTBEAT_MS 15000             // silence on a subscription before a comment or ping

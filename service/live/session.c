@@ -9,6 +9,10 @@
 #include "log.h"
 #include "session_impl.h"
 
+// A connection makes so much at a time, then others have their turn: else one that takes a large snapshot as fast as it comes would keep them all waiting.
+#define TURN_BYTES (2 * PART_BYTES_MAX)
+#define STEP_BYTES_MIN (4 * KIB) // what a step counts for that finds little: looking takes time, too
+
 // ---- opening ----
 
 static void on_reset(struct app_user *user, int err);
@@ -30,8 +34,45 @@ int session_open(struct session **out, struct hub *hub, struct app *app, const s
     return 0;
 }
 
+// ---- lines ----
+
+static void line_leave(struct subscription *sub)
+{
+    struct sub_list *l = sub->in;
+    if (l == NULL) return;
+    if (sub->prev != NULL) sub->prev->next = sub->next;
+    else l->first = sub->next;
+    if (sub->next != NULL) sub->next->prev = sub->prev;
+    else l->last = sub->prev;
+    sub->next = sub->prev = NULL;
+    sub->in = NULL;
+}
+
+// Behind the others. Who is in it already keeps its place.
+static void line_join(struct sub_list *l, struct subscription *sub)
+{
+    if (sub->in == l) return;
+    line_leave(sub);
+    sub->in = l;
+    sub->prev = l->last;
+    if (l->last != NULL) l->last->next = sub;
+    else l->first = sub;
+    l->last = sub;
+}
+
+static void become(struct subscription *sub, enum sub_state state)
+{
+    struct session *s = sub->session;
+    if (sub->state == SUB_LIVE) s->live_hash -= sub->hash;
+    if (state == SUB_LIVE) s->live_hash += sub->hash;
+    sub->state = state;
+    if (state == SUB_APART) line_leave(sub);
+    else line_join(state == SUB_SNAPSHOT || state == SUB_BEHIND ? &s->aside : &s->touched, sub);
+}
+
 static void detach(struct subscription *sub)
 {
+    become(sub, SUB_APART);
     if (sub->feed != NULL) sub->feed->feed->ops->detach(sub->feed);
     sub->feed = NULL;
 }
@@ -43,10 +84,17 @@ static void let_go_of(struct subscription *sub)
     sub->query = NULL;
 }
 
+static void sub_free(struct subscription *sub)
+{
+    let_go_of(sub);
+    free((void *)sub->path.p);
+    free(sub);
+}
+
 static void let_go(struct session *s)
 {
     for (size_t i = 0; i < s->count; i++)
-        let_go_of(&s->subs[i]);
+        let_go_of(s->subs[i]);
     session_drop_parts(s);
     app_user_remove(&s->user);
 }
@@ -58,7 +106,7 @@ void session_close(struct session *s)
     let_go(s);
     hub_drop(&s->woken);
     for (size_t i = 0; i < s->count; i++)
-        free((void *)s->subs[i].path.p);
+        sub_free(s->subs[i]);
     buf_free(&s->ended);
     free(s->subs);
     free(s);
@@ -82,6 +130,7 @@ static void on_reset(struct app_user *user, int err)
 static void on_wake(struct feed_sub *feed)
 {
     struct subscription *sub = feed->owner;
+    if (sub->state == SUB_LIVE) line_join(&sub->session->touched, sub);
     hub_wake(sub->session->hub, &sub->session->woken);
 }
 
@@ -99,7 +148,7 @@ static int attach(struct subscription *sub, bool resume, uint64_t at, struct pro
     sub->unread = true;
     sub->at = at;
     sub->begun = false;
-    sub->state = resume ? SUB_READY : SUB_SNAPSHOT;
+    become(sub, resume ? SUB_READY : SUB_SNAPSHOT);
     return 0;
 }
 
@@ -119,48 +168,48 @@ static int subs_grow(struct session *s)
 {
     if (s->count < s->cap) return 0;
     size_t cap = s->cap == 0 ? 1 : 2 * s->cap;
-    struct subscription *subs = realloc(s->subs, cap * sizeof *subs);
+    struct subscription **subs = realloc(s->subs, cap * sizeof *subs);
     if (subs == NULL) return ERR_NOMEM;
     s->subs = subs;
     s->cap = cap;
-    for (size_t i = 0; i < s->count; i++)
-        if (subs[i].feed != NULL) subs[i].feed->owner = &subs[i]; // they may have moved
     return 0;
 }
 
-static struct subscription *find(struct session *s, struct span name)
+static size_t find(const struct session *s, struct span name)
 {
-    for (size_t i = 0; i < s->count; i++)
-        if (span_is(name, s->subs[i].name)) return &s->subs[i];
-    return NULL;
+    uint64_t hash = checksum64(name, 1);
+    size_t i = 0;
+    while (i < s->count && (s->subs[i]->name_hash != hash || !span_is(name, s->subs[i]->name)))
+        i++;
+    return i;
 }
 
-// A place behind the others, which counts only once `added` has taken it in.
-static int add(struct session *s, struct span name, struct subscription **out, struct problem *p)
+// One that counts only once `added` has taken it in; else its maker frees it.
+static int sub_new(struct session *s, struct span name, struct subscription **out, struct problem *p)
 {
     if (s->state == SESSION_OVER || app_txn(s->app) == NULL) return ERR_BUSY;
     if (s->count == SUBSCRIPTIONS_MAX) return problem_set(p, ERR_TOO_MANY, -1, "one connection may have %d subscriptions", SUBSCRIPTIONS_MAX);
     if (!name_ok(name)) return problem_set(p, ERR_BAD_PARAMETER, -1, "a subscription's name is 1 to %d letters, digits, - and _", NAME_MAX_SUB);
-    if (find(s, name) != NULL) return problem_set(p, ERR_BAD_PARAMETER, -1, "two subscriptions are called %.*s", SPAN_FMT(name));
-    int err = subs_grow(s);
-    if (err != 0) return err;
-    struct subscription *sub = &s->subs[s->count];
-    *sub = (struct subscription){.session = s, .hash = checksum64(name, 1)};
+    if (find(s, name) < s->count) return problem_set(p, ERR_BAD_PARAMETER, -1, "two subscriptions are called %.*s", SPAN_FMT(name));
+    struct subscription *sub = subs_grow(s) == 0 ? calloc(1, sizeof *sub) : NULL;
+    if (sub == NULL) return ERR_NOMEM;
+    sub->session = s;
+    sub->hash = sub->name_hash = checksum64(name, 1);
     memcpy(sub->name, name.p, name.n);
     *out = sub;
     return 0;
 }
 
-// In a session that runs, its snapshot begins: beside the ranges of the others.
-static int added(struct session *s, struct subscription *sub, struct problem *p)
+// Takes the subscription over, whatever comes of it: `err` is what became of making it. In a session that runs, its snapshot begins: beside the ranges of
+// the others.
+static int added(struct session *s, struct subscription *sub, int err, struct problem *p)
 {
-    int err = s->state == SESSION_NEW ? 0 : attach(sub, false, app_visible(s->app), p);
+    if (err == 0 && s->state != SESSION_NEW) err = attach(sub, false, app_visible(s->app), p);
     if (err != 0) {
-        let_go_of(sub);
-        free((void *)sub->path.p);
+        sub_free(sub);
         return err;
     }
-    s->count++;
+    s->subs[s->count++] = sub;
     if (s->state != SESSION_NEW) hub_wake(s->hub, &s->woken);
     return 0;
 }
@@ -194,18 +243,15 @@ static int on_branch(struct subscription *sub, struct span branch, struct proble
 
 int session_branch_query(struct session *s, struct span name, struct span branch, struct span sql, const struct row_value *params, size_t param_count, struct problem *p)
 {
-    struct subscription *sub = NULL;
-    int err = add(s, name, &sub, p);
-    if (err == 0) err = query_compile(app_rows(s->app), sql, params, param_count, &sub->query, p);
+    struct subscription *sub;
+    int err = sub_new(s, name, &sub, p);
+    if (err != 0) return err;
+    err = query_compile(app_rows(s->app), sql, params, param_count, &sub->query, p);
     if (err == 0 && branch.n > 0) err = on_branch(sub, branch, p);
-    if (err != 0) {
-        if (sub != NULL) let_go_of(sub);
-        return err;
-    }
     sub->hash = checksum64(sql, sub->hash + (sub->branch_no << 8)); // a branch's number: another one of this name is another subscription
     for (size_t i = 0; i < param_count; i++)
         sub->hash = value_hash(&params[i], sub->hash);
-    return added(s, sub, p);
+    return added(s, sub, err, p);
 }
 
 int session_query(struct session *s, struct span name, struct span sql, const struct row_value *params, size_t param_count, struct problem *p)
@@ -216,46 +262,40 @@ int session_query(struct session *s, struct span name, struct span sql, const st
 int session_stream(struct session *s, struct span name, struct span path, uint64_t offset, struct problem *p)
 {
     struct subscription *sub;
-    int err = add(s, name, &sub, p);
+    int err = sub_new(s, name, &sub, p);
     if (err != 0) return err;
-    if (path.n == 0 || path.n > STREAM_PATH_MAX) return problem_set(p, ERR_BAD_PARAMETER, -1, "a stream's path has 1 to %d bytes", STREAM_PATH_MAX);
-    err = copy_path(sub, path);
-    if (err != 0) return err;
+    bool fits = path.n > 0 && path.n <= STREAM_PATH_MAX;
+    err = fits ? copy_path(sub, path) : problem_set(p, ERR_BAD_PARAMETER, -1, "a stream's path has 1 to %d bytes", STREAM_PATH_MAX);
     sub->offset = offset;
     sub->hash = checksum64(path, sub->hash + 1); // not what a query of the same text makes of it
-    return added(s, sub, p);
+    return added(s, sub, err, p);
 }
 
 int session_upload(struct session *s, struct span name, struct uuid id, struct problem *p)
 {
     struct subscription *sub;
-    int err = add(s, name, &sub, p);
+    int err = sub_new(s, name, &sub, p);
     if (err != 0) return err;
     sub->is_upload = true;
     sub->upload = id;
     sub->hash = checksum64(SPAN(id.b, sizeof id.b), sub->hash + 2); // nor what a query or a stream would
-    return added(s, sub, p);
+    return added(s, sub, 0, p);
 }
 
 int session_unsubscribe(struct session *s, struct span name, struct problem *p)
 {
-    struct subscription *sub = find(s, name);
+    size_t at = find(s, name), n = s->ended.n;
     if (s->state == SESSION_OVER) return ERR_BUSY;
-    if (sub == NULL) return problem_set(p, ERR_BAD_PARAMETER, -1, "no subscription is called %.*s", SPAN_FMT(span_sub(name, 0, NAME_MAX_SUB)));
-    size_t n = s->ended.n;
-    buf_printf(&s->ended, "%s\"%s\"", n == 0 ? "" : ",", sub->name);
+    if (at == s->count) return problem_set(p, ERR_BAD_PARAMETER, -1, "no subscription is called %.*s", SPAN_FMT(span_sub(name, 0, NAME_MAX_SUB)));
+    buf_printf(&s->ended, "%s\"%s\"", n == 0 ? "" : ",", s->subs[at]->name);
     if (s->ended.err != 0) { // a client that reads nothing and goes on like this
         buf_truncate(&s->ended, n);
         s->ended.err = 0;
         return problem_set(p, ERR_TOO_MANY, -1, "too many subscriptions have ended that were not told yet");
     }
-    let_go_of(sub);
-    free((void *)sub->path.p);
-    size_t at = (size_t)(sub - s->subs);
+    sub_free(s->subs[at]);
     s->count--;
-    memmove(sub, sub + 1, (s->count - at) * sizeof *sub);
-    for (; at < s->count; at++)
-        if (s->subs[at].feed != NULL) s->subs[at].feed->owner = &s->subs[at];
+    memmove(s->subs + at, s->subs + at + 1, (s->count - at) * sizeof *s->subs);
     if (s->state != SESSION_NEW) hub_wake(s->hub, &s->woken);
     return 0;
 }
@@ -267,7 +307,7 @@ static int begin_snapshot(struct session *s, struct problem *p)
     s->state = SESSION_SNAPSHOT;
     s->sent = s->told = app_visible(s->app);
     for (size_t i = 0; i < s->count; i++) {
-        struct subscription *sub = &s->subs[i];
+        struct subscription *sub = s->subs[i];
         int err = attach(sub, false, s->sent, p);
         if (err != 0) return err;
         sub->awaited = true;
@@ -281,19 +321,16 @@ static int restart(struct session *s, const char *reason)
     session_drop_parts(s);
     buf_clear(&s->ended);
     for (size_t i = 0; i < s->count; i++)
-        detach(&s->subs[i]);
+        detach(s->subs[i]);
     int err = session_put_reset(s, reason);
     return err != 0 ? err : begin_snapshot(s, NULL);
 }
 
-// The first that is not yet where the others are. Until those are ready with which the session began, they alone are looked at.
+// The first that is not yet where the others are. Until those are ready with which the session began, they alone are looked at: they are the first in line.
 static struct subscription *beside(struct session *s)
 {
-    for (size_t i = 0; i < s->count; i++) {
-        struct subscription *sub = &s->subs[i];
-        if (sub->state <= SUB_BEHIND && (sub->awaited || s->state == SESSION_LIVE)) return sub;
-    }
-    return NULL;
+    struct subscription *sub = s->aside.first;
+    return sub != NULL && (sub->awaited || s->state == SESSION_LIVE) ? sub : NULL;
 }
 
 // Joins if what it lacks fits into a range; else it is told of a part of that, by itself.
@@ -305,7 +342,7 @@ static int catch_up(struct session *s, struct subscription *sub)
     int err = sub->at >= s->sent ? 0 : sub_note(sub, sub->feed->feed->ops->reach(sub->feed, app_txn(s->app), sub->at, s->sent, COMMIT_BYTES_MAX, &reached));
     if (err != 0) return err;
     if (reached >= s->sent) {
-        sub->state = SUB_READY;
+        become(sub, SUB_READY);
         return 0;
     }
     err = session_put_catchup(s, sub, reached);
@@ -317,20 +354,30 @@ static int step_beside(struct session *s, struct subscription *sub)
 {
     bool done = false;
     if (sub->state == SUB_BEHIND) return catch_up(s, sub);
+    size_t before = s->made;
     int err = session_put_snapshot(s, sub, &done);
-    if (done) sub->state = SUB_BEHIND;
+    if (done) become(sub, SUB_BEHIND);
+    else if (s->made < before + PART_BYTES_MAX) s->made = before + PART_BYTES_MAX; // it looked at so much that it was cut short
     return err;
 }
 
 // ---- ranges ----
 
+// In `touched` stay those of whom the range after `sent` may tell something.
+static void settle(struct session *s)
+{
+    for (struct subscription *sub = s->touched.first, *next; sub != NULL; sub = next) {
+        next = sub->next;
+        if (!sub_touched(s, sub)) line_leave(sub);
+    }
+}
+
 static int range_end(struct session *s, uint64_t *to)
 {
     size_t busy = 0;
-    for (size_t i = 0; i < s->count; i++)
-        busy += sub_touched(s, &s->subs[i]);
-    for (size_t i = 0; i < s->count && *to > s->sent + 1; i++) {
-        struct subscription *sub = &s->subs[i];
+    for (struct subscription *sub = s->touched.first; sub != NULL; sub = sub->next)
+        busy += sub_touched(s, sub);
+    for (struct subscription *sub = s->touched.first; sub != NULL && *to > s->sent + 1; sub = sub->next) {
         uint64_t from = sub->state == SUB_READY && sub->at > s->sent ? sub->at : s->sent;
         if (from >= *to || !sub_touched(s, sub)) continue;
         uint64_t reached = *to;
@@ -345,8 +392,8 @@ static int range_end(struct session *s, uint64_t *to)
 // Whether the range after `sent` looks the same to whoever else has this one feed under this name, and is at this place.
 static bool is_like_others(const struct session *s, struct message_range *out)
 {
-    const struct subscription *sub = &s->subs[0];
-    if (s->count != 1 || sub->state != SUB_LIVE || s->ended.n > 0 || s->parts != NULL) return false;
+    const struct subscription *sub = s->count == 1 ? s->subs[0] : NULL;
+    if (sub == NULL || sub->state != SUB_LIVE || s->ended.n > 0 || s->parts != NULL) return false;
     *out = (struct message_range){.from = s->sent, .told = s->told, .visible = app_visible(s->app), .hash = sub->hash, .name = sub->name};
     return true;
 }
@@ -355,12 +402,32 @@ static bool take_shared(struct session *s)
 {
     struct message_range range;
     uint64_t to;
-    struct message *m = is_like_others(s, &range) ? message_find(s->subs[0].feed->feed, &range, &to) : NULL;
+    struct message *m = is_like_others(s, &range) ? message_find(s->subs[0]->feed->feed, &range, &to) : NULL;
     if (m == NULL) return false;
-    if (to == range.visible) s->subs[0].unread = false;
+    if (to == range.visible) s->subs[0]->unread = false;
     s->sent = s->told = to;
     send(s, m);
     return true;
+}
+
+// Who is ready and not ahead of it goes live with the range up to `to`.
+static void begin_joining(struct session *s, uint64_t to)
+{
+    for (struct subscription *sub = s->touched.first; sub != NULL; sub = sub->next) {
+        sub->joining = sub->state == SUB_READY && sub->at <= to;
+        if (sub->joining) become(sub, SUB_LIVE);
+    }
+}
+
+static void end_joining(struct session *s, uint64_t to, bool told)
+{
+    bool all = to == app_visible(s->app);
+    for (struct subscription *sub = s->touched.first; sub != NULL; sub = sub->next) {
+        if (sub->joining && !told) become(sub, SUB_READY);
+        if (told && sub->state == SUB_LIVE) sub->awaited = false;
+        if (told && sub->state == SUB_LIVE && all) sub->unread = false;
+        sub->joining = false;
+    }
 }
 
 static int take_range(struct session *s)
@@ -370,23 +437,15 @@ static int take_range(struct session *s)
     bool told = false, alike = is_like_others(s, &range);
     int err = range_end(s, &to);
     if (err != 0) return err;
-    for (size_t i = 0; i < s->count; i++) {
-        struct subscription *sub = &s->subs[i];
-        sub->joining = sub->state == SUB_READY && sub->at <= to;
-        if (sub->joining) sub->state = SUB_LIVE;
-    }
+    begin_joining(s, to);
     err = session_put_range(s, to, &told);
-    for (size_t i = 0; i < s->count; i++) {
-        if (err != 0 && s->subs[i].joining) s->subs[i].state = SUB_READY; // nobody was told
-        if (err != 0) continue;
-        s->subs[i].joining = s->subs[i].awaited = false;
-        if (to == app_visible(s->app)) s->subs[i].unread = s->subs[i].unread && s->subs[i].state != SUB_LIVE;
-    }
+    end_joining(s, to, err == 0);
     if (err != 0) return err;
     if (told) s->told = to;
     buf_clear(&s->ended);
     s->sent = to;
-    if (alike && told && s->parts == s->parts_last) message_keep(s->subs[0].feed->feed, &range, s->parts->message, to);
+    settle(s);
+    if (alike && told && s->parts == s->parts_last) message_keep(s->subs[0]->feed->feed, &range, s->parts->message, to);
     return 0;
 }
 
@@ -397,9 +456,10 @@ static bool has_range(struct session *s)
     uint64_t visible = app_visible(s->app);
     if (s->state != SESSION_LIVE) return false;
     if (s->ended.n > 0) return true;
-    for (size_t i = 0; i < s->count; i++) {
-        const struct subscription *sub = &s->subs[i];
+    for (struct subscription *sub = s->touched.first, *next; sub != NULL; sub = next) {
+        next = sub->next;
         if (sub->state == SUB_READY || (s->sent < visible && sub_touched(s, sub))) return true;
+        if (!sub_touched(s, sub)) line_leave(sub);
     }
     s->sent = visible;
     return false;
@@ -414,13 +474,13 @@ static bool has_more(struct session *s)
 static int lose(struct session *s, int err)
 {
     size_t i = 0;
-    while (i < s->count && s->subs[i].lost == 0)
+    while (i < s->count && s->subs[i]->lost == 0)
         i++;
     if (i == s->count || s->ops->lost == NULL) return err;
     char name[NAME_MAX_SUB + 1];
-    memcpy(name, s->subs[i].name, sizeof name);
+    memcpy(name, s->subs[i]->name, sizeof name);
     session_drop_parts(s);
-    s->ops->lost(s->carrier, name, s->subs[i].lost);
+    s->ops->lost(s->carrier, name, s->subs[i]->lost);
     return session_unsubscribe(s, SPAN_STR(name), NULL);
 }
 
@@ -431,6 +491,7 @@ static int step(struct session *s)
     struct subscription *sub = beside(s);
     bool range = has_range(s);
     bool aside = sub != NULL && (!range || (s->beside_next && s->ended.n == 0));
+    s->made += STEP_BYTES_MIN;
     int err = aside ? step_beside(s, sub) : range && !take_shared(s) ? take_range(s) : 0;
     s->beside_next = !aside;
     return err == ERR_TOO_OLD ? restart(s, "too_old") : err != 0 ? lose(s, err) : 0;
@@ -460,8 +521,15 @@ static void pump(struct session *s)
     if (s->pumping || s->state == SESSION_NEW || s->state == SESSION_OVER || app_txn(s->app) == NULL) return;
     int err = 0;
     s->pumping = true;
-    while (err == 0 && s->state != SESSION_OVER && !s->full && (!send_parts(s) || has_more(s)))
-        if (!s->full && s->parts == NULL) err = step(s);
+    s->made = 0;
+    while (err == 0 && s->state != SESSION_OVER && !s->full && (!send_parts(s) || has_more(s))) {
+        if (s->full || s->parts != NULL) continue;
+        if (s->made >= TURN_BYTES) {
+            hub_later(s->hub, &s->woken);
+            break;
+        }
+        err = step(s);
+    }
     s->pumping = false;
     if (err == 0 || s->state == SESSION_OVER) return;
     // A branch that was merged is no fault.
@@ -515,7 +583,7 @@ static int resume(struct session *s, uint64_t seq, struct problem *p)
     s->state = SESSION_LIVE;
     s->sent = s->told = seq;
     for (size_t i = 0; i < s->count; i++) {
-        int err = attach(&s->subs[i], true, seq, p);
+        int err = attach(s->subs[i], true, seq, p);
         if (err != 0) return err;
     }
     return 0;
@@ -530,7 +598,7 @@ int session_start(struct session *s, struct span cursor, struct problem *p)
     if (cursor.n > 0 && parse_cursor(cursor, &journal, &seq, &hash) != 0) return problem_set(p, ERR_BAD_CURSOR, -1, "this is not a cursor of this service");
     uint64_t set = 0;
     for (size_t i = 0; i < s->count; i++)
-        set += s->subs[i].hash;
+        set += s->subs[i]->hash;
     const char *reason = NULL;
     if (cursor.n > 0 && !uuid_equal(journal, app_journal_id(s->app))) reason = "other_journal";
     else if (cursor.n > 0 && seq > app_visible(s->app)) reason = "seq_ahead";

@@ -2,6 +2,8 @@
 #ifndef SEGUE_SESSION_IMPL_H
 #define SEGUE_SESSION_IMPL_H
 
+#include <assert.h>
+
 #include "err.h"
 #include "message.h"
 #include "session.h"
@@ -9,19 +11,29 @@
 #define NAME_MAX_SUB MESSAGE_NAME_MAX
 #define CURSOR_MAX MESSAGE_CURSOR_MAX
 
-//   SNAPSHOT ──last piece──> BEHIND ──what came meanwhile is little──> READY ──the range that names it in `live`──> LIVE
-//                             │  ^
-//                             └──┘ a piece of catching up
+//   APART ─> SNAPSHOT ──last piece──> BEHIND ──what came meanwhile is little──> READY ──the range that names it in `live`──> LIVE
+//     │                                │  ^                                       ^
+//     │                                └──┘ a piece of catching up                │
+//     └── with a cursor ──────────────────────────────────────────────────────────┘
 enum sub_state {
+    SUB_APART,    // reads no feed
     SUB_SNAPSHOT, // pieces of the state as of `at` are to be sent
     SUB_BEHIND,   // the client has it as of `at`, and the others may be far ahead
     SUB_READY,    // joins with the next range that reaches `at`
     SUB_LIVE,     // the client has it as of the session's `sent`
 };
 
+// A line of subscriptions, each in one at most. A commit costs a connection what is in line, however many subscriptions it has.
+struct sub_list {
+    struct subscription *first, *last;
+};
+
 struct subscription {
     struct session *session;
+    struct sub_list *in; // NULL: live, and nothing of it has changed
+    struct subscription *next, *prev;
     char name[NAME_MAX_SUB + 1];
+    uint64_t name_hash;
     uint64_t hash;       // of all that was asked, for cursors
     struct query *query; // or a stream:
     struct span path;    // owned; of a query the branch that it reads, if it does
@@ -55,8 +67,11 @@ struct session {
     void *carrier;
     struct app_user user;
     enum session_state state;
-    struct subscription *subs;
+    struct subscription **subs;
     size_t count, cap;
+    struct sub_list aside;   // SNAPSHOT and BEHIND, in the order in which they are looked after
+    struct sub_list touched; // READY, and those that are LIVE and may have changed behind `sent`
+    uint64_t live_hash;      // the sum of those that are LIVE
     struct buf ended; // names to be told as ended, as the inside of a JSON array
     // What the client has is the state as of `sent`; the last range that it was told of ended at `told`, and nothing of its feeds changed between.
     uint64_t sent, told;
@@ -64,6 +79,7 @@ struct session {
     struct part *parts, *parts_last;
     bool beside_next; // a piece of a snapshot has its turn before the next range
     bool full;        // the carrier said so
+    size_t made;      // bytes of messages made since its turn began
     bool pumping;
 };
 
@@ -88,9 +104,10 @@ static inline int sub_note(struct subscription *sub, int err)
     return err;
 }
 
-// Does the range after `sent` concern it?
+// Does the range after `sent` concern it? Only asked of those in `touched`.
 static inline bool sub_touched(const struct session *s, const struct subscription *sub)
 {
+    assert(sub->in == &s->touched);
     return sub->state == SUB_READY || (sub->state == SUB_LIVE && (sub->unread || sub->feed->changed > s->sent));
 }
 

@@ -24,11 +24,8 @@ void session_drop_parts(struct session *s)
 static void put_cursor(const struct session *s, uint64_t seq, char text[CURSOR_MAX])
 {
     char id[UUID_TEXT];
-    uint64_t set = 0;
-    for (size_t i = 0; i < s->count; i++)
-        if (s->subs[i].state == SUB_LIVE) set += s->subs[i].hash;
     uuid_format(app_journal_id(s->app), id);
-    snprintf(text, CURSOR_MAX, "1.%.*s.%llu.%016llx", UUID_TEXT, id, (unsigned long long)seq, (unsigned long long)set);
+    snprintf(text, CURSOR_MAX, "1.%.*s.%llu.%016llx", UUID_TEXT, id, (unsigned long long)seq, (unsigned long long)s->live_hash);
 }
 
 // Puts a message in line behind what waits; `cursor_seq` is its cursor if it carries one.
@@ -42,6 +39,7 @@ static int queue(struct session *s, struct buf *message, const uint64_t *cursor_
     if (s->parts_last != NULL) s->parts_last->next = part;
     else s->parts = part;
     s->parts_last = part;
+    s->made += part->message->json->n;
     return 0;
 }
 
@@ -72,7 +70,7 @@ int session_put_welcome(struct session *s)
     char id[UUID_TEXT];
     struct buf b;
     struct jw w;
-    buf_init(&b, COMMIT_BYTES_MAX);
+    buf_init(&b, 4 * KIB + SUBSCRIPTIONS_MAX * (NAME_MAX_SUB + 6 * STREAM_PATH_MAX + 128)); // a path may need escapes
     jw_init(&w, &b);
     uuid_format(app_journal_id(s->app), id);
     jw_object(&w);
@@ -83,8 +81,8 @@ int session_put_welcome(struct session *s)
     jw_key(&w, "seq"), jw_uint(&w, app_visible(s->app));
     jw_key(&w, "subscriptions"), jw_object(&w);
     for (size_t i = 0; i < s->count; i++) {
-        jw_key(&w, s->subs[i].name);
-        put_subscription(&w, &s->subs[i]);
+        jw_key(&w, s->subs[i]->name);
+        put_subscription(&w, s->subs[i]);
     }
     jw_end(&w);
     jw_end(&w);
@@ -155,8 +153,7 @@ struct packer {
 static void put_members(struct packer *k)
 {
     bool first = true;
-    for (size_t i = 0; i < k->s->count; i++) {
-        struct subscription *sub = &k->s->subs[i];
+    for (struct subscription *sub = k->s->touched.first; sub != NULL; sub = sub->next) {
         if (!sub->joining) continue;
         buf_printf(&k->b, "%s\"%s\"", first ? ",\"live\":[" : ",", sub->name);
         first = false;
@@ -230,8 +227,7 @@ int session_put_catchup(struct session *s, struct subscription *sub, uint64_t to
 static int read_range(struct session *s, struct packer *k)
 {
     int err = 0;
-    for (size_t i = 0; i < s->count && err == 0; i++) {
-        k->sub = &s->subs[i];
+    for (k->sub = s->touched.first; k->sub != NULL && err == 0; k->sub = k->sub->next) {
         uint64_t from = k->sub->joining ? k->sub->at : k->from;
         if (k->sub->state != SUB_LIVE || from >= k->to || !sub_touched(s, k->sub)) continue;
         err = sub_note(k->sub, k->sub->feed->feed->ops->changes(k->sub->feed, app_txn(s->app), from, k->to, &k->sink));
@@ -243,8 +239,8 @@ int session_put_range(struct session *s, uint64_t to, bool *told)
 {
     struct packer k = {.sink = {.emit = pack}, .s = s, .from = s->sent, .to = to};
     bool members = s->ended.n > 0;
-    for (size_t i = 0; i < s->count; i++)
-        members |= s->subs[i].joining;
+    for (struct subscription *sub = s->touched.first; sub != NULL; sub = sub->next)
+        members |= sub->joining;
     buf_init(&k.b, 8 * BATCH_BYTES_MAX);
     int err = read_range(s, &k);
     // A range that changed nothing here need not be told: the next one begins where the last told one ended.

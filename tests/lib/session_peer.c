@@ -494,6 +494,8 @@ void session_peer_drain(struct session_peer *p, int room)
 {
     p->room = room;
     session_drain(p->session);
+    while (p->hub->first != NULL) // a turn makes a part of what there is
+        hub_run(p->hub);
 }
 
 static int compare_texts(const void *a, const void *b)

@@ -8,8 +8,10 @@
 
 #include <cmocka.h>
 
+#include "app_internal.h"
 #include "disk.h"
 #include "err.h"
+#include "session_impl.h"
 #include "session_peer.h"
 
 #define ID(n) "01890a5d-ac96-774b-bcce-00000000000" #n
@@ -42,10 +44,26 @@ static int teardown(void **state)
     return 0;
 }
 
+static void run(struct stage *s)
+{
+    while (s->hub.first != NULL)
+        hub_run(&s->hub);
+}
+
 static void start(struct stage *s, const char *cursor)
 {
     assert_int_equal(session_peer_start(&s->peer, cursor), 0);
-    hub_run(&s->hub);
+    run(s);
+}
+
+// A batch whose readers are marked, and have not run.
+static int app_turn_without(struct stage *s, const char *json)
+{
+    void (*visible)(void *, struct app *) = s->lab.app->options.visible;
+    s->lab.app->options.visible = NULL;
+    int err = lab_run(&s->lab, "%s", json);
+    s->lab.app->options.visible = visible;
+    return err;
 }
 
 static void insert(struct stage *s, unsigned n)
@@ -222,6 +240,56 @@ static void a_reader_cut_off_between_parts_resumes_before_them(void **state)
         session_peer_check(&s->peer);
     }
     free(text);
+}
+
+static size_t in_line(const struct sub_list *l)
+{
+    size_t n = 0;
+    for (const struct subscription *sub = l->first; sub != NULL; sub = sub->next)
+        n++;
+    return n;
+}
+
+static bool takes_all(void *carrier, struct span message, const char *cursor)
+{
+    (void)message, (void)cursor;
+    ++*(size_t *)carrier;
+    return true;
+}
+
+static void takes_the_end(void *carrier, int err)
+{
+    (void)carrier, (void)err;
+}
+
+static void a_commit_concerns_the_subscriptions_that_it_touched(void **state)
+{
+    struct stage *s = *state;
+    struct session *session;
+    size_t messages = 0;
+    static const struct session_carrier all = {.send = takes_all, .end = takes_the_end};
+    assert_int_equal(session_open(&session, &s->hub, s->lab.app, &all, &messages), 0);
+    for (int i = 0; i < SUBSCRIPTIONS_MAX; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "n%d", i);
+        assert_int_equal(session_stream(session, SPAN_STR(name), SPAN_STR(name), 0, NULL), 0);
+    }
+    assert_int_equal(session_start(session, SPAN_NONE, NULL), 0);
+    run(s);
+    assert_int_equal(session->state, SESSION_LIVE);
+    assert_int_equal(in_line(&session->aside) + in_line(&session->touched), 0);
+    size_t before = messages;
+    assert_int_equal(app_turn_without(s, "{'ops':[{'op':'create','stream':'n7'},{'op':'create','stream':'n900'},{'op':'create','stream':'other'}]}"), 0);
+    assert_int_equal(in_line(&session->touched), 2);
+    run(s);
+    assert_int_equal(messages, before + 1);
+    assert_int_equal(in_line(&session->touched), 0);
+    // One that was touched and leaves is out of line, too.
+    assert_int_equal(app_turn_without(s, "{'ops':[{'op':'append','stream':'n7','text':'x'},{'op':'append','stream':'n900','text':'x'}]}"), 0);
+    assert_int_equal(session_unsubscribe(session, SPAN_LIT("n7"), NULL), 0);
+    assert_int_equal(in_line(&session->touched), 1);
+    run(s);
+    session_close(session);
 }
 
 // ---- a slow reader -------------------------------------------------------------------------------------------------
@@ -438,7 +506,7 @@ static void an_end_is_told_and_nothing_comes_after(void **state)
     start(s, NULL);
     session_peer_leave(&s->peer, "one");
     assert_int_equal(session_unsubscribe(s->peer.session, SPAN_LIT("one"), NULL), ERR_BAD_PARAMETER);
-    hub_run(&s->hub);
+    run(s);
     assert_int_equal(s->peer.leaves, 1);
     insert(s, 2);
     session_peer_check(&s->peer);
@@ -449,11 +517,11 @@ static void an_end_is_told_and_nothing_comes_after(void **state)
     assert_int_equal(s->peer.resets, 0);
     session_peer_check(&s->peer);
     session_peer_leave(&s->peer, "two");
-    hub_run(&s->hub);
+    run(s);
     assert_int_equal(s->peer.sub_count, 0);
     insert(s, 4);
     assert_int_equal(session_peer_late(&s->peer, "three", "select n from notes", NULL), 0);
-    hub_run(&s->hub);
+    run(s);
     assert_int_equal(s->peer.joined, 1);
     session_peer_check(&s->peer);
 }
@@ -534,7 +602,7 @@ static void random_reader(struct stage *s, struct session_peer *p, uint64_t *x)
         p->room = (int)(next(x) % 4) - 1;
         if (p->room == 0) p->room = 3;
         assert_int_equal(session_peer_start(p, NULL), 0);
-        hub_run(&s->hub);
+        run(s);
         break;
     case 1:
     case 2:
@@ -566,7 +634,7 @@ static void random_service(struct stage *s, struct session_peer *peers, uint64_t
         app_lab_reopen(&s->lab);
         for (int i = 0; i < PEERS; i++)
             assert_int_equal(session_peer_start(&peers[i], NULL), 0);
-        hub_run(&s->hub);
+        run(s);
         break;
     default: break;
     }
@@ -620,6 +688,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_rejected_batch_is_not_told, setup, teardown),
         cmocka_unit_test_setup_teardown(a_large_commit_comes_in_parts, setup, teardown),
         cmocka_unit_test_setup_teardown(a_reader_cut_off_between_parts_resumes_before_them, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_commit_concerns_the_subscriptions_that_it_touched, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_carrier_is_sent_nothing_and_misses_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_reader_behind_the_views_memory_is_served_from_history, setup, teardown),
         cmocka_unit_test_setup_teardown(a_cursor_outlives_service_and_reader, setup, teardown),
