@@ -34,8 +34,8 @@ export class Provider {
 
 export const llmSchema = 'create table messages (body stream, status text, usage jsonb, note text, strict jsonb not null default \'{}\');'
 
-// A service with a provider: {s, app, provider}; `args` are further flags.
-export async function llmService(t, { args = [], url, ...options } = {}) {
+// A service with a provider: {s, app, provider}; `args` are further flags, `schema` the app's, if it is to have one.
+export async function llmService(t, { args = [], url, schema = llmSchema, ...options } = {}) {
     const provider = await new Provider().start()
     t.after(() => provider.end())
     const s = await service(t, {
@@ -45,7 +45,7 @@ export async function llmService(t, { args = [], url, ...options } = {}) {
             '--llm-provider', `anthropic ${url || `${provider.url}/v1`} MADE_UP_KEY messages`, ...args],
     })
     const app = new App(s, { key: options.key })
-    await app.schema(llmSchema)
+    if (schema) await app.schema(schema)
     return { s, app, provider }
 }
 
