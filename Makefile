@@ -33,7 +33,7 @@ SERVICE_SRC += live/crowd live/hub live/message live/session live/session_pack l
 SERVICE_SRC += llm/llm llm/llm_job llm/llm_parse llm/llm_parse_chat llm/llm_parse_messages llm/llm_parse_responses llm/llm_provider llm/llm_queue llm/llm_reply llm/llm_sweep llm/llm_tail llm/llm_ui llm/llm_ui_request llm/llm_writer llm/llm_writer_ui
 SERVICE_SRC += workers/path_set workers/subs_deliver workers/subs_run workers/webhook_sign workers/webhook_url
 SERVICE_SRC += api/api_admin api/api_apps api/api_batch api/api_blob api/api_blob_care api/api_blob_pins api/api_blob_put api/api_blob_sign api/api_branch api/api_chunks api/api_chunks_blob api/api_ds api/api_fate api/api_history api/api_llm api/api_llm_ask api/api_llm_pass api/api_llm_proxy api/api_llm_ui api/api_preview api/api_query api/api_resumable api/api_schema api/api_stream api/api_stream_live api/api_stream_read api/api_stream_write api/api_subscribe api/api_tx api/api_upload api/api_upload_content api/api_upload_patch api/api_upload_post api/blob_care api/blob_link api/blob_row api/blob_send api/blob_view api/chunk_frames api/chunk_list api/disposition api/history_care api/holds api/rufh api/stream_care api/stream_headers api/stream_pace api/stream_pipe api/tus api/upload_care api/upload_intake api/upload_join
-SERVICE_SRC += apps key_file lane main metrics options origin routes server
+SERVICE_SRC += apps key_file lane mailbox main metrics options origin routes server
 LIBSEGUE_SRC := branch calls client cuts delta get http lanes listing put source sse state stream subscribe tree tree_get tree_pin tree_put tree_state tree_walk tus tx upload
 CLI_SRC := cli cmd_app cmd_ask cmd_batch cmd_blob cmd_blobs cmd_branch cmd_history cmd_query cmd_schema cmd_stream cmd_sub cmd_tree cmd_tx main options progress sub_print table
 
@@ -42,7 +42,7 @@ UNIT_base := base64 buf bug bytes checksum compress crew cur db db_pages digest 
 UNIT_rows := constraints expr horizon index merge past preview query query_diff query_model read_set record rows schema schema_growth select sql sql_select validate value view
 UNIT_streams := stream_apply stream_decide stream_feed stream_fork stream_model stream_reclaim stream_seal stream_segment stream_slice stream_tail stream_writers streams
 UNIT_blobs := blob_apply blob_huge blob_index blob_join blob_keys blob_life blob_read blob_reader blob_upload blobs chunk_lanes chunker given pack uploads
-UNIT_service := app app_disk app_upload auth batch blob_link branch_feed branches call conn crowd entry fates http_parse http_scan http_select hub jobs lane llm_parse llm_ui llm_ui_request merge_laws message options outbox reach redecide request rufh seq_times session stream_care stream_frame stream_headers stream_pace subs subs_app subs_glob sync transaction tus webhook wheel ws_frames ws_handshake ws_records
+UNIT_service := app app_disk app_upload auth batch blob_link branch_feed branches call conn crowd entry fates http_parse http_scan http_select hub jobs lane llm_parse llm_ui llm_ui_request mailbox merge_laws message moves options outbox reach redecide request rufh seq_times session stream_care stream_frame stream_headers stream_pace subs subs_app subs_glob sync transaction tus webhook wheel ws_frames ws_handshake ws_records
 UNIT_clients := sse tree tree_state
 
 # Fuzz targets: tests/fuzz/fuzz_<name>.c with a corpus in tests/fuzz/corpus/<name>/

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/sendfile.h>
@@ -37,15 +38,12 @@ static void conn_free(struct conn *c)
     free(c);
 }
 
-bool conn_open(struct conns *cs)
+// Without a socket yet. NULL: no memory; `parse` is still the caller's.
+static struct conn *conn_new(struct conns *cs, struct http_parse *parse)
 {
-    struct conn *c = calloc(1, sizeof *c);
-    if (c == NULL) return false;
-    c->parse = http_parse_new();
-    if (c->parse == NULL) {
-        free(c);
-        return false;
-    }
+    struct conn *c = parse == NULL ? NULL : calloc(1, sizeof *c);
+    if (c == NULL) return NULL;
+    c->parse = parse;
     c->set = cs;
     // What one read brought, behind what was left of the one before: reading stops while anything is left.
     buf_init(&c->inbox, 2 * cs->options.limits.read);
@@ -55,6 +53,17 @@ bool conn_open(struct conns *cs)
     c->tcp.data = c;
     conns_link(cs, c);
     c->read_ms = c->send_ms = conns_now(cs);
+    return c;
+}
+
+bool conn_open(struct conns *cs)
+{
+    struct http_parse *parse = http_parse_new();
+    struct conn *c = conn_new(cs, parse);
+    if (c == NULL) {
+        http_parse_free(parse);
+        return false;
+    }
     if (uv_accept((uv_stream_t *)&cs->listener, (uv_stream_t *)&c->tcp) < 0) {
         conn_cut(c);
         return true;
@@ -64,6 +73,21 @@ bool conn_open(struct conns *cs)
     uv_tcp_keepalive(&c->tcp, 1, KEEPALIVE_S);
     conn_mark(c);
     return true;
+}
+
+void conn_adopt(struct conns *cs, struct conn_moved *m)
+{
+    struct conn *c = cs->stopping ? NULL : conn_new(cs, m->parse);
+    if (c == NULL || uv_tcp_open(&c->tcp, m->fd) < 0) {
+        if (c != NULL) c->parse = NULL;
+        if (c != NULL) conn_cut(c);
+        conn_moved_drop(m);
+        return;
+    }
+    c->inbox = m->rest;
+    c->adopted = true;
+    free(m);
+    conn_mark(c);
 }
 
 static void unmark(struct conn *c)
@@ -191,9 +215,20 @@ static void refuse(struct conn *c, const struct problem *p)
     reply_problem(c->request, p);
 }
 
+static bool is_elsewhere(struct conn *c, const struct http_head *head)
+{
+    const struct conns_options *o = &c->set->options;
+    c->to = o->elsewhere != NULL ? o->elsewhere(o->ctx, head->path) : NULL;
+    return c->to != NULL;
+}
+
 static void on_head(struct conn *c)
 {
     const struct http_head *head = http_parse_head(c->parse);
+    if (is_elsewhere(c, head)) {
+        c->state = CONN_MOVING;
+        return;
+    }
     if (!request_begin(c)) {
         conn_break(c);
         return;
@@ -295,6 +330,11 @@ static size_t conn_take(struct conn *c, struct span in)
 {
     size_t all = in.n;
     if (c->request != NULL && c->reply == REPLY_ENDED) reply_done(c); // ended between two turns
+    if (c->adopted && may_take(c)) {
+        c->adopted = false;
+        on_head(c);
+        if (c->request != NULL && c->reply == REPLY_ENDED) reply_done(c);
+    }
     while (may_take(c) && c->state != CONN_RAW) {
         struct problem p = PROBLEM_NONE;
         struct span piece;
@@ -580,9 +620,39 @@ static void conn_linger(struct conn *c)
     if (uv_shutdown(&c->shutdown_req, (uv_stream_t *)&c->tcp, on_shut) < 0) conn_cut(c);
 }
 
+// The other set gets a descriptor of its own: libuv lets go of none that it has.
+static struct conn_moved *conn_detach(struct conn *c)
+{
+    uv_os_fd_t fd = -1;
+    struct conn_moved *m = calloc(1, sizeof *m);
+    if (m == NULL) return NULL;
+    uv_fileno((uv_handle_t *)&c->tcp, &fd);
+    *m = (struct conn_moved){.to = c->to, .fd = fcntl(fd, F_DUPFD_CLOEXEC, 0), .parse = c->parse, .rest = c->inbox};
+    if (m->fd < 0) {
+        free(m);
+        return NULL;
+    }
+    c->parse = NULL;
+    buf_init(&c->inbox, 0);
+    return m;
+}
+
+// Replies come in the order of their requests: the next set has nothing to say before this one has said everything.
+static void conn_move(struct conn *c)
+{
+    if (c->out.n > 0 || c->writing) return;
+    reading_stop(c);
+    struct conn_moved *m = conn_detach(c);
+    struct conns *cs = c->set;
+    conn_cut(c); // the peer sees nothing of it, but where nothing was detached
+    if (m == NULL) return;
+    cs->counts.moved++;
+    cs->options.hand(cs->options.ctx, m);
+}
+
 static void conn_read_on(struct conn *c)
 {
-    bool wait = c->inbox.n > 0 || c->eof || (c->state == CONN_LINGER && !c->shut);
+    bool wait = c->inbox.n > 0 || c->eof || c->state == CONN_MOVING || (c->state == CONN_LINGER && !c->shut);
     // Stopping costs system calls, so an idle handler's connection stays open for reading: that also tells when the peer goes.
     if (wait)
         reading_stop(c);
@@ -605,7 +675,7 @@ void conn_tick(struct conn *c)
     size_t used = conn_take(c, c->inbox.n > 0 ? buf_span(&c->inbox) : SPAN_LIT(""));
     if (used > 0) buf_consume(&c->inbox, used);
     slim(&c->inbox);
-    if (c->set->stopping && c->state == CONN_HEAD) c->state = CONN_LINGER;
+    if (c->set->stopping && (c->state == CONN_HEAD || c->state == CONN_MOVING)) c->state = CONN_LINGER;
     conn_continue(c);
     if (!c->broken) conn_flush(c);
     if (c->eof) conn_half_closed(c);
@@ -614,6 +684,7 @@ void conn_tick(struct conn *c)
         return;
     }
     conn_drain(c);
+    if (c->state == CONN_MOVING) conn_move(c);
     if (c->state == CONN_LINGER) conn_linger(c);
     if (c->state == CONN_CLOSED) return;
     if (c->inbox.n > 0 && may_take(c)) conn_mark(c); // writing has made room for the next request's reply

@@ -10,6 +10,7 @@
 //                                        │ outbox empty: FIN; then input is dropped until the peer's FIN, a bound or a deadline
 //                                        v
 //        REPLY ── upgraded ──> RAW: bytes both ways ── reply ended ──> LINGER
+//         HEAD ── another set's head ──> MOVING: until what was told is out ──> CLOSED here, HEAD there, where that head comes first
 //          any ── peer gone, reply broken ──> CLOSED (done is called; freed when libuv lets go)
 //
 // One thing happens at a time: handlers are called from conn_take (input) and conn_tick (the turn), never from within a call
@@ -22,7 +23,7 @@
 #include "outbox.h"
 #include "wheel.h"
 
-enum conn_state { CONN_HEAD, CONN_BODY, CONN_REPLY, CONN_RAW, CONN_DISCARD, CONN_LINGER, CONN_CLOSED };
+enum conn_state { CONN_HEAD, CONN_BODY, CONN_REPLY, CONN_RAW, CONN_DISCARD, CONN_MOVING, CONN_LINGER, CONN_CLOSED };
 enum reply_state { REPLY_NONE, REPLY_FIELDS, REPLY_PIECES, REPLY_ENDED };
 
 struct conn {
@@ -36,6 +37,8 @@ struct conn {
     enum conn_state state;
     struct http_parse *parse;
     struct buf inbox; // came in and may not be looked at yet; while there is any, the socket is not read
+    void *to;         // CONN_MOVING: where
+    bool adopted;     // the head that it came with has not been looked at
     bool reading;
     bool eof;       // the peer has ended its side
     bool paused;    // by the handler
@@ -87,12 +90,16 @@ struct conns {
     bool stopping, closing;
     struct conns_counts counts;
     uint8_t *scratch; // limits.read bytes: what one read takes
+    char date[HTTP_DATE]; // of the second `date_s`
+    uint64_t date_s;
 };
 
 // conn.c ----------------------------------------------------------------------------------------------------------------
 
 // Takes an accepted socket over. False: no memory.
 bool conn_open(struct conns *cs);
+// Takes over what another set had, and `m`.
+void conn_adopt(struct conns *cs, struct conn_moved *m);
 // Looks after everything that is to be done; the connection may be closed after.
 void conn_tick(struct conn *c);
 // The same, once, at the end of this turn or at the next.

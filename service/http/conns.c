@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "conn.h"
 #include "err.h"
@@ -83,6 +84,7 @@ void conns_link(struct conns *cs, struct conn *c)
     if (cs->first != NULL) cs->first->prev = c;
     cs->first = c;
     cs->count++;
+    if (cs->options.total != NULL) atomic_fetch_add_explicit(cs->options.total, 1, memory_order_relaxed);
     cs->handles++;
 }
 
@@ -92,6 +94,7 @@ void conns_unlink(struct conns *cs, struct conn *c)
     if (c->next != NULL) c->next->prev = c->prev;
     if (c->prev != NULL) c->prev->next = c->next;
     cs->count--;
+    if (cs->options.total != NULL) atomic_fetch_sub_explicit(cs->options.total, 1, memory_order_relaxed);
 }
 
 uint32_t conns_count(const struct conns *cs)
@@ -133,7 +136,21 @@ static void on_connection(uv_stream_t *listener, int status)
         log_warn("http", "a connection could not be accepted", LF_STR("reason", uv_strerror(status)));
         return;
     }
-    if (cs->count >= cs->options.limits.connections || !conn_open(cs)) refuse_socket(cs);
+    uint32_t open = cs->options.total != NULL ? atomic_load_explicit(cs->options.total, memory_order_relaxed) : cs->count;
+    if (open >= cs->options.limits.connections || !conn_open(cs)) refuse_socket(cs);
+}
+
+void conns_adopt(struct conns *cs, struct conn_moved *m)
+{
+    conn_adopt(cs, m);
+}
+
+void conn_moved_drop(struct conn_moved *m)
+{
+    close(m->fd);
+    http_parse_free(m->parse);
+    buf_free(&m->rest);
+    free(m);
 }
 
 static int listen_error(int uv, const char *host, uint16_t port, struct problem *p)

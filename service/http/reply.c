@@ -70,15 +70,13 @@ void http_date(uint64_t ms, char text[HTTP_DATE])
 }
 
 // Made once a second: formatting a date costs as much as the rest of a small reply.
-static const char *date(void)
+static const char *date(struct conns *cs)
 {
-    static char text[HTTP_DATE];
-    static uint64_t made;
     uint64_t now = clock_wall_ms() / 1000;
-    if (now == made) return text;
-    made = now;
-    http_date(now * 1000, text);
-    return text;
+    if (now == cs->date_s) return cs->date;
+    cs->date_s = now;
+    http_date(now * 1000, cs->date);
+    return cs->date;
 }
 
 // Nothing more can reach the peer.
@@ -98,14 +96,15 @@ static bool body_spoils(const struct conn *c)
 }
 
 // Put together by hand: every reply has these, and formatting them took a fifth of a small one's time.
-static void put_first_fields(struct buf *b, int status)
+static void put_first_fields(struct conn *c, int status)
 {
+    struct buf *b = &c->fields;
     char code[] = {(char)('0' + status / 100), (char)('0' + status / 10 % 10), (char)('0' + status % 10), ' '};
     buf_put_str(b, "HTTP/1.1 ");
     buf_put(b, code, sizeof code);
     buf_put_str(b, reason(status));
     buf_put_str(b, "\r\nDate: ");
-    buf_put_str(b, date());
+    buf_put_str(b, date(c->set));
     buf_put_str(b, "\r\nX-Content-Type-Options: nosniff\r\nAccess-Control-Allow-Origin: *\r\n"
                    "Access-Control-Expose-Headers: *\r\nCross-Origin-Resource-Policy: cross-origin\r\n");
 }
@@ -120,7 +119,7 @@ void reply_start(struct request *r, int status)
     c->last = c->last || c->set->stopping || body_spoils(c);
     c->set->counts.statuses[status / 100]++;
     buf_clear(&c->fields);
-    put_first_fields(&c->fields, status);
+    put_first_fields(c, status);
     if (r->fields != NULL) buf_put_str(&c->fields, r->fields);
     // A length where there can be none would be an error: 204 never has one, 304 would have to tell that of the full reply.
     c->left = status == 204 || status == 304 ? 0 : -1;

@@ -87,7 +87,7 @@ static void leave_heir(struct llm_job *j)
 // Ends or resumes the live jobs of an app that nobody works on: their number.
 static size_t sweep(struct llm *l, struct app *app)
 {
-    static struct uuid ids[SWEEP_MAX];
+    struct uuid ids[SWEEP_MAX];
     size_t n = app_jobs_live(app, ids, SWEEP_MAX), orphans = 0;
     for (size_t i = 0; i < n; i++) {
         struct llm_job *j = llm_job_find(l, app, ids[i]);

@@ -12,6 +12,7 @@
 atomic_int toy_begun, toy_done;
 atomic_size_t toy_queued_max, toy_body_seen;
 atomic_bool toy_go_on;
+atomic_uint toy_total;
 
 static void on_done(struct request *r)
 {
@@ -199,8 +200,9 @@ static void dispatch(struct request *r)
                  {"/big", &big_handler},       {"/later", &later_handler}, {"/never", &never_handler},   {"/drip", &drip_handler},
                  {"/reject", &reject_handler}, {"/break", &break_handler}, {"/empty", &empty_handler},
                  {"/cut", &cut_handler}};
+    struct span path = span_starts(r->path, "/2/") ? span_sub(r->path, 2, r->path.n) : r->path;
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
-        if (!span_is(r->path, table[i].path)) continue;
+        if (!span_is(path, table[i].path)) continue;
         r->handler = table[i].handler;
         return;
     }
@@ -208,6 +210,25 @@ static void dispatch(struct request *r)
 }
 
 // ---- the thread -----------------------------------------------------------------------------------------------------
+
+static void *elsewhere(void *ctx, struct span path)
+{
+    struct toy *t = ctx;
+    return span_starts(path, "/2/") == t->second ? NULL : t->other;
+}
+
+static void on_arrived(struct letter *l)
+{
+    struct conn_moved *m = (struct conn_moved *)l;
+    conns_adopt(((struct toy *)m->to)->conns, m);
+}
+
+static void hand(void *ctx, struct conn_moved *m)
+{
+    (void)ctx;
+    m->letter.read = on_arrived;
+    if (!mailbox_send(((struct toy *)m->to)->mailbox, &m->letter)) conn_moved_drop(m);
+}
 
 static void on_stop(uv_async_t *async)
 {
@@ -219,6 +240,7 @@ static void on_cut(uv_async_t *async)
 {
     struct toy *t = async->data;
     conns_close(t->conns);
+    if (t->mailbox != NULL) mailbox_close(t->mailbox);
     uv_close((uv_handle_t *)&t->stop, NULL);
     uv_close((uv_handle_t *)&t->cut, NULL);
 }
@@ -230,22 +252,52 @@ static void *run(void *arg)
     return NULL;
 }
 
-struct toy *toy_start(struct conn_limits limits)
+static void open_toy(struct toy *t, struct conn_limits limits)
 {
-    struct toy *t = calloc(1, sizeof *t);
-    if (t == NULL || uv_loop_init(&t->loop) != 0) abort();
-    struct conns_options options = {.loop = &t->loop, .limits = limits, .dispatch = dispatch};
+    if (uv_loop_init(&t->loop) != 0) abort();
+    struct conns_options options = {.loop = &t->loop, .limits = limits, .dispatch = dispatch, .ctx = t};
     struct problem p = PROBLEM_NONE;
+    if (t->other != NULL) {
+        options.elsewhere = elsewhere;
+        options.hand = hand;
+        options.total = &toy_total;
+        if (mailbox_open(&t->mailbox, &t->loop) != 0) abort();
+    }
     if (conns_open(&t->conns, &options) != 0 || conns_listen(t->conns, "127.0.0.1", 0, &p) != 0) abort();
     t->port = conns_port(t->conns);
     uv_async_init(&t->loop, &t->stop, on_stop);
     uv_async_init(&t->loop, &t->cut, on_cut);
     t->stop.data = t->cut.data = t;
+}
+
+static void start_threads(struct toy **toys, int n)
+{
     toy_begun = toy_done = 0;
     toy_queued_max = toy_body_seen = 0;
     toy_go_on = false;
-    if (pthread_create(&t->thread, NULL, run, t) != 0) abort();
+    for (int i = 0; i < n; i++)
+        if (pthread_create(&toys[i]->thread, NULL, run, toys[i]) != 0) abort();
+}
+
+struct toy *toy_start(struct conn_limits limits)
+{
+    struct toy *t = calloc(1, sizeof *t);
+    if (t == NULL) abort();
+    open_toy(t, limits);
+    start_threads(&t, 1);
     return t;
+}
+
+void toy_start_pair(struct conn_limits limits, struct toy *pair[2])
+{
+    for (int i = 0; i < 2; i++)
+        if ((pair[i] = calloc(1, sizeof **pair)) == NULL) abort();
+    for (int i = 0; i < 2; i++) {
+        pair[i]->other = pair[1 - i];
+        pair[i]->second = i == 1;
+        open_toy(pair[i], limits);
+    }
+    start_threads(pair, 2);
 }
 
 void toy_stop(struct toy *t)
@@ -253,13 +305,32 @@ void toy_stop(struct toy *t)
     uv_async_send(&t->stop);
 }
 
-bool toy_end(struct toy *t)
+static void end_thread(struct toy *t)
 {
     uv_async_send(&t->cut);
     pthread_join(t->thread, NULL);
+}
+
+static bool give_back(struct toy *t)
+{
     bool clean = uv_loop_close(&t->loop) == 0;
+    mailbox_free(t->mailbox);
     free(t);
     return clean;
+}
+
+bool toy_end(struct toy *t)
+{
+    end_thread(t);
+    return give_back(t);
+}
+
+bool toy_end_pair(struct toy *pair[2])
+{
+    end_thread(pair[0]);
+    end_thread(pair[1]);
+    bool first = give_back(pair[0]);
+    return give_back(pair[1]) && first;
 }
 
 bool toy_reaches(atomic_int *n, int want)

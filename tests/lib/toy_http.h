@@ -7,6 +7,8 @@
 //                     for toy_go_on; counts bytes    /break   ends in the middle
 //   /big?n=N          N bytes; X-Length: with their  /empty   204
 //                     number told                    /cut     all that there is, and not its end
+//
+// Of a pair, each on a thread of its own, the second one has these with /2 before them; connections go to and fro.
 #ifndef SEGUE_TOY_HTTP_H
 #define SEGUE_TOY_HTTP_H
 
@@ -19,6 +21,7 @@
 extern atomic_int toy_begun, toy_done;
 extern atomic_size_t toy_queued_max, toy_body_seen;
 extern atomic_bool toy_go_on;
+extern atomic_uint toy_total; // connections of a pair
 
 struct toy {
     pthread_t thread;
@@ -26,14 +29,19 @@ struct toy {
     uv_async_t stop, cut;
     struct conns *conns;
     uint16_t port;
+    struct toy *other; // of a pair
+    bool second;
+    struct mailbox *mailbox;
 };
 
 // Ends the program if it cannot.
 struct toy *toy_start(struct conn_limits limits);
+void toy_start_pair(struct conn_limits limits, struct toy *pair[2]);
 // conns_stop, on its thread.
 void toy_stop(struct toy *t);
 // conns_close, until the loop has ended. False: something of the loop was left.
 bool toy_end(struct toy *t);
+bool toy_end_pair(struct toy *pair[2]);
 
 // Waits until `*n` has reached `want`, for at most five seconds.
 bool toy_reaches(atomic_int *n, int want);
