@@ -31,10 +31,10 @@ struct exec {
     const struct select *s;
     struct level_state *levels;
     size_t depth;
-    bool started, sort;
+    bool started, sort, by_keys;
     uint64_t limit, offset;
     struct groups *groups;
-    size_t group_at;
+    size_t group_at, group; // the next one to be looked at; the one at hand
     struct key_set distinct;
     struct sort_keys keys;
     size_t key_at;
@@ -50,6 +50,12 @@ struct exec {
 const struct select *exec_select(const struct exec *x)
 {
     return x->s;
+}
+
+struct span exec_group_key(const struct exec *x)
+{
+    assert(x->groups);
+    return groups_key(x->groups, x->group);
 }
 
 // ---- expressions ---------------------------------------------------------------------------------------------------
@@ -280,7 +286,8 @@ static int next_source(struct exec *x, bool *row)
     *row = x->group_at < groups_count(x->groups);
     if (!*row) return 0;
     run_forget(x->run, x->s->own);
-    return groups_show(x->groups, x->group_at++);
+    x->group = x->group_at++;
+    return groups_show(x->groups, x->group);
 }
 
 static int is_new(struct exec *x, bool *new)
@@ -319,7 +326,7 @@ static int next_kept(struct exec *x, bool *row)
 
 // ---- order ---------------------------------------------------------------------------------------------------------
 //
-// What is sorted is an order key and, behind it, what brings the row back: of each level whether it has a row and its id, the id of the
+// What is sorted is an order key, the row's own key where that is to decide, and, behind it, what brings the row back: of each level whether it has a row and its id, the id of the
 // last level at the very end; of a group its number.
 
 #define GROUP_BYTES 16 // a number, in as many bytes as an id
@@ -367,6 +374,7 @@ static int collect_one(struct exec *x)
     bool dropped;
     buf_init(&key, QUERY_SORT_MAX);
     int err = put_order(x, &key);
+    if (!err && x->by_keys) err = run_key(x->run, &key);
     if (!err) put_place(x, &key);
     if (!err) err = key.err ? key.err : sort_keys_collect(&x->keys, buf_span(&key), keys_kept(x), &dropped);
     buf_free(&key);
@@ -417,7 +425,8 @@ static int bring_group(struct exec *x, struct span key)
     for (size_t i = key.n - 8; i < key.n; i++)
         no = no << 8 | key.p[i];
     run_forget(x->run, x->s->own);
-    return groups_show(x->groups, (size_t)no);
+    x->group = (size_t)no;
+    return groups_show(x->groups, x->group);
 }
 
 static int next_in_order(struct exec *x, bool *row)
@@ -504,6 +513,13 @@ int exec_new(struct run *run, const struct select *s, struct exec **out)
     key_set_init(&x->distinct, QUERY_MEMORY_MAX);
     *out = x;
     return 0;
+}
+
+void exec_by_keys(struct exec *x)
+{
+    assert(!x->started);
+    x->by_keys = x->s->order_count > 0 || x->s->limit.is || x->s->offset.is;
+    x->sort = x->sort || x->by_keys;
 }
 
 void exec_reset(struct exec *x)

@@ -46,6 +46,10 @@ void run_close(struct run *run);
 
 #define EXEC_MORE 1 // the step is over, there is more to do
 
+// Before the first step: rows that are equal in what the query orders by, or, where it limits them, all of them, come by their keys. Two runs
+// over the same rows then give the same rows in the same order, whatever way their plans go. Without an order and a limit it says nothing.
+void run_by_keys(struct run *run);
+
 // The next row of the result: *row, and until run_taken its targets can be evaluated in run->env; or there are none left.
 // EXEC_MORE; ERR_QUERY_TOO_EXPENSIVE, ERR_BAD_VALUE …, with the words in run->problem.
 int run_next(struct run *run, bool *row);
@@ -53,6 +57,13 @@ void run_taken(struct run *run);
 
 // An expression of the row, with the selects within that it asks for. As run_next.
 int run_eval(struct run *run, const struct expr *e, struct value *out);
+
+// The key of the row at hand, which no other row of the result has, and which it has in each run: of joined rows, for each table of the top select in the
+// order of the text, 1 and the row's id, or 0 alone where a left join found none; of a group or a distinct row a digest of its values. As run_next.
+#define RUN_DIGEST_BYTES 16
+int run_key(struct run *run, struct buf *out);
+// As clients see it: the ids joined by "." with nothing where there is no row; a digest in base64url.
+void run_key_text(const struct select *s, struct span key, struct buf *out);
 
 // Before each step, with its transaction and how many keys it may look at; and after it. ERR_CANCELED: an index that the plan uses is gone.
 int run_begin_step(struct run *run, struct db_txn *txn, size_t budget);
@@ -68,6 +79,8 @@ void exec_taken(struct exec *x);
 int exec_suspend(struct exec *x); // ERR_NOMEM
 int exec_resume(struct exec *x);
 const struct select *exec_select(const struct exec *x);
+struct span exec_group_key(const struct exec *x); // of the group at hand: what is grouped by, as value_key writes it
+void exec_by_keys(struct exec *x);
 
 // More memory is held, or less. ERR_QUERY_TOO_EXPENSIVE past QUERY_MEMORY_MAX.
 int run_hold(struct run *run, size_t before, size_t now);
@@ -93,6 +106,7 @@ int groups_add(struct groups *g); // the rows of run->env
 size_t groups_count(const struct groups *g);
 bool groups_have_value(const struct groups *g); // of the only aggregate, in the only group
 int groups_show(struct groups *g, size_t i); // its values into the slots
+struct span groups_key(const struct groups *g, size_t i);
 
 // exec_access.c: from a level's access to the ranges of its cursor.
 struct ranges {

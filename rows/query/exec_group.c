@@ -230,6 +230,11 @@ int groups_add(struct groups *g)
     return err ? err : full;
 }
 
+struct span groups_key(const struct groups *g, size_t at)
+{
+    return key_set_at(&g->keys, at);
+}
+
 int groups_show(struct groups *g, size_t at)
 {
     const struct select *s = g->s;

@@ -67,6 +67,11 @@ void run_close(struct run *run)
     run->slots = NULL;
 }
 
+void run_by_keys(struct run *run)
+{
+    exec_by_keys(run->top);
+}
+
 int run_next(struct run *run, bool *row)
 {
     return exec_next(run->top, row);

@@ -38,6 +38,8 @@ int query_open_source(struct rows *r, struct db_txn *txn, struct query *q, const
     int err = query_plan_for(r, q, source->at, &run->plan, &run->arena, &params, p);
     if (!err) err = run_open(&run->run, run->plan, &src, params);
     run->open = !err;
+    run->keyed = q->live && query_keyed(q);
+    if (!err && run->keyed) run_by_keys(&run->run);
     if (err) {
         query_close(run);
         return err;
@@ -74,7 +76,7 @@ static int emit(struct query_run *run, struct feed_sink *sink, size_t *sent)
     struct jw w;
     buf_clear(&run->text);
     jw_init(&w, &run->text);
-    int err = show_targets(&w, &run->run, run->plan->top);
+    int err = run->keyed ? show_keyed(&w, &run->run) : show_targets(&w, &run->run, run->plan->top);
     if (err) return err;
     if (run->text.err) return run->text.err;
     if (run->emitted >= QUERY_ROWS_MAX) return ERR_RESULT_TOO_LARGE;

@@ -11,6 +11,7 @@ struct query_run {
     struct arena *arena; // of the parameters, where the plan is not the query's
     struct run run;
     bool open;
+    bool keyed; // rows come with their keys, and by them
     struct buf text;
     uint64_t emitted;
     uint64_t spent_us;

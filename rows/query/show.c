@@ -151,3 +151,24 @@ int show_targets(struct jw *w, struct run *run, const struct select *s)
     if (!err) jw_end(w);
     return err;
 }
+
+int show_keyed(struct jw *w, struct run *run)
+{
+    struct buf key, text;
+    buf_init(&key, KIB);
+    buf_init(&text, KIB);
+    int err = run_key(run, &key);
+    if (!err) run_key_text(run->plan->top, buf_span(&key), &text);
+    if (!err) err = text.err;
+    if (!err) {
+        jw_object(w);
+        jw_key(w, "key");
+        jw_str(w, buf_span(&text));
+        jw_key(w, "row");
+        err = show_targets(w, run, run->plan->top);
+    }
+    if (!err) jw_end(w);
+    buf_free(&key);
+    buf_free(&text);
+    return err;
+}
