@@ -17,12 +17,20 @@
 #include "stream_store.h"
 #include "utf8.h"
 
+// What a reader reads, and from where.
+struct reading {
+    struct streams *s;
+    struct db_txn *txn;
+    struct span path;
+    uint64_t number; // the stream that `start` is about; 0: there was none
+    bool any;        // it is about whatever stream there is
+    uint64_t start;  // where the reader began in it
+};
+
 struct stream_sub {
     struct feed_sub sub;
-    uint64_t number;              // the stream that `start` is about; 0: there was none
-    uint64_t start;               // where the reader began in it
-    bool begun;                   // a snapshot is under way …
-    uint64_t place_number, place; // … of this stream, and got so far
+    uint64_t number, start;    // as of `reading`
+    struct stream_place place; // of a snapshot under way
 };
 
 static struct stream_feed *feed_of(const struct stream_sub *sub)
@@ -33,6 +41,12 @@ static struct stream_feed *feed_of(const struct stream_sub *sub)
 static struct span feed_path(const struct stream_feed *f)
 {
     return SPAN(f->path, f->path_n);
+}
+
+static struct reading reading_of(const struct stream_sub *sub, struct db_txn *txn)
+{
+    const struct stream_feed *f = feed_of(sub);
+    return (struct reading){.s = f->s, .txn = txn, .path = feed_path(f), .number = sub->number, .start = sub->start};
 }
 
 // ---- elements ------------------------------------------------------------------------------------------------------
@@ -259,10 +273,10 @@ static bool same_stream(const struct state_at *a, const struct state_at *b)
 }
 
 // Where the bytes begin that a reader at `a` lacks in `b`, which exists.
-static uint64_t lacking_from(const struct stream_sub *sub, const struct state_at *a, const struct state_at *b)
+static uint64_t lacking_from(const struct reading *r, const struct state_at *a, const struct state_at *b)
 {
     uint64_t from = same_stream(a, b) ? a->offset : 0;
-    return b->v.rec->number == sub->number && sub->start > from ? sub->start : from;
+    return (r->any || b->v.rec->number == r->number) && r->start > from ? r->start : from;
 }
 
 // Does a range that ends at `to` tell of a trim? To those who lack what it took. Where the stream ended as of `from` may be forgotten with
@@ -282,51 +296,53 @@ static uint64_t kept_from(const struct state_at *b, uint64_t base)
 
 // ---- the feed ------------------------------------------------------------------------------------------------------
 
-static int sub_snapshot_begin(struct stream_sub *sub, const struct state_at *now, struct feed_sink *sink)
+static int snapshot_begin(const struct reading *r, const struct state_at *now, struct stream_place *place, struct feed_sink *sink)
 {
-    if (sub->begun && sub->place_number == now->v.rec->number) return 0;
-    int err = emit_created(&now->v, sink);
+    if (place->number == now->v.rec->number) return 0;
+    int err = r->any ? 0 : emit_created(&now->v, sink);
     if (err != 0) return err;
-    sub->begun = true;
-    sub->place_number = now->v.rec->number;
-    sub->place = sub->place_number == sub->number ? sub->start : 0;
+    place->number = now->v.rec->number;
+    place->at = r->any || place->number == r->number ? r->start : 0;
+    return 0;
+}
+
+static int tell_state(const struct reading *r, uint64_t at, struct stream_place *place, size_t budget, struct feed_sink *sink, bool *done)
+{
+    struct state_at now;
+    size_t sent = 0;
+    int err = state_at(r->s, r->txn, r->path, at, &now);
+    if (err == 0 && now.exists) err = snapshot_begin(r, &now, place, sink);
+    if (err == 0 && now.exists && place->at < now.v.rec->first) {
+        err = emit_trimmed(r->s, r->txn, &now.v, sink);
+        if (err == 0) place->at = now.v.rec->first;
+    }
+    while (err == 0 && now.exists && place->at < now.offset && (sent == 0 || sent < budget))
+        err = emit_element(r->s, r->txn, &now.v, &place->at, now.offset, sink, &sent);
+    bool last = !now.exists || place->at >= now.offset;
+    if (err == 0 && last && now.closed) err = sink->emit(sink, r->s->closed);
+    if (err != 0) return err;
+    if (last) *place = (struct stream_place){0};
+    *done = last;
     return 0;
 }
 
 static int feed_snapshot(struct feed_sub *fs, struct db_txn *txn, uint64_t at, size_t budget, struct feed_sink *sink, bool *done)
 {
     struct stream_sub *sub = TABLE_OWNER(fs, struct stream_sub, sub);
-    struct stream_feed *f = feed_of(sub);
-    struct state_at now;
-    size_t sent = 0;
-    int err = state_at(f->s, txn, feed_path(f), at, &now);
-    if (err == 0 && now.exists) err = sub_snapshot_begin(sub, &now, sink);
-    if (err == 0 && now.exists && sub->place < now.v.rec->first) {
-        err = emit_trimmed(f->s, txn, &now.v, sink);
-        if (err == 0) sub->place = now.v.rec->first;
-    }
-    while (err == 0 && now.exists && sub->place < now.offset && (sent == 0 || sent < budget))
-        err = emit_element(f->s, txn, &now.v, &sub->place, now.offset, sink, &sent);
-    bool last = !now.exists || sub->place >= now.offset;
-    if (err == 0 && last && now.closed) err = sink->emit(sink, f->s->closed);
-    if (err != 0) return err;
-    if (last) sub->begun = false;
-    *done = last;
-    return 0;
+    struct reading r = reading_of(sub, txn);
+    return tell_state(&r, at, &sub->place, budget, sink, done);
 }
 
 // One step towards a smaller range: *to if it fits, else the commit before the one that goes over the budget.
-static int reach_step(struct stream_sub *sub, struct db_txn *txn, const struct state_at *a, uint64_t from, size_t budget, uint64_t *to,
-                      bool *fits)
+static int reach_step(const struct reading *r, const struct state_at *a, uint64_t from, size_t budget, uint64_t *to, bool *fits)
 {
-    struct stream_feed *f = feed_of(sub);
     struct state_at b;
-    int err = state_at(f->s, txn, feed_path(f), *to, &b);
+    int err = state_at(r->s, r->txn, r->path, *to, &b);
     if (err != 0) return err;
-    uint64_t base = b.exists ? kept_from(&b, lacking_from(sub, a, &b)) : 0, seq;
+    uint64_t base = b.exists ? kept_from(&b, lacking_from(r, a, &b)) : 0, seq;
     *fits = !b.exists || b.offset <= base || b.offset - base <= budget || *to == from + 1;
     if (*fits) return 0;
-    err = stream_seq_of(f->s, txn, &b.v, base + budget, &seq);
+    err = stream_seq_of(r->s, r->txn, &b.v, base + budget, &seq);
     if (err == ERR_NO_SUCH_STREAM) return *fits = true, 0; // given back: nothing of it will be told
     if (err != 0) return err;
     assert(seq <= *to);
@@ -334,40 +350,48 @@ static int reach_step(struct stream_sub *sub, struct db_txn *txn, const struct s
     return 0;
 }
 
-static int feed_reach(struct feed_sub *fs, struct db_txn *txn, uint64_t from, uint64_t to, size_t budget, uint64_t *reached)
+static int tell_reach(const struct reading *r, uint64_t from, uint64_t to, size_t budget, uint64_t *reached)
 {
-    struct stream_sub *sub = TABLE_OWNER(fs, struct stream_sub, sub);
-    struct stream_feed *f = feed_of(sub);
     struct state_at a;
     bool fits = false;
     assert(from < to);
-    int err = state_at(f->s, txn, feed_path(f), from, &a);
+    int err = state_at(r->s, r->txn, r->path, from, &a);
     while (err == 0 && !fits) // twice, unless the path had several streams in the range
-        err = reach_step(sub, txn, &a, from, budget, &to, &fits);
+        err = reach_step(r, &a, from, budget, &to, &fits);
     if (err == 0) *reached = to;
+    return err;
+}
+
+static int feed_reach(struct feed_sub *fs, struct db_txn *txn, uint64_t from, uint64_t to, size_t budget, uint64_t *reached)
+{
+    struct reading r = reading_of(TABLE_OWNER(fs, struct stream_sub, sub), txn);
+    return tell_reach(&r, from, to, budget, reached);
+}
+
+static int tell_changes(const struct reading *r, uint64_t from, uint64_t to, struct feed_sink *sink)
+{
+    struct state_at a, b;
+    size_t sent = 0;
+    int err = state_at(r->s, r->txn, r->path, from, &a);
+    if (err == 0) err = state_at(r->s, r->txn, r->path, to, &b);
+    if (err != 0) return err;
+    bool same = same_stream(&a, &b);
+    if (a.exists && !same) err = sink->emit(sink, r->s->deleted);
+    if (err != 0 || !b.exists) return err;
+    if (!same) err = emit_created(&b.v, sink);
+    uint64_t base = lacking_from(r, &a, &b);
+    if (err == 0 && lacks_trimmed(&a, &b, from, to, base)) err = emit_trimmed(r->s, r->txn, &b.v, sink);
+    for (uint64_t at = kept_from(&b, base); err == 0 && at < b.offset;)
+        err = emit_element(r->s, r->txn, &b.v, &at, b.offset, sink, &sent);
+    if (err == ERR_NO_SUCH_STREAM) return 0; // deleted since, and given back: that it is deleted comes in a later range
+    if (err == 0 && b.closed && !(same && a.closed)) err = sink->emit(sink, r->s->closed);
     return err;
 }
 
 static int feed_changes(struct feed_sub *fs, struct db_txn *txn, uint64_t from, uint64_t to, struct feed_sink *sink)
 {
-    struct stream_sub *sub = TABLE_OWNER(fs, struct stream_sub, sub);
-    struct stream_feed *f = feed_of(sub);
-    struct state_at a, b;
-    size_t sent = 0;
-    int err = state_at(f->s, txn, feed_path(f), from, &a);
-    if (err == 0) err = state_at(f->s, txn, feed_path(f), to, &b);
-    if (err != 0) return err;
-    bool same = same_stream(&a, &b);
-    if (a.exists && !same) err = sink->emit(sink, f->s->deleted);
-    if (err != 0 || !b.exists) return err;
-    if (!same) err = emit_created(&b.v, sink);
-    uint64_t base = lacking_from(sub, &a, &b);
-    if (err == 0 && lacks_trimmed(&a, &b, from, to, base)) err = emit_trimmed(f->s, txn, &b.v, sink);
-    for (uint64_t at = kept_from(&b, base); err == 0 && at < b.offset;)
-        err = emit_element(f->s, txn, &b.v, &at, b.offset, sink, &sent);
-    if (err == ERR_NO_SUCH_STREAM) return 0; // deleted since, and given back: that it is deleted comes in a later range
-    if (err == 0 && b.closed && !(same && a.closed)) err = sink->emit(sink, f->s->closed);
-    return err;
+    struct reading r = reading_of(TABLE_OWNER(fs, struct stream_sub, sub), txn);
+    return tell_changes(&r, from, to, sink);
 }
 
 static void feed_forget(struct stream_feed *f)
@@ -465,6 +489,39 @@ int streams_attach(struct streams *s, struct db_txn *txn, struct span path, uint
 bool streams_watched(struct streams *s, struct span path)
 {
     return s->feeds.count > 0 && feed_lookup(s, path) != NULL; // a feed without readers is forgotten
+}
+
+// ---- without attaching ---------------------------------------------------------------------------------------------
+
+// Values are kept where a feed's are.
+static int reading_begin(struct reading *r, struct streams *s, struct db_txn *txn, struct span path, uint64_t start)
+{
+    assert(path.n > 0 && path.n <= STREAM_PATH_MAX);
+    *r = (struct reading){.s = s, .txn = txn, .path = path, .any = true, .start = start};
+    if (s->elements == NULL) s->elements = calloc(STREAM_ELEMENTS_KEPT, sizeof *s->elements);
+    return s->elements != NULL ? 0 : ERR_NOMEM;
+}
+
+int streams_tell_state(struct streams *s, struct db_txn *txn, struct span path, uint64_t start, uint64_t seq, struct stream_place *place, size_t budget,
+                       struct feed_sink *sink, bool *done)
+{
+    struct reading r;
+    int err = reading_begin(&r, s, txn, path, start);
+    return err != 0 ? err : tell_state(&r, seq, place, budget, sink, done);
+}
+
+int streams_tell_reach(struct streams *s, struct db_txn *txn, struct span path, uint64_t start, uint64_t from, uint64_t to, size_t budget, uint64_t *reached)
+{
+    struct reading r;
+    int err = reading_begin(&r, s, txn, path, start);
+    return err != 0 ? err : tell_reach(&r, from, to, budget, reached);
+}
+
+int streams_tell_changes(struct streams *s, struct db_txn *txn, struct span path, uint64_t start, uint64_t from, uint64_t to, struct feed_sink *sink)
+{
+    struct reading r;
+    int err = reading_begin(&r, s, txn, path, start);
+    return err != 0 ? err : tell_changes(&r, from, to, sink);
 }
 
 // ---- publishing ----------------------------------------------------------------------------------------------------

@@ -1,20 +1,31 @@
-// Who watches: the observer that hears of every stream that changed, and walks over all of them.
+// Who watches: observers that hear of every stream that changed, and walks over all of them.
 #include <assert.h>
 
 #include "err.h"
 #include "stream_store.h"
 
-// ---- the observer --------------------------------------------------------------------------------------------------
+// ---- observers -----------------------------------------------------------------------------------------------------
 
-void streams_observe(struct streams *s, void (*changed)(void *ctx, struct span path, uint64_t number), void *ctx)
+void streams_observe(struct streams *s, struct stream_observer *o)
 {
-    s->observer = changed;
-    s->observer_ctx = ctx;
+    assert(o->changed != NULL);
+    o->next = s->observers;
+    s->observers = o;
+}
+
+void streams_unobserve(struct streams *s, struct stream_observer *o)
+{
+    struct stream_observer **at = &s->observers;
+    while (*at != o) {
+        assert(*at != NULL);
+        at = &(*at)->next;
+    }
+    *at = o->next;
 }
 
 void stream_told_mark(struct streams *s, struct stream *st, uint64_t seq)
 {
-    if (s->observer == NULL) return;
+    if (s->observers == NULL) return;
     st->told_last = seq;
     if (st->told) return;
     st->told = true; // and so stays in memory until then
@@ -23,12 +34,18 @@ void stream_told_mark(struct streams *s, struct stream *st, uint64_t seq)
     s->told = st;
 }
 
+static void tell(struct streams *s, const struct stream *st, uint64_t seq)
+{
+    for (struct stream_observer *o = s->observers; o != NULL; o = o->next)
+        o->changed(o, seq, stream_path(&st->rec), st->rec.number);
+}
+
 void stream_told_publish(struct streams *s, uint64_t seq)
 {
     for (struct stream **at = &s->told; *at != NULL;) {
         struct stream *st = *at;
         bool later = st->told_last > seq;
-        if (st->told_first <= seq && s->observer != NULL) s->observer(s->observer_ctx, stream_path(&st->rec), st->rec.number);
+        if (st->told_first <= seq) tell(s, st, seq);
         if (later && st->told_first <= seq) st->told_first = seq + 1;
         if (later) {
             at = &st->told_next;

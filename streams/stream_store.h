@@ -115,9 +115,8 @@ struct streams {
     size_t leftover_count, leftover_cap;
     struct stream_rewrite rewrite;
     struct stream_feed *touched;
-    void (*observer)(void *ctx, struct span path, uint64_t number);
-    void *observer_ctx;
-    struct stream *told; // what it is to hear of
+    struct stream_observer *observers;
+    struct stream *told; // what they are to hear of
     struct stream_element *elements; // made with the first reader
     size_t element_bytes, element_hand;
     struct bytes *closed, *deleted; // the two values that are always the same

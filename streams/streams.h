@@ -109,9 +109,16 @@ size_t streams_each(struct streams *s, struct db_txn *txn, struct buf *resume, s
 // Somebody follows the stream at `path`, whether there is one or not.
 bool streams_watched(struct streams *s, struct span path);
 bool streams_watched_number(struct streams *s, struct db_txn *txn, uint64_t number);
-// From now on `changed` is called by streams_publish, once for each stream that the published commits created, appended to, trimmed, closed or deleted.
-// It must not come back into the store's publishing. NULL: nobody asks.
-void streams_observe(struct streams *s, void (*changed)(void *ctx, struct span path, uint64_t number), void *ctx);
+// Hears of every stream that changes: embedded by whoever wants to.
+struct stream_observer {
+    struct stream_observer *next;
+    // Called by streams_publish, once for each stream that the published commits, the last of them `seq`, created, appended to, trimmed, closed or deleted.
+    // Must not come back into the store's publishing, nor begin or end observing.
+    void (*changed)(struct stream_observer *o, uint64_t seq, struct span path, uint64_t number);
+};
+// From the next commit on, and no longer. Without observers a change costs nothing here.
+void streams_observe(struct streams *s, struct stream_observer *o);
+void streams_unobserve(struct streams *s, struct stream_observer *o); // it observes (asserted)
 
 // A piece of a stream as it lies: for those who send much of it. Stands for `n` bytes of the stream.
 struct stream_slice {
@@ -244,6 +251,18 @@ void streams_publish(struct streams *s, uint64_t seq);
 // The same range is encoded once for all its readers.
 int streams_attach(struct streams *s, struct db_txn *txn, struct span path, uint64_t offset, bool resume, uint64_t at_seq, struct feed_sub **out,
                    struct problem *p);
+
+// The same for who follows very many streams, most of which are still, and hears of changes as an observer: nothing is kept for the stream. `start` is
+// an offset of text or bytes, below which nothing is told of whatever stream is at `path`; it may lie beyond the tail.
+struct stream_place { // how far a snapshot has got; all zero to begin
+    uint64_t number, at;
+};
+// The next piece of the state as of `seq`, as feed_ops.snapshot has it, but without `created`.
+int streams_tell_state(struct streams *s, struct db_txn *txn, struct span path, uint64_t start, uint64_t seq, struct stream_place *place, size_t budget,
+                       struct feed_sink *sink, bool *done);
+// As feed_ops.reach and feed_ops.changes have it.
+int streams_tell_reach(struct streams *s, struct db_txn *txn, struct span path, uint64_t start, uint64_t from, uint64_t to, size_t budget, uint64_t *reached);
+int streams_tell_changes(struct streams *s, struct db_txn *txn, struct span path, uint64_t start, uint64_t from, uint64_t to, struct feed_sink *sink);
 
 // ---- sealing -------------------------------------------------------------------------------------------------------
 

@@ -443,10 +443,10 @@ static void arm(struct subs_run *r, uint64_t at_ms)
 
 // ---- what changes ---------------------------------------------------------------------------------------------------
 
-static void on_changed(void *ctx, struct span path, uint64_t number)
+static void on_changed(struct stream_observer *o, uint64_t seq, struct span path, uint64_t number)
 {
-    struct follow_app *fa = ctx;
-    (void)number;
+    struct follow_app *fa = (struct follow_app *)(void *)((char *)o - offsetof(struct follow_app, observer));
+    (void)seq, (void)number;
     if (path_set_add(&fa->recent, path) != 0) fa->recent_full = true;
 }
 
@@ -542,7 +542,7 @@ static void sweep(struct follow_app *fa)
 static void stop_observing(struct follow_app *fa)
 {
     if (!fa->observed || fa->first != NULL || clock_wall_ms() - fa->expect_ms < EXPECT_MS) return;
-    streams_observe(app_streams(fa->app), NULL, NULL);
+    streams_unobserve(app_streams(fa->app), &fa->observer);
     fa->observed = false;
 }
 
@@ -552,7 +552,7 @@ static void app_drop(struct follow_app *fa)
 {
     while (fa->first != NULL)
         follow_free(fa->first);
-    if (fa->observed && app_streams(fa->app) != NULL) streams_observe(app_streams(fa->app), NULL, NULL);
+    if (fa->observed && app_streams(fa->app) != NULL) streams_unobserve(app_streams(fa->app), &fa->observer);
     path_set_free(&fa->recent);
     buf_free(&fa->resume);
     app_user_remove(&fa->user);
@@ -586,7 +586,7 @@ static void app_load(struct follow_app *fa)
     fa->loaded = true;
     if (fa->first == NULL) return;
     fa->sweeping = true;
-    if (!fa->observed) streams_observe(app_streams(fa->app), on_changed, fa);
+    if (!fa->observed) streams_observe(app_streams(fa->app), &fa->observer);
     fa->observed = true;
     for (struct follow *f = fa->first; f != NULL; f = f->next)
         follow_tick(f);
@@ -600,7 +600,7 @@ static struct follow_app *app_take(struct subs_run *r, struct app *app)
     if (apps != NULL) r->apps = apps;
     fa = apps != NULL ? calloc(1, sizeof *fa) : NULL;
     if (fa == NULL) return NULL;
-    *fa = (struct follow_app){.run = r, .app = app};
+    *fa = (struct follow_app){.run = r, .app = app, .observer = {.changed = on_changed}};
     path_set_init(&fa->recent, RECENT_MAX);
     buf_init(&fa->resume, 4 * KIB);
     return r->apps[r->app_count++] = fa;
@@ -613,7 +613,7 @@ int subs_run_expect(struct subs_run *r, struct app *app)
     if (app_txn(app) == NULL || r->stopping) return ERR_BUSY;
     if (!fa->loaded) app_load(fa);
     if (!fa->loaded) return ERR_BUSY;
-    if (!fa->observed) streams_observe(app_streams(app), on_changed, fa);
+    if (!fa->observed) streams_observe(app_streams(app), &fa->observer);
     fa->observed = true;
     fa->expect_ms = clock_wall_ms();
     return 0;

@@ -41,6 +41,7 @@ struct follow_app {
     bool sweeping;
     struct buf resume; // where the sweep stands
     bool observed;
+    struct stream_observer observer;
     uint64_t expect_ms; // when somebody was last about to make one
 };
 

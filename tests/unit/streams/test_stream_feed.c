@@ -459,25 +459,38 @@ static void who_lacks_what_was_trimmed_is_told(void **state)
     notes_free(&n);
 }
 
-static void count(void *ctx, struct span path, uint64_t number)
+struct listener {
+    struct stream_observer observer; // first
+    struct buf heard;
+    uint64_t seq;
+};
+
+static void hear(struct stream_observer *o, uint64_t seq, struct span path, uint64_t number)
 {
-    (void)number;
-    buf_put_span(ctx, path);
+    struct listener *l = (struct listener *)o;
+    assert_true(number > 0 && seq >= l->seq);
+    l->seq = seq;
+    buf_put_span(&l->heard, path);
 }
 
 static bool count_each(void *ctx, struct span path, const struct stream_info *info)
 {
-    count(ctx, path, info->number);
+    (void)info;
+    buf_put_span(ctx, path);
     return true;
 }
 
-static void the_observer_hears_of_each_change_once(void **state)
+static void observers_hear_of_each_change_once(void **state)
 {
     struct rig *r = *state;
     struct buf heard, place;
     buf_init(&heard, 1000);
     buf_init(&place, 1000);
-    streams_observe(r->s, count, &heard);
+    struct listener first = {.observer = {.changed = hear}}, second = first;
+    buf_init(&first.heard, 1000);
+    buf_init(&second.heard, 1000);
+    streams_observe(r->s, &first.observer);
+    streams_observe(r->s, &second.observer);
     rig_create1(r, "a");
     rig_begin(r);
     assert_int_equal(rig_append(r, "a", SPAN_LIT("x"), NULL), 0);
@@ -485,10 +498,11 @@ static void the_observer_hears_of_each_change_once(void **state)
     rig_end(r);
     rig_create1(r, "b");
     rig_delete1(r, "a");
-    assert_true(span_is(buf_span(&heard), "aaba"));
-    buf_clear(&heard);
+    assert_true(span_is(buf_span(&first.heard), "aaba") && span_is(buf_span(&second.heard), "aaba"));
+    streams_unobserve(r->s, &first.observer);
     rig_create1(r, "c");
-    buf_clear(&heard);
+    assert_true(span_is(buf_span(&first.heard), "aaba") && span_is(buf_span(&second.heard), "aabac"));
+    assert_int_equal(second.seq, r->seq);
     size_t looked = 0, more;
     while ((more = streams_each(r->s, r->txn, &place, 2, count_each, &heard)) > 0)
         looked += more;
@@ -499,7 +513,9 @@ static void the_observer_hears_of_each_change_once(void **state)
     assert_true(streams_watched(r->s, SPAN_LIT("b")));
     detach(sub);
     assert_false(streams_watched(r->s, SPAN_LIT("b")));
-    streams_observe(r->s, NULL, NULL);
+    streams_unobserve(r->s, &second.observer);
+    buf_free(&first.heard);
+    buf_free(&second.heard);
     buf_free(&heard);
     buf_free(&place);
 }
@@ -521,7 +537,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_reader_may_leave_before_it_is_told, setup, teardown),
         cmocka_unit_test_setup_teardown(a_json_stream_is_told_in_whole_messages, setup, teardown),
         cmocka_unit_test_setup_teardown(who_lacks_what_was_trimmed_is_told, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_observer_hears_of_each_change_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(observers_hear_of_each_change_once, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
