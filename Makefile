@@ -15,7 +15,7 @@ JOBS := $(shell nproc)
 
 # ---- sources ---------------------------------------------------------------------------------------------------
 
-BASE_SRC := base64 buf bug bytes checksum compress crew cur db db_pages digest err feed file hlc journal journal_segment json_lines json_read json_write log problem utf8 uuid
+BASE_SRC := base64 buf bug bytes checksum compress crew cur db db_pages digest err feed file hash_table hlc journal journal_segment json_lines json_read json_write log problem utf8 uuid
 ROWS_SRC := live_result preview read_set rows
 ROWS_SRC += values/arena values/type values/value values/value_convert values/elements values/elements_convert values/instant
 ROWS_SRC += sql/sql sql/sql_const sql/sql_expr sql/sql_scan sql/sql_schema sql/sql_select sql/sql_tree sql/sql_words
@@ -24,7 +24,7 @@ ROWS_SRC += state/row_keys state/record state/history state/past state/versions 
 ROWS_SRC += batch/decide batch/decide_constraints batch/decide_end batch/decide_references batch/row_batch batch/merge batch/pending batch/validate batch/effects batch/apply
 ROWS_SRC += query/expr query/expr_call query/expr_compile query/expr_text query/select_compile query/select_group query/plan query/exec query/exec_access query/exec_group query/exec_key query/exec_run query/exec_sub query/explain query/query query/query_live query/query_run query/key_set query/source query/scan query/sort_keys query/show
 ROWS_SRC += live/view live/view_diff live/view_feed live/view_ring
-STREAMS_SRC := stream_apply stream_decide stream_effects stream_expiry stream_feed stream_fork stream_groups stream_hash stream_keys stream_observe stream_read stream_reclaim stream_record stream_seal stream_segment stream_segments stream_slice stream_table stream_tail stream_trim stream_writers streams
+STREAMS_SRC := stream_apply stream_decide stream_effects stream_expiry stream_feed stream_fork stream_groups stream_hash stream_keys stream_observe stream_read stream_reclaim stream_record stream_seal stream_segment stream_segments stream_slice stream_tail stream_trim stream_writers streams
 BLOBS_SRC := blob_apply blob_audit blob_check blob_index blob_join blob_keys blob_life blob_mark blob_read blob_reader blob_refs blob_upload blob_verified blob_work blobs chunk_lanes chunk_table chunker gear pack upload_feed upload_keys uploads
 # The engine sees neither the others nor a loop.
 SERVICE_SRC := engine/app engine/app_branch engine/app_decide engine/app_short engine/app_turn engine/auth engine/batch engine/batch_json engine/batch_reads engine/branch_feed engine/branches engine/entry engine/fates engine/jobs engine/llm_kind engine/reservations engine/seq_times engine/subs engine/subs_decide engine/subs_glob

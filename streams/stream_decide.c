@@ -16,7 +16,7 @@ struct streams_batch *streams_decide(struct streams *s, struct db_txn *txn, cons
     if (b == NULL) return NULL;
     *b = (struct streams_batch){.s = s, .txn = txn, .c = c, .next_number = s->alloc.next_number};
     buf_init(&b->effects, ENTRY_BYTES_MAX);
-    if (stream_table_init(&b->paths) != 0) {
+    if (hash_table_init(&b->paths) != 0) {
         free(b);
         return NULL;
     }
@@ -26,13 +26,13 @@ struct streams_batch *streams_decide(struct streams *s, struct db_txn *txn, cons
 void streams_batch_free(struct streams_batch *b)
 {
     if (b == NULL) return;
-    for (struct table_node *n; (n = stream_table_take(&b->paths)) != NULL;) {
-        struct decided *d = TABLE_OWNER(n, struct decided, node);
+    for (struct hash_node *n; (n = hash_table_take(&b->paths)) != NULL;) {
+        struct decided *d = HASH_OWNER(n, struct decided, node);
         decided_reset(d);
         free(b->s->spare);
         b->s->spare = d;
     }
-    stream_table_free(&b->paths);
+    hash_table_free(&b->paths);
     buf_free(&b->effects);
     free(b);
 }
@@ -41,8 +41,8 @@ void streams_batch_free(struct streams_batch *b)
 
 static struct decided *decided_lookup(struct streams_batch *b, struct span path, uint64_t hash)
 {
-    for (struct table_node *n = stream_table_first(&b->paths, hash); n != NULL; n = stream_table_more(n)) {
-        struct decided *d = TABLE_OWNER(n, struct decided, node);
+    for (struct hash_node *n = hash_table_first(&b->paths, hash); n != NULL; n = hash_table_more(n)) {
+        struct decided *d = HASH_OWNER(n, struct decided, node);
         if (span_equal(stream_path(&d->rec), path)) return d;
     }
     return NULL;
@@ -76,7 +76,7 @@ int decided_get(struct streams_batch *b, struct span path, struct decided **out)
         free(d);
         return err;
     }
-    stream_table_insert(&b->paths, &d->node, hash);
+    hash_table_insert(&b->paths, &d->node, hash);
     *out = d;
     return 0;
 }
@@ -85,8 +85,8 @@ int decided_get(struct streams_batch *b, struct span path, struct decided **out)
 static int decided_new(struct streams_batch *b, uint64_t number, struct decided **out)
 {
     for (size_t i = 0; i < b->paths.size; i++) {
-        for (struct table_node *n = b->paths.slots[i]; n != NULL; n = n->next) {
-            *out = TABLE_OWNER(n, struct decided, node);
+        for (struct hash_node *n = b->paths.slots[i]; n != NULL; n = n->next) {
+            *out = HASH_OWNER(n, struct decided, node);
             if ((*out)->exists && (*out)->rec.number == number) return 0;
         }
     }

@@ -14,7 +14,7 @@ struct decided_writer {
 
 // One path as the batch would leave it.
 struct decided {
-    struct table_node node;
+    struct hash_node node;
     bool exists;                // gone streams do
     struct stream_record rec;   // the path is filled in always
     bool has_seq;               // the batch has set a Stream-Seq:
@@ -28,7 +28,7 @@ struct streams_batch {
     struct db_txn *txn;
     const struct commit *c;
     uint64_t next_number;
-    struct table paths;
+    struct hash_table paths;
     struct buf effects;
 };
 

@@ -35,7 +35,7 @@ struct stream_sub {
 
 static struct stream_feed *feed_of(const struct stream_sub *sub)
 {
-    return TABLE_OWNER(sub->sub.feed, struct stream_feed, feed);
+    return HASH_OWNER(sub->sub.feed, struct stream_feed, feed);
 }
 
 static struct span feed_path(const struct stream_feed *f)
@@ -328,7 +328,7 @@ static int tell_state(const struct reading *r, uint64_t at, struct stream_place 
 
 static int feed_snapshot(struct feed_sub *fs, struct db_txn *txn, uint64_t at, size_t budget, struct feed_sink *sink, bool *done)
 {
-    struct stream_sub *sub = TABLE_OWNER(fs, struct stream_sub, sub);
+    struct stream_sub *sub = HASH_OWNER(fs, struct stream_sub, sub);
     struct reading r = reading_of(sub, txn);
     return tell_state(&r, at, &sub->place, budget, sink, done);
 }
@@ -364,7 +364,7 @@ static int tell_reach(const struct reading *r, uint64_t from, uint64_t to, size_
 
 static int feed_reach(struct feed_sub *fs, struct db_txn *txn, uint64_t from, uint64_t to, size_t budget, uint64_t *reached)
 {
-    struct reading r = reading_of(TABLE_OWNER(fs, struct stream_sub, sub), txn);
+    struct reading r = reading_of(HASH_OWNER(fs, struct stream_sub, sub), txn);
     return tell_reach(&r, from, to, budget, reached);
 }
 
@@ -390,7 +390,7 @@ static int tell_changes(const struct reading *r, uint64_t from, uint64_t to, str
 
 static int feed_changes(struct feed_sub *fs, struct db_txn *txn, uint64_t from, uint64_t to, struct feed_sink *sink)
 {
-    struct reading r = reading_of(TABLE_OWNER(fs, struct stream_sub, sub), txn);
+    struct reading r = reading_of(HASH_OWNER(fs, struct stream_sub, sub), txn);
     return tell_changes(&r, from, to, sink);
 }
 
@@ -400,13 +400,13 @@ static void feed_forget(struct stream_feed *f)
     while (f->touched && *at != f)
         at = &(*at)->touched_next;
     if (f->touched) *at = f->touched_next;
-    stream_table_remove(&f->s->feeds, &f->node);
+    hash_table_remove(&f->s->feeds, &f->node);
     free(f);
 }
 
 static void feed_detach(struct feed_sub *fs)
 {
-    struct stream_sub *sub = TABLE_OWNER(fs, struct stream_sub, sub);
+    struct stream_sub *sub = HASH_OWNER(fs, struct stream_sub, sub);
     struct stream_feed *f = feed_of(sub);
     feed_unlink(fs);
     if (f->feed.subs == NULL) feed_forget(f);
@@ -425,8 +425,8 @@ static const struct feed_ops stream_feed_ops = {
 
 static struct stream_feed *feed_lookup(struct streams *s, struct span path)
 {
-    for (struct table_node *n = stream_table_first(&s->feeds, stream_hash_path(s, path)); n != NULL; n = stream_table_more(n)) {
-        struct stream_feed *f = TABLE_OWNER(n, struct stream_feed, node);
+    for (struct hash_node *n = hash_table_first(&s->feeds, stream_hash_path(s, path)); n != NULL; n = hash_table_more(n)) {
+        struct stream_feed *f = HASH_OWNER(n, struct stream_feed, node);
         if (span_equal(feed_path(f), path)) return f;
     }
     return NULL;
@@ -446,7 +446,7 @@ static struct stream_feed *feed_need(struct streams *s, struct span path)
     f->feed.ops = &stream_feed_ops;
     f->path_n = (uint16_t)path.n;
     memcpy(f->path, path.p, path.n);
-    stream_table_insert(&s->feeds, &f->node, stream_hash_path(s, path));
+    hash_table_insert(&s->feeds, &f->node, stream_hash_path(s, path));
     return f;
 }
 

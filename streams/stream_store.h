@@ -14,7 +14,7 @@
 #include "stream_groups.h"
 #include "stream_keys.h"
 #include "stream_segments.h"
-#include "stream_table.h"
+#include "hash_table.h"
 #include "stream_tail.h"
 
 #define STREAM_ELEMENT_MAX (64 * KIB)       // raw bytes in one value of a feed
@@ -26,14 +26,14 @@ struct stream_list {
 };
 
 struct stream {
-    struct table_node by_number;
-    struct table_node by_path; // linked while it lives
+    struct hash_node by_number;
+    struct hash_node by_path; // linked while it lives
     struct stream_record rec;
     struct tail tail; // its end is rec.offset but while a recovery brings the bytes back
     bool dirty;       // rec is not what the database has
     struct stream *dirty_next;
     uint64_t deadline_ms;     // under which the database's index of deadlines has it; 0: it has not
-    struct table writers;     // producers it was written by since it is hot; no slots before the first
+    struct hash_table writers;     // producers it was written by since it is hot; no slots before the first
     struct hot_writer *writers_dirty;
     struct stream_seq *seq;   // the last Stream-Seq, if one came since it is hot
     bool told;                // in the list of those that the observer is to hear of
@@ -46,7 +46,7 @@ struct stream {
 
 // A producer of a hot stream. Those it does not know it finds in the database, so memory holds only who writes now.
 struct hot_writer {
-    struct table_node node;
+    struct hash_node node;
     struct hot_writer *dirty_next;
     bool dirty, kept; // kept: the database has a state of it
     struct stream_writer state;
@@ -64,7 +64,7 @@ struct stream_seq {
 struct stream_feed {
     struct feed feed;
     struct streams *s;
-    struct table_node node;
+    struct hash_node node;
     struct stream_feed *touched_next;
     bool touched;                         // in the list of those to be told
     uint64_t touched_first, touched_last; // seqs
@@ -100,7 +100,7 @@ struct streams {
     uint64_t quiet_ms; // without appends for this long, a stream is sealed
     struct stream_alloc alloc;
     bool alloc_dirty;
-    struct table by_number, by_path, feeds;
+    struct hash_table by_number, by_path, feeds;
     struct stream *dirty;
     struct stream_list due;    // to be sealed at the next occasion: closed, deleted or grown
     struct stream_list active; // the others with bytes, the longest quiet first

@@ -12,8 +12,8 @@
 static struct hot_writer *hot_find(const struct streams *s, const struct stream *st, struct span id)
 {
     if (st == NULL || st->writers.slots == NULL) return NULL;
-    for (struct table_node *n = stream_table_first(&st->writers, checksum64(id, s->seed)); n != NULL; n = stream_table_more(n)) {
-        struct hot_writer *w = TABLE_OWNER(n, struct hot_writer, node);
+    for (struct hash_node *n = hash_table_first(&st->writers, checksum64(id, s->seed)); n != NULL; n = hash_table_more(n)) {
+        struct hot_writer *w = HASH_OWNER(n, struct hot_writer, node);
         if (span_equal(SPAN(w->id, w->id_n), id)) return w;
     }
     return NULL;
@@ -39,12 +39,12 @@ bool stream_writer_find(struct streams *s, struct db_txn *txn, uint64_t number, 
 static struct hot_writer *hot_add(struct streams *s, struct stream *st, struct span id)
 {
     assert(id.n > 0 && id.n <= STREAM_PRODUCER_ID_MAX);
-    if (st->writers.slots == NULL && stream_table_init(&st->writers) != 0) return NULL;
+    if (st->writers.slots == NULL && hash_table_init(&st->writers) != 0) return NULL;
     struct hot_writer *w = calloc(1, sizeof *w + id.n);
     if (w == NULL) return NULL;
     w->id_n = (uint8_t)id.n;
     memcpy(w->id, id.p, id.n);
-    stream_table_insert(&st->writers, &w->node, checksum64(id, s->seed));
+    hash_table_insert(&st->writers, &w->node, checksum64(id, s->seed));
     return w;
 }
 
@@ -117,9 +117,9 @@ void stream_writers_flushed(struct stream *st)
 
 void stream_writers_free(struct stream *st)
 {
-    for (struct table_node *n; st->writers.slots != NULL && (n = stream_table_take(&st->writers)) != NULL;)
-        free(TABLE_OWNER(n, struct hot_writer, node));
-    stream_table_free(&st->writers);
+    for (struct hash_node *n; st->writers.slots != NULL && (n = hash_table_take(&st->writers)) != NULL;)
+        free(HASH_OWNER(n, struct hot_writer, node));
+    hash_table_free(&st->writers);
     free(st->seq);
     st->writers_dirty = NULL;
     st->seq = NULL;
@@ -181,8 +181,8 @@ int stream_writers_hash(struct streams *s, struct db_txn *txn, uint64_t number, 
     }
     db_iter_end(&it);
     for (size_t i = 0; hot != NULL && hot->writers.slots != NULL && i < hot->writers.size; i++) {
-        for (struct table_node *n = hot->writers.slots[i]; n != NULL; n = n->next) {
-            const struct hot_writer *h = TABLE_OWNER(n, struct hot_writer, node);
+        for (struct hash_node *n = hot->writers.slots[i]; n != NULL; n = n->next) {
+            const struct hot_writer *h = HASH_OWNER(n, struct hot_writer, node);
             hash_add(&sum, SPAN(h->id, h->id_n), &h->state);
         }
     }

@@ -34,7 +34,7 @@ static int streams_init(struct streams *s, const struct streams_options *options
     s->closed = bytes_new(SPAN_LIT("{\"closed\":true}"));
     s->deleted = bytes_new(SPAN_LIT("{\"deleted\":true}"));
     if (s->closed == NULL || s->deleted == NULL) return ERR_NOMEM;
-    if (stream_table_init(&s->by_number) != 0 || stream_table_init(&s->by_path) != 0 || stream_table_init(&s->feeds) != 0) return ERR_NOMEM;
+    if (hash_table_init(&s->by_number) != 0 || hash_table_init(&s->by_path) != 0 || hash_table_init(&s->feeds) != 0) return ERR_NOMEM;
     int err = streams_load(s, txn);
     if (err == 0) err = stream_segments_open(&s->segments, options->path, &s->alloc);
     s->marked = s->look = true;
@@ -65,11 +65,11 @@ void streams_close(struct streams *s)
 {
     if (s == NULL) return;
     assert(s->feeds.count == 0 && !s->sealing);
-    for (struct table_node *n; (n = stream_table_take(&s->by_number)) != NULL;)
-        stream_free(TABLE_OWNER(n, struct stream, by_number));
-    stream_table_free(&s->by_number);
-    stream_table_free(&s->by_path);
-    stream_table_free(&s->feeds);
+    for (struct hash_node *n; (n = hash_table_take(&s->by_number)) != NULL;)
+        stream_free(HASH_OWNER(n, struct stream, by_number));
+    hash_table_free(&s->by_number);
+    hash_table_free(&s->by_path);
+    hash_table_free(&s->feeds);
     stream_groups_free(&s->groups);
     stream_segments_close(&s->segments);
     free(s->leftovers);
@@ -95,8 +95,8 @@ static uint64_t stream_hash_number(const struct streams *s, uint64_t number)
 
 struct stream *stream_hot_number(struct streams *s, uint64_t number)
 {
-    for (struct table_node *n = stream_table_first(&s->by_number, stream_hash_number(s, number)); n != NULL; n = stream_table_more(n)) {
-        struct stream *st = TABLE_OWNER(n, struct stream, by_number);
+    for (struct hash_node *n = hash_table_first(&s->by_number, stream_hash_number(s, number)); n != NULL; n = hash_table_more(n)) {
+        struct stream *st = HASH_OWNER(n, struct stream, by_number);
         if (st->rec.number == number) return st;
     }
     return NULL;
@@ -104,8 +104,8 @@ struct stream *stream_hot_number(struct streams *s, uint64_t number)
 
 struct stream *stream_hot_path(struct streams *s, struct span path)
 {
-    for (struct table_node *n = stream_table_first(&s->by_path, stream_hash_path(s, path)); n != NULL; n = stream_table_more(n)) {
-        struct stream *st = TABLE_OWNER(n, struct stream, by_path);
+    for (struct hash_node *n = hash_table_first(&s->by_path, stream_hash_path(s, path)); n != NULL; n = hash_table_more(n)) {
+        struct stream *st = HASH_OWNER(n, struct stream, by_path);
         if (span_equal(stream_path(&st->rec), path)) return st;
     }
     return NULL;
@@ -124,14 +124,14 @@ struct stream *stream_hot_add(struct streams *s, const struct stream_record *rec
     st->rec = *rec;
     st->deadline_ms = deadline_indexed(rec);
     stream_tail_init(&st->tail, sealed);
-    stream_table_insert(&s->by_number, &st->by_number, stream_hash_number(s, rec->number));
-    if (rec->deleted_seq == 0) stream_table_insert(&s->by_path, &st->by_path, stream_hash_path(s, stream_path(rec)));
+    hash_table_insert(&s->by_number, &st->by_number, stream_hash_number(s, rec->number));
+    if (rec->deleted_seq == 0) hash_table_insert(&s->by_path, &st->by_path, stream_hash_path(s, stream_path(rec)));
     return st;
 }
 
 void stream_hot_forget_path(struct streams *s, struct stream *st)
 {
-    stream_table_remove(&s->by_path, &st->by_path);
+    hash_table_remove(&s->by_path, &st->by_path);
 }
 
 void stream_mark_dirty(struct streams *s, struct stream *st)
@@ -146,8 +146,8 @@ void stream_settle(struct streams *s, struct stream *st)
 {
     if (st->dirty || st->told || stream_tail_bytes(&st->tail) > 0) return;
     assert(st->list == NULL);
-    stream_table_remove(&s->by_number, &st->by_number);
-    if (st->rec.deleted_seq == 0) stream_table_remove(&s->by_path, &st->by_path);
+    hash_table_remove(&s->by_number, &st->by_number);
+    if (st->rec.deleted_seq == 0) hash_table_remove(&s->by_path, &st->by_path);
     stream_free(st);
 }
 

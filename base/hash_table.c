@@ -1,4 +1,4 @@
-#include "stream_table.h"
+#include "hash_table.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -7,35 +7,35 @@
 
 #define TABLE_SIZE_FIRST 8 // small: every batch that is decided has a table, and few of them name more streams
 
-int stream_table_init(struct table *t)
+int hash_table_init(struct hash_table *t)
 {
-    *t = (struct table){.slots = calloc(TABLE_SIZE_FIRST, sizeof *t->slots), .size = TABLE_SIZE_FIRST};
+    *t = (struct hash_table){.slots = calloc(TABLE_SIZE_FIRST, sizeof *t->slots), .size = TABLE_SIZE_FIRST};
     return t->slots == NULL ? ERR_NOMEM : 0;
 }
 
-void stream_table_free(struct table *t)
+void hash_table_free(struct hash_table *t)
 {
     free(t->slots);
-    *t = (struct table){0};
+    *t = (struct hash_table){0};
 }
 
-static void table_link(struct table *t, struct table_node *n)
+static void table_link(struct hash_table *t, struct hash_node *n)
 {
-    struct table_node **slot = &t->slots[n->hash & (t->size - 1)];
+    struct hash_node **slot = &t->slots[n->hash & (t->size - 1)];
     n->next = *slot;
     *slot = n;
 }
 
 // Doubles the slots. Without the memory for it the chains grow longer, and that is all.
-static void table_grow(struct table *t)
+static void table_grow(struct hash_table *t)
 {
-    struct table_node **slots = calloc(t->size * 2, sizeof *slots);
+    struct hash_node **slots = calloc(t->size * 2, sizeof *slots);
     if (slots == NULL) return;
-    struct table old = *t;
+    struct hash_table old = *t;
     t->slots = slots;
     t->size *= 2;
     for (size_t i = 0; i < old.size; i++) {
-        for (struct table_node *n = old.slots[i], *next; n != NULL; n = next) {
+        for (struct hash_node *n = old.slots[i], *next; n != NULL; n = next) {
             next = n->next;
             table_link(t, n);
         }
@@ -43,7 +43,7 @@ static void table_grow(struct table *t)
     free(old.slots);
 }
 
-void stream_table_insert(struct table *t, struct table_node *n, uint64_t hash)
+void hash_table_insert(struct hash_table *t, struct hash_node *n, uint64_t hash)
 {
     if (t->count >= t->size) table_grow(t);
     n->hash = hash;
@@ -51,9 +51,9 @@ void stream_table_insert(struct table *t, struct table_node *n, uint64_t hash)
     t->count++;
 }
 
-void stream_table_remove(struct table *t, struct table_node *n)
+void hash_table_remove(struct hash_table *t, struct hash_node *n)
 {
-    struct table_node **at = &t->slots[n->hash & (t->size - 1)];
+    struct hash_node **at = &t->slots[n->hash & (t->size - 1)];
     while (*at != n) {
         assert(*at != NULL);
         at = &(*at)->next;
@@ -63,27 +63,27 @@ void stream_table_remove(struct table *t, struct table_node *n)
     t->count--;
 }
 
-static struct table_node *table_match(struct table_node *n, uint64_t hash)
+static struct hash_node *table_match(struct hash_node *n, uint64_t hash)
 {
     while (n != NULL && n->hash != hash)
         n = n->next;
     return n;
 }
 
-struct table_node *stream_table_first(const struct table *t, uint64_t hash)
+struct hash_node *hash_table_first(const struct hash_table *t, uint64_t hash)
 {
     return table_match(t->slots[hash & (t->size - 1)], hash);
 }
 
-struct table_node *stream_table_more(const struct table_node *n)
+struct hash_node *hash_table_more(const struct hash_node *n)
 {
     return table_match(n->next, n->hash);
 }
 
-struct table_node *stream_table_take(struct table *t)
+struct hash_node *hash_table_take(struct hash_table *t)
 {
     for (size_t i = 0; t->count > 0 && i < t->size; i++) {
-        struct table_node *n = t->slots[i];
+        struct hash_node *n = t->slots[i];
         if (n == NULL) continue;
         t->slots[i] = n->next;
         t->count--;
