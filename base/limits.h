@@ -69,7 +69,6 @@
 #define SET_WRITERS_MAX 64             // that add an element of a set without having seen each other's addition
 #define CASCADE_ROWS_MAX 10000         // rows that go, or change, with those that a batch deletes
 #define INDEX_KEY_MAX 400              // bytes of a row's columns in an index
-#define QUERY_TERMS_MAX 64             // comparisons in the where of a live query
 #define QUERY_TABLES_MAX 16            // tables in one from
 #define QUERY_PARAMS_MAX 64
 #define QUERY_ROWS_MAX 100000          // rows in one result

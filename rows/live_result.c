@@ -6,6 +6,7 @@
 #include "checksum.h"
 #include "err.h"
 #include "json_write.h"
+#include "query_live.h"
 #include "query_run.h"
 #include "view_diff.h"
 
@@ -15,7 +16,9 @@
 
 int live_result_fit(struct query *q, struct problem *p)
 {
-    return query_make_live(q, p);
+    int err = query_make_live(q, p);
+    if (err || q->live == QUERY_TABLE) return err;
+    return problem_set(p, ERR_UNSUPPORTED_SQL, -1, "a live query on a branch is of one table, and neither grouped nor distinct");
 }
 
 // ---- taking --------------------------------------------------------------------------------------------------------

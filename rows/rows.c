@@ -6,6 +6,7 @@
 #include "err.h"
 #include "horizon.h"
 #include "index.h"
+#include "interests.h"
 #include "schema_versions.h"
 #include "sql.h"
 #include "store.h"
@@ -46,7 +47,8 @@ int rows_open(struct rows **out, const struct rows_options *options, struct db_t
     r->first_table = options->first_table;
     r->host = options->host;
     r->scratch = arena_new(SCRATCH_MAX);
-    int err = r->scratch ? load_schema(r, txn) : ERR_NOMEM;
+    r->views.interests = interests_new();
+    int err = r->scratch && r->views.interests ? load_schema(r, txn) : ERR_NOMEM;
     if (!err) r->seq = last_commit(r, txn);
     if (!err) err = horizon_load(r, txn);
     if (!err) err = index_load(r, txn);
@@ -69,7 +71,8 @@ void rows_close(struct rows *r)
     arena_free(r->scratch);
     for (size_t i = 0; i < PAST_ROOMS; i++)
         arena_free(r->past_rooms[i]);
-    free(r->views.of_table);
+    free(r->views.places);
+    interests_free(r->views.interests);
     free(r);
 }
 

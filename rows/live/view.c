@@ -1,3 +1,4 @@
+// The registry: equal queries share a view, made with its first reader and gone with its last. And what happens to views while a commit is applied.
 #include "view_impl.h"
 
 #include <assert.h>
@@ -5,66 +6,63 @@
 
 #include "err.h"
 
+#define PLACES_MIN 64
+
 // ---- registry ------------------------------------------------------------------------------------------------------
 
-static struct view *find(const struct rows *r, const struct query *q)
+static const struct view_kind *const kinds[] = {[QUERY_TABLE] = &table_view_kind};
+
+static struct view **place_of(struct rows *r, uint64_t hash)
 {
-    if (q->table >= r->views.tables) return NULL;
-    for (struct view *v = r->views.of_table[q->table]; v; v = v->next)
-        if (!v->err && span_equal(v->q->canonical, q->canonical)) return v;
+    return &r->views.places[hash & (r->views.place_count - 1)];
+}
+
+static struct view *find(struct rows *r, const struct query *q)
+{
+    struct view *v = r->views.place_count > 0 ? *place_of(r, q->canonical_hash) : NULL;
+    for (; v; v = v->next)
+        if (!v->err && v->q->canonical_hash == q->canonical_hash && span_equal(v->q->canonical, q->canonical)) return v;
     return NULL;
 }
 
-static int make_list(struct rows *r, uint32_t table)
+// Room for one more: about one view a place.
+static int make_room(struct rows *r)
 {
-    if (table < r->views.tables) return 0;
-    size_t tables = table + 1;
-    struct view **of_table = realloc(r->views.of_table, tables * sizeof(struct view *));
-    if (!of_table) return ERR_NOMEM;
-    for (size_t i = r->views.tables; i < tables; i++)
-        of_table[i] = NULL;
-    r->views.of_table = of_table;
-    r->views.tables = tables;
+    size_t before = r->views.place_count, places = before > 0 ? 2 * before : PLACES_MIN;
+    if (r->views.count < before) return 0;
+    struct view **old = r->views.places, **fresh = calloc(places, sizeof *fresh);
+    if (!fresh) return ERR_NOMEM;
+    r->views.places = fresh;
+    r->views.place_count = places;
+    for (size_t i = 0; i < before; i++) {
+        for (struct view *v = old[i], *next; v; v = next) {
+            struct view **place = place_of(r, v->q->canonical_hash);
+            next = v->next;
+            v->next = *place;
+            *place = v;
+        }
+    }
+    free(old);
     return 0;
 }
 
 static void link_view(struct view *v)
 {
-    struct view **first = &v->r->views.of_table[v->q->table];
-    v->next = *first;
-    if (v->next) v->next->prev = v;
-    *first = v;
+    struct view **place = place_of(v->r, v->q->canonical_hash);
+    v->next = *place;
+    *place = v;
     v->r->views.count++;
 }
 
 static void unlink_view(struct view *v)
 {
-    struct view **first = &v->r->views.of_table[v->q->table];
-    assert(v->prev || *first == v);
-    if (v->prev) {
-        v->prev->next = v->next;
-    } else {
-        *first = v->next;
+    struct view **place = place_of(v->r, v->q->canonical_hash);
+    while (*place != v) {
+        assert(*place);
+        place = &(*place)->next;
     }
-    if (v->next) v->next->prev = v->prev;
+    *place = v->next;
     v->r->views.count--;
-    for (struct view **d = &v->r->views.dirty; v->dirty && *d; d = &(*d)->dirty_next) {
-        if (*d != v) continue;
-        *d = v->dirty_next;
-        break;
-    }
-}
-
-static size_t keys_kept(const struct view *v)
-{
-    return v->shape == VIEW_WINDOW ? v->q->limit + (size_t)VIEW_SPARE_ROWS : SIZE_MAX;
-}
-
-static int fill(struct view *v, struct db_txn *txn)
-{
-    if (v->shape == VIEW_SET) return 0;
-    sort_keys_free(&v->keys);
-    return scan_keys(v->r, txn, v->q, v->r->seq, keys_kept(v), &v->keys, &v->whole);
 }
 
 int view_obtain(struct rows *r, struct db_txn *txn, struct query *q, struct view **out)
@@ -74,15 +72,17 @@ int view_obtain(struct rows *r, struct db_txn *txn, struct query *q, struct view
         *out = v;
         return 0;
     }
-    int err = make_list(r, q->table);
+    const struct view_kind *kind = kinds[q->live];
+    assert(kind && kind->size >= sizeof *v);
+    int err = make_room(r);
     if (err) return err;
-    v = calloc(1, sizeof *v);
+    v = calloc(1, kind->size);
     if (!v) return ERR_NOMEM;
     v->r = r;
     v->q = query_ref(q);
-    v->shape = q->has_limit ? VIEW_WINDOW : query_ordered(q) ? VIEW_LIST : VIEW_SET;
+    v->kind = kind;
     v->ring_from = r->seq;
-    err = fill(v, txn);
+    err = kind->open(v, txn);
     if (err) {
         query_unref(v->q);
         free(v);
@@ -97,148 +97,45 @@ void view_free(struct view *v)
 {
     assert(!v->feed.subs && !v->moved);
     unlink_view(v);
+    v->kind->close(v);
     view_ring_free(v);
-    sort_keys_free(&v->keys);
-    free(v->before);
-    id_set_free(&v->touched);
     query_unref(v->q);
     free(v);
 }
+
+// ---- commits -------------------------------------------------------------------------------------------------------
 
 // The view cannot be kept current; its readers learn why when they read on.
 static void give_up(struct view *v, uint64_t seq, int err)
 {
     v->err = err;
-    sort_keys_free(&v->keys);
     view_mark(v, seq);
 }
 
-// ---- lists ---------------------------------------------------------------------------------------------------------
-
-static int list_row(struct view *v, uint64_t seq, const struct row_change *c, struct span old, struct span new)
+static void hear(struct interest *i, uint64_t seq, const struct row_change *c)
 {
-    struct view_op op = {.id = c->id};
-    bool was = false, is = false;
-    if (old.n > 0) {
-        op.was = (uint32_t)sort_keys_find(&v->keys, old, &was);
-        if (!was) return ERR_INTERNAL;
-        sort_keys_remove(&v->keys, op.was);
-    }
-    if (new.n > 0) {
-        op.at = (uint32_t)sort_keys_find(&v->keys, new, &is);
-        if (is) return ERR_INTERNAL;
-        int err = sort_keys_insert(&v->keys, op.at, new);
-        if (err) return err;
-    }
-    op.kind = new.n == 0 ? VIEW_REMOVED : was ? VIEW_CHANGED : VIEW_ADDED;
-    view_record(v, seq, op);
-    return v->keys.n > QUERY_ROWS_MAX ? ERR_RESULT_TOO_LARGE : 0;
+    struct view *v = i->owner;
+    int err = v->err ? 0 : v->kind->row(v, i, seq, c);
+    if (err) give_up(v, seq, err);
 }
 
-// ---- windows -------------------------------------------------------------------------------------------------------
-
-static size_t shown(const struct view *v)
+int view_listen(struct view *v, struct interest *i, uint32_t table, uint32_t slot, struct expr *const *conditions, size_t count)
 {
-    return v->keys.n < v->q->limit ? v->keys.n : v->q->limit;
+    *i = (struct interest){.hear = hear, .owner = v, .table = table, .slot = slot};
+    return interests_add(v->r->views.interests, i, conditions, count, v->q->params);
 }
 
-static struct uuid *copy_shown(const struct view *v)
+void view_moves(struct view *v)
 {
-    struct uuid *ids = malloc((shown(v) + 1) * sizeof *ids);
-    for (size_t i = 0; ids && i < shown(v); i++)
-        ids[i] = sort_key_id(v->keys.keys[i]);
-    return ids;
-}
-
-static int window_moves(struct view *v)
-{
-    if (v->moved) return 0;
-    v->before = copy_shown(v);
-    if (!v->before) return ERR_NOMEM;
-    v->before_count = shown(v);
+    if (v->moved) return;
     v->moved = true;
     v->moved_next = v->r->views.moved;
     v->r->views.moved = v;
-    return 0;
 }
 
-// Only the keys up to the last one are known, unless they are all: what lies beyond is somebody else's until the window is filled again.
-static int window_row(struct view *v, const struct row_change *c, struct span old, struct span new)
+int views_row(struct rows *r, uint64_t seq, const struct row_change *c)
 {
-    bool held = false, there = false;
-    size_t old_at = old.n > 0 ? sort_keys_find(&v->keys, old, &held) : 0;
-    size_t new_at = new.n > 0 ? sort_keys_find(&v->keys, new, &there) : 0;
-    bool enters = new.n > 0 && (v->whole || new_at < v->keys.n);
-    if (there && !(held && old_at == new_at)) return ERR_INTERNAL;
-    if (!held && !enters) return 0;
-    int err = window_moves(v);
-    if (!err) err = id_set_add(&v->touched, c->id);
-    if (err) return err;
-    if (held) sort_keys_remove(&v->keys, old_at);
-    if (held && old_at < new_at) new_at--;
-    if (enters) err = sort_keys_insert(&v->keys, new_at, new);
-    while (!err && v->keys.n > keys_kept(v) + VIEW_SPARE_ROWS) {
-        sort_keys_remove(&v->keys, v->keys.n - 1);
-        v->whole = false;
-    }
-    return err;
-}
-
-static int window_commit(struct view *v, struct db_txn *txn, uint64_t seq)
-{
-    struct view_ops ops = {.ops = NULL};
-    int err = 0;
-    if (!v->whole && v->keys.n < v->q->limit) err = fill(v, txn);
-    struct uuid *after = err ? NULL : copy_shown(v);
-    if (!err && !after) err = ERR_NOMEM;
-    id_set_sort(&v->touched);
-    if (!err) err = view_diff(v->before, v->before_count, after, shown(v), &v->touched, &ops);
-    for (size_t i = 0; i < ops.n && !err; i++)
-        view_record(v, seq, ops.ops[i]);
-    view_ops_free(&ops);
-    free(after);
-    return err;
-}
-
-static void window_settle(struct view *v)
-{
-    free(v->before);
-    v->before = NULL;
-    v->touched.n = 0;
-    v->moved = false;
-}
-
-// ---- rows that change ----------------------------------------------------------------------------------------------
-
-static int keyed_row(struct view *v, uint64_t seq, const struct row_change *c, bool was, bool is)
-{
-    struct buf old, new;
-    buf_init(&old, QUERY_SORT_MAX);
-    buf_init(&new, QUERY_SORT_MAX);
-    if (was) query_order_key(v->q, c->id, c->old, &old);
-    if (is) query_order_key(v->q, c->id, c->new, &new);
-    int err = old.err ? old.err : new.err;
-    if (!err && v->shape == VIEW_LIST) err = list_row(v, seq, c, buf_span(&old), buf_span(&new));
-    if (!err && v->shape == VIEW_WINDOW) err = window_row(v, c, buf_span(&old), buf_span(&new));
-    buf_free(&old);
-    buf_free(&new);
-    return err;
-}
-
-void views_row(struct rows *r, uint64_t seq, const struct row_change *c)
-{
-    struct view *v = c->table->no < r->views.tables ? r->views.of_table[c->table->no] : NULL;
-    for (; v; v = v->next) {
-        if (v->err) continue;
-        bool was = query_matches(v->q, c->id, c->old), is = query_matches(v->q, c->id, c->new);
-        if (!was && !is) continue;
-        if (v->shape == VIEW_SET) {
-            view_record(v, seq, (struct view_op){.id = c->id, .kind = !is ? VIEW_REMOVED : was ? VIEW_CHANGED : VIEW_ADDED});
-            continue;
-        }
-        int err = keyed_row(v, seq, c, was, is);
-        if (err) give_up(v, seq, err);
-    }
+    return interests_find(r->views.interests, seq, c);
 }
 
 void views_commit(struct rows *r, struct db_txn *txn, uint64_t seq)
@@ -246,8 +143,8 @@ void views_commit(struct rows *r, struct db_txn *txn, uint64_t seq)
     while (r->views.moved) {
         struct view *v = r->views.moved;
         r->views.moved = v->moved_next;
-        int err = v->err ? 0 : window_commit(v, txn, seq);
+        v->moved = false;
+        int err = v->err ? 0 : v->kind->commit(v, txn, seq);
         if (err) give_up(v, seq, err);
-        window_settle(v);
     }
 }

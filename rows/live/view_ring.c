@@ -10,19 +10,34 @@
 
 static void drop_ring(struct view *v, uint64_t seq);
 
-static void mark_dirty(struct view *v, uint64_t seq)
+static void link_dirty(struct view *v)
+{
+    v->dirty = true;
+    v->dirty_prev = NULL;
+    v->dirty_next = v->r->views.dirty;
+    if (v->dirty_next) v->dirty_next->dirty_prev = v;
+    v->r->views.dirty = v;
+}
+
+static void unlink_dirty(struct view *v)
+{
+    if (!v->dirty) return;
+    if (v->dirty_prev) v->dirty_prev->dirty_next = v->dirty_next;
+    else v->r->views.dirty = v->dirty_next;
+    if (v->dirty_next) v->dirty_next->dirty_prev = v->dirty_prev;
+    v->dirty = false;
+}
+
+void view_touch(struct view *v, uint64_t seq)
 {
     assert(v->changed <= seq);
     v->changed = seq;
-    if (v->dirty) return;
-    v->dirty = true;
-    v->dirty_next = v->r->views.dirty;
-    v->r->views.dirty = v;
+    if (!v->dirty) link_dirty(v);
 }
 
 void view_mark(struct view *v, uint64_t seq)
 {
-    mark_dirty(v, seq);
+    view_touch(v, seq);
     v->pending_count = 0;
     drop_ring(v, seq);
 }
@@ -42,7 +57,7 @@ static bool reserve(struct view *v)
 // More steps than the ring could hold are not noted: who is behind this commit reads the difference from history.
 void view_record(struct view *v, uint64_t seq, struct view_op op)
 {
-    mark_dirty(v, seq);
+    view_touch(v, seq);
     if (seq <= v->ring_from) return;
     if (!reserve(v)) {
         view_mark(v, seq);
@@ -76,6 +91,7 @@ static void drop_ring(struct view *v, uint64_t seq)
 
 void view_ring_free(struct view *v)
 {
+    unlink_dirty(v);
     drop_ring(v, v->ring_from);
     free(v->ring);
     free(v->pending);
@@ -117,7 +133,8 @@ static int ring_push(struct view *v, uint64_t seq, struct bytes *value)
     return 0;
 }
 
-size_t view_ring_after(const struct view *v, uint64_t from)
+// The first kept change after `from`, as an index into ring + ring_head.
+static size_t ring_after(const struct view *v, uint64_t from)
 {
     size_t low = 0, high = v->ring_count;
     while (low < high) {
@@ -131,6 +148,34 @@ size_t view_ring_after(const struct view *v, uint64_t from)
     return low;
 }
 
+bool view_ring_covers(const struct view *v, uint64_t from)
+{
+    return from >= v->ring_from;
+}
+
+uint64_t view_ring_reach(const struct view *v, uint64_t from, uint64_t to, size_t budget)
+{
+    size_t bytes = 0;
+    for (size_t i = ring_after(v, from); i < v->ring_count; i++) {
+        const struct view_change *c = &v->ring[v->ring_head + i];
+        if (c->seq > to) break;
+        bytes += c->value->n;
+        if (bytes > budget) return c->seq - 1 > from ? c->seq - 1 : from + 1;
+    }
+    return to;
+}
+
+int view_ring_changes(struct view *v, uint64_t from, uint64_t to, struct feed_sink *sink)
+{
+    int err = 0;
+    for (size_t i = ring_after(v, from); i < v->ring_count && !err; i++) {
+        const struct view_change *c = &v->ring[v->ring_head + i];
+        if (c->seq > to) break;
+        err = sink->emit(sink, c->value);
+    }
+    return err;
+}
+
 // ---- encoding ------------------------------------------------------------------------------------------------------
 
 static int encode_row(struct view *v, struct db_txn *txn, uint64_t seq, const struct view_op *op, struct jw *w)
@@ -138,8 +183,7 @@ static int encode_row(struct view *v, struct db_txn *txn, uint64_t seq, const st
     struct row_space room;
     int err = row_at(v->r, txn, schema_table_no(v->r->schema, v->q->table), op->id, seq, &room);
     if (!err && !row_live(&room.row)) err = ERR_CORRUPT;
-    if (!err) show_row(w, v->r, txn, v->q, op->id, &room.row, seq);
-    return err;
+    return err ? err : show_row(w, v->r, txn, v->q, op->id, &room.row, seq);
 }
 
 static int encode(struct view *v, struct db_txn *txn, uint64_t seq, const struct view_op *op, struct jw *w)
@@ -203,11 +247,8 @@ void rows_publish(struct rows *r, struct db_txn *txn, uint64_t seq)
     r->views.dirty = NULL;
     for (struct view *v = told; v; v = next) {
         next = v->dirty_next;
-        v->dirty = v->changed > seq;
-        if (v->dirty) {
-            v->dirty_next = r->views.dirty;
-            r->views.dirty = v;
-        }
+        v->dirty = false;
+        if (v->changed > seq) link_dirty(v);
         tell(v, seq);
     }
 }

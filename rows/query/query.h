@@ -5,17 +5,12 @@
 #include "select.h"
 #include "store.h"
 
-struct term {
-    int column; // or COLUMN_ID
-    struct type type;
-    enum ast_op op;
-    struct value v; // null: true for no row
-};
-
-struct order {
-    int column; // or COLUMN_ID
-    struct type type;
-    bool desc, nulls_first;
+// Which kind of view keeps a query current (rows/live).
+enum query_live {
+    QUERY_NOT_LIVE, // query_make_live was not asked, or refused it
+    QUERY_TABLE,    // rows of one table, without selects within
+    QUERY_JOINED,   // several tables, or selects within; each row by itself
+    QUERY_GROUPED,  // rows made of many: grouped, or distinct
 };
 
 struct query {
@@ -27,40 +22,22 @@ struct query {
     struct plan *plan;
     struct value *params; // as many as the plan has, in its arena or ours
 
-    // What a live view needs to know of it, once query_make_live has succeeded: rows of one table, chosen and ordered by their columns.
-    bool live;
-    uint32_t table;
-    int *columns; // those shown beside id
-    size_t column_count;
-    struct term *terms; // all must hold; sorted, none twice
-    size_t term_count;
-    struct order *order; // after these, by id
-    size_t order_count;
+    // What a live view needs to know of it, once query_make_live has succeeded. Its conditions, targets and order are the plan's own (plan->top).
+    enum query_live live;
+    uint32_t table; // of QUERY_TABLE
     bool has_limit;
-    uint32_t limit;
-    bool point; // at most the row `id`
-    struct uuid id;
-    struct span canonical; // equal bytes, equal queries
+    uint32_t limit, offset; // their values
+    struct span canonical;  // equal bytes, equal queries: parameters included
+    uint64_t canonical_hash;
 };
 
 // Converts the parameters to what the plan takes them for. Spans are copied into the arena. ERR_WRONG_TYPE, ERR_BAD_VALUE, ERR_NOMEM, ERR_TOO_LARGE.
 int query_bind(const struct query *q, const struct plan *plan, struct arena *arena, struct value **out, struct problem *p);
 
-// ---- live queries --------------------------------------------------------------------------------------------------
-
-// Fills in what views need. ERR_UNSUPPORTED_SQL: it is more than they can keep current.
-int query_make_live(struct query *q, struct problem *p);
-
-// Is this row part of the result, limits aside? Only a row that stands can be.
-bool query_matches(const struct query *q, struct uuid id, const struct row *row);
-
-// Bytes that sort as the query orders; the id comes last and is always whole.
-void query_order_key(const struct query *q, struct uuid id, const struct row *row, struct buf *out);
-
 // Does the order show in positions? (Without `order by` it is by id, and nobody is told where a row stands.)
 static inline bool query_ordered(const struct query *q)
 {
-    return q->order_count > 0;
+    return q->plan->top->order_count > 0;
 }
 
 #endif

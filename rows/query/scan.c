@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "err.h"
+#include "query_live.h"
 #include "query_run.h"
 
 // The plan without its limit, and not sorted: its rows as they come.
@@ -18,8 +19,10 @@ static int collect(struct scan *s, const struct query *q, size_t keep, struct so
     const struct expr_row *row = &s->run.rows[s->top.levels[0].slot];
     struct buf key;
     buf_init(&key, QUERY_SORT_MAX);
-    query_order_key(q, row->id, row->row, &key);
-    int err = key.err ? key.err : sort_keys_collect(out, buf_span(&key), keep, dropped);
+    struct query_row at;
+    query_row_open(&at, q, s->run.scratch, row->id, row->row);
+    int err = query_row_key(&at, q, &key);
+    if (!err) err = sort_keys_collect(out, buf_span(&key), keep, dropped);
     buf_free(&key);
     return !err && keep == SIZE_MAX && out->n > QUERY_ROWS_MAX ? ERR_RESULT_TOO_LARGE : err;
 }
@@ -43,7 +46,7 @@ static int scan_plan(struct rows *r, struct db_txn *txn, const struct query *q, 
 {
     struct scan s = {.plan = *plan, .top = *plan->top, .ordered = plan->top->sorted};
     s.plan.top = &s.top;
-    s.top.limit.is = false;
+    s.top.limit.is = s.top.offset.is = false;
     s.top.sorted = true;
     int err = run_open(&s.run, &s.plan, &(struct row_source){.r = r, .txn = txn, .at = at}, params);
     if (err) return err;

@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "err.h"
+#include "query_live.h"
 
 static void show_stream(struct jw *w, struct rows *r, struct db_txn *txn, const struct table *t, struct uuid id, const struct column *c,
                         uint64_t seq)
@@ -87,17 +88,6 @@ static void show_column(struct jw *w, struct rows *r, struct db_txn *txn, const 
     show_cell(w, r, txn, t, id, &t->columns[i], &row->cells[i].v, seq);
 }
 
-void show_row(struct jw *w, struct rows *r, struct db_txn *txn, const struct query *q, struct uuid id, const struct row *row, uint64_t seq)
-{
-    const struct table *t = schema_table_no(r->schema, q->table);
-    assert(t && row_live(row));
-    jw_object(w);
-    show_id(w, id);
-    for (size_t i = 0; i < q->column_count; i++)
-        show_column(w, r, txn, t, id, row, q->columns[i], seq);
-    jw_end(w);
-}
-
 void show_all(struct jw *w, struct rows *r, struct db_txn *txn, const struct table *t, struct uuid id, const struct row *row, uint64_t seq)
 {
     assert(t && row_live(row) && row->count == t->column_count);
@@ -108,15 +98,39 @@ void show_all(struct jw *w, struct rows *r, struct db_txn *txn, const struct tab
     jw_end(w);
 }
 
-// ---- of a run ------------------------------------------------------------------------------------------------------
+// ---- targets -------------------------------------------------------------------------------------------------------
 
-static void show_stream_of(struct jw *w, struct run *run, const struct expr *e)
+// Where a target's value is told of from: the store as of a seq, and the row of the column's table.
+struct shown_from {
+    struct rows *r;
+    struct db_txn *txn;
+    uint64_t seq;
+    const struct table *table; // of a stream
+    const struct expr_row *row;
+};
+
+static void show_stream_of(struct jw *w, const struct shown_from *from, const struct expr *e)
 {
-    const struct table *t = schema_table_no(run->src.r->schema, run->plan->tables[e->slot]);
-    if (run->rows[e->slot].row) {
-        show_stream(w, run->src.r, run->src.txn, t, run->rows[e->slot].id, &t->columns[e->column], run->src.at);
+    if (from->row->row) {
+        show_stream(w, from->r, from->txn, from->table, from->row->id, &from->table->columns[e->column], from->seq);
     } else {
         jw_null(w);
+    }
+}
+
+static bool is_stream_column(const struct expr *e)
+{
+    return e->type.kind == COL_STREAM && e->kind == EX_COLUMN;
+}
+
+static void show_value(struct jw *w, struct rows *r, struct db_txn *txn, const struct type *type, const struct value *v)
+{
+    if (type->kind == COL_BLOB) {
+        show_blob(w, r, txn, v);
+    } else if (type->kind == COL_STREAM) {
+        jw_null(w); // grouped: whose it is is not known any more
+    } else {
+        value_json(w, type, v);
     }
 }
 
@@ -124,20 +138,14 @@ int show_target(struct jw *w, struct run *run, const struct target *target)
 {
     const struct expr *e = target->expr;
     struct value v;
-    if (e->type.kind == COL_STREAM && e->kind == EX_COLUMN) {
-        show_stream_of(w, run, e);
+    if (is_stream_column(e)) {
+        const struct table *t = schema_table_no(run->src.r->schema, run->plan->tables[e->slot]);
+        show_stream_of(w, &(struct shown_from){run->src.r, run->src.txn, run->src.at, t, &run->rows[e->slot]}, e);
         return 0;
     }
     int err = run_eval(run, e, &v);
-    if (err) return err;
-    if (e->type.kind == COL_BLOB) {
-        show_blob(w, run->src.r, run->src.txn, &v);
-    } else if (e->type.kind == COL_STREAM) {
-        jw_null(w); // grouped: whose it is is not known any more
-    } else {
-        value_json(w, &e->type, &v);
-    }
-    return 0;
+    if (!err) show_value(w, run->src.r, run->src.txn, &e->type, &v);
+    return err;
 }
 
 int show_targets(struct jw *w, struct run *run, const struct select *s)
@@ -170,5 +178,30 @@ int show_keyed(struct jw *w, struct run *run)
     if (!err) jw_end(w);
     buf_free(&key);
     buf_free(&text);
+    return err;
+}
+
+int show_row(struct jw *w, struct rows *r, struct db_txn *txn, const struct query *q, struct uuid id, const struct row *row, uint64_t seq)
+{
+    const struct table *t = schema_table_no(r->schema, q->table);
+    const struct select *s = q->plan->top;
+    struct query_row at;
+    int err = 0;
+    assert(t && row_live(row));
+    query_row_open(&at, q, r->scratch, id, row);
+    jw_object(w);
+    for (size_t i = 0; i < s->target_count && !err; i++) {
+        const struct expr *e = s->targets[i].expr;
+        struct value v;
+        jw_key_span(w, s->targets[i].name);
+        if (is_stream_column(e)) {
+            show_stream_of(w, &(struct shown_from){r, txn, seq, t, &at.row}, e);
+            continue;
+        }
+        err = expr_eval(e, &at.env, &v);
+        if (!err) show_value(w, r, txn, &e->type, &v);
+    }
+    jw_end(w);
+    arena_clear(r->scratch);
     return err;
 }

@@ -5,10 +5,11 @@
 #include "exec.h"
 #include "query.h"
 
-// {"id":…, a live query's columns}. Streams and blobs are told of as of `seq`. The row stands.
-void show_row(struct jw *w, struct rows *r, struct db_txn *txn, const struct query *q, struct uuid id, const struct row *row, uint64_t seq);
+// The targets of a live query of one table, evaluated on a row of it that stands. Streams and blobs are told of as of
+// `seq`. What expr_eval says.
+int show_row(struct jw *w, struct rows *r, struct db_txn *txn, const struct query *q, struct uuid id, const struct row *row, uint64_t seq);
 
-// The same of all columns of a table.
+// {"id":…, all columns of a table} of a table.
 void show_all(struct jw *w, struct rows *r, struct db_txn *txn, const struct table *t, struct uuid id, const struct row *row, uint64_t seq);
 
 // A column of the row that a run has at hand, and all of them as an object. What run_eval says: on EXEC_MORE what was written so far is

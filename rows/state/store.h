@@ -10,6 +10,7 @@
 enum { TABLE_ROWS, TABLE_HISTORY, TABLE_COMMITS, TABLE_SCHEMAS, TABLE_INDEX }; // added to options.first_table
 
 struct plan_cache;
+struct interests;
 struct view;
 struct index_state;
 
@@ -36,9 +37,10 @@ struct rows {
     size_t applied_rows; // since the last tick
     bool index_work; // some may have to be filled, or emptied
     struct {
-        struct view **of_table; // lists, by a table's number
-        size_t tables;
-        struct view *moved; // those whose window the commit being applied has moved
+        struct view **places; // by the hash of their canonical form
+        size_t place_count;   // a power of two, or 0
+        struct interests *interests;
+        struct view *moved; // those that the commit being applied asks for theirs
         struct view *dirty; // those with changes not published yet
         uint64_t count, subs;
         size_t ring_bytes; // of all rings together

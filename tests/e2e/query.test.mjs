@@ -7,7 +7,7 @@ import { App, assertProblem, enc, insert } from './lib/http.mjs'
 import { service } from './lib/service.mjs'
 
 const schema = `
-    create table rooms (title text not null);
+    create table rooms (title text not null, log stream);
     create table messages (room uuid not null references rooms, n integer not null, text text not null);
     create index messages_room on messages (room, n desc);`
 
@@ -93,7 +93,7 @@ test('the text of a stream is a value, as of any commit', async (t) => {
 
 test('a query that views cannot keep current is no subscription', async (t) => {
     const { app } = await rooms(t)
-    for (const sql of ['select r.title, m.n from rooms r join messages m on m.room = r.id', 'select count(*) from rooms', 'select n + 1 as m from messages',
-        'select n from messages where n in (1, 2)', 'select n from messages offset 1'])
+    for (const sql of ['select r.title, m.n from rooms r join messages m on m.room = r.id', 'select count(*) from rooms', 'select distinct n from messages',
+        'select stream_text(log) as text from rooms'])
         assertProblem(await app.request('GET', `/subscribe?query.q=${enc(sql)}`), 400, 'unsupported_sql')
 })

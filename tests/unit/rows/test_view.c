@@ -210,6 +210,72 @@ static void equal_queries_share_a_view(void **state)
     assert_int_equal(rows_counts(g->r).views, 0);
 }
 
+static void the_same_in_other_words_shares_a_view(void **state)
+{
+    struct rows_rig *g = *state;
+    static const char *const pairs[][2] = {
+        {"select a from t where a > 1", "select a from t as x where 1 < x.a"},
+        {"select a from t where a = 1 or a = 2 or b = 'x'", "select a from t where b = 'x' or a = 2 or a = 1 or a = 2"},
+        {"select a from t where a in (1, 2, 3)", "select a from t where a in (3, 3, 1, 2)"},
+        {"select a + 1 as n from t order by a desc limit 3", "select a+1 n from t order by a desc nulls first limit 3 offset 0"},
+        {"select a from t where a >= 2 and a <= 5", "select a from t where 5 >= a and 2 <= a"},
+    };
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        struct reading r[2];
+        begin(g, &r[0], pairs[i][0]);
+        begin(g, &r[1], pairs[i][1]);
+        if (rows_counts(g->r).views != 1) fail_msg("not one view: %s | %s", pairs[i][0], pairs[i][1]);
+        end(&r[0]);
+        end(&r[1]);
+    }
+    static const char *const others[] = {
+        "select a from t where a > 1",         "select a from t where a >= 1",           "select a from t where a > 2",
+        "select a as x from t where a > 1",    "select a from t where 1 > a",            "select a from t where a > 1 order by a",
+        "select a from t where a > 1 limit 4", "select a from t where a > 1 limit 5",    "select a from t where a > 1 offset 4",
+        "select a from t where a - 1 > 1",     "select a from t where a + 1 > 1",        "select a from t where 1 - a > 1",
+        "select x as a from other where x > 1", "select a from t where a > 1 order by b", "select a from t where a > 1 or a > 2",
+    };
+    enum { OTHERS = sizeof others / sizeof *others };
+    struct reading all[OTHERS];
+    for (size_t i = 0; i < OTHERS; i++)
+        begin(g, &all[i], others[i]);
+    assert_int_equal(rows_counts(g->r).views, OTHERS);
+    for (size_t i = 0; i < OTHERS; i++)
+        end(&all[i]);
+}
+
+// What cannot be evaluated on a changed row ends the view, as it would end the query; who subscribes afterwards begins anew.
+static void a_view_that_cannot_go_on_says_why(void **state)
+{
+    struct rows_rig *g = *state;
+    struct reading r, later;
+    begin(g, &r, "select a from t where 10 / a > 1");
+    rr_insert(g, "t", 1, "{\"a\":2}");
+    expect_steps(g, &r, "{\"added\":{\"id\":\"" ID(1) "\",\"a\":2}}\n");
+    rr_insert(g, "t", 2, "{\"a\":0}");
+    assert_int_equal(rr_read(g, &r.reader, g->seq), ERR_BAD_VALUE);
+    rr_delete(g, "t", 2);
+    assert_int_equal(rr_read(g, &r.reader, g->seq), ERR_BAD_VALUE);
+    begin(g, &later, "select a from t where 10 / a > 1");
+    assert_int_equal(later.reader.n, 1);
+    end(&r);
+    end(&later);
+}
+
+static void what_no_view_keeps_is_refused(void **state)
+{
+    struct rows_rig *g = *state;
+    static const char *const texts[] = {"select stream_text(body) as x from t", "select a from t where stream_text(body) = 'x'",
+                                        "select a from t order by stream_text(body)", "select a from t order by a limit 3 offset 100001"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        struct query *q = rr_compile(g, texts[i]);
+        struct feed_sub *sub;
+        assert_int_equal(rows_attach(g->r, g->txn, q, &sub, &g->p), ERR_UNSUPPORTED_SQL);
+        query_unref(q);
+    }
+    assert_int_equal(rows_counts(g->r).views, 0);
+}
+
 static void a_query_outlives_a_new_schema(void **state)
 {
     struct rows_rig *g = *state;
@@ -312,6 +378,23 @@ static const char *const queries[] = {
     "select a from t where a < 6 order by a desc limit 20",
     "select a from t order by a limit 0",
     "select a from t where c is not null order by c, a limit 1",
+    "select a from t where a = 3 or b = '2' or c is null",
+    "select a, b from t where a in (1, 5, 7) and not (b = '1' or b in ('2', '3'))",
+    "select upper(b) || 'x' as x, a * 2 + 1 as y, case when a > 4 then 'much' when a > 2 then 'some' end as z from t where a between 2 and 7",
+    "select a from t where b like '%1' or coalesce(a, 0) % 3 = 1",
+    "select a, b from t order by coalesce(a, 100) % 4 desc, b",
+    "select b from t where not c order by -a nulls first, length(b)",
+    "select a, b from t order by a limit 3 offset 2",
+    "select a, b from t where a > 2 order by b desc, a offset 3",
+    "select a from t limit 2 offset 5",
+    "select a from t order by a % 3, b limit 4 offset 25",
+    "select a from t order by a desc limit 3 offset 0",
+    "select a from t where (a = 1 and b = '1') or (a = 2 and b <> '1') or a > 6",
+    "select a from t where b = any(array['1','4']) and c is distinct from true",
+    "select a from t where a > 3 and a < 6 order by b",
+    "select a from t where 4 <= a and 7 > a and b = '2'",
+    "select a from t where c is not true and (a is null or a < 3)",
+    "select id, a from t where id in ('" ID(3) "', '" ID(5) "', '" ID(7) "') and a <> 4",
 };
 enum { QUERIES = sizeof queries / sizeof *queries };
 
@@ -470,6 +553,9 @@ int main(void)
         TEST(nothing_is_shown_before_it_is_published),
         TEST(readers_are_woken_only_by_what_they_see),
         TEST(equal_queries_share_a_view),
+        TEST(the_same_in_other_words_shares_a_view),
+        TEST(a_view_that_cannot_go_on_says_why),
+        TEST(what_no_view_keeps_is_refused),
         TEST(a_query_outlives_a_new_schema),
         TEST(changes_larger_than_the_ring_come_from_history),
         TEST(a_reader_behind_the_ring_catches_up_from_history),
