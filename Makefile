@@ -235,7 +235,7 @@ powercut: $(POWERCUT_CHECK) $(B)/tests/lib/disk.so $(B)/segued $(B)/tests/provid
 	@SEGUED=$(if $(BUG),build/bugs/segued,$(B)/segued) CHECK=$(POWERCUT_CHECK) DISK=$(B)/tests/lib/disk.so PROVIDER=$(B)/tests/provider/provider BUG=$(BUG) ONLY=$(ONLY) node tests/powercut/powercut.mjs $(POINTS)
 
 # Many clients and the engine in one thread, with a clock, randomness and a disk that follow from the seed: crashes, lost and doubled messages. make sim SEED=7
-# DURATION_S=3600 goes on for an hour from seed 7; WORLDS=1 replays one seed. BUG=no_read_set (or no_phantom_check, no_dedup, half_batch, lww_by_arrival, nosync) plants that
+# DURATION_S=3600 goes on for an hour from seed 7; WORLDS=1 replays one seed. BUG=no_read_set (or no_phantom_check, own_rows_unread, no_dedup, half_batch, lww_by_arrival, nosync) plants that
 # mistake, which has to be found by its name: then this target fails.
 DURATION_S ?= 60
 SIM_OBJ = $(call obj,tests/sim,$(SIM_SRC) $(SIM_JUDGE_SRC)) $(call obj,tests/powercut,image) $(call obj,tests/lib,tmp disk disk_fault disk_quota disk_record disk_log app_lab session_peer)

@@ -8,6 +8,7 @@
 #include "disk.h"
 #include "err.h"
 #include "machine.h"
+#include "preview.h"
 #include "read_set.h"
 #include "tmp.h"
 #include "world.h"
@@ -152,6 +153,35 @@ void server_read(struct world *w, const char *sql, uint64_t at, struct buf *rows
     if (read_at(w, sql, at, NULL, rows) != 0) world_find(w, "cannot be read", "%s as of %llu", sql, (unsigned long long)at);
 }
 
+// What the task means to write, as its own transaction would see it.
+static int own_rows(struct world *w, const struct task *t, struct rows_preview *v)
+{
+    struct problem p = PROBLEM_NONE;
+    struct batch_head head;
+    struct buf json, ops;
+    buf_init(&json, MIB);
+    buf_init(&ops, MIB);
+    buf_printf(&json, "{\"ops\":[%.*s]}", (int)t->ops.n - 1, (const char *)t->ops.p);
+    int err = batch_from_json(buf_span(&json), &head, &ops, &p);
+    if (err == 0) err = batch_preview(v, app_txn(w->app), buf_span(&ops), &p);
+    if (err != 0 && err != ERR_TOO_OLD) world_find(w, "cannot be read", "what task %u has written: %s", t->number, problem_text(&p));
+    buf_free(&json);
+    buf_free(&ops);
+    return err;
+}
+
+static int answer(struct world *w, const struct task *t, struct ask *ask, struct read_set *reads)
+{
+    if (!ask->over) return read_at(w, ask->sql, t->base, reads, &ask->rows);
+    struct rows_preview *own = rows_preview_new(app_rows(w->app), app_txn(w->app), t->base, t->base, app_visible_ms(w->app));
+    if (own == NULL) abort();
+    int err = own_rows(w, t, own);
+    struct query_source source = {.at = t->base, .reads = reads, .overlay = rows_preview_overlay(own)};
+    if (err == 0) err = read_source(w, ask->sql, &source, &ask->rows);
+    rows_preview_free(own);
+    return err;
+}
+
 // All questions of a task are answered as of one commit, however long they take.
 void server_ask(struct world *w, struct task *t, size_t n)
 {
@@ -159,7 +189,7 @@ void server_ask(struct world *w, struct task *t, size_t n)
     if (w->app == NULL || app_txn(w->app) == NULL || t->over || t->answered != n || ask->rows.n > 0) return;
     struct read_set *reads = read_set_new();
     if (n == 0) t->base = app_visible(w->app);
-    int err = read_at(w, ask->sql, t->base, reads, &ask->rows);
+    int err = answer(w, t, ask, reads);
     if (read_set_finish(reads) != 0) abort();
     reads_token_put(&ask->token, t->base, reads);
     read_set_free(reads);

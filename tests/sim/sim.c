@@ -26,6 +26,7 @@ static const struct {
 } planted[] = {
     {"no_read_set", "write skew (G2)"},
     {"no_phantom_check", "phantom (G2 of a range)"},
+    {"own_rows_unread", "lost update"},
     {"no_dedup", "applied twice"},
     {"half_batch", "half a batch"},
     {"lww_by_arrival", "divergence"},

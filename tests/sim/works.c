@@ -2,6 +2,8 @@
 //
 //   bank     transactions move money between accounts; the sum stays           registers
 //   skew     of two on duty one may leave: who leaves has looked at both       registers
+//   tallies  look at a row through what they mean to write to it, then     registers
+//            write more of it
 //   lists    read a list, append to it                                         lists
 //   queue    put one more behind the last of a queue, found by a search        a register, found by a range
 //   slots    take a slot while fewer than SLOTS_MAX are taken                  registers, found by a range
@@ -27,13 +29,14 @@
 #define QUEUES 2
 #define SLOTS_MAX 2
 #define POTS 4
+#define TALLIES 2
 #define NONCES 4
 #define NAMES 12
 #define PARENTS 4
 #define CHILDREN 8
 
 // Objects of the history, and ids of rows, by kind.
-enum kind { ACCOUNT = 1, PAIR, LIST, QUEUE, POT, NONCE, CELL, NAME, SLOT, PARENT, CHILD };
+enum kind { ACCOUNT = 1, PAIR, LIST, QUEUE, POT, NONCE, CELL, NAME, SLOT, PARENT, CHILD, TALLY };
 #define OBJECT(kind, n) ((uint32_t)(kind) * 16 + (uint32_t)(n))
 #define OBJECT_SLOT(task) (1024 + (task))
 #define ID "01890a5d-ac96-774b-bcce-%04x%08x"
@@ -43,6 +46,7 @@ const char works_schema[] = "create table accounts (balance bigint not null chec
                             "create table lists (items bigint[] not null);"
                             "create table entries (queue integer not null, pos integer not null, by bigint not null, unique (queue, pos));"
                             "create table slots (k integer not null, by bigint not null); create index slots_k on slots (k);"
+                            "create table tallies (mark bigint not null default 0, by bigint not null default 0); create index tallies_mark on tallies (mark);"
                             "create table pots (n counter not null default 0);"
                             "create table nonces (nonce bigint not null);"
                             "create table names (name text not null unique, by bigint not null);"
@@ -134,6 +138,8 @@ void works_rows(struct buf *ops)
         row(ops, "lists", LIST, i, "\"items\":[]");
     for (unsigned i = 0; i < POTS; i++)
         row(ops, "pots", POT, i, "");
+    for (unsigned i = 0; i < TALLIES; i++)
+        row(ops, "tallies", TALLY, i, "");
     for (unsigned i = 0; i < NONCES; i++)
         row(ops, "nonces", NONCE, i, "\"nonce\":0");
     for (unsigned i = 0; i < PARENTS; i++)
@@ -233,6 +239,27 @@ static void skew_decide(struct world *w, struct task *t)
     if (mine && on == 1) return; // the last one stays
     put(t, "{'op':'update','table':'duties','id':'" ID "','values':{'duty':%s,'by':%u}},", PAIR, me, mine ? "false" : "true", t->number);
     history_write(&t->seen, OBJECT(PAIR, me), (uint64_t)t->number << 8);
+}
+
+// ---- tallies: what a transaction has written itself --------------------------------------------------------------------
+
+// The search finds the row by what was just written to it; what it shows of it besides is what stands, and has been read.
+static void tally_plan(struct world *w, struct task *t)
+{
+    t->a = dice_below(&w->dice, TALLIES);
+    put(t, "{'op':'update','table':'tallies','id':'" ID "','values':{'mark':%u}},", TALLY, t->a, t->number);
+    ask(t, "select by from tallies where mark = %u", t->number);
+    t->asks[0].over = true;
+}
+
+static void tally_decide(struct world *w, struct task *t)
+{
+    struct answer a = answer_of(buf_span(&t->asks[0].rows));
+    if (a.n != 1) world_find(w, "own write lost", "task %u does not find the row that it has marked, but %zu", t->number, a.n);
+    history_read(&t->seen, OBJECT(TALLY, t->a), (uint64_t)number_of(&a, 0, "by"));
+    put(t, "{'op':'update','table':'tallies','id':'" ID "','values':{'by':%u}},", TALLY, t->a, t->number);
+    history_write(&t->seen, OBJECT(TALLY, t->a), t->number);
+    jr_free(a.tree);
 }
 
 // ---- lists -------------------------------------------------------------------------------------------------------------
@@ -662,6 +689,7 @@ static const struct work works[] = {
     {"bank", true, 12, bank_plan, bank_decide, conflict_alone},
     {"audit", true, 5, audit_plan, audit_decide, conflict_alone},
     {"skew", true, 14, skew_plan, skew_decide, conflict_alone},
+    {"tallies", true, 8, tally_plan, tally_decide, conflict_alone},
     {"lists", true, 10, list_plan, list_decide, conflict_alone},
     {"queue", true, 8, queue_plan, queue_decide, conflict_alone},
     {"slots", true, 14, slots_plan, slots_decide, conflict_alone},

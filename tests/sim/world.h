@@ -16,7 +16,7 @@
 #include "model.h"
 
 #define WORLD_CLIENTS 6
-#define WORKS_MAX 16
+#define WORKS_MAX 20
 #define TASK_ASKS 2   // questions of a task
 #define TASK_OPS 6    // operations on cells
 
@@ -39,6 +39,7 @@ struct ask {
     char sql[200];
     struct buf rows;  // [{…},…]
     struct buf token; // of what was read
+    bool over;        // with what the task has planned to write laid over it
 };
 
 // One batch that a client makes, or just a look.
