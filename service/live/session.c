@@ -282,6 +282,14 @@ int session_upload(struct session *s, struct span name, struct uuid id, struct p
     return added(s, sub, 0, p);
 }
 
+// Takes one out, without a word.
+static void leave(struct session *s, size_t at)
+{
+    sub_free(s->subs[at]);
+    s->count--;
+    memmove(s->subs + at, s->subs + at + 1, (s->count - at) * sizeof *s->subs);
+}
+
 int session_unsubscribe(struct session *s, struct span name, struct problem *p)
 {
     size_t at = find(s, name), n = s->ended.n;
@@ -293,37 +301,41 @@ int session_unsubscribe(struct session *s, struct span name, struct problem *p)
         s->ended.err = 0;
         return problem_set(p, ERR_TOO_MANY, -1, "too many subscriptions have ended that were not told yet");
     }
-    sub_free(s->subs[at]);
-    s->count--;
-    memmove(s->subs + at, s->subs + at + 1, (s->count - at) * sizeof *s->subs);
+    leave(s, at);
     if (s->state != SESSION_NEW) hub_wake(s->hub, &s->woken);
     return 0;
 }
 
 // ---- snapshots ----
 
-static int begin_snapshot(struct session *s, struct problem *p)
+static int begin_snapshot(struct session *s, bool losing, struct problem *p)
 {
     s->state = SESSION_SNAPSHOT;
     s->sent = s->told = app_visible(s->app);
     for (size_t i = 0; i < s->count; i++) {
         struct subscription *sub = s->subs[i];
         int err = attach(sub, false, s->sent, p);
-        if (err != 0) return err;
+        if (err != 0 && losing && s->ops->lost != NULL) sub->lost = err;
+        else if (err != 0) return err;
         sub->awaited = true;
     }
     return 0;
 }
 
-// What was known of the client's state no longer helps.
+// What was known of the client's state no longer helps. What cannot begin again as it did, for its offset is that of another stream, is over.
 static int restart(struct session *s, const char *reason)
 {
-    session_drop_parts(s);
     buf_clear(&s->ended);
     for (size_t i = 0; i < s->count; i++)
         detach(s->subs[i]);
     int err = session_put_reset(s, reason);
-    return err != 0 ? err : begin_snapshot(s, NULL);
+    if (err == 0) err = begin_snapshot(s, true, NULL);
+    for (size_t i = s->count; i > 0 && err == 0; i--) {
+        if (s->subs[i - 1]->lost == 0) continue;
+        s->ops->lost(s->carrier, s->subs[i - 1]->name, s->subs[i - 1]->lost);
+        leave(s, i - 1);
+    }
+    return err;
 }
 
 // The first that is not yet where the others are. Until those are ready with which the session began, they alone are looked at: they are the first in line.
@@ -494,7 +506,9 @@ static int step(struct session *s)
     s->made += STEP_BYTES_MIN;
     int err = aside ? step_beside(s, sub) : range && !take_shared(s) ? take_range(s) : 0;
     s->beside_next = !aside;
-    return err == ERR_TOO_OLD ? restart(s, "too_old") : err != 0 ? lose(s, err) : 0;
+    if (err != ERR_TOO_OLD) return err != 0 ? lose(s, err) : 0;
+    session_drop_parts(s);
+    return restart(s, "too_old");
 }
 
 static void send(struct session *s, struct message *m)
@@ -606,7 +620,7 @@ int session_start(struct session *s, struct span cursor, struct problem *p)
     int err = session_put_welcome(s);
     if (err == 0 && reason != NULL) err = session_put_reset(s, reason);
     if (err != 0) return err;
-    err = cursor.n > 0 && reason == NULL ? resume(s, seq, p) : begin_snapshot(s, p);
+    err = cursor.n > 0 && reason == NULL ? resume(s, seq, p) : begin_snapshot(s, false, p);
     if (err == ERR_TOO_OLD) err = restart(s, "too_old");
     if (err != 0) return err;
     hub_wake(s->hub, &s->woken);

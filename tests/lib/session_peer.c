@@ -107,10 +107,18 @@ static void fold_stream(struct peer_sub *s, const struct jr *value)
     } else if (jr_get(value, "created") != NULL) {
         assert(!s->exists && jr_str(jr_get(value, "type")).n > 0);
         s->exists = true;
-        s->offset = s->start;
+        s->first = s->offset = s->start;
     } else if (jr_get(value, "closed") != NULL) {
         assert(s->exists && !s->closed);
         s->closed = true;
+    } else if (jr_get(value, "trimmed") != NULL) {
+        uint64_t first = (uint64_t)jr_int(jr_get(value, "trimmed"), -1);
+        assert(s->exists);
+        if (first <= s->offset) return;
+        buf_clear(&s->bytes);
+        s->first = s->offset = first;
+    } else if (jr_get(value, "snapshot") != NULL) {
+        assert(s->exists);
     } else {
         size_t before = s->bytes.n;
         assert(s->exists && !s->closed);
@@ -120,6 +128,15 @@ static void fold_stream(struct peer_sub *s, const struct jr *value)
         s->offset += s->bytes.n - before;
         assert((uint64_t)jr_int(jr_get(value, "offset"), -1) == s->offset); // each byte once, none left out
     }
+}
+
+static void fold_upload(struct peer_sub *s, const struct jr *value)
+{
+    s->exists = jr_get(value, "deleted") == NULL;
+    s->closed = jr_get(value, "done") != NULL;
+    s->offset = (uint64_t)jr_int(jr_get(value, "offset"), 0);
+    assert(s->exists + (jr_get(value, "deleted") != NULL) == 1);
+    assert(!s->exists || s->closed || jr_get(value, "offset") != NULL);
 }
 
 // ---- messages ------------------------------------------------------------------------------------------------------
@@ -144,11 +161,14 @@ static void sub_free(struct session_peer *p, struct peer_sub *s)
     memmove(s, s + 1, (size_t)(p->subs + p->sub_count - s) * sizeof *s);
 }
 
-static void forget(struct session_peer *p)
+// In a session that goes on, `running`, a late one is either begun again with the others, or was asked for while the reset was on its way, and comes late.
+static void forget(struct session_peer *p, bool running)
 {
     for (size_t i = 0; i < p->sub_count; i++) {
-        sub_clear(&p->subs[i]);
-        p->subs[i].late = p->subs[i].joining = p->subs[i].ended = false;
+        struct peer_sub *s = &p->subs[i];
+        sub_clear(s);
+        s->begun = s->whole = s->joining = s->ended = false;
+        s->late = s->late && running;
     }
     for (size_t i = p->sub_count; i > 0; i--)
         if (p->subs[i - 1].leaving) sub_free(p, &p->subs[i - 1]);
@@ -157,18 +177,26 @@ static void forget(struct session_peer *p)
     p->cursor[0] = '\0';
 }
 
-static struct peer_sub *sub_called(struct session_peer *p, struct span name)
+static struct peer_sub *sub_find(struct session_peer *p, struct span name)
 {
     for (size_t i = 0; i < p->sub_count; i++)
         if (span_is(name, p->subs[i].name)) return &p->subs[i];
-    abort();
+    return NULL;
+}
+
+static struct peer_sub *sub_called(struct session_peer *p, struct span name)
+{
+    struct peer_sub *s = sub_find(p, name);
+    assert(s != NULL);
+    return s;
 }
 
 static int fold_snapshot(void *ctx, struct span name, const struct jr *values)
 {
     struct peer_sub *s = sub_called(ctx, name);
     for (size_t i = 0; i < jr_count(values); i++) {
-        if (s->query == NULL) fold_stream(s, jr_at(values, i));
+        if (s->is_upload) fold_upload(s, jr_at(values, i));
+        else if (s->query == NULL) fold_stream(s, jr_at(values, i));
         else fold_value(s, jr_at(values, i));
     }
     return 0;
@@ -178,8 +206,11 @@ static int fold_changes(void *ctx, struct span name, const struct jr *values)
 {
     struct peer_sub *s = sub_called(ctx, name);
     assert(jr_count(values) > 0);
-    for (size_t i = 0; i < jr_count(values); i++)
-        s->query == NULL ? fold_stream(s, jr_at(values, i)) : fold_row(s, jr_at(values, i));
+    for (size_t i = 0; i < jr_count(values); i++) {
+        if (s->is_upload) fold_upload(s, jr_at(values, i));
+        else if (s->query == NULL) fold_stream(s, jr_at(values, i));
+        else fold_row(s, jr_at(values, i));
+    }
     return 0;
 }
 
@@ -202,9 +233,9 @@ static void on_members(struct session_peer *p, const struct jr *m, uint64_t to)
     const struct jr *live = jr_get(m, "live"), *ended = jr_get(m, "ended");
     size_t first = 0;
     for (size_t i = 0; i < jr_count(ended); i++) {
-        struct peer_sub *s = sub_called(p, jr_str(jr_at(ended, i)));
-        assert(s->leaving && !s->ended);
-        s->ended = true;
+        struct peer_sub *s = sub_find(p, jr_str(jr_at(ended, i)));
+        assert(s != NULL ? s->leaving && !s->ended : p->resets > 0); // it may have been asked to end while a reset was on its way
+        if (s != NULL) s->ended = true;
     }
     for (size_t i = 0; i < jr_count(live); i++) {
         struct peer_sub *s = sub_called(p, jr_str(jr_at(live, i)));
@@ -301,6 +332,8 @@ static void on_late(struct session_peer *p, struct peer_sub *s, const struct jr 
     if (snapshot != NULL) {
         assert(!s->whole && (!s->begun || s->at == at) && jr_count(snapshot) == 1);
         jr_each(snapshot, fold_snapshot, p);
+        if (p->fresh) p->to = at;
+        p->fresh = false;
         s->begun = true;
         s->at = at;
         s->whole = !more;
@@ -357,7 +390,7 @@ static bool on_send(void *carrier, struct span message, const char *cursor)
     } else if (span_is(type, "reset")) {
         snprintf(p->reset, sizeof p->reset, "%.*s", SPAN_FMT(jr_str(jr_get(m, "reason"))));
         p->resets++;
-        forget(p);
+        forget(p, true);
     } else {
         assert(span_is(type, "commit"));
         on_commit(p, m, cursor);
@@ -373,6 +406,13 @@ static void on_end(void *carrier, int err)
     struct session_peer *p = carrier;
     p->ended = err;
     p->ends++;
+}
+
+static void on_lost(void *carrier, const char *name, int err)
+{
+    struct peer_sub *s = sub_called(carrier, SPAN_STR(name));
+    assert(err != 0 && !s->leaving);
+    s->leaving = true;
 }
 
 // ---- life ----------------------------------------------------------------------------------------------------------
@@ -421,34 +461,46 @@ void session_peer_stream(struct session_peer *p, const char *name, const char *p
     s->start = start;
 }
 
+void session_peer_upload(struct session_peer *p, const char *name, struct uuid id)
+{
+    struct peer_sub *s = sub_new(p, name);
+    s->is_upload = true;
+    s->upload = id;
+}
+
+static int subscribe_one(struct session_peer *p, const struct peer_sub *s, struct problem *problem)
+{
+    struct span name = SPAN_STR(s->name);
+    if (s->is_upload) return session_upload(p->session, name, s->upload, problem);
+    if (s->query == NULL) return session_stream(p->session, name, SPAN_STR(s->path), s->start, problem);
+    return session_branch_query(p->session, name, s->branch != NULL ? SPAN_STR(s->branch) : SPAN_NONE, SPAN_STR(s->query), NULL, 0, problem);
+}
+
 static int subscribe(struct session_peer *p, bool late, struct problem *problem)
 {
     int err = 0;
-    for (size_t i = 0; i < p->sub_count && err == 0; i++) {
-        struct peer_sub *s = &p->subs[i];
-        if (s->late != late) continue;
-        err = s->query != NULL ? session_branch_query(p->session, SPAN_STR(s->name), s->branch != NULL ? SPAN_STR(s->branch) : SPAN_NONE, SPAN_STR(s->query), NULL, 0, problem)
-                               : session_stream(p->session, SPAN_STR(s->name), SPAN_STR(s->path), s->start, problem);
-    }
+    for (size_t i = 0; i < p->sub_count && err == 0; i++)
+        if (p->subs[i].late == late) err = subscribe_one(p, &p->subs[i], problem);
     return err;
 }
 
 int session_peer_start(struct session_peer *p, const char *cursor)
 {
-    static const struct session_carrier carrier = {.send = on_send, .end = on_end};
+    static const struct session_carrier carrier = {.send = on_send, .end = on_end}, loses = {.send = on_send, .lost = on_lost, .end = on_end};
     struct problem problem = PROBLEM_NONE;
     char resume[sizeof p->cursor];
     snprintf(resume, sizeof resume, "%s", cursor != NULL ? cursor : p->cursor);
     p->welcome = p->live = false;
     p->ended = p->ends = 0;
-    if (p->room == 0) p->room = 2; // a new carrier is empty
-    if (resume[0] == '\0') forget(p);
-    int err = session_open(&p->session, p->hub, p->lab->app, &carrier, p);
+    if (p->room == 0 || p->room == 1) p->room = 2; // a new carrier is empty
+    if (resume[0] == '\0') forget(p, false);
+    int err = session_open(&p->session, p->hub, p->lab->app, p->loses ? &loses : &carrier, p);
     if (err == 0) err = subscribe(p, false, &problem);
     if (err == 0) err = session_start(p->session, SPAN_STR(resume), &problem);
-    if (err == 0) err = subscribe(p, true, &problem);
     for (size_t i = 0; i < p->sub_count && err == 0; i++)
         if (p->subs[i].leaving) err = session_unsubscribe(p->session, SPAN_STR(p->subs[i].name), &problem);
+    if (err == 0) hub_run(p->hub); // to know of a reset before more is asked
+    if (err == 0) err = subscribe(p, true, &problem);
     if (err != 0) session_peer_stop(p);
     return err;
 }
@@ -465,19 +517,31 @@ void session_peer_stop(struct session_peer *p)
         if (s->late) sub_clear(s);
         if (s->late && s->leaving) sub_free(p, s);
     }
-    if (p->cursor[0] == '\0') forget(p); // without a cursor nothing is worth keeping
+    if (p->cursor[0] == '\0') forget(p, false); // without a cursor nothing is worth keeping
+}
+
+// The one that was made last comes late.
+static int come_late(struct session_peer *p)
+{
+    struct problem problem = PROBLEM_NONE;
+    struct peer_sub *s = &p->subs[p->sub_count - 1];
+    s->late = true;
+    int err = subscribe_one(p, s, &problem);
+    if (err != 0) sub_free(p, s);
+    return err;
 }
 
 int session_peer_late(struct session_peer *p, const char *name, const char *sql, const char *path)
 {
-    struct problem problem = PROBLEM_NONE;
     if (sql != NULL) session_peer_query(p, name, sql);
     else session_peer_stream(p, name, path, 0);
-    struct peer_sub *s = &p->subs[p->sub_count - 1];
-    s->late = true;
-    int err = sql != NULL ? session_query(p->session, SPAN_STR(name), SPAN_STR(sql), NULL, 0, &problem) : session_stream(p->session, SPAN_STR(name), SPAN_STR(path), 0, &problem);
-    if (err != 0) sub_free(p, s);
-    return err;
+    return come_late(p);
+}
+
+int session_peer_late_upload(struct session_peer *p, const char *name, struct uuid id)
+{
+    session_peer_upload(p, name, id);
+    return come_late(p);
 }
 
 void session_peer_leave(struct session_peer *p, const char *name)
@@ -556,17 +620,33 @@ static void check_rows(struct session_peer *p, const struct peer_sub *s)
 
 static void check_stream(struct session_peer *p, const struct peer_sub *s)
 {
-    struct stream_info info;
+    struct stream_info info, now;
     struct buf all;
     bool exists = streams_find_at(app_streams(p->lab->app), app_txn(p->lab->app), SPAN_STR(s->path), p->to, &info);
     assert(exists == s->exists);
     if (!exists) return;
+    // Where it stood is forgotten with its bytes.
+    if (info.trimmed_seq > p->to || !streams_find(app_streams(p->lab->app), app_txn(p->lab->app), SPAN_STR(s->path), &now) || now.created_seq > p->to) return;
+    if (s->offset != info.offset || s->closed != info.closed)
+        fprintf(stderr, "%s as of %llu: folded %llu %d, fresh %llu %d\n", s->path, (unsigned long long)p->to, (unsigned long long)s->offset, s->closed, (unsigned long long)info.offset, info.closed);
     assert(s->offset == info.offset && s->closed == info.closed);
     if (p->to < app_visible(p->lab->app)) return; // it may be another one by now
+    uint64_t from = s->first > info.first ? s->first : info.first;
     buf_init(&all, 64 * MIB);
-    assert(lab_stream(p->lab, s->path, &all) == 0);
-    assert(span_equal(buf_span(&s->bytes), span_sub(buf_span(&all), s->start, SIZE_MAX)));
+    for (uint64_t at = from; at < info.offset; at = from + all.n)
+        assert(streams_read(app_streams(p->lab->app), app_txn(p->lab->app), SPAN_STR(s->path), at, MIB, &all) == 0);
+    assert(span_equal(span_sub(buf_span(&s->bytes), from - s->first, SIZE_MAX), buf_span(&all)));
     buf_free(&all);
+}
+
+// A range brings the newest state of an upload that is known by then.
+static void check_upload(struct session_peer *p, const struct peer_sub *s)
+{
+    struct upload_info info;
+    if (p->to < app_visible(p->lab->app)) return;
+    bool exists = blobs_upload_find(app_blobs(p->lab->app), app_txn(p->lab->app), s->upload, &info);
+    assert(exists == s->exists);
+    if (exists) assert(s->closed == (info.state == UPLOAD_DONE) && (s->closed || s->offset == info.offset));
 }
 
 void session_peer_check(struct session_peer *p)
@@ -574,6 +654,8 @@ void session_peer_check(struct session_peer *p)
     for (size_t i = 0; i < p->sub_count; i++) {
         struct peer_sub *s = &p->subs[i];
         if (s->late || s->leaving) continue;
-        s->query != NULL ? check_rows(p, s) : check_stream(p, s);
+        if (s->is_upload) check_upload(p, s);
+        else if (s->query == NULL) check_stream(p, s);
+        else if (p->to >= rows_horizon(app_rows(p->lab->app))) check_rows(p, s);
     }
 }
