@@ -105,6 +105,43 @@ static void set_row(struct exec *x, size_t i, struct uuid id, const struct row *
     run_forget(x->run, UINT64_C(1) << slot);
 }
 
+// Copies what the row's cells point to, so that it outlives the transaction.
+static int hold_row(const struct table *t, struct level_state *l)
+{
+    struct row *row = &l->room->row;
+    size_t bytes = 0, at = 0;
+    if (row->cells != l->room->cells) {
+        memcpy(l->room->cells, row->cells, row->count * sizeof *row->cells);
+        row->cells = l->room->cells;
+    }
+    for (size_t i = 0; i < row->count; i++)
+        if (!row->cells[i].v.null && type_is_span(&t->columns[i].type)) bytes += row->cells[i].v.s.n;
+    struct buf copy;
+    buf_init(&copy, ROW_BYTES_MAX * 4);
+    uint8_t *p = buf_reserve(&copy, bytes);
+    for (size_t i = 0; p && i < row->count; i++) {
+        struct span *s = &row->cells[i].v.s;
+        if (row->cells[i].v.null || !type_is_span(&t->columns[i].type)) continue;
+        if (s->n > 0) memcpy(p + at, s->p, s->n);
+        *s = SPAN(p + at, s->n);
+        at += s->n;
+    }
+    buf_free(&l->copy);
+    l->copy = copy;
+    return copy.err;
+}
+
+// A version that is over lies in a room which rows read for other tables take: it is copied at once.
+static int met_row(struct exec *x, size_t i, struct uuid id)
+{
+    struct level_state *l = &x->levels[i];
+    int err = l->room->unpacked ? hold_row(table_of(x, i), l) : 0;
+    if (err) return err;
+    set_row(x, i, id, &l->room->row);
+    l->held = l->room->unpacked;
+    return 0;
+}
+
 static void level_close(struct exec *x, size_t i)
 {
     struct level_state *l = &x->levels[i];
@@ -142,8 +179,7 @@ static int point_row(struct exec *x, size_t i, bool *found)
     memcpy(id.b, l->ranges.prefix.p, sizeof id.b);
     int err = source_row(&run->src, table_of(x, i), id, l->room);
     *found = !err && row_live(&l->room->row);
-    if (*found) set_row(x, i, id, &l->room->row);
-    return err;
+    return *found ? met_row(x, i, id) : err;
 }
 
 static int next_range(struct exec *x, size_t i, bool *more)
@@ -179,10 +215,7 @@ static int range_row(struct exec *x, size_t i, bool *found)
         stats->looked_at += before - run->budget;
         if (err) return err;
         *found = !l->cursor.done;
-        if (*found) {
-            set_row(x, i, id, &l->room->row);
-            return 0;
-        }
+        if (*found) return met_row(x, i, id);
         cursor_close(&l->cursor, &run->src);
         l->cursor_open = false;
     }
@@ -413,8 +446,9 @@ static int bring_back(struct exec *x, struct span key)
         place = span_sub(place, sizeof id.b, place.n);
         int err = there ? source_row(&x->run->src, table_of(x, i), id, x->levels[i].room) : 0;
         if (!err && there && !row_live(&x->levels[i].room->row)) err = ERR_CORRUPT;
+        if (!err && there) err = met_row(x, i, id);
         if (err) return err;
-        set_row(x, i, id, there ? &x->levels[i].room->row : NULL);
+        if (!there) set_row(x, i, id, NULL);
     }
     return 0;
 }
@@ -549,32 +583,6 @@ void exec_free(struct exec *x)
 }
 
 // ---- between steps -------------------------------------------------------------------------------------------------
-
-// Copies what the row's cells point to, so that it outlives the transaction.
-static int hold_row(const struct table *t, struct level_state *l)
-{
-    struct row *row = &l->room->row;
-    size_t bytes = 0, at = 0;
-    if (row->cells != l->room->cells) {
-        memcpy(l->room->cells, row->cells, row->count * sizeof *row->cells);
-        row->cells = l->room->cells;
-    }
-    for (size_t i = 0; i < row->count; i++)
-        if (!row->cells[i].v.null && type_is_span(&t->columns[i].type)) bytes += row->cells[i].v.s.n;
-    struct buf copy;
-    buf_init(&copy, ROW_BYTES_MAX * 4);
-    uint8_t *p = buf_reserve(&copy, bytes);
-    for (size_t i = 0; p && i < row->count; i++) {
-        struct span *s = &row->cells[i].v.s;
-        if (row->cells[i].v.null || !type_is_span(&t->columns[i].type)) continue;
-        if (s->n > 0) memcpy(p + at, s->p, s->n);
-        *s = SPAN(p + at, s->n);
-        at += s->n;
-    }
-    buf_free(&l->copy);
-    l->copy = copy;
-    return copy.err;
-}
 
 int exec_suspend(struct exec *x)
 {

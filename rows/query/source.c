@@ -17,6 +17,7 @@ int source_row(const struct row_source *src, const struct table *t, struct uuid 
     if (!over) return row_at(src->r, src->txn, t, id, src->at, out);
     assert(over->deleted || over->count == t->column_count);
     out->row = *over;
+    out->unpacked = false;
     return 0;
 }
 

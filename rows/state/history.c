@@ -106,6 +106,7 @@ static int row_superseded(struct rows *r, struct db_txn *txn, const struct table
     if (found) err = climb_up(&k, &it, t->no, id, current, &record);
     db_iter_end(&it);
     if (found && !err) err = climb_down(&k, t, record, out);
+    out->unpacked = arena_used(k.room) > 0;
     free(k.steps);
     return err ? err : db_txn_err(txn);
 }

@@ -219,6 +219,7 @@ int record_decode(struct row_space *out, const struct table *t, struct span byte
     cur_init(&c, bytes);
     uint8_t flags = decode_head(&c, &out->row);
     out->row.cells = out->cells;
+    out->unpacked = false;
     if (!out->row.deleted && !c.err) {
         out->row.count = decode_count(&c, t, &out->row, flags);
         for (size_t i = 0; i < out->row.count; i++)

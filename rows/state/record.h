@@ -39,6 +39,7 @@ static inline bool row_live(const struct row *r)
 // A row with its own room for cells: reused from row to row by whoever reads many.
 struct row_space {
     struct row row;
+    bool unpacked; // its spans lie in a room that is used again some rows later (history.c)
     struct cell cells[COLUMNS_MAX];
 };
 
