@@ -52,6 +52,8 @@ int delta_new(struct rows *r, struct plan *plan, struct delta **out, struct prob
 void delta_free(struct delta *d); // NULL is fine
 const struct plan *delta_plan(const struct delta *d);
 
+// Is this slot of a table looked at? Of a part of the text that is shown from where it stands a second time, there are slots that are not.
+bool delta_reads(const struct delta *d, uint32_t slot);
 // Of a table's slot: does the select use a column in which these two differ (or does the row come or go)? The same row twice: does it use one of its streams?
 bool delta_concerns(const struct delta *d, uint32_t slot, const struct row *old, const struct row *new);
 // Conditions on a slot's row alone, without selects within: a row that meets them in neither state makes no difference. They live as long as `d`.
@@ -84,9 +86,7 @@ int delta_look_up(struct delta *d, const struct row_source *state, const struct 
 // ---- keys ----------------------------------------------------------------------------------------------------------
 
 // The key of the joined row at hand: for each table of the top select, in the order of the text, 1 and the row's id, or 0 alone where a left join
-// found none.
+// found none. Of a select that is neither grouped nor distinct it is what run_key makes.
 void delta_key(const struct plan *plan, const struct run *run, struct buf *out);
-// As clients see it: the ids, joined by "."; an empty piece where there is no row.
-void delta_key_text(struct span key, struct buf *out);
 
 #endif

@@ -120,6 +120,7 @@ struct plan_param {
 struct plan {
     unsigned refs;
     struct arena *arena;
+    struct plan *base;     // of plan_joined: whose expressions it is made of; else NULL
     struct schema *schema; // which it was compiled against
     uint64_t at;           // the indexes that it uses were ready for this seq
     struct select *top;
@@ -135,6 +136,11 @@ struct plan {
 // `kinds`: what is given as parameters, for those that stand beside nothing typed. `at`: only indexes that are ready for this seq are used.
 int plan_compile(struct rows *r, const struct ast_select *ast, const struct row_value *params, size_t param_count, uint64_t at,
                  struct plan **out, struct problem *p);
+// A plan of joined rows made of the parts of another one: of these tables (slot, number, name, left, on) the rows that all of `where` lets through, neither
+// grouped nor in an order nor limited. Its targets are those of the other's top. Expressions are the other's, or live at least as long as the new plan;
+// they may use parameters that stand behind those of the other. ERR_NOMEM, ERR_TOO_LARGE: more than QUERY_TABLES_MAX tables.
+int plan_joined(struct rows *r, struct plan *base, const struct level *tables, size_t table_count, struct expr **where, size_t where_count,
+                uint64_t at, struct plan **out, struct problem *p);
 struct plan *plan_ref(struct plan *plan);
 void plan_unref(struct plan *plan); // NULL is fine
 

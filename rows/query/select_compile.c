@@ -512,7 +512,7 @@ int select_compile(struct plan_compile *of, const struct ast_select *ast, const 
     return err;
 }
 
-static struct plan *plan_new(struct schema *schema, uint64_t at)
+struct plan *plan_new(struct schema *schema, uint64_t at)
 {
     struct plan *plan = calloc(1, sizeof *plan);
     if (!plan) return NULL;
@@ -554,5 +554,6 @@ void plan_unref(struct plan *plan)
     if (--plan->refs > 0) return;
     arena_free(plan->arena);
     schema_unref(plan->schema);
+    plan_unref(plan->base);
     free(plan);
 }

@@ -32,6 +32,7 @@ struct select_compile {
 };
 
 int select_no_room(const struct plan_compile *of);
+struct plan *plan_new(struct schema *schema, uint64_t at); // empty; NULL: no memory
 
 // ---- select_compile.c ----------------------------------------------------------------------------------------------
 
