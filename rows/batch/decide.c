@@ -323,7 +323,7 @@ static int restore_row(struct rows_batch *b, const struct table *t, const struct
     if (err) return err;
     if (!row_live(&room->row)) return problem_set(p, ERR_TOO_OLD, -1, "what the row was is below the history that is kept");
     e->row = (struct row){.exists = true, .seq = b->c.seq, .version = b->schema->version};
-    e->changed = e->whole = true;
+    e->changed = e->restored = e->whole = true;
     err = batch_copy_cells(b, t, e, room->cells, p);
     if (!err) err = find_blobs(b, t, e, p);
     if (!err) err = check_size(b, t, e, p);

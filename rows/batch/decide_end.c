@@ -67,11 +67,17 @@ static int by_name(const void *a, const void *b)
     return uuid_compare(x->id, y->id);
 }
 
+// A new version of the row? Not where the batch brings a row back and deletes it again: it is as it was.
+static bool is_written(const struct entry *e)
+{
+    return e->changed && !(e->restored && e->row.deleted);
+}
+
 static void put_rows(struct rows_batch *b, struct entry **sorted, struct buf *out)
 {
     for (size_t i = 0; i < b->count; i++) {
         const struct entry *e = sorted[i];
-        if (!e->changed) continue;
+        if (!is_written(e)) continue;
         buf_clear(&b->scratch);
         record_encode(&b->scratch, schema_table_no(b->schema, e->table), &e->row);
         if (b->scratch.err) {
@@ -92,7 +98,7 @@ void rows_decide_effects(struct rows_batch *b, struct buf *effects)
     size_t changed = 0, touched = 0;
     struct buf schema;
     for (size_t i = 0; i < b->count; i++) {
-        changed += b->entries[i]->changed;
+        changed += is_written(b->entries[i]);
         touched += only_touched(b->entries[i]);
     }
     if (changed + touched == 0 && !b->publishes && !b->horizon) return;

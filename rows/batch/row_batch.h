@@ -15,6 +15,7 @@ struct entry {
     uint32_t op;    // the last operation that changed it
     bool swept;     // deleted, and what referred to it is seen to
     bool made;      // the batch inserts it
+    bool restored;  // it stands no more, and the batch has brought it back
     bool whole;     // all of its cells are new to the state: an insert, a restore
     struct row row; // as the batch leaves it; cells and their spans are in the arena
 };

@@ -235,6 +235,27 @@ static void a_restored_row_needs_what_it_refers_to(void **state)
     assert_int_equal(rr_op1(g, ROW_INSERT, "d", 5, "{\"c\":\"" ID(2) "\"}"), 0);
 }
 
+static void what_a_batch_restores_and_deletes_is_as_it_was(void **state)
+{
+    struct rows_rig *g = *state;
+    rr_insert(g, "p", 1, NULL);
+    rr_insert(g, "c", 2, "{\"p\":\"" ID(1) "\"}");
+    rr_delete(g, "p", 1); // and the other row with it
+    rr_commit(g);
+    rr_begin(g);
+    assert_int_equal(rr_op(g, ROW_RESTORE, "p", 1, NULL), 0);
+    assert_int_equal(rr_op(g, ROW_RESTORE, "c", 2, NULL), 0);
+    assert_int_equal(rr_op(g, ROW_DELETE, "p", 1, NULL), 0);
+    assert_int_equal(rr_end(g), 0);
+    rr_expect(g, "select p from c", "");
+    rr_commit(g);
+    rr_begin(g);
+    assert_int_equal(rr_op(g, ROW_RESTORE, "p", 1, NULL), 0);
+    assert_int_equal(rr_op(g, ROW_RESTORE, "c", 2, NULL), 0);
+    assert_int_equal(rr_end(g), 0);
+    rr_expect(g, "select p from c", "{\"id\":\"#2\",\"p\":\"#1\"}\n");
+}
+
 static void a_cascade_is_bounded(void **state)
 {
     struct rows_rig *g = *state;
@@ -269,6 +290,7 @@ int main(void)
         TEST(rows_of_the_batch_itself_go_with_what_it_deletes),
         TEST(who_refers_to_what_it_has_deleted_is_refused),
         TEST(a_restored_row_needs_what_it_refers_to),
+        TEST(what_a_batch_restores_and_deletes_is_as_it_was),
         TEST(a_cascade_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
