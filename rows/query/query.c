@@ -109,12 +109,12 @@ static void place_fill(struct place *place, const struct asked *a, const struct 
 
 // ---- compiling -----------------------------------------------------------------------------------------------------
 
-static int make_plan(struct rows *r, const struct asked *a, uint64_t at, struct plan **out, struct problem *p)
+static int make_plan(struct rows *r, struct schema *schema, const struct asked *a, uint64_t at, struct plan **out, struct problem *p)
 {
     struct ast_select *ast;
     int err = sql_parse_select(a->sql, &ast, p);
     if (err) return err;
-    err = plan_compile(r, ast, a->params, a->param_count, at, out, p);
+    err = plan_compile(r, schema, ast, a->params, a->param_count, at, out, p);
     sql_select_free(ast);
     return err;
 }
@@ -126,7 +126,7 @@ static int find_plan(struct rows *r, const struct asked *a, struct plan **out, s
         *out = plan_ref(place->plan);
         return 0;
     }
-    int err = make_plan(r, a, UINT64_MAX, out, p);
+    int err = make_plan(r, r->schema, a, UINT64_MAX, out, p);
     if (!err && place) place_fill(place, a, r, *out);
     return err;
 }
@@ -134,7 +134,7 @@ static int find_plan(struct rows *r, const struct asked *a, struct plan **out, s
 int query_replan(struct rows *r, const struct query *q, uint64_t at, struct plan **out, struct problem *p)
 {
     const struct asked a = {.sql = q->sql, .params = q->given, .param_count = q->given_count};
-    return make_plan(r, &a, at, out, p);
+    return make_plan(r, q->plan->schema, &a, at, out, p);
 }
 
 int query_bind(const struct query *q, const struct plan *plan, struct arena *arena, struct value **out, struct problem *p)

@@ -133,8 +133,9 @@ struct plan {
     size_t param_count;
 };
 
-// `kinds`: what is given as parameters, for those that stand beside nothing typed. `at`: only indexes that are ready for this seq are used.
-int plan_compile(struct rows *r, const struct ast_select *ast, const struct row_value *params, size_t param_count, uint64_t at,
+// `params`: what is given, for those that stand beside nothing typed. `at`: only indexes that are ready for this seq are used. `schema`: the current one,
+// or an earlier one, by which a * is what it was.
+int plan_compile(struct rows *r, struct schema *schema, const struct ast_select *ast, const struct row_value *params, size_t param_count, uint64_t at,
                  struct plan **out, struct problem *p);
 // A plan of joined rows made of the parts of another one: of these tables (slot, number, name, left, on) the rows that all of `where` lets through, neither
 // grouped nor in an order nor limited. Its targets are those of the other's top. Expressions are the other's, or live at least as long as the new plan;

@@ -525,11 +525,11 @@ struct plan *plan_new(struct schema *schema, uint64_t at)
     return NULL;
 }
 
-int plan_compile(struct rows *r, const struct ast_select *ast, const struct row_value *params, size_t param_count, uint64_t at,
+int plan_compile(struct rows *r, struct schema *schema, const struct ast_select *ast, const struct row_value *params, size_t param_count, uint64_t at,
                  struct plan **out, struct problem *p)
 {
     struct plan_compile of = {.r = r, .params = params, .param_count = param_count, .at = at, .p = p};
-    of.plan = plan_new(r->schema, at);
+    of.plan = plan_new(schema, at);
     if (!of.plan) return ERR_NOMEM;
     int err = select_compile(&of, ast, NULL, false, &of.plan->top);
     if (err) {
