@@ -368,3 +368,181 @@ void dice_make_query(struct query_dice *l, bool *ordered)
     buf_free(&grouped);
 }
 
+
+// ---- queries that are followed -------------------------------------------------------------------------------------
+
+static void put_targets(struct query_dice *l, const struct scope *s)
+{
+    if (s->n == 1 && one_in(l, 4)) {
+        put(l, "*");
+        return;
+    }
+    size_t n = 1 + dice(l, 3);
+    for (size_t i = 0; i < n; i++) {
+        if (i > 0) put(l, ", ");
+        const struct visible *v = &s->tables[dice(l, s->n)];
+        if (v->table == 0 && one_in(l, 5)) buf_printf(&l->sql, "%c.body as x%zu", v->alias, i);
+        else if (one_in(l, 4)) put_expr(l, s, (enum dice_kind)dice(l, DICE_KINDS), 2), buf_printf(&l->sql, " as x%zu", i);
+        else buf_printf(&l->sql, "%c.c%zu as x%zu", v->alias, dice(l, l->tables[v->table].columns), i);
+    }
+}
+
+// A few values of one column, an array of them, or whether there are any: of the rows of another table that name this one's.
+static void put_nested(struct query_dice *l, const struct scope *s)
+{
+    struct scope inner = within(l, s);
+    const struct visible *own = &inner.tables[inner.n - 1], *out = &s->tables[dice(l, s->n)];
+    switch (dice(l, 4)) {
+    case 0: buf_printf(&l->sql, "array(select %c.c1 from t%zu %c where %c.c0 = %c.id order by %c.c1, %c.id)", own->alias, own->table, own->alias, own->alias, out->alias, own->alias, own->alias); return;
+    case 1: buf_printf(&l->sql, "(select count(*) from t%zu %c where %c.c0 = %c.id and %c.c1 > %d)", own->table, own->alias, own->alias, out->alias, own->alias, (int)dice(l, 5)); return;
+    case 2: buf_printf(&l->sql, "(select %c.c1 from t%zu %c where %c.id = %c.c0)", own->alias, own->table, own->alias, own->alias, out->alias); return;
+    default: buf_printf(&l->sql, "exists (select 1 from t%zu %c where %c.c0 = %c.%s and %c.c1 < %d)", own->table, own->alias, own->alias, out->alias, one_in(l, 2) ? "id" : "c0", own->alias, (int)dice(l, 7));
+    }
+}
+
+static void put_usual_where(struct query_dice *l, const struct scope *s)
+{
+    const struct visible *v = &s->tables[dice(l, s->n)];
+    put(l, " where ");
+    switch (dice(l, 6)) {
+    case 0: buf_printf(&l->sql, "%c.c1 = %d", v->alias, (int)dice(l, 6)); break;
+    case 1: buf_printf(&l->sql, "%c.c1 > %d", v->alias, (int)dice(l, 5) - 1); break;
+    case 2: buf_printf(&l->sql, "(%c.c1 in (0, 3, %d) or %c.c1 is null)", v->alias, (int)dice(l, 6), v->alias); break;
+    case 3:
+        if (one_in(l, 2)) put(l, "not ");
+        buf_printf(&l->sql, "exists (select 1 from t%zu e where e.c0 = %c.id)", dice(l, DICE_TABLES), v->alias);
+        break;
+    case 4: buf_printf(&l->sql, "%c.c1 %sin (select e.c1 from t%zu e where e.c1 > %d)", v->alias, one_in(l, 3) ? "not " : "", dice(l, DICE_TABLES), (int)dice(l, 4)); break;
+    default: put_expr(l, s, DICE_BOOL, 2);
+    }
+    if (!one_in(l, 3)) return;
+    put(l, one_in(l, 2) ? " and " : " or ");
+    put_expr(l, s, DICE_BOOL, 1);
+}
+
+static struct scope put_usual_from(struct query_dice *l, size_t n)
+{
+    struct scope s = {.n = 0};
+    put(l, " from ");
+    for (size_t i = 0; i < n; i++) {
+        if (i > 0) put(l, one_in(l, 3) ? " left join " : " join ");
+        s.tables[s.n] = (struct visible){.alias = (char)('w' + i), .table = dice(l, DICE_TABLES)};
+        buf_printf(&l->sql, "t%zu %c", s.tables[s.n].table, s.tables[s.n].alias);
+        if (i > 0) buf_printf(&l->sql, one_in(l, 2) ? " on %c.c0 = %c.id" : " on %c.id = %c.c0", s.tables[dice(l, i)].alias, s.tables[i].alias);
+        s.n++;
+        if (i == 0 || !one_in(l, 4)) continue;
+        put(l, " and ");
+        put_expr(l, &s, DICE_BOOL, 1);
+    }
+    return s;
+}
+
+static void put_some_order(struct query_dice *l, const struct scope *s, bool *ordered, bool *total)
+{
+    *ordered = one_in(l, 2);
+    *total = true;
+    for (size_t i = 0, n = 1 + dice(l, 2); *ordered && i < n; i++) {
+        const struct visible *v = &s->tables[dice(l, s->n)];
+        buf_printf(&l->sql, "%s%c.c%zu%s", i == 0 ? " order by " : ", ", v->alias, dice(l, l->tables[v->table].columns), (const char *const[]){"", " desc", " nulls first", " desc nulls last"}[dice(l, 4)]);
+    }
+    if (!one_in(l, 3)) return;
+    *total = s->n == 1; // rows of one table come by id
+    buf_printf(&l->sql, " limit %d", (int)dice(l, 8));
+    if (one_in(l, 3)) buf_printf(&l->sql, " offset %d", (int)dice(l, 5));
+}
+
+static void put_usual_rows(struct query_dice *l, bool *ordered, bool *total)
+{
+    struct buf from;
+    size_t tables = one_in(l, 2) ? 1 : 2 + dice(l, 2);
+    buf_init(&from, 64 * KIB);
+    struct scope s = put_usual_from(l, tables);
+    if (!one_in(l, 3)) put_usual_where(l, &s);
+    buf_put_span(&from, buf_span(&l->sql));
+    buf_clear(&l->sql);
+    put(l, "select ");
+    put_targets(l, &s);
+    if (one_in(l, 3)) put(l, ", "), put_nested(l, &s), put(l, " as y");
+    buf_put_span(&l->sql, buf_span(&from));
+    put_some_order(l, &s, ordered, total);
+    buf_free(&from);
+}
+
+// Order and limit of a grouped or distinct list of `n` columns, by some of them.
+static void put_list_order(struct query_dice *l, size_t n, bool *ordered, bool *total)
+{
+    size_t by = dice(l, n + 1);
+    *ordered = by > 0;
+    for (size_t i = 0; i < by; i++)
+        buf_printf(&l->sql, "%s%zu%s", i == 0 ? " order by " : ", ", n - i, one_in(l, 2) ? " desc" : "");
+    if (!one_in(l, 3)) return;
+    *total = by == n;
+    buf_printf(&l->sql, " limit %d", (int)dice(l, 6));
+    if (one_in(l, 3)) buf_printf(&l->sql, " offset %d", (int)dice(l, 3));
+}
+
+static void put_usual_groups(struct query_dice *l, bool *ordered, bool *total)
+{
+    static const char *const names[] = {"count(*)", "count(%c.c%zu)", "sum(%c.c1)", "avg(%c.c1)", "min(%c.c%zu)", "max(%c.c%zu)", "count(distinct %c.c%zu)", "sum(distinct %c.c1)"};
+    struct buf from;
+    size_t groups = dice(l, 3), aggregates = 1 + dice(l, 3);
+    buf_init(&from, 64 * KIB);
+    struct scope s = put_usual_from(l, one_in(l, 3) ? 2 : 1);
+    if (one_in(l, 2)) put_usual_where(l, &s);
+    buf_put_span(&from, buf_span(&l->sql));
+    buf_clear(&l->sql);
+    put(l, "select ");
+    for (size_t i = 0; i < groups; i++) {
+        const struct visible *v = &s.tables[dice(l, s.n)];
+        buf_printf(&from, "%s%zu", i > 0 ? ", " : " group by ", i + 1);
+        buf_printf(&l->sql, "%c.c%zu as x%zu, ", v->alias, dice(l, l->tables[v->table].columns), i);
+    }
+    for (size_t i = 0; i < aggregates; i++) {
+        const struct visible *v = &s.tables[dice(l, s.n)];
+        size_t which = dice(l, 8), column = dice(l, l->tables[v->table].columns);
+        if ((which == 4 || which == 5) && l->tables[v->table].kinds[column] == DICE_BOOL) column = 1;
+        if (i > 0) put(l, ", ");
+        buf_printf(&l->sql, names[which], v->alias, column);
+        buf_printf(&l->sql, " as x%zu", groups + i);
+    }
+    buf_put_span(&l->sql, buf_span(&from));
+    if (groups > 0 && one_in(l, 3)) put(l, one_in(l, 2) ? " having count(*) > 1" : " having min(w.c1) < 3");
+    put_list_order(l, groups + aggregates, ordered, total);
+    buf_free(&from);
+}
+
+static void put_usual_distinct(struct query_dice *l, bool *ordered, bool *total)
+{
+    struct buf from;
+    size_t n = 1 + dice(l, 2);
+    buf_init(&from, 64 * KIB);
+    struct scope s = put_usual_from(l, one_in(l, 3) ? 2 : 1);
+    if (one_in(l, 2)) put_usual_where(l, &s);
+    buf_put_span(&from, buf_span(&l->sql));
+    buf_clear(&l->sql);
+    put(l, "select distinct ");
+    for (size_t i = 0; i < n; i++) {
+        const struct visible *v = &s.tables[dice(l, s.n)];
+        buf_printf(&l->sql, "%s%c.c%zu as x%zu", i > 0 ? ", " : "", v->alias, dice(l, l->tables[v->table].columns), i);
+    }
+    buf_put_span(&l->sql, buf_span(&from));
+    put_list_order(l, n, ordered, total);
+    buf_free(&from);
+}
+
+void dice_make_live_query(struct query_dice *l, bool *ordered, bool *total)
+{
+    uint64_t shape = dice(l, 10);
+    *total = true;
+    if (shape < 4) {
+        dice_make_query(l, ordered);
+        return;
+    }
+    buf_clear(&l->sql);
+    l->depth = 0;
+    if (shape < 7) put_usual_rows(l, ordered, total);
+    else if (shape < 9) put_usual_groups(l, ordered, total);
+    else put_usual_distinct(l, ordered, total);
+    buf_put_u8(&l->sql, 0);
+    assert(l->sql.err == 0);
+}

@@ -35,4 +35,9 @@ void dice_put_value(struct query_dice *d, struct buf *b, enum dice_kind kind);
 // A query into d->sql, ended by a NUL; its columns are called x0, x1, … *ordered: its order is whole, but for rows that are alike.
 void dice_make_query(struct query_dice *d, bool *ordered);
 
+// One that somebody may want to follow: half of them are of the kinds above, the others of the shapes that are usual: one table, joins along c0, selects
+// within, groups, distinct rows; in orders that leave rows equal, with limits and offsets with and without an order. t0 has a column `body`, a stream.
+// *total: which rows the result has hangs on nothing but the text, whatever rows are equal in its order.
+void dice_make_live_query(struct query_dice *d, bool *ordered, bool *total);
+
 #endif

@@ -220,6 +220,13 @@ void rr_drop(struct rows_rig *g)
 
 int rr_end(struct rows_rig *g)
 {
+    int err = rr_end_unpublished(g);
+    if (!err) rows_publish(g->r, g->txn, g->seq);
+    return err;
+}
+
+int rr_end_unpublished(struct rows_rig *g)
+{
     int err = rows_decide_end(g->batch, &g->p);
     buf_clear(&g->effects);
     if (!err) rows_decide_effects(g->batch, &g->effects);
@@ -229,7 +236,6 @@ int rr_end(struct rows_rig *g)
     assert_int_equal(g->effects.err, 0);
     assert_int_equal(rows_apply(g->r, g->txn, &g->c, buf_span(&g->effects)), 0);
     g->seq = g->c.seq;
-    rows_publish(g->r, g->txn, g->seq);
     return 0;
 }
 
@@ -449,9 +455,23 @@ void rr_attach(struct rows_rig *g, struct rows_reader *reader, struct query *q, 
 {
     *reader = (struct rows_reader){.ordered = ordered, .keyed = query_keyed(q)};
     buf_init(&reader->log, 64 * MIB);
-    must(g, rows_attach(g->r, g->txn, q, &reader->sub, &g->p));
+    must(g, rr_return(g, reader, q));
+}
+
+int rr_return(struct rows_rig *g, struct rows_reader *reader, struct query *q)
+{
+    assert_null(reader->sub);
+    int err = rows_attach(g->r, g->txn, q, &reader->sub, &g->p);
+    if (err) return err;
     reader->sub->owner = reader;
     reader->sub->wake = wake;
+    return 0;
+}
+
+void rr_leave(struct rows_reader *reader)
+{
+    reader->sub->feed->ops->detach(reader->sub);
+    reader->sub = NULL;
 }
 
 static void put_row(struct rows_reader *reader, size_t at, struct span name, struct span json)
@@ -622,7 +642,7 @@ char *rr_held(const struct rows_reader *reader)
 
 void rr_detach(struct rows_reader *reader)
 {
-    reader->sub->feed->ops->detach(reader->sub);
+    if (reader->sub) rr_leave(reader);
     drop_rows(reader);
     free(reader->rows);
     free(reader->names);

@@ -40,6 +40,7 @@ int rr_op(struct rows_rig *g, enum row_op_kind kind, const char *table, unsigned
 int rr_schema(struct rows_rig *g, const char *sql);
 // 0, or what rows_decide_end returned; the batch is over either way.
 int rr_end(struct rows_rig *g);
+int rr_end_unpublished(struct rows_rig *g); // the same, but that nothing is published
 void rr_drop(struct rows_rig *g);
 
 // One operation, or one schema, as a batch of its own; what was decided.
@@ -89,6 +90,9 @@ struct rows_reader {
     uint64_t woken;
 };
 void rr_attach(struct rows_rig *g, struct rows_reader *reader, struct query *q, bool ordered);
+// It goes, and what it holds stays with it; it comes back. A reader that was never there is zero, but for `ordered` and `keyed`.
+void rr_leave(struct rows_reader *reader);
+int rr_return(struct rows_rig *g, struct rows_reader *reader, struct query *q); // what rows_attach returned
 // A snapshot as of `at`, in small pieces; what it held before is gone. The first must succeed.
 void rr_snapshot(struct rows_rig *g, struct rows_reader *reader, uint64_t at, size_t budget);
 int rr_try_snapshot(struct rows_rig *g, struct rows_reader *reader, uint64_t at, size_t budget);
