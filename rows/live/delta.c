@@ -9,7 +9,7 @@
 
 // ---- rows that were touched ----------------------------------------------------------------------------------------
 
-int delta_rows_add(struct delta_rows *rows, uint32_t slot, struct uuid id, bool stream)
+int delta_rows_add(struct delta_rows *rows, uint32_t slot, struct uuid id)
 {
     if (rows->n == rows->cap) {
         size_t cap = rows->cap ? rows->cap * 2 : 16;
@@ -18,15 +18,15 @@ int delta_rows_add(struct delta_rows *rows, uint32_t slot, struct uuid id, bool 
         rows->rows = all;
         rows->cap = cap;
     }
-    rows->rows[rows->n++] = (struct delta_row){.slot = slot, .id = id, .stream = stream};
+    rows->rows[rows->n++] = (struct delta_row){.slot = slot, .id = id};
     return 0;
 }
 
-int delta_rows_add_table(struct delta_rows *rows, const struct plan *plan, uint32_t table, struct uuid id, bool stream)
+int delta_rows_add_table(struct delta_rows *rows, const struct plan *plan, uint32_t table, struct uuid id)
 {
     int err = 0;
     for (uint32_t i = 0; i < plan->table_slots && !err; i++)
-        if (plan->tables[i] == table) err = delta_rows_add(rows, i, id, stream);
+        if (plan->tables[i] == table) err = delta_rows_add(rows, i, id);
     return err;
 }
 
@@ -47,12 +47,7 @@ static void sort_rows(struct delta_rows *rows)
     size_t n = 0;
     if (rows->n > 1) qsort(rows->rows, rows->n, sizeof *rows->rows, compare_rows);
     for (size_t i = 0; i < rows->n; i++) {
-        const struct delta_row *row = &rows->rows[i];
-        if (n > 0 && compare_rows(&rows->rows[n - 1], row) == 0) {
-            rows->rows[n - 1].stream |= row->stream;
-        } else {
-            rows->rows[n++] = *row;
-        }
+        if (n == 0 || compare_rows(&rows->rows[n - 1], &rows->rows[i]) != 0) rows->rows[n++] = rows->rows[i];
     }
     rows->n = n;
 }
@@ -102,9 +97,8 @@ bool delta_concerns(const struct delta *d, uint32_t slot, const struct row *old,
     const struct delta_slot *s = &d->slots[slot];
     assert(slot < d->plan->table_slots);
     if (!delta_reads(d, slot)) return false;
-    if (old == new) return row_live(new) && s->stream;
     if (row_live(old) != row_live(new)) return true;
-    if (!row_live(new)) return false;
+    if (!row_live(new) || s->stream) return row_live(new);
     const struct table *t = schema_table_no(d->r->schema, d->plan->tables[slot]);
     for (size_t i = 0; i < new->count; i++) {
         bool used = s->used[i / 64] >> (i % 64) & 1;
@@ -302,8 +296,7 @@ static int is_concerned(struct work *w, const struct delta_states *states, const
     int err = source_row(&before, t, row->id, &w->before);
     if (!err) err = source_row(&after, t, row->id, &w->after);
     if (err) return err;
-    *is = delta_concerns(w->d, row->slot, &w->before.row, &w->after.row) ||
-          (row->stream && delta_concerns(w->d, row->slot, &w->after.row, &w->after.row));
+    *is = delta_concerns(w->d, row->slot, &w->before.row, &w->after.row);
     return 0;
 }
 

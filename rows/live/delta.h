@@ -24,12 +24,10 @@
 
 // ---- rows that were touched ----------------------------------------------------------------------------------------
 
-// A row, as a table's slot of the plan sees it: a table that stands twice in a text has two. `stream`: it may show otherwise although its columns are as
-// they were, for its stream has changed.
+// A row, as a table's slot of the plan sees it: a table that stands twice in a text has two.
 struct delta_row {
     uint32_t slot;
     struct uuid id;
-    bool stream;
 };
 
 struct delta_rows {
@@ -37,9 +35,9 @@ struct delta_rows {
     size_t n, cap;
 };
 
-int delta_rows_add(struct delta_rows *rows, uint32_t slot, struct uuid id, bool stream); // ERR_NOMEM
+int delta_rows_add(struct delta_rows *rows, uint32_t slot, struct uuid id); // ERR_NOMEM
 // Adds it for each slot of the plan that is of this table.
-int delta_rows_add_table(struct delta_rows *rows, const struct plan *plan, uint32_t table, struct uuid id, bool stream); // ERR_NOMEM
+int delta_rows_add_table(struct delta_rows *rows, const struct plan *plan, uint32_t table, struct uuid id); // ERR_NOMEM
 void delta_rows_free(struct delta_rows *rows); // and leaves it empty
 
 // ---- the difference ------------------------------------------------------------------------------------------------
@@ -54,7 +52,8 @@ const struct plan *delta_plan(const struct delta *d);
 
 // Is this slot of a table looked at? Of a part of the text that is shown from where it stands a second time, there are slots that are not.
 bool delta_reads(const struct delta *d, uint32_t slot);
-// Of a table's slot: does the select use a column in which these two differ (or does the row come or go)? The same row twice: does it use one of its streams?
+// Of a table's slot: does the select use a column in which these two differ, or does the row come or go? Of a row that stands and owns a stream that the
+// select shows: always, for no image tells of the stream.
 bool delta_concerns(const struct delta *d, uint32_t slot, const struct row *old, const struct row *new);
 // Conditions on a slot's row alone, without selects within: a row that meets them in neither state makes no difference. They live as long as `d`.
 void delta_conditions(const struct delta *d, uint32_t slot, struct expr *const **conditions, size_t *count);

@@ -227,7 +227,7 @@ static int difference(struct rows_rig *g, struct query *q, struct delta *d, uint
         struct id_set ids = {.ids = NULL};
         assert_int_equal(touched_rows(g->r, g->txn, t, from, to, SIZE_MAX, SIZE_MAX, &ids, &reached), 0);
         for (size_t i = 0; i < ids.n; i++)
-            assert_int_equal(delta_rows_add_table(&rows, q->plan, t, ids.ids[i], false), 0);
+            assert_int_equal(delta_rows_add_table(&rows, q->plan, t, ids.ids[i]), 0);
         id_set_free(&ids);
     }
     int err = delta_run(d, &states, &rows, &budget, &out->sink, &p);
