@@ -23,7 +23,7 @@ ROWS_SRC += schema/schema schema/schema_build schema/schema_codec schema/schema_
 ROWS_SRC += state/row_keys state/record state/history state/past state/versions state/tell state/index state/index_fill state/horizon state/blob_names
 ROWS_SRC += batch/decide batch/decide_constraints batch/decide_end batch/decide_references batch/row_batch batch/merge batch/pending batch/validate batch/effects batch/apply
 ROWS_SRC += query/expr query/expr_call query/expr_compile query/expr_text query/select_compile query/select_group query/plan query/plan_joined query/exec query/exec_access query/exec_group query/exec_key query/exec_run query/exec_sub query/explain query/query query/query_canonical query/query_live query/query_run query/key_set query/source query/scan query/sort_keys query/show
-ROWS_SRC += live/delta live/delta_plan live/interests live/table_view live/table_view_read live/view live/view_diff live/view_feed live/view_ring
+ROWS_SRC += live/delta live/delta_plan live/interests live/interests_cover live/interests_range live/table_view live/table_view_read live/view live/view_diff live/view_feed live/view_ring
 STREAMS_SRC := stream_apply stream_decide stream_effects stream_expiry stream_feed stream_fork stream_groups stream_hash stream_keys stream_observe stream_read stream_reclaim stream_record stream_seal stream_segment stream_segments stream_slice stream_tail stream_trim stream_writers streams
 BLOBS_SRC := blob_apply blob_audit blob_check blob_index blob_join blob_keys blob_life blob_mark blob_read blob_reader blob_refs blob_upload blob_verified blob_work blobs chunk_lanes chunk_table chunker gear pack upload_feed upload_keys uploads
 # The engine sees neither the others nor a loop.

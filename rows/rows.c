@@ -48,7 +48,8 @@ int rows_open(struct rows **out, const struct rows_options *options, struct db_t
     r->host = options->host;
     r->scratch = arena_new(SCRATCH_MAX);
     r->views.interests = interests_new();
-    int err = r->scratch && r->views.interests ? load_schema(r, txn) : ERR_NOMEM;
+    int err = hash_table_init(&r->views.table);
+    if (!err) err = r->scratch && r->views.interests ? load_schema(r, txn) : ERR_NOMEM;
     if (!err) r->seq = last_commit(r, txn);
     if (!err) err = horizon_load(r, txn);
     if (!err) err = index_load(r, txn);
@@ -64,14 +65,14 @@ int rows_open(struct rows **out, const struct rows_options *options, struct db_t
 void rows_close(struct rows *r)
 {
     if (!r) return;
-    assert(r->views.count == 0 && r->views.subs == 0);
+    assert(r->views.table.count == 0 && r->views.subs == 0);
     index_unload(r);
     plan_cache_free(r->plans);
     schema_unref(r->schema);
     arena_free(r->scratch);
     for (size_t i = 0; i < PAST_ROOMS; i++)
         arena_free(r->past_rooms[i]);
-    free(r->views.places);
+    hash_table_free(&r->views.table);
     interests_free(r->views.interests);
     free(r);
 }
@@ -142,7 +143,9 @@ int rows_schema_check(struct span sql, struct problem *p)
 
 struct rows_counts rows_counts(const struct rows *r)
 {
-    return (struct rows_counts){.views = r->views.count, .subs = r->views.subs};
+    struct interests_counts interests = interests_counts(r->views.interests);
+    return (struct rows_counts){
+        .views = r->views.table.count, .subs = r->views.subs, .interests = interests.all, .scanned = interests.scanned};
 }
 
 // Every byte that is kept follows from the commits alone, so the tables' own bytes are the logical state; but for the indexes', for

@@ -255,6 +255,7 @@ int rows_hash(struct rows *r, struct db_txn *txn, struct digest *d);
 // Counts for metrics.
 struct rows_counts {
     uint64_t views, subs;
+    uint64_t interests, scanned; // that views have in tables; those that every changed row of their table is tried against
 };
 struct rows_counts rows_counts(const struct rows *r);
 

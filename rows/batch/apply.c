@@ -247,12 +247,12 @@ static int advance_views(struct apply *a, struct span effects)
         const struct table *t = schema_table_no(a->schema, row.table);
         err = row_at(a->r, a->txn, t, row.id, a->c->seq - 1, &a->old);
         if (!err) err = record_decode(&a->new, t, row.record);
-        if (!err) err = views_row(a->r, a->c->seq, &(struct row_change){.table = t, .id = row.id, .old = &a->old.row, .new = &a->new.row});
+        if (!err) views_row(a->r, a->c->seq, &(struct row_change){.table = t, .id = row.id, .old = &a->old.row, .new = &a->new.row});
     }
     while (!err && effects_next_touch(&e, &row)) {
         const struct table *t = schema_table_no(a->schema, row.table);
         err = row_current(a->r, a->txn, t, row.id, &a->new);
-        if (!err) err = views_row(a->r, a->c->seq, &(struct row_change){.table = t, .id = row.id, .old = &a->new.row, .new = &a->new.row});
+        if (!err) views_row(a->r, a->c->seq, &(struct row_change){.table = t, .id = row.id, .old = &a->new.row, .new = &a->new.row});
     }
     if (!err) views_commit(a->r, a->txn, a->c->seq);
     return err;
@@ -271,7 +271,7 @@ int rows_apply(struct rows *r, struct db_txn *txn, const struct commit *c, struc
     buf_init(&a.fresh, ENTRY_BYTES_MAX);
     int err = check(&a, effects);
     if (!err) err = write_all(&a, effects);
-    if (!err && r->views.count > 0) err = advance_views(&a, effects);
+    if (!err && r->views.table.count > 0) err = advance_views(&a, effects);
     buf_free(&a.past);
     buf_free(&a.fresh);
     schema_unref(a.schema);

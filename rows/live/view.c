@@ -6,63 +6,18 @@
 
 #include "err.h"
 
-#define PLACES_MIN 64
-
 // ---- registry ------------------------------------------------------------------------------------------------------
 
 static const struct view_kind *const kinds[] = {[QUERY_TABLE] = &table_view_kind};
 
-static struct view **place_of(struct rows *r, uint64_t hash)
+static struct view *find(const struct rows *r, const struct query *q)
 {
-    return &r->views.places[hash & (r->views.place_count - 1)];
-}
-
-static struct view *find(struct rows *r, const struct query *q)
-{
-    struct view *v = r->views.place_count > 0 ? *place_of(r, q->canonical_hash) : NULL;
-    for (; v; v = v->next)
-        if (!v->err && v->q->canonical_hash == q->canonical_hash && span_equal(v->q->canonical, q->canonical)) return v;
+    struct hash_node *n = hash_table_first(&r->views.table, q->canonical_hash);
+    for (; n; n = hash_table_more(n)) {
+        struct view *v = HASH_OWNER(n, struct view, node);
+        if (!v->err && span_equal(v->q->canonical, q->canonical)) return v;
+    }
     return NULL;
-}
-
-// Room for one more: about one view a place.
-static int make_room(struct rows *r)
-{
-    size_t before = r->views.place_count, places = before > 0 ? 2 * before : PLACES_MIN;
-    if (r->views.count < before) return 0;
-    struct view **old = r->views.places, **fresh = calloc(places, sizeof *fresh);
-    if (!fresh) return ERR_NOMEM;
-    r->views.places = fresh;
-    r->views.place_count = places;
-    for (size_t i = 0; i < before; i++) {
-        for (struct view *v = old[i], *next; v; v = next) {
-            struct view **place = place_of(r, v->q->canonical_hash);
-            next = v->next;
-            v->next = *place;
-            *place = v;
-        }
-    }
-    free(old);
-    return 0;
-}
-
-static void link_view(struct view *v)
-{
-    struct view **place = place_of(v->r, v->q->canonical_hash);
-    v->next = *place;
-    *place = v;
-    v->r->views.count++;
-}
-
-static void unlink_view(struct view *v)
-{
-    struct view **place = place_of(v->r, v->q->canonical_hash);
-    while (*place != v) {
-        assert(*place);
-        place = &(*place)->next;
-    }
-    *place = v->next;
-    v->r->views.count--;
 }
 
 int view_obtain(struct rows *r, struct db_txn *txn, struct query *q, struct view **out)
@@ -74,21 +29,19 @@ int view_obtain(struct rows *r, struct db_txn *txn, struct query *q, struct view
     }
     const struct view_kind *kind = kinds[q->live];
     assert(kind && kind->size >= sizeof *v);
-    int err = make_room(r);
-    if (err) return err;
     v = calloc(1, kind->size);
     if (!v) return ERR_NOMEM;
     v->r = r;
     v->q = query_ref(q);
     v->kind = kind;
     v->ring_from = r->seq;
-    err = kind->open(v, txn);
+    int err = kind->open(v, txn);
     if (err) {
         query_unref(v->q);
         free(v);
         return err;
     }
-    link_view(v);
+    hash_table_insert(&r->views.table, &v->node, q->canonical_hash);
     *out = v;
     return 0;
 }
@@ -96,7 +49,7 @@ int view_obtain(struct rows *r, struct db_txn *txn, struct query *q, struct view
 void view_free(struct view *v)
 {
     assert(!v->feed.subs && !v->moved);
-    unlink_view(v);
+    hash_table_remove(&v->r->views.table, &v->node);
     v->kind->close(v);
     view_ring_free(v);
     query_unref(v->q);
@@ -133,9 +86,9 @@ void view_moves(struct view *v)
     v->r->views.moved = v;
 }
 
-int views_row(struct rows *r, uint64_t seq, const struct row_change *c)
+void views_row(struct rows *r, uint64_t seq, const struct row_change *c)
 {
-    return interests_find(r->views.interests, seq, c);
+    interests_find(r->views.interests, seq, c);
 }
 
 void views_commit(struct rows *r, struct db_txn *txn, uint64_t seq)

@@ -12,8 +12,8 @@ struct row_change {
     const struct row *old, *new; // the same where only its stream changed
 };
 
-// While a commit is applied and its rows are written: once per row, then once at the end. ERR_NOMEM.
-int views_row(struct rows *r, uint64_t seq, const struct row_change *change);
+// While a commit is applied and its rows are written: once per row, then once at the end.
+void views_row(struct rows *r, uint64_t seq, const struct row_change *change);
 void views_commit(struct rows *r, struct db_txn *txn, uint64_t seq);
 // What follows, once it is durable, is rows_publish.
 

@@ -58,8 +58,8 @@ struct view {
     struct rows *r;
     struct query *q;
     const struct view_kind *kind;
-    struct view *next; // of those whose canonical forms meet in the registry
-    int err;           // sticky: the view cannot go on, and says why to who asks
+    struct hash_node node; // of the registry, by the hash of the canonical form
+    int err;               // sticky: the view cannot go on, and says why to who asks
 
     bool moved; // its commit is asked for
     struct view *moved_next;

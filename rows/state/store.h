@@ -3,6 +3,7 @@
 #define SEGUE_ROWS_STORE_H
 
 #include "db.h"
+#include "hash_table.h"
 #include "record.h"
 #include "row_keys.h"
 #include "rows.h"
@@ -37,12 +38,11 @@ struct rows {
     size_t applied_rows; // since the last tick
     bool index_work; // some may have to be filled, or emptied
     struct {
-        struct view **places; // by the hash of their canonical form
-        size_t place_count;   // a power of two, or 0
+        struct hash_table table; // by the hash of their canonical form
         struct interests *interests;
         struct view *moved; // those that the commit being applied asks for theirs
         struct view *dirty; // those with changes not published yet
-        uint64_t count, subs;
+        uint64_t subs;
         size_t ring_bytes; // of all rings together
     } views;
 };
