@@ -1,7 +1,6 @@
 #include "interests.h"
 
 #include <assert.h>
-#include <limits.h>
 #include <stddef.h>
 #include <stdlib.h>
 
@@ -17,7 +16,7 @@
 #define COVER_BYTES_MAX (16 * MIB)     // while an interest is added
 #define KEY_BYTES_MAX (ROW_BYTES_MAX + KIB)
 #define POINT_BYTES sizeof(range_point)
-#define NO_RANGE INT_MIN
+#define NO_RANGE (COLUMN_ID - 1)
 
 // The part of a table's interests that compare the same columns in the same way.
 struct shape {

@@ -4,6 +4,7 @@
 #include <stdalign.h>
 #include <stdlib.h>
 
+#define CHUNK_FIRST 496 // many hold little: a query and its parameters, of which there are as many as subscriptions
 #define CHUNK_BYTES 4096
 
 struct chunk {
@@ -59,7 +60,7 @@ void arena_clear(struct arena *a)
 
 static struct chunk *add_chunk(struct arena *a, size_t n)
 {
-    size_t cap = n > CHUNK_BYTES ? n : CHUNK_BYTES;
+    size_t least = a->chunks ? CHUNK_BYTES : CHUNK_FIRST, cap = n > least ? n : least;
     struct chunk *c = malloc(sizeof *c + cap);
     if (!c) return NULL;
     c->next = a->chunks;
