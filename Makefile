@@ -34,8 +34,8 @@ SERVICE_SRC += llm/llm llm/llm_job llm/llm_parse llm/llm_parse_chat llm/llm_pars
 SERVICE_SRC += workers/path_set workers/subs_deliver workers/subs_run workers/webhook_sign workers/webhook_url
 SERVICE_SRC += api/api_admin api/api_apps api/api_batch api/api_blob api/api_blob_care api/api_blob_pins api/api_blob_put api/api_blob_sign api/api_branch api/api_chunks api/api_chunks_blob api/api_ds api/api_fate api/api_history api/api_llm api/api_llm_ask api/api_llm_pass api/api_llm_proxy api/api_llm_ui api/api_preview api/api_query api/api_resumable api/api_schema api/api_stream api/api_stream_live api/api_stream_read api/api_stream_write api/api_subscribe api/api_tx api/api_upload api/api_upload_content api/api_upload_patch api/api_upload_post api/blob_care api/blob_link api/blob_row api/blob_send api/blob_view api/chunk_frames api/chunk_list api/disposition api/history_care api/holds api/rufh api/stream_care api/stream_headers api/stream_pace api/stream_pipe api/tus api/upload_care api/upload_intake api/upload_join
 SERVICE_SRC += apps key_file lane mailbox main metrics options origin routes server
-LIBSEGUE_SRC := branch calls client cuts delta get http lanes listing put source sse state stream subscribe tree tree_get tree_pin tree_put tree_state tree_walk tus tx upload
-CLI_SRC := cli cmd_app cmd_ask cmd_batch cmd_blob cmd_blobs cmd_branch cmd_history cmd_query cmd_schema cmd_stream cmd_sub cmd_tree cmd_tx main options progress sub_print table
+LIBSEGUE_SRC := branch calls client cuts delta get http lanes listing outbox outbox_send outbox_store put socket source sse state stream subscribe tree tree_get tree_pin tree_put tree_state tree_walk tus tx upload ws
+CLI_SRC := cli cmd_app cmd_ask cmd_batch cmd_blob cmd_blobs cmd_branch cmd_history cmd_outbox cmd_query cmd_schema cmd_stream cmd_sub cmd_tree cmd_tx main options progress sub_print table
 
 # Unit tests, by folder: tests/unit/<folder>/test_<name>.c
 UNIT_base := base64 buf bug bytes checksum compress crew cur db db_pages digest disk err feed file hlc image journal journal_faults json_lines json_read json_write log problem span utf8 uuid
@@ -43,7 +43,7 @@ UNIT_rows := constraints delta exec_key expr horizon index interests live_diff m
 UNIT_streams := stream_apply stream_decide stream_feed stream_fork stream_model stream_reclaim stream_seal stream_segment stream_slice stream_tail stream_writers streams
 UNIT_blobs := blob_apply blob_huge blob_index blob_join blob_keys blob_life blob_read blob_reader blob_upload blobs chunk_lanes chunker given pack uploads
 UNIT_service := app app_disk app_upload auth batch blob_link branch_feed branches call conn crowd entry fates http_parse http_scan http_select hub jobs lane llm_parse llm_ui llm_ui_request mailbox merge_laws message moves options outbox pump_model reach redecide request rufh seq_times session stream_care stream_frame stream_headers stream_pace subs subs_app subs_glob sync transaction tus webhook wheel ws_frames ws_handshake ws_records
-UNIT_clients := sse tree tree_state
+UNIT_clients := outbox_store sse tree tree_state
 
 # Fuzz targets: tests/fuzz/fuzz_<name>.c with a corpus in tests/fuzz/corpus/<name>/
 FUZZ := batch chunk_frames chunk_list http http_select journal json json_lines llm_events llm_ui manifest pack_record query read_set row_effects rufh sql stream_effects stream_headers subs tree upload_headers upload_op ws ws_records
@@ -99,7 +99,7 @@ SEE_tests := $(SEE_rows) $(SEE_service) -iquote tests/lib -iquote tests/powercut
 LIBS_base := -llmdb -lxxhash -lzstd -lz -ljansson -lcrypto -lm
 LIBS_service := -luv -lwslay -lhttp_parser -lcurl -lpg_query $(LIBS_base)
 LIBS_test_query_diff := -lsqlite3
-LIBS_libsegue := -lcurl -ljansson -lcrypto
+LIBS_libsegue := -lcurl -ljansson -lcrypto -llmdb -lwslay -lxxhash
 LIBS_cli := $(LIBS_libsegue) $(LIBS_base)
 
 obj = $(patsubst %,$(B)/$(1)/%.o,$(2))
@@ -163,7 +163,7 @@ $(eval $(call folder_rule,service/engine,$$(SEE_engine)))
 $(eval $(call folder_rule,service,$$(SEE_service)))
 $(eval $(call folder_rule,clients/c,$$(SEE_c)))
 $(eval $(call folder_rule,clients/cli,$$(SEE_cli)))
-$(eval $(call folder_rule,tests/unit/clients,$$(SEE_c)))
+$(eval $(call folder_rule,tests/unit/clients,$$(SEE_c) -iquote tests/lib))
 $(eval $(call folder_rule,tests,$$(SEE_tests)))
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
@@ -178,9 +178,9 @@ $(B)/tests/unit/%: $(B)/tests/unit/%.o $(TESTLIB_OBJ) $(LIBS)
 	@echo "  LINK $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(TESTLIB_OBJ) -Wl,--start-group $(LIBS) -Wl,--end-group $(LIBS_service) -lcmocka -ldl $(LIBS_$(@F))
 # A client's insides, with nothing of the service beside them.
-$(B)/tests/unit/clients/%: $(B)/tests/unit/clients/%.o $(LIBSEGUE_OBJ) $(B)/libbase.a
+$(B)/tests/unit/clients/%: $(B)/tests/unit/clients/%.o $(call obj,tests/lib,disk disk_fault disk_quota disk_record tmp) $(LIBSEGUE_OBJ) $(B)/libbase.a
 	@echo "  LINK $@"
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_libsegue) -lcmocka
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_libsegue) -lcmocka -ldl
 .PRECIOUS: $(B)/tests/unit/%.o $(B)/tests/unit/clients/%.o $(B)/tests/fuzz/%.o
 
 # What a client parses, with nothing of the client behind it.

@@ -156,6 +156,13 @@
 #define COMMIT_BYTES_MAX (1 * MIB)     // aimed-at size of a range of several commits
 #define HEARTBEAT_MS 15000             // silence on a subscription before a comment or ping
 
+// Outboxes of clients
+#define OUTBOX_BATCHES_MAX 10000       // batches that wait, and fates that were not seen, of one outbox
+#define OUTBOX_BYTES_MAX (64 * MIB)    // of these
+#define OUTBOX_TAG_MAX 64              // bytes of a program's own word for a batch
+#define OUTBOX_WINDOW 256              // batches on their way at once
+#define OUTBOX_WINDOW_BYTES (4 * MIB)  // and their bytes, but for one that is larger
+
 // Subscriptions of workers
 #define SUBS_MAX 1000                  // of an app
 #define SUB_ID_MAX 128                 // bytes

@@ -152,11 +152,15 @@ int client_broken(struct segue *s, int err)
 
 int client_refused(struct segue *s)
 {
+    return client_refuse(s, http_status(s->http), http_body(s->http));
+}
+
+int client_refuse(struct segue *s, int status, struct span body)
+{
     struct jr_tree *tree = NULL;
-    int status = http_status(s->http);
     snprintf(s->code, sizeof s->code, "http_%d", status);
     buf_clear(&s->detail);
-    if (jr_parse(&tree, http_body(s->http), NULL) == 0) {
+    if (jr_parse(&tree, body, NULL) == 0) {
         const struct jr *problem = jr_root(tree);
         struct span wire = jr_str(jr_get(problem, "code")), words = jr_str(jr_get(problem, "detail"));
         if (wire.n > 0) snprintf(s->code, sizeof s->code, "%.*s", SPAN_FMT(span_sub(wire, 0, sizeof s->code - 1)));

@@ -42,6 +42,8 @@ int client_fail(struct segue *s, int result, int err, const char *fmt, ...) __at
 int client_broken(struct segue *s, int err);
 // The last answer is a refusal, and its body says why.
 int client_refused(struct segue *s);
+// An answer that came in another way is one.
+int client_refuse(struct segue *s, int status, struct span body);
 // How an attempt ends that is not repeated: broken by `err`, or refused by the last answer.
 int client_end(struct segue *s, int err);
 int client_canceled(struct segue *s);

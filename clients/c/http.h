@@ -1,4 +1,4 @@
-// HTTP requests, one at a time over one connection that is kept, never through a proxy. The only user of curl/curl.h.
+// HTTP requests, one at a time over one connection that is kept, never through a proxy. With socket.c the only user of curl/curl.h.
 #ifndef SEGUE_C_HTTP_H
 #define SEGUE_C_HTTP_H
 

@@ -149,6 +149,95 @@ int segue_branch_diff(struct segue *s, const char *name);
 int segue_branch_merge(struct segue *s, const char *name, bool transaction);
 int segue_branch_drop(struct segue *s, const char *name);
 
+// ---- the outbox ------------------------------------------------------------------------------------------------
+
+// Batches that are kept on the disk until their fates have been seen: made while there is no connection, sent when there is one, each applied once, in the order
+// in which they were put. A rejected one does not hold up those behind it.
+//
+//   put ──> waiting ──> sent, answered ──> accepted, rejected … ──> seen: gone
+//              └ drop: gone
+//
+// An outbox is a folder, for one app of one service. It may be open as often as one likes, in one process and in several: they share it. A `struct
+// segue_outbox` and its client are used by one thread at a time, as everything here; for a thread that sends and another one that puts, open it twice, each
+// with a client of its own. One at a time sends.
+//
+// What segue_outbox_put has taken survives a kill and a power cut. What is wrong with the machine, the network or the service (no connection, no room, busy,
+// stopping) is no fate: the same batch is sent again under the same name, which the service gives the same fate.
+struct segue_outbox;
+
+struct segue_outbox_options {
+    const char *path;     // a folder, which is made; NULL: one for this service and app below ${XDG_STATE_HOME:-~/.local/state}/segue/outboxes/
+    unsigned batches_max; // that wait, or whose fates were not seen; 0: 10,000. At a bound segue_outbox_put is refused with "too_many"
+    uint64_t bytes_max;   // of them; 0: 64 MiB
+};
+
+// Connects to nothing. `options` may be NULL. On success *out is the caller's, and is closed before its client is freed.
+int segue_outbox_open(struct segue *s, const struct segue_outbox_options *options, struct segue_outbox **out);
+void segue_outbox_close(struct segue_outbox *o); // NULL is fine
+
+struct segue_outbox_batch {
+    const char *json; // {"ops": […]}, with "base", "stamp", "branch", or "mode", "reads" and "rows", but without a name: that the outbox gives
+    size_t n;
+    const char *tag; // at most 64 bytes that come back with the fate; NULL: none
+};
+
+// Keeps a batch; *id is its number in this outbox, counted from 1. It is made now: unless it says so itself it carries the stamp of this machine's clock, and
+// as its base the last commit that the program has seen (segue_outbox_saw), or else the last one that the service had told this outbox of. A clock that is a minute ahead of the
+// service's has the batch rejected when it arrives ("stamp_ahead"). An error other than SEGUE_USAGE and "too_many" leaves open whether it is kept:
+// segue_outbox_waiting tells.
+int segue_outbox_put(struct segue_outbox *o, const struct segue_outbox_batch *batch, uint64_t *id);
+
+// The program has seen the app's state as of this commit (an answer's "seq", a commit message's "to"): what it makes from now on is made in its knowledge.
+int segue_outbox_saw(struct segue_outbox *o, uint64_t seq);
+
+enum segue_fate_kind {
+    SEGUE_WAITING,    // none yet
+    SEGUE_ACCEPTED,   // `seq` is its commit
+    SEGUE_REJECTED,   // `code`, `detail` and `position` say why: for good
+    SEGUE_UNSENDABLE, // the service cannot read it (`code`, …): nothing came of it, and nothing would
+    SEGUE_EXPIRED,    // it was settled so long ago that the service does not know how: after a copy of this folder had sent it
+};
+
+// Its strings live until the next call on the same outbox.
+struct segue_outbox_entry {
+    uint64_t id;
+    const char *tag;      // "": none
+    const char *replica;  // its name at the service: where `counter` is not 0
+    uint64_t counter;     // 0: it has no name yet, and was never sent
+    uint64_t made_ms;     // since 1970
+    enum segue_fate_kind fate;
+    uint64_t seq;
+    const char *code; // of `service/PROTOCOL.md`; "ok"
+    const char *detail;
+    int64_t position; // an operation's index; -1: none
+    const char *json; // the answer, as of segue_batch; of one that waits the batch, without its braces
+    size_t n;
+};
+
+struct segue_outbox_send_options {
+    // Each fate as it comes: it is kept already. The outbox may be used in it, but not to send. Not 0 ends the call with SEGUE_CANCELED. May be NULL.
+    int (*on_fate)(void *ctx, const struct segue_outbox_entry *entry);
+    void *ctx;
+};
+// Sends all that waits, what is put meanwhile too, and waits for the fates. Broken connections and a service that is busy are tried again as in every call. SEGUE_REFUSED
+// ends it with everything kept: the key is none ("unauthenticated"), or
+//   "busy"           another one sends from this outbox
+//   "other_journal"  this is another service than the one that it has sent to, or that one was restored from a backup: segue_outbox_adopt
+//   "name_reused", "counter_gap", "replica_bound"  a copy of this folder has sent something else, or this one was restored: segue_outbox_adopt
+int segue_outbox_send(struct segue_outbox *o, const struct segue_outbox_send_options *options); // `options` may be NULL
+
+// The first fate behind that of `after` (0: the first) that was not seen; entry->id is 0 where there is none.
+int segue_outbox_fate(struct segue_outbox *o, uint64_t after, struct segue_outbox_entry *entry);
+// It has been seen, and is forgotten. SEGUE_USAGE: there is none of this id. (A power cut may bring it back.)
+int segue_outbox_seen(struct segue_outbox *o, uint64_t id);
+// The first one behind `after` that waits; entry->id is 0 where there is none.
+int segue_outbox_waiting(struct segue_outbox *o, uint64_t after, struct segue_outbox_entry *entry);
+// One that waits is not to be sent. SEGUE_REFUSED ("exists"): it has a name, so it may have been sent. SEGUE_USAGE: it does not wait.
+int segue_outbox_drop(struct segue_outbox *o, uint64_t id);
+
+// All that waits is for whatever service answers next, under new names. What the service has applied of it without having told so it will apply again.
+int segue_outbox_adopt(struct segue_outbox *o);
+
 // ---- subscriptions ---------------------------------------------------------------------------------------------
 
 struct segue_subscription {

@@ -24,6 +24,8 @@ struct cli_options {
     const char *retry; // seconds
     const char *as_of, *at, *branch;
     bool explain, live, transaction;
+    bool offline, peek;
+    const char *outbox, *tag;
     struct cli_list queries, streams, params;
     const char *cursor;
     bool once;
@@ -75,6 +77,8 @@ int cli_read(struct buf *out, const char *path);
 
 // The last answer, which is a batch's fate. False: nobody reads it any more.
 bool cli_print_fate(const struct cli *c);
+// Puts a batch into the outbox.
+int cli_put_offline(struct cli *c, struct span batch);
 // What put and sync print at their end.
 int cli_print_blob(const struct cli *c, const struct segue_blob *blob);
 // Lets the row of --link name it, where that is given.
@@ -95,6 +99,12 @@ int cmd_schema_push(struct cli *c);
 int cmd_schema_show(struct cli *c);
 int cmd_schema_list(struct cli *c);
 int cmd_batch(struct cli *c);
+int cmd_outbox_list(struct cli *c);
+int cmd_outbox_send(struct cli *c);
+int cmd_outbox_fates(struct cli *c);
+int cmd_outbox_seen(struct cli *c);
+int cmd_outbox_drop(struct cli *c);
+int cmd_outbox_adopt(struct cli *c);
 int cmd_branch_list(struct cli *c);
 int cmd_branch_create(struct cli *c);
 int cmd_branch_diff(struct cli *c);

@@ -49,9 +49,15 @@ static int put_branch(const char *branch, struct buf *body)
 int cmd_batch(struct cli *c)
 {
     struct buf body;
+    if (!c->options->offline && (c->options->tag != NULL || c->options->outbox != NULL)) return cli_usage("--tag and --outbox are for --offline");
     buf_init(&body, BATCH_BYTES_MAX);
     int status = cli_read(&body, c->options->args[0]);
     if (status == CLI_DONE && c->options->branch != NULL) status = put_branch(c->options->branch, &body);
+    if (status == CLI_DONE && c->options->offline) {
+        status = cli_put_offline(c, buf_span(&body));
+        buf_free(&body);
+        return status;
+    }
     // A problem's position is an operation's index here, or a byte of a body that is no JSON.
     if (status == CLI_DONE) status = cli_ended(c, segue_batch(c->segue, (const char *)body.p, body.n), SPAN_NONE);
     if (status == CLI_DONE && !cli_print_fate(c)) status = CLI_REFUSED;

@@ -6,7 +6,7 @@
 //
 // For a preloaded one, the environment asks:
 //   SEGUE_DISK_FAULT=op:substring:nth:errno:count   as disk_fail below; op is a word (or several, joined by '+') of
-//                        open write sync truncate allocate rename unlink mkdir all; errno is a number or a name such as EIO
+//                        open write sync truncate allocate rename unlink mkdir all; errno is a number or a name such as EIO, or KILL
 //   SEGUE_DISK_CONTROL=path   a file with one such line; looked at again whenever it changes. Empty or gone: no fault. Or `quota:bytes`: the files
 //                        below SEGUE_DISK_ROOT take so many bytes together, and no more (as disk_quota)
 //   SEGUE_DISK_RECORD=path    the log to write
@@ -33,6 +33,7 @@ enum disk_op {
 };
 
 #define DISK_FOREVER UINT32_MAX
+#define DISK_KILL (-1) // no errno: the process is killed (SIGKILL) where the call would have been made
 
 // From now on counts the calls of these kinds whose absolute path has `substring` in it (a rename: either of its
 // paths), and fails number `nth` (from 1) and the next, `count` in all, with `errnum`, without doing anything.

@@ -1,6 +1,7 @@
 // Which call fails.
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,7 +47,7 @@ static int errno_parse(const char *word)
     static const struct {
         const char *name;
         int number;
-    } names[] = {{"EIO", EIO}, {"ENOSPC", ENOSPC}, {"EDQUOT", EDQUOT}, {"ENOMEM", ENOMEM}, {"EROFS", EROFS}, {"EMFILE", EMFILE}};
+    } names[] = {{"EIO", EIO}, {"ENOSPC", ENOSPC}, {"EDQUOT", EDQUOT}, {"ENOMEM", ENOMEM}, {"EROFS", EROFS}, {"EMFILE", EMFILE}, {"KILL", DISK_KILL}};
     for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
         if (strcmp(word, names[i].name) == 0) return names[i].number;
     }
@@ -103,6 +104,7 @@ int disk_fault_hits(unsigned op, const char *path, const char *other)
     fault.calls++;
     if (fault.calls < fault.nth || fault.calls - fault.nth >= fault.count) return 0;
     fault.failed++;
+    if (fault.errnum == DISK_KILL) raise(SIGKILL);
     return fault.errnum;
 }
 
