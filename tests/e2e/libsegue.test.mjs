@@ -1,4 +1,4 @@
-// libsegue from outside: the program of clients/c/README.md, word for word, and what is seen of the archive.
+// libsegue from outside: the programs of clients/c/README.md, word for word, and what is seen of the archive.
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
@@ -26,10 +26,11 @@ function compile(folder, text) {
 
 const run = (program, url, args = []) => new Child(program, args, { env: { ...process.env, SEGUE_URL: url } })
 
+const programs = [...fs.readFileSync(path.join(root, 'clients/c/README.md'), 'utf8').matchAll(/```c\n([^]*?)```/g)].map((hit) => hit[1])
+
 test('the program of the README runs', async (t) => {
     const s = await service(t)
-    const [, text] = /```c\n([^]*?)```/.exec(fs.readFileSync(path.join(root, 'clients/c/README.md'), 'utf8'))
-    const program = compile(tempFolder(t), text)
+    const program = compile(tempFolder(t), programs[0])
     const { code, stdout, stderr } = await run(program, s.url).end()
     assert.equal(code, 0, stderr)
     assert.equal(stderr, '')
@@ -42,6 +43,24 @@ test('the program of the README runs', async (t) => {
     const again = await run(program, 'http://127.0.0.1:1').end()
     assert.equal(again.code, 1)
     assert.match(again.stderr, /^unreachable: /)
+})
+
+test('its outbox keeps notes while there is no service', async (t) => {
+    const s = await service(t)
+    const folder = tempFolder(t)
+    const program = compile(folder, programs[1])
+    await new App(s).schema('create table notes (title text not null check (length(title) < 10));')
+    await s.stop()
+    const note = (...args) => new Child(program, args, { env: { ...process.env, SEGUE_URL: s.url, XDG_STATE_HOME: folder } }).end()
+    const away = await note('one', 'two, which is long')
+    assert.deepEqual([away.code, away.stdout], [3, ''])
+    assert.match(away.stderr, /^unreachable: .*; kept for later\n$/)
+    await s.start()
+    const { code, stdout, stderr } = await note('three')
+    assert.equal(code, 0, stderr)
+    assert.match(stdout, /^one: seq 2\ntwo, which is long: check_failed, .*\nthree: seq 3\n$/)
+    assert.deepEqual((await new App(s).rows('select title from notes')).map((r) => r.title).sort(), ['one', 'three'])
+    assert.deepEqual((await note()).stdout, '', 'a fate that was seen is not told again')
 })
 
 const errors = `

@@ -51,11 +51,11 @@ test('its three ways to write do what they say', async (t) => {
 
 test('its uploads break and go on, and what is damaged is named and repaired', async (t) => {
     const s = await service(t)
-    assert.equal(blocks.length, 7)
+    assert.equal(blocks.length, 8)
     const folder = tempFolder(t)
     // What segue sends goes no faster than 16 MiB a second, so that it is in the middle when the README kills it.
     const slow = await proxy(t, s, { rest: { upPerSecond: 16 << 20 } })
-    const stdout = await run(t, s, `U=${s.url}/apps/default\n${blocks.slice(3).join('\n')}`, { url: slow.url, folder })
+    const stdout = await run(t, s, `U=${s.url}/apps/default\n${blocks.slice(3, 7).join('\n')}`, { url: slow.url, folder })
     const film = fs.readFileSync(path.join(folder, 'film.bin'))
     assert.ok(slow.up < 2 * film.length - (8 << 20), `${slow.up} bytes: what the first run had sent was not sent again`)
     // Each of the two by curl was broken, went on behind its first bytes, and came to the same digest as segue's.
@@ -70,4 +70,11 @@ test('its uploads break and go on, and what is damaged is named and repaired', a
     assert.ok(damage.startsWith('damaged: '), stdout)
     for (const line of new Set(report.trim().split('\n').map(shape))) assert.ok(shape(damage).split('\n').includes(line), `${line}\n${shape(damage)}`)
     assert.match(damage, /\n\d+ chunks, \d+ bytes verified, 0 damaged, 0 wrong counts\nblobs /)
+})
+
+test('what is written offline is kept, and sent', async (t) => {
+    const s = await service(t)
+    const stdout = await run(t, s, blocks[7])
+    assert.match(stdout, /^kept, 1\n1 .* train  waiting, \d+ bytes\n1 .* train  accepted, seq 1\n/)
+    assert.equal((await new App(s).readStream('diary')).bytes.toString(), 'From a train.\n')
 })
