@@ -28,6 +28,7 @@
 
 #define TICK_BUSY_MS 10 // between two looks at an app that has work due
 #define TICK_QUIET_MS 500
+#define LANE_THREADS 2 // for reads of blobs
 #define SETTLE_ROUNDS_MAX 64 // what is left then waits for a tick
 
 struct server {
@@ -298,7 +299,7 @@ static int server_open(struct server *s, struct problem *p)
     struct apps_options apps = {.server = s, .options = s->options, .loop = &s->loop, .visible = on_visible};
     err = apps_open(&s->apps, &apps, p);
     if (err < 0) return err;
-    err = lane_open(&s->lane, &s->loop);
+    err = lane_open(&s->lane, &s->loop, LANE_THREADS);
     if (err < 0) return problem_set(p, err, -1, "no thread can be started");
     err = calls_open(&s->calls, &s->loop);
     if (err < 0) return problem_set(p, err, -1, "calls cannot be made");
