@@ -33,7 +33,7 @@ SERVICE_SRC += live/crowd live/hub live/message live/session live/session_pack l
 SERVICE_SRC += llm/llm llm/llm_job llm/llm_parse llm/llm_parse_chat llm/llm_parse_messages llm/llm_parse_responses llm/llm_provider llm/llm_queue llm/llm_reply llm/llm_sweep llm/llm_tail llm/llm_ui llm/llm_ui_request llm/llm_writer llm/llm_writer_ui
 SERVICE_SRC += workers/path_set workers/subs_deliver workers/subs_run workers/webhook_sign workers/webhook_url
 SERVICE_SRC += api/api_admin api/api_apps api/api_batch api/api_blob api/api_blob_care api/api_blob_pins api/api_blob_put api/api_blob_sign api/api_branch api/api_chunks api/api_chunks_blob api/api_ds api/api_fate api/api_history api/api_llm api/api_llm_ask api/api_llm_pass api/api_llm_proxy api/api_llm_ui api/api_preview api/api_query api/api_resumable api/api_schema api/api_stream api/api_stream_live api/api_stream_read api/api_stream_write api/api_subscribe api/api_tx api/api_upload api/api_upload_content api/api_upload_patch api/api_upload_post api/blob_care api/blob_link api/blob_row api/blob_send api/blob_view api/chunk_frames api/chunk_list api/disposition api/history_care api/holds api/rufh api/stream_care api/stream_headers api/stream_pace api/stream_pipe api/tus api/upload_care api/upload_intake api/upload_join
-SERVICE_SRC += apps key_file lane mailbox main metrics options origin routes server
+SERVICE_SRC += apps key_file lane mailbox main metrics options origin pool routes server
 LIBSEGUE_SRC := branch calls client cuts delta get http lanes listing outbox outbox_send outbox_store put socket source sse state stream subscribe tree tree_get tree_pin tree_put tree_state tree_walk tus tx upload ws
 CLI_SRC := cli cmd_app cmd_ask cmd_batch cmd_blob cmd_blobs cmd_branch cmd_history cmd_outbox cmd_query cmd_schema cmd_stream cmd_sub cmd_tree cmd_tx main options progress sub_print table
 
@@ -48,7 +48,7 @@ UNIT_clients := outbox_store sse tree tree_state
 # Fuzz targets: tests/fuzz/fuzz_<name>.c with a corpus in tests/fuzz/corpus/<name>/
 FUZZ := batch chunk_frames chunk_list http http_select journal json json_lines llm_events llm_ui manifest pack_record query read_set row_effects rufh sql stream_effects stream_headers subs tree upload_headers upload_op ws ws_records
 
-TESTLIB_SRC := app_lab blob_lab disk disk_fault disk_log disk_quota disk_record http_peer journal_rig live_script query_dice rows_rig session_peer stream_rig tmp toy_http
+TESTLIB_SRC := app_lab blob_lab disk disk_fault disk_log disk_quota disk_record flights http_peer journal_rig live_script query_dice rows_rig session_peer stream_rig tmp toy_http
 # The power-cut simulator: tests/powercut/<name>.c
 POWERCUT_SRC := image
 # The simulation: tests/sim/<name>.c; what judges is tested by itself.
@@ -198,10 +198,13 @@ $(B)/tests/lib/disk.so: tests/lib/disk.c tests/lib/disk_fault.c tests/lib/disk_q
 
 .PHONY: unit
 # make unit T=journal runs the unit tests of that name alone.
+# Some run once more with a disk that another thread waits for.
+UNIT_FLOWN := $(addprefix $(B)/tests/unit/service/test_,app app_disk app_upload branches session subs_app sync transaction)
 UNIT_RUN := $(if $(T),$(filter %/test_$(T),$(UNIT_BIN)),$(UNIT_BIN))
 unit: $(UNIT_RUN)
 	$(if $(UNIT_RUN),,$(error no unit test is called $(T)))
 	@for t in $(UNIT_RUN); do echo "$$t"; $$t || exit 1; done
+	@for t in $(filter $(UNIT_FLOWN),$(UNIT_RUN)); do echo "$$t, in flight"; SEGUE_LAB_FLIGHTS=1 $$t || exit 1; done
 
 .PHONY: fuzz-replay fuzz
 # Every input of the corpora, through each target.
@@ -238,7 +241,7 @@ powercut: $(POWERCUT_CHECK) $(B)/tests/lib/disk.so $(B)/segued $(B)/tests/provid
 # DURATION_S=3600 goes on for an hour from seed 7; WORLDS=1 replays one seed. BUG=no_read_set (or no_phantom_check, own_rows_unread, no_dedup, half_batch, lww_by_arrival, nosync) plants that
 # mistake, which has to be found by its name: then this target fails.
 DURATION_S ?= 60
-SIM_OBJ = $(call obj,tests/sim,$(SIM_SRC) $(SIM_JUDGE_SRC)) $(call obj,tests/powercut,image) $(call obj,tests/lib,tmp disk disk_fault disk_quota disk_record disk_log app_lab session_peer)
+SIM_OBJ = $(call obj,tests/sim,$(SIM_SRC) $(SIM_JUDGE_SRC)) $(call obj,tests/powercut,image) $(call obj,tests/lib,tmp disk disk_fault disk_quota disk_record disk_log app_lab flights session_peer)
 $(B)/tests/sim/sim: $(SIM_OBJ) $(LIBS)
 	@echo "  LINK $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(SIM_OBJ) -Wl,--start-group $(LIBS) -Wl,--end-group $(LIBS_service) -ldl

@@ -174,6 +174,22 @@ static void on_visible(struct server *s, struct app *app, struct hub *hub)
     conns_flush(s->conns);
 }
 
+// Requests that were held come in this turn. What the tick did not find is looked at now: the next one may find the app in flight again.
+static void on_landed(struct server *s, struct app *app, bool ticked)
+{
+    (void)app;
+    if (s->conns != NULL) conns_release(s->conns);
+    if (!ticked || s->stopping) return;
+    llm_tick(s->llm);
+    subs_run_tick(s->subs);
+}
+
+static bool is_held(void *ctx, const struct request *r)
+{
+    (void)ctx;
+    return r->app != NULL && app_in_flight(r->app);
+}
+
 static void flush(void *ctx)
 {
     struct server *s = ctx;
@@ -296,7 +312,7 @@ static int server_open(struct server *s, struct problem *p)
     if (err < 0) return problem_set(p, err, -1, "the admin key in %.150s cannot be used", s->options->data);
     err = blob_signer_open(&s->signer, s->options->data, p);
     if (err < 0) return err;
-    struct apps_options apps = {.server = s, .options = s->options, .loop = &s->loop, .visible = on_visible};
+    struct apps_options apps = {.server = s, .options = s->options, .loop = &s->loop, .visible = on_visible, .landed = on_landed};
     err = apps_open(&s->apps, &apps, p);
     if (err < 0) return err;
     err = lane_open(&s->lane, &s->loop, LANE_THREADS);
@@ -308,7 +324,7 @@ static int server_open(struct server *s, struct problem *p)
     err = subs_run_open(&s->subs, s, s->options, p);
     if (err < 0) return err;
     struct conns_options conns = {
-        .loop = &s->loop, .server = s, .limits = CONN_LIMITS, .dispatch = routes_dispatch, .turn = turn, .ctx = s};
+        .loop = &s->loop, .server = s, .limits = CONN_LIMITS, .dispatch = routes_dispatch, .turn = turn, .held = is_held, .ctx = s};
     err = conns_open(&s->conns, &conns);
     if (err < 0) return problem_set(p, err, -1, "no memory");
     jobs_settle(s);
@@ -318,6 +334,7 @@ static int server_open(struct server *s, struct problem *p)
 // What was opened before opening failed, handed back to the loop.
 static void server_abandon(struct server *s)
 {
+    apps_ground(s->apps);
     if (s->conns != NULL) conns_close(s->conns);
     llm_close(s->llm);
     subs_run_close(s->subs);

@@ -639,6 +639,7 @@ struct app_counts app_counts(const struct app *a)
     struct app_counts c = a->counts;
     c.reservations = a->reservations.grants;
     c.held = a->reservations.holds;
+    c.slow = a->slow;
     if (a->flight.task != FLIGHT_NONE) { // what the journal has is its thread's
         c.journal_live_bytes = a->flight.counts.journal_live_bytes;
         c.journal_disk_bytes = a->flight.counts.journal_disk_bytes;

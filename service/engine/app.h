@@ -59,7 +59,8 @@ struct app_options {
     void (*visible)(void *host, struct app *a); // after each group was published: send what there is to send
     // What may keep a thread waiting for the disk, off the owner's: "in flight" below. Both or neither.
     enum app_barrier barrier;
-    bool (*fly)(void *host, struct app *a);  // have app_flight_run called on the app's thread; false: there is none, which there is for good once there was one
+    bool (*fly)(void *host, struct app *a);  // has app_flight_run called on the app's thread, and app_flight_end later, or before it returns; false: there is no thread, which
+                                             // there is for good once there was one
     void (*land)(void *host, struct app *a); // waits until it has run, and calls app_flight_end
 };
 
@@ -149,10 +150,6 @@ void app_land(struct app *a);
 // The same, and the app's thread has nothing of it any more, for good: it may end.
 void app_home(struct app *a);
 
-// Are barriers flown now; and the running mean of how long they take.
-bool app_is_slow(const struct app *a);
-uint64_t app_barrier_us(const struct app *a);
-
 // What became of a batch, by its name: fates.h, fates_get; ERR_BUSY while recovering. Results live until the next app_turn or app_tick.
 int app_fate(struct app *a, const struct batch_name *name, const struct identity *who, struct fate *out);
 
@@ -229,6 +226,7 @@ int app_redecide(struct app *a, struct span group, struct problem *p);
 struct app_counts {
     uint64_t commits, rejections, retries, groups, group_bytes, db_commits, seals, recoveries;
     uint64_t reservations, held; // granted, and batches that waited for one
+    uint64_t barrier_us, slow, flights; // running mean of barriers; are they flown, and how much was
     uint64_t journal_live_bytes, journal_disk_bytes, unsealed_bytes, pack_bytes;
 };
 struct app_counts app_counts(const struct app *a);

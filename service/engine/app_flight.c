@@ -32,12 +32,7 @@ bool app_in_flight(const struct app *a)
     return hides(a->flight.task);
 }
 
-bool app_is_slow(const struct app *a)
-{
-    return a->slow;
-}
-
-uint64_t app_barrier_us(const struct app *a)
+static uint64_t mean_us(const struct app *a)
 {
     return a->barrier_8us / MEAN_OF;
 }
@@ -46,10 +41,11 @@ uint64_t app_barrier_us(const struct app *a)
 static void measure(struct app *a, uint64_t us)
 {
     bool was = a->slow;
-    a->barrier_8us += us - a->barrier_8us / MEAN_OF;
+    a->barrier_8us += us - mean_us(a);
+    a->counts.barrier_us = mean_us(a);
     if (a->options.barrier != APP_BARRIER_AUTO) return;
-    a->slow = a->options.fly != NULL && app_barrier_us(a) > (was ? QUICK_US : SLOW_US);
-    if (a->slow != was) log_info("app", was ? "the disk is quick again" : "the disk is slow: barriers leave the loop", LF_STR("app", a->name), LF_UINT("mean_us", app_barrier_us(a)));
+    a->slow = a->options.fly != NULL && mean_us(a) > (was ? QUICK_US : SLOW_US);
+    if (a->slow != was) log_info("app", was ? "the disk is quick again" : "the disk is slow: barriers leave the loop", LF_STR("app", a->name), LF_UINT("mean_us", mean_us(a)));
 }
 
 static bool is_flown(const struct app *a, enum flight_task task)
@@ -168,7 +164,10 @@ void app_fly(struct app *a, enum flight_task task)
     a->flight = (struct flight){.task = task, .counts = counts, .mark = a->flight.mark};
     a->flight.flown = is_flown(a, task);
     a->flight.stays = a->txn_away == a->slow;
-    if (a->flight.flown && a->options.fly(a->options.host, a)) return;
+    if (a->flight.flown && a->options.fly(a->options.host, a)) {
+        a->counts.flights++;
+        return;
+    }
     assert(!a->flight.flown || !a->txn_away); // a host that has a thread keeps it
     a->flight.flown = false;
     app_flight_run(a);
