@@ -17,12 +17,12 @@ JOBS := $(shell nproc)
 
 BASE_SRC := base64 buf bug bytes checksum compress crew cur db db_pages digest err feed file hash_table hlc journal journal_segment json_lines json_read json_write log problem utf8 uuid
 ROWS_SRC := live_result preview read_set rows
-ROWS_SRC += values/arena values/type values/value values/value_convert values/elements values/elements_convert values/instant
+ROWS_SRC += values/arena values/type values/value values/value_convert values/elements values/elements_convert values/exact_sum values/instant
 ROWS_SRC += sql/sql sql/sql_const sql/sql_expr sql/sql_scan sql/sql_schema sql/sql_select sql/sql_tree sql/sql_words
 ROWS_SRC += schema/schema schema/schema_build schema/schema_codec schema/schema_constraints schema/schema_text schema/schema_versions
 ROWS_SRC += state/row_keys state/record state/history state/past state/versions state/tell state/index state/index_fill state/horizon state/blob_names
 ROWS_SRC += batch/decide batch/decide_constraints batch/decide_end batch/decide_references batch/row_batch batch/merge batch/pending batch/validate batch/effects batch/apply
-ROWS_SRC += query/expr query/expr_call query/expr_compile query/expr_text query/select_compile query/select_group query/plan query/plan_joined query/exec query/exec_access query/exec_group query/exec_key query/exec_run query/exec_sub query/explain query/query query/query_canonical query/query_live query/query_run query/key_set query/source query/scan query/sort_keys query/show
+ROWS_SRC += query/expr query/expr_call query/expr_compile query/expr_text query/select_compile query/select_group query/plan query/plan_joined query/exec query/exec_access query/exec_group query/exec_key query/exec_run query/exec_sub query/explain query/query query/query_canonical query/query_live query/query_run query/key_set query/source query/scan query/sort_keys query/show query/tally
 ROWS_SRC += live/delta live/delta_plan live/interests live/interests_cover live/interests_range live/table_view live/table_view_read live/view live/view_diff live/view_feed live/view_ring
 STREAMS_SRC := stream_apply stream_decide stream_effects stream_expiry stream_feed stream_fork stream_groups stream_hash stream_keys stream_observe stream_read stream_reclaim stream_record stream_seal stream_segment stream_segments stream_slice stream_tail stream_trim stream_writers streams
 BLOBS_SRC := blob_apply blob_audit blob_check blob_index blob_join blob_keys blob_life blob_mark blob_read blob_reader blob_refs blob_upload blob_verified blob_work blobs chunk_lanes chunk_table chunker gear pack upload_feed upload_keys uploads
@@ -39,7 +39,7 @@ CLI_SRC := cli cmd_app cmd_ask cmd_batch cmd_blob cmd_blobs cmd_branch cmd_histo
 
 # Unit tests, by folder: tests/unit/<folder>/test_<name>.c
 UNIT_base := base64 buf bug bytes checksum compress crew cur db db_pages digest disk err feed file hlc image journal journal_faults json_lines json_read json_write log problem span utf8 uuid
-UNIT_rows := constraints delta exec_key expr horizon index interests live_diff merge past preview query query_diff query_model read_set record rows schema schema_growth select sql sql_select validate value view
+UNIT_rows := constraints delta exact_sum exec_key expr horizon index interests live_diff merge past preview query query_diff query_model read_set record rows schema schema_growth select sql sql_select validate value view
 UNIT_streams := stream_apply stream_decide stream_feed stream_fork stream_model stream_reclaim stream_seal stream_segment stream_slice stream_tail stream_writers streams
 UNIT_blobs := blob_apply blob_huge blob_index blob_join blob_keys blob_life blob_read blob_reader blob_upload blobs chunk_lanes chunker given pack uploads
 UNIT_service := app app_disk app_upload auth batch blob_link branch_feed branches call conn crowd entry fates http_parse http_scan http_select hub jobs lane llm_parse llm_ui llm_ui_request mailbox merge_laws message moves options outbox pump_model reach redecide request rufh seq_times session stream_care stream_frame stream_headers stream_pace subs subs_app subs_glob sync transaction tus webhook wheel ws_frames ws_handshake ws_records
