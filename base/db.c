@@ -27,8 +27,7 @@
 struct db_txn {
     struct db *db;
     MDB_txn *txn; // NULL where beginning failed
-    pthread_t begun_by; // ends it: LMDB's lock knows who took it
-    pthread_t owner;    // uses it
+    pthread_t owner;
     int err;
     bool write;
     int iters;       // open iterators
@@ -222,7 +221,7 @@ void db_close(struct db *db)
 
 static struct db_txn *begin(struct db *db, struct db_txn *t, unsigned flags)
 {
-    *t = (struct db_txn){.db = db, .begun_by = pthread_self(), .owner = pthread_self(), .write = (flags & MDB_RDONLY) == 0};
+    *t = (struct db_txn){.db = db, .owner = pthread_self(), .write = (flags & MDB_RDONLY) == 0};
     int rc = mdb_txn_begin(db->env, NULL, flags, &t->txn);
     if (rc != 0) {
         t->txn = NULL;
@@ -256,17 +255,6 @@ static void assert_owner(const struct db_txn *t)
     assert(t == &txn_nomem || pthread_equal(t->owner, pthread_self()));
 }
 
-static void assert_ends(const struct db_txn *t)
-{
-    assert(t == &txn_nomem || pthread_equal(t->begun_by, pthread_self()));
-}
-
-void db_take(struct db_txn *t)
-{
-    assert(t->write && t->iters == 0);
-    t->owner = pthread_self();
-}
-
 static void dispose(struct db_txn *t)
 {
     struct db *db = t->db;
@@ -281,7 +269,7 @@ static void dispose(struct db_txn *t)
 
 int db_commit(struct db_txn *t)
 {
-    assert_ends(t);
+    assert_owner(t);
     assert(t->iters == 0);
     if (t->err == 0) {
         int rc = mdb_txn_commit(t->txn); // frees it in any case
@@ -296,7 +284,7 @@ int db_commit(struct db_txn *t)
 void db_abort(struct db_txn *t)
 {
     if (t == NULL) return;
-    assert_ends(t);
+    assert_owner(t);
     assert(t->iters == 0);
     if (t->txn != NULL) mdb_txn_abort(t->txn);
     dispose(t);

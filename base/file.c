@@ -196,12 +196,13 @@ static int clear_folder(int fd, const atomic_bool *stop, int depth)
     for (struct dirent *e = readdir(d); e != NULL && err == 0; e = readdir(d)) {
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
         if (stop != NULL && atomic_load(stop)) err = ERR_CANCELED;
-        else if (unlinkat(fd, e->d_name, 0) == 0) continue;
+        else if (unlinkat(fd, e->d_name, 0) == 0 || errno == ENOENT) continue; // what another one has removed is removed
         else if (errno != EISDIR && errno != EPERM) err = err_from_errno(errno);
         else {
             int inner = depth < CLEAR_DEPTH_MAX ? openat(fd, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+            if (inner < 0 && errno == ENOENT) continue;
             err = inner < 0 ? ERR_IO : clear_folder(inner, stop, depth + 1);
-            if (err == 0 && unlinkat(fd, e->d_name, AT_REMOVEDIR) != 0) err = err_from_errno(errno);
+            if (err == 0 && unlinkat(fd, e->d_name, AT_REMOVEDIR) != 0 && errno != ENOENT) err = err_from_errno(errno);
         }
     }
     closedir(d);
@@ -289,6 +290,13 @@ uint64_t clock_wall_ms(void)
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
     return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+uint64_t clock_thread_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
 uint64_t clock_mono_us(void)

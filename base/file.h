@@ -38,6 +38,7 @@ int file_slurp(struct buf *out, const char *path);
 // Milliseconds since 1970, and monotonic microseconds. The only clocks in the project.
 uint64_t clock_wall_ms(void);
 uint64_t clock_mono_us(void);
+uint64_t clock_thread_us(void); // processor time of the calling thread
 
 #define TIME_TEXT 24 // characters, without a terminator
 // Milliseconds since 1970 as RFC 3339 in UTC ("2026-11-22T10:00:00.000Z"). Years before 0 and after 9999 are

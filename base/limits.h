@@ -14,7 +14,7 @@
 #define HTTP_CHUNK_LINE_MAX 256        // bytes of one chunk-size line, extensions included
 #define HTTP_REQUEST_MS_MAX 30000      // from a request's first byte to the end of its head
 #define HTTP_BODY_IDLE_MS_MAX 60000    // between two pieces of a body
-#define HTTP_BODIES_MAX (512 * MIB)    // bytes of collected bodies of all requests at once; beyond, a request is asked to come again
+#define HTTP_BODIES_MAX (512 * MIB)    // bytes of collected bodies of all requests at once, shared out among the loops; beyond, a request is asked to come again
 #define HTTP_IDLE_MS_MAX 75000         // between two requests on a connection
 #define HTTP_SEND_IDLE_MS_MAX 600000   // a reader that takes nothing for this long is cut off
 #define HTTP_OUTBOX_MAX (256 * KIB)    // bytes queued for one socket before its producers wait
@@ -28,6 +28,9 @@
 
 // Apps
 #define APPS_MAX 256                   // of one service
+#define LOOPS_MAX 16                   // threads that serve apps
+#define LOOPS_AUTO_MAX 4               // as many, where nobody says how many
+#define LOOP_ANSWER_MS_MAX 1000        // until a loop that does not answer another one is said to be busy
 #define APPS_DROPPED_MAX 10000         // between two starts of the service
 
 // Batches
@@ -185,7 +188,7 @@
 // WebSocket
 #define WS_MESSAGE_MAX (4160 * KIB)    // bytes of one message that comes in: a batch or an append and what is around it
 #define WS_FRAGMENTS_MAX 4096          // frames of one message
-#define WS_PARTIAL_MAX (256 * MIB)     // unfinished messages of all connections together
+#define WS_PARTIAL_MAX (256 * MIB)     // unfinished messages of all connections together, shared out among the loops
 #define WS_WINDOW 4096                 // batches and appends of a connection on their way; beyond, its socket is not read
 #define WS_WINDOW_BYTES (8 * MIB)      // and their bytes
 #define WS_RECORDS_MAX 4096            // appends in one binary message

@@ -2,10 +2,10 @@
 #include <stdio.h>
 #include <sys/resource.h>
 
+#include "daemon.h"
 #include "err.h"
 #include "log.h"
 #include "options.h"
-#include "server.h"
 
 // Every connection is a descriptor; what the system lets us have, we take.
 static void descriptors_raise(void)
@@ -39,7 +39,7 @@ int main(int argc, char **argv)
     if (options.version) return puts("segued " SEGUE_VERSION) < 0;
     log_set_level(options.log_level);
     descriptors_raise();
-    if (server_run(&options, &p) == 0) return 0;
+    if (daemon_run(&options, &p) == 0) return 0;
     fprintf(stderr, "segued: %s\n", problem_text(&p));
     return 1;
 }

@@ -2,9 +2,8 @@
 
 #include <stddef.h>
 
-#include "llm.h"
-#include "server.h"
-#include "subs_run.h"
+#include "options.h"
+#include "survey.h"
 
 struct metric {
     const char *name, *type, *help;
@@ -15,6 +14,7 @@ struct metric {
 static const struct metric of_conns[] = {
     {"segue_connections_accepted_total", "counter", "connections taken", CONNS(accepted)},
     {"segue_connections_refused_total", "counter", "connections beyond the limit", CONNS(refused)},
+    {"segue_connections_moved_total", "counter", "connections handed to the loop of the app that a request names", CONNS(moved)},
     {"segue_requests_total", "counter", "requests begun", CONNS(requests)},
     {"segue_bad_requests_total", "counter", "requests that could not be understood", CONNS(bad_requests)},
     {"segue_timeouts_total", "counter", "connections that met a deadline", CONNS(timeouts)},
@@ -58,9 +58,6 @@ static const struct metric of_app[] = {
     {"segue_recoveries_total", "counter", "times that the app was built again from its journal", APP(recoveries)},
     {"segue_reservations_total", "counter", "transactions that got what they read reserved after conflicts", APP(reservations)},
     {"segue_held_batches_total", "counter", "batches that waited for a reservation", APP(held)},
-    {"segue_barrier_mean_microseconds", "gauge", "running mean of journal barriers", APP(barrier_us)},
-    {"segue_barrier_on_thread", "gauge", "1 while the disk is waited for by a thread of the app's", APP(slow)},
-    {"segue_flights_total", "counter", "waits for the disk by that thread", APP(flights)},
     {"segue_journal_live_bytes", "gauge", "bytes of the journal that are still needed", APP(journal_live_bytes)},
     {"segue_journal_disk_bytes", "gauge", "bytes of the journal on disk", APP(journal_disk_bytes)},
     {"segue_unsealed_bytes", "gauge", "stream bytes that only the journal has", APP(unsealed_bytes)},
@@ -85,54 +82,96 @@ static void one(struct buf *out, const char *name, const char *type, const char 
     buf_printf(out, "%s %llu\n", name, (unsigned long long)value);
 }
 
-static void write_service(struct buf *out, struct server *s)
+// ---- sums over the loops --------------------------------------------------------------------------------------------------
+
+// Every figure of a loop is a number that adds up.
+static uint64_t sum_at(const struct survey *survey, size_t part, size_t at)
 {
-    const struct conns_counts *counts = conns_counts(server_conns(s));
+    uint64_t sum = 0, v;
+    for (size_t i = 0; i < survey->loop_count; i++) {
+        if (!survey->loops[i].answered) continue;
+        memcpy(&v, (const char *)&survey->loops[i] + part + at, sizeof v);
+        sum += v;
+    }
+    return sum;
+}
+
+static void write_sums(struct buf *out, const struct survey *survey, const struct metric *metrics, size_t n, size_t part)
+{
+    for (size_t i = 0; i < n; i++)
+        one(out, metrics[i].name, metrics[i].type, metrics[i].help, sum_at(survey, part, metrics[i].at));
+}
+#define SUMS(metrics, member) metrics, sizeof metrics / sizeof metrics[0], offsetof(struct loop_figures, member)
+
+static void write_service(struct buf *out, const struct survey *survey, uint64_t uptime_ms)
+{
+    uint64_t connections = 0;
+    for (size_t i = 0; i < survey->loop_count; i++)
+        connections += survey->loops[i].connections;
     head(out, "segue_build_info", "gauge", "the version, as a label");
     buf_printf(out, "segue_build_info{version=\"%s\"} 1\n", SEGUE_VERSION);
     head(out, "segue_uptime_seconds", "gauge", "seconds since the start");
-    buf_printf(out, "segue_uptime_seconds %llu.%03u\n", (unsigned long long)(server_uptime_ms(s) / 1000),
-               (unsigned)(server_uptime_ms(s) % 1000));
-    one(out, "segue_connections", "gauge", "open connections", conns_count(server_conns(s)));
-    for (size_t i = 0; i < sizeof of_conns / sizeof of_conns[0]; i++)
-        one(out, of_conns[i].name, of_conns[i].type, of_conns[i].help, value_at(counts, &of_conns[i]));
+    buf_printf(out, "segue_uptime_seconds %llu.%03u\n", (unsigned long long)(uptime_ms / 1000), (unsigned)(uptime_ms % 1000));
+    one(out, "segue_connections", "gauge", "open connections", connections);
+    write_sums(out, survey, SUMS(of_conns, conns));
     head(out, "segue_replies_total", "counter", "replies begun, by the first digit of their status");
     for (int class = 2; class <= 5; class ++)
-        buf_printf(out, "segue_replies_total{status=\"%dxx\"} %llu\n", class, (unsigned long long)counts->statuses[class]);
+        buf_printf(out, "segue_replies_total{status=\"%dxx\"} %llu\n", class,
+                   (unsigned long long)sum_at(survey, offsetof(struct loop_figures, conns), offsetof(struct conns_counts, statuses[class])));
 }
 
-static void write_engines(struct buf *out, struct server *s)
+static void write_engines(struct buf *out, const struct survey *survey)
 {
-    struct llm_counts counts = llm_counts(server_llm(s));
-    struct subs_counts subs = subs_run_counts(server_subs(s));
-    for (size_t i = 0; i < sizeof of_subs / sizeof of_subs[0]; i++)
-        one(out, of_subs[i].name, of_subs[i].type, of_subs[i].help, value_at(&subs, &of_subs[i]));
-    for (size_t i = 0; i < sizeof of_llm / sizeof of_llm[0]; i++)
-        one(out, of_llm[i].name, of_llm[i].type, of_llm[i].help, value_at(&counts, &of_llm[i]));
+    write_sums(out, survey, SUMS(of_subs, subs));
+    write_sums(out, survey, SUMS(of_llm, llm));
 }
 
-// One family at a time with all its apps: the format wants them together. App names need no escaping.
-static void write_apps(struct buf *out, struct server *s)
+// ---- each loop, each app ----------------------------------------------------------------------------------------------------
+
+static void write_loops(struct buf *out, const struct survey *survey)
 {
-    struct app *app;
-    head(out, "segue_app_ready", "gauge", "1 while the app takes writes");
-    for (size_t i = 0; (app = server_app_at(s, i)) != NULL; i++)
-        buf_printf(out, "segue_app_ready{app=\"%s\"} %d\n", app_name(app), app_state(app) == APP_READY);
-    head(out, "segue_seq", "gauge", "the last commit that is shown");
-    for (size_t i = 0; (app = server_app_at(s, i)) != NULL; i++)
-        buf_printf(out, "segue_seq{app=\"%s\"} %llu\n", app_name(app), (unsigned long long)app_visible(app));
-    for (size_t m = 0; m < sizeof of_app / sizeof of_app[0]; m++) {
-        head(out, of_app[m].name, of_app[m].type, of_app[m].help);
-        for (size_t i = 0; (app = server_app_at(s, i)) != NULL; i++) {
-            struct app_counts counts = app_counts(app);
-            buf_printf(out, "%s{app=\"%s\"} %llu\n", of_app[m].name, app_name(app), (unsigned long long)value_at(&counts, &of_app[m]));
-        }
+    head(out, "segue_loop_busy", "gauge", "1 where a loop did not answer in time: its figures are missing everywhere");
+    for (size_t i = 0; i < survey->loop_count; i++)
+        buf_printf(out, "segue_loop_busy{loop=\"%u\"} %d\n", survey->loops[i].number, !survey->loops[i].answered);
+    head(out, "segue_loop_cpu_seconds_total", "counter", "processor time of a loop's own thread");
+    for (size_t i = 0; i < survey->loop_count; i++) {
+        const struct loop_figures *f = &survey->loops[i];
+        if (f->answered) buf_printf(out, "segue_loop_cpu_seconds_total{loop=\"%u\"} %llu.%06u\n", f->number, (unsigned long long)(f->cpu_us / 1000000), (unsigned)(f->cpu_us % 1000000));
+    }
+    head(out, "segue_loop_connections", "gauge", "open connections of a loop");
+    for (size_t i = 0; i < survey->loop_count; i++)
+        if (survey->loops[i].answered) buf_printf(out, "segue_loop_connections{loop=\"%u\"} %u\n", survey->loops[i].number, survey->loops[i].connections);
+}
+
+static void write_app(struct buf *out, const struct survey *survey, const struct metric *m)
+{
+    head(out, m->name, m->type, m->help);
+    for (size_t i = 0; i < survey->app_count; i++) {
+        const struct app_figures *f = &survey->apps[i];
+        if (f->known) buf_printf(out, "%s{app=\"%s\"} %llu\n", m->name, f->name, (unsigned long long)value_at(&f->counts, m));
     }
 }
 
-void metrics_write(struct buf *out, struct server *s)
+// One family at a time with all its apps: the format wants them together. App names need no escaping.
+static void write_apps(struct buf *out, const struct survey *survey)
 {
-    write_service(out, s);
-    write_engines(out, s);
-    write_apps(out, s);
+    head(out, "segue_app_ready", "gauge", "1 while the app takes writes");
+    for (size_t i = 0; i < survey->app_count; i++)
+        buf_printf(out, "segue_app_ready{app=\"%s\"} %d\n", survey->apps[i].name, survey->apps[i].known && survey->apps[i].state == APP_READY);
+    head(out, "segue_app_loop", "gauge", "the loop that serves the app");
+    for (size_t i = 0; i < survey->app_count; i++)
+        buf_printf(out, "segue_app_loop{app=\"%s\"} %u\n", survey->apps[i].name, survey->apps[i].loop);
+    head(out, "segue_seq", "gauge", "the last commit that is shown");
+    for (size_t i = 0; i < survey->app_count; i++)
+        if (survey->apps[i].known) buf_printf(out, "segue_seq{app=\"%s\"} %llu\n", survey->apps[i].name, (unsigned long long)survey->apps[i].seq);
+    for (size_t m = 0; m < sizeof of_app / sizeof of_app[0]; m++)
+        write_app(out, survey, &of_app[m]);
+}
+
+void metrics_write(struct buf *out, const struct survey *survey, uint64_t uptime_ms)
+{
+    write_service(out, survey, uptime_ms);
+    write_engines(out, survey);
+    write_loops(out, survey);
+    write_apps(out, survey);
 }

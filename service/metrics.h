@@ -4,8 +4,8 @@
 
 #include "buf.h"
 
-struct server;
+struct survey;
 
-void metrics_write(struct buf *out, struct server *s);
+void metrics_write(struct buf *out, const struct survey *survey, uint64_t uptime_ms);
 
 #endif

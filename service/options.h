@@ -6,7 +6,6 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "app.h"
 #include "buf.h"
 #include "limits.h"
 #include "llm_event.h"
@@ -33,11 +32,11 @@ struct options {
     char public_url[256]; // empty: not said
     char allow_origin[OPTION_PATH_MAX]; // a list with commas; empty: none
     enum log_level log_level;
+    uint64_t loops; // 0: as many as pay on this machine
     uint64_t db_map_bytes;
     uint64_t journal_segment_bytes, stream_segment_bytes, blob_pack_bytes;
     bool blob_rebuild;
     bool journal_keep_all;
-    enum app_barrier barrier;
     uint64_t long_poll_ms, sse_ms, seal_quiet_ms, heartbeat_ms;
     struct option_provider providers[LLM_PROVIDERS_MAX];
     size_t provider_count;

@@ -123,6 +123,15 @@ static bool route_match(const char *pattern, struct span path, struct span *app,
     return i == path.n;
 }
 
+struct span routes_app(struct span path)
+{
+    size_t from = sizeof "/apps/" - 1, to = from;
+    if (!span_starts(path, "/apps/")) return SPAN_NONE;
+    while (to < path.n && path.p[to] != '/')
+        to++;
+    return span_sub(path, from, to - from);
+}
+
 static const struct route *route_find(struct span path, struct span *app, struct span *tail)
 {
     for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++) {

@@ -6,5 +6,7 @@
 
 // Finds the handler, identifies who asks, and asks whether they may. Sets r->handler, r->app, r->path, r->identity, or replies.
 void routes_dispatch(struct request *r);
+// The app that a raw path names, by which a request's loop is found; empty: none.
+struct span routes_app(struct span path);
 
 #endif

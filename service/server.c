@@ -1,25 +1,21 @@
-// Starting, the turn, stopping.
+// Starting, the turn, stopping of one loop.
 //
-//      start:   lock the folder ─> key ─> apps (each recovers from its journal) ─> listen ─> "listening on …"
-//      turn:    (prepare: does an app wait? then poll does not)  poll: sockets fill the apps' queues
+//      start:   apps (each recovers from its journal) ─> engines ─> connections
+//      turn:    (prepare: does an app wait? then poll does not)  poll: sockets fill the apps' queues, letters of other loops are read
 //               check: each app's turn ─> its readers ─> connections write
-//      stop:    SIGTERM: no new connection or request; users of the apps are asked to go; replies finish
+//      stop:    no new connection or request; users of the apps are asked to go; replies finish
 //               ─> the last connection has gone, or STOP_MS_MAX is over ─> everything is closed ─> the loop runs empty
-//               ─> databases commit and sync ─> exit.  A second signal ends the process where it stands: it is made for that.
+//               ─> databases commit and sync
 #include "apps.h"
 
 #include <assert.h>
-#include <signal.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/file.h>
-#include <unistd.h>
 
 #include "blob_link.h"
 #include "bug.h"
+#include "call.h"
 #include "err.h"
 #include "file.h"
-#include "call.h"
 #include "lane.h"
 #include "llm.h"
 #include "log.h"
@@ -28,27 +24,27 @@
 
 #define TICK_BUSY_MS 10 // between two looks at an app that has work due
 #define TICK_QUIET_MS 500
-#define LANE_THREADS 2 // for reads of blobs
 #define SETTLE_ROUNDS_MAX 64 // what is left then waits for a tick
+#define LOAD_MS 500          // between two looks at how much the thread has worked
 
 struct server {
-    const struct options *options;
+    struct server_shared *shared;
+    unsigned number;
     uv_loop_t loop;
     uv_prepare_t prepare;
     uv_timer_t tick, stop;
-    uv_signal_t sigterm, sigint;
+    struct mailbox *mailbox;
+    struct letter stop_letter;
     struct conns *conns;
-    struct auth *auth;
-    struct blob_signer *signer;
     struct lane *lane;
     struct calls *calls;
     struct llm *llm;
     struct subs_run *subs;
     struct apps *apps;
-    int lock_fd;
     uint64_t tick_ms;
-    uint64_t started_us;
-    bool stopping, closed;
+    uint64_t load_at_us, load_cpu_us; // when the load was last looked at
+    atomic_uint load;                 // thousandths of a core, of late
+    bool opened, stopping, closed;
 };
 
 // ---- what others may ask --------------------------------------------------------------------------------------------
@@ -60,7 +56,7 @@ uv_loop_t *server_loop(struct server *s)
 
 const struct auth *server_auth(const struct server *s)
 {
-    return s->auth;
+    return s->shared->auth;
 }
 
 struct conns *server_conns(struct server *s)
@@ -90,42 +86,47 @@ struct lane *server_lane(struct server *s)
 
 const struct blob_signer *server_signer(const struct server *s)
 {
-    return s->signer;
+    return s->shared->signer;
+}
+
+const struct webhook_signer *server_webhooks(const struct server *s)
+{
+    return s->shared->webhooks;
 }
 
 bool server_dev(const struct server *s)
 {
-    return s->options->dev;
+    return s->shared->options->dev;
 }
 
 const char *server_public_url(const struct server *s)
 {
-    return s->options->public_url;
+    return s->shared->options->public_url;
 }
 
 const char *server_allow_origin(const struct server *s)
 {
-    return s->options->allow_origin;
+    return s->shared->options->allow_origin;
 }
 
 int64_t server_long_poll_ms(const struct server *s)
 {
-    return (int64_t)s->options->long_poll_ms;
+    return (int64_t)s->shared->options->long_poll_ms;
 }
 
 uint64_t server_sse_ms(const struct server *s)
 {
-    return s->options->sse_ms;
+    return s->shared->options->sse_ms;
 }
 
 int64_t server_heartbeat_ms(const struct server *s)
 {
-    return (int64_t)s->options->heartbeat_ms;
+    return (int64_t)s->shared->options->heartbeat_ms;
 }
 
 uint64_t server_uptime_ms(const struct server *s)
 {
-    return (clock_mono_us() - s->started_us) / 1000;
+    return (clock_mono_us() - s->shared->started_us) / 1000;
 }
 
 struct apps *server_apps(struct server *s)
@@ -135,12 +136,12 @@ struct apps *server_apps(struct server *s)
 
 struct app *server_app_at(struct server *s, size_t i)
 {
-    return apps_at(s->apps, i);
+    return s->apps != NULL ? apps_at(s->apps, i) : NULL;
 }
 
 struct app *server_app(struct server *s, struct span name)
 {
-    return apps_find(s->apps, name);
+    return s->apps != NULL ? apps_find(s->apps, name) : NULL;
 }
 
 struct hub *server_hub(struct server *s, struct app *app)
@@ -163,6 +164,44 @@ struct stream_care *server_care(struct server *s, struct app *app)
     return apps_care(s->apps, app);
 }
 
+unsigned server_number(const struct server *s)
+{
+    return s->number;
+}
+
+unsigned server_loops(const struct server *s)
+{
+    return s->shared->loops;
+}
+
+struct server *server_at(struct server *s, unsigned number)
+{
+    return number < s->shared->count ? s->shared->servers[number] : NULL;
+}
+
+struct directory *server_directory(struct server *s)
+{
+    return s->shared->directory;
+}
+
+struct mailbox *server_mailbox(struct server *s)
+{
+    return s->mailbox;
+}
+
+struct server *server_place(struct server *s, struct span name)
+{
+    unsigned loads[LOOPS_MAX];
+    for (unsigned i = 0; i < s->shared->loops; i++)
+        loads[i] = atomic_load_explicit(&s->shared->servers[i]->load, memory_order_relaxed);
+    return s->shared->servers[directory_place(s->shared->directory, name, loads)];
+}
+
+uint64_t server_cpu_us(void)
+{
+    return clock_thread_us();
+}
+
 // ---- the turn -----------------------------------------------------------------------------------------------------
 
 static void on_visible(struct server *s, struct app *app, struct hub *hub)
@@ -174,22 +213,6 @@ static void on_visible(struct server *s, struct app *app, struct hub *hub)
     conns_flush(s->conns);
 }
 
-// Requests that were held come in this turn. What the tick did not find is looked at now: the next one may find the app in flight again.
-static void on_landed(struct server *s, struct app *app, bool ticked)
-{
-    (void)app;
-    if (s->conns != NULL) conns_release(s->conns);
-    if (!ticked || s->stopping) return;
-    llm_tick(s->llm);
-    subs_run_tick(s->subs);
-}
-
-static bool is_held(void *ctx, const struct request *r)
-{
-    (void)ctx;
-    return r->app != NULL && app_in_flight(r->app);
-}
-
 static void flush(void *ctx)
 {
     struct server *s = ctx;
@@ -199,12 +222,25 @@ static void flush(void *ctx)
 static void turn(void *ctx)
 {
     struct server *s = ctx;
-    apps_turn(s->apps, flush, s);
+    if (s->apps != NULL) apps_turn(s->apps, flush, s);
+}
+
+// What the thread did in the last while, half of it told by what it did before: a new app goes where least is done.
+static void load_look(struct server *s)
+{
+    uint64_t now = clock_mono_us(), cpu = clock_thread_us(), passed = now - s->load_at_us;
+    if (passed < LOAD_MS * 1000) return;
+    unsigned done = (unsigned)((cpu - s->load_cpu_us) * 1000 / passed);
+    atomic_store_explicit(&s->load, (atomic_load_explicit(&s->load, memory_order_relaxed) + done) / 2, memory_order_relaxed);
+    s->load_at_us = now;
+    s->load_cpu_us = cpu;
 }
 
 static void on_tick(uv_timer_t *timer)
 {
     struct server *s = timer->data;
+    load_look(s);
+    if (s->apps == NULL) return;
     apps_tick(s->apps);
     calls_tick(s->calls);
     llm_tick(s->llm);
@@ -213,7 +249,7 @@ static void on_tick(uv_timer_t *timer)
 
 static uint64_t quiet_ms(const struct server *s)
 {
-    uint64_t ms = s->options->seal_quiet_ms < TICK_QUIET_MS ? s->options->seal_quiet_ms : TICK_QUIET_MS;
+    uint64_t seal = s->shared->options->seal_quiet_ms, ms = seal < TICK_QUIET_MS ? seal : TICK_QUIET_MS;
     return ms < TICK_BUSY_MS ? TICK_BUSY_MS : ms;
 }
 
@@ -223,77 +259,100 @@ static void stop_end(struct server *s);
 static void on_prepare(uv_prepare_t *prepare)
 {
     struct server *s = prepare->data;
-    if (apps_pending(s->apps)) conns_wake(s->conns);
-    uint64_t ms = apps_busy(s->apps) ? TICK_BUSY_MS : quiet_ms(s);
+    if (s->apps != NULL && apps_pending(s->apps)) conns_wake(s->conns);
+    uint64_t ms = s->apps != NULL && apps_busy(s->apps) ? TICK_BUSY_MS : quiet_ms(s);
     if (ms != s->tick_ms) uv_timer_start(&s->tick, on_tick, ms, ms);
     s->tick_ms = ms;
     if (s->stopping && conns_count(s->conns) == 0) stop_end(s);
 }
 
-// ---- starting and stopping ------------------------------------------------------------------------------------------
+// ---- connections of other loops ---------------------------------------------------------------------------------------------
+
+// Another loop's requests are those on its apps; who names no app that is there is answered by whoever hears it.
+static void *elsewhere(void *ctx, struct span path)
+{
+    struct server *s = ctx;
+    struct span name = routes_app(path);
+    if (name.n == 0 || server_app(s, name) != NULL) return NULL;
+    int loop = directory_find(s->shared->directory, name);
+    return loop < 0 || (unsigned)loop == s->number ? NULL : s->shared->servers[loop];
+}
+
+static void on_arrived(struct letter *l)
+{
+    struct conn_moved *m = (struct conn_moved *)l;
+    conns_adopt(((struct server *)m->to)->conns, m);
+}
+
+static void hand(void *ctx, struct conn_moved *m)
+{
+    (void)ctx;
+    m->letter.read = on_arrived;
+    if (!mailbox_send(((struct server *)m->to)->mailbox, &m->letter)) conn_moved_drop(m); // the service stops
+}
+
+// ---- stopping ---------------------------------------------------------------------------------------------------------------
+
+// Hands back to the loop what was opened, in an order in which nothing asks for what is gone.
+static void give_back(struct server *s)
+{
+    if (s->conns != NULL) conns_close(s->conns);
+    if (s->mailbox != NULL) mailbox_close(s->mailbox); // behind the last request: what is answered now nobody waits for
+    llm_close(s->llm);
+    subs_run_close(s->subs);
+    calls_close(s->calls);
+    lane_close(s->lane);
+}
 
 // No connection is left, or time is up.
 static void stop_end(struct server *s)
 {
     if (s->closed) return;
     s->closed = true;
-    apps_finish(s->apps);
-    conns_close(s->conns);
-    llm_close(s->llm);
-    subs_run_close(s->subs);
-    calls_close(s->calls);
-    lane_close(s->lane);
+    if (s->apps != NULL) apps_finish(s->apps);
+    give_back(s);
     uv_close((uv_handle_t *)&s->prepare, NULL);
     uv_close((uv_handle_t *)&s->tick, NULL);
     uv_close((uv_handle_t *)&s->stop, NULL);
-    uv_close((uv_handle_t *)&s->sigterm, NULL);
-    uv_close((uv_handle_t *)&s->sigint, NULL);
 }
 
 static void on_stop_late(uv_timer_t *timer)
 {
     struct server *s = timer->data;
-    log_warn("server", "connections are cut", LF_UINT("count", conns_count(s->conns)));
+    log_warn("server", "connections are cut", LF_UINT("loop", s->number), LF_UINT("count", conns_count(s->conns)));
     stop_end(s);
 }
 
-static void on_signal(uv_signal_t *handle, int signal)
+static void on_stop(struct letter *l)
 {
-    struct server *s = handle->data;
-    if (s->stopping) _exit(128 + signal);
+    struct server *s = (struct server *)((char *)l - offsetof(struct server, stop_letter));
     s->stopping = true;
-    log_info("server", "stopping", LF_INT("signal", signal), LF_UINT("connections", conns_count(s->conns)));
+    log_info("server", "stopping", LF_UINT("loop", s->number), LF_UINT("connections", conns_count(s->conns)));
     conns_stop(s->conns);
-    llm_stop(s->llm);
-    subs_run_stop(s->subs);
-    apps_stop(s->apps);
+    if (s->apps != NULL) {
+        llm_stop(s->llm);
+        subs_run_stop(s->subs);
+        apps_stop(s->apps);
+    }
     uv_timer_start(&s->stop, on_stop_late, STOP_MS_MAX, 0);
 }
+
+void server_stop(struct server *s)
+{
+    s->stop_letter.read = on_stop;
+    bool sent = mailbox_send(s->mailbox, &s->stop_letter);
+    assert(sent);
+}
+
+// ---- starting ---------------------------------------------------------------------------------------------------------------
 
 static void handles_init(struct server *s)
 {
     uv_prepare_init(&s->loop, &s->prepare);
     uv_timer_init(&s->loop, &s->tick);
     uv_timer_init(&s->loop, &s->stop);
-    uv_signal_init(&s->loop, &s->sigterm);
-    uv_signal_init(&s->loop, &s->sigint);
-    s->prepare.data = s->tick.data = s->stop.data = s->sigterm.data = s->sigint.data = s;
+    s->prepare.data = s->tick.data = s->stop.data = s;
     uv_prepare_start(&s->prepare, on_prepare);
-    uv_signal_start(&s->sigterm, on_signal, SIGTERM);
-    uv_signal_start(&s->sigint, on_signal, SIGINT);
-}
-
-// Two daemons in one folder would be two truths. The lock goes with the process, however that ends.
-static int folder_lock(struct server *s, struct problem *p)
-{
-    char path[OPTION_PATH_MAX + 16];
-    int err = dir_make(s->options->data);
-    if (err < 0) return problem_set(p, err, -1, "the folder %.150s cannot be made", s->options->data);
-    snprintf(path, sizeof path, "%s/lock", s->options->data);
-    s->lock_fd = file_open(path, O_RDWR | O_CREAT);
-    if (s->lock_fd < 0) return problem_set(p, s->lock_fd, -1, "%.150s cannot be opened", path);
-    if (flock(s->lock_fd, LOCK_EX | LOCK_NB) == 0) return 0;
-    return problem_set(p, ERR_EXISTS, -1, "another segued serves %.150s", s->options->data);
 }
 
 // Jobs that an earlier run left alive are ended before anybody can ask for them. In an app that takes no writes yet they wait for a tick.
@@ -303,72 +362,81 @@ static void jobs_settle(struct server *s)
         turn(s);
 }
 
-static int server_open(struct server *s, struct problem *p)
+static int open_apps(struct server *s, struct problem *p)
 {
-    int err = folder_lock(s, p);
+    const struct options *o = s->shared->options;
+    struct apps_options apps = {
+        .server = s, .number = s->number, .directory = s->shared->directory, .options = o, .loop = &s->loop, .visible = on_visible};
+    int err = apps_open(&s->apps, &apps, p);
     if (err < 0) return err;
-    struct auth_options auth = {.dev = s->options->dev, .path = s->options->data};
-    err = auth_open(&s->auth, &auth);
-    if (err < 0) return problem_set(p, err, -1, "the admin key in %.150s cannot be used", s->options->data);
-    err = blob_signer_open(&s->signer, s->options->data, p);
-    if (err < 0) return err;
-    struct apps_options apps = {.server = s, .options = s->options, .loop = &s->loop, .visible = on_visible, .landed = on_landed};
-    err = apps_open(&s->apps, &apps, p);
-    if (err < 0) return err;
-    err = lane_open(&s->lane, &s->loop, LANE_THREADS);
+    err = lane_open(&s->lane, &s->loop);
     if (err < 0) return problem_set(p, err, -1, "no thread can be started");
     err = calls_open(&s->calls, &s->loop);
     if (err < 0) return problem_set(p, err, -1, "calls cannot be made");
-    err = llm_open(&s->llm, s, s->options, p);
-    if (err < 0) return err;
-    err = subs_run_open(&s->subs, s, s->options, p);
-    if (err < 0) return err;
-    struct conns_options conns = {
-        .loop = &s->loop, .server = s, .limits = CONN_LIMITS, .dispatch = routes_dispatch, .turn = turn, .held = is_held, .ctx = s};
-    err = conns_open(&s->conns, &conns);
-    if (err < 0) return problem_set(p, err, -1, "no memory");
-    jobs_settle(s);
-    return conns_listen(s->conns, s->options->host, s->options->port, p);
+    err = llm_open(&s->llm, s, o, p);
+    return err < 0 ? err : subs_run_open(&s->subs, s, p);
 }
 
-// What was opened before opening failed, handed back to the loop.
-static void server_abandon(struct server *s)
+static int open_conns(struct server *s, struct problem *p)
 {
-    apps_ground(s->apps);
-    if (s->conns != NULL) conns_close(s->conns);
-    llm_close(s->llm);
-    subs_run_close(s->subs);
-    calls_close(s->calls);
-    lane_close(s->lane);
+    struct conns_options conns = {.loop = &s->loop, .server = s, .limits = CONN_LIMITS, .dispatch = routes_dispatch, .turn = turn, .ctx = s, .total = &s->shared->connections};
+    conns.limits.bodies /= s->shared->loops; // one loop's slow bodies do not take the memory of another's
+    if (s->shared->count > 1) {
+        conns.elsewhere = elsewhere;
+        conns.hand = hand;
+    }
+    int err = conns_open(&s->conns, &conns);
+    return err < 0 ? problem_set(p, err, -1, "no memory") : 0;
+}
+
+int server_open(struct server **out, struct server_shared *shared, unsigned number, bool apps, struct problem *p)
+{
+    struct server *s = calloc(1, sizeof *s);
+    if (s == NULL) return problem_set(p, ERR_NOMEM, -1, "no memory");
+    if (uv_loop_init(&s->loop) < 0) {
+        free(s);
+        return problem_set(p, ERR_IO, -1, "the loop cannot be made");
+    }
+    s->shared = shared;
+    s->number = number;
+    *out = s;
+    int err = mailbox_open(&s->mailbox, &s->loop);
+    if (err < 0) return problem_set(p, err, -1, "no memory");
+    if (apps) err = open_apps(s, p);
+    if (err == 0) err = open_conns(s, p);
+    if (err < 0) return err;
+    if (apps) jobs_settle(s);
+    handles_init(s);
+    s->opened = true;
+    return 0;
+}
+
+int server_listen(struct server *s, struct problem *p)
+{
+    return conns_listen(s->conns, s->shared->options->host, s->shared->options->port, p);
+}
+
+uint16_t server_port(const struct server *s)
+{
+    return conns_port(s->conns);
+}
+
+void server_run(struct server *s)
+{
+    if (!s->opened) give_back(s);
     uv_run(&s->loop, UV_RUN_DEFAULT);
 }
 
-static void say_listening(const struct server *s)
+void server_close(struct server *s)
 {
-    bool v6 = strchr(s->options->host, ':') != NULL;
-    printf("listening on http://%s%s%s:%u\n", v6 ? "[" : "", s->options->host, v6 ? "]" : "", conns_port(s->conns));
-    fflush(stdout);
+    apps_close(s->apps);
+    int left = uv_loop_close(&s->loop);
+    assert(left == 0);
 }
 
-int server_run(const struct options *options, struct problem *p)
+void server_free(struct server *s)
 {
-    struct server s = {.options = options, .lock_fd = -1, .started_us = clock_mono_us()};
-    if (uv_loop_init(&s.loop) < 0) return problem_set(p, ERR_IO, -1, "the loop cannot be made");
-    signal(SIGPIPE, SIG_IGN);
-    int err = server_open(&s, p);
-    if (err == 0) {
-        handles_init(&s);
-        say_listening(&s);
-        uv_run(&s.loop, UV_RUN_DEFAULT);
-    } else {
-        server_abandon(&s);
-    }
-    apps_close(s.apps);
-    auth_close(s.auth);
-    blob_signer_close(s.signer);
-    file_close(s.lock_fd);
-    int left = uv_loop_close(&s.loop);
-    assert(left == 0);
-    if (err == 0) log_info("server", "stopped");
-    return err;
+    if (s == NULL) return;
+    mailbox_free(s->mailbox);
+    free(s);
 }

@@ -3,60 +3,66 @@
 #include "err.h"
 #include "json_write.h"
 #include "metrics.h"
+#include "survey.h"
 
 #define ADMIN_BYTES_MAX (16 * MIB)
 
-// The state that is furthest from ready speaks for all.
-static enum app_state worst_state(struct server *s)
+// The state that is furthest from ready speaks for all; that of a busy loop's apps is not known.
+static const struct app_figures *worst_app(const struct survey *survey)
 {
-    static const int badness[] = {[APP_READY] = 0, [APP_FULL] = 1, [APP_READ_ONLY] = 2, [APP_RECOVERING] = 3};
-    enum app_state worst = APP_READY;
-    struct app *app;
-    for (size_t i = 0; (app = server_app_at(s, i)) != NULL; i++) {
-        if (badness[app_state(app)] > badness[worst]) worst = app_state(app);
+    static const int badness[] = {[APP_READY] = 0, [APP_FULL] = 1, [APP_READ_ONLY] = 2, [APP_RECOVERING] = 4};
+    const struct app_figures *worst = NULL;
+    int most = 0;
+    for (size_t i = 0; i < survey->app_count; i++) {
+        const struct app_figures *f = &survey->apps[i];
+        int bad = f->known ? badness[f->state] : 3;
+        if (bad > most) worst = f, most = bad;
     }
     return worst;
 }
 
-static void apps_put(struct jw *w, struct server *s)
+static void apps_put(struct jw *w, const struct survey *survey)
 {
-    struct app *app;
     jw_key(w, "apps");
     jw_object(w);
-    for (size_t i = 0; (app = server_app_at(s, i)) != NULL; i++) {
-        jw_key(w, app_name(app));
+    for (size_t i = 0; i < survey->app_count; i++) {
+        const struct app_figures *f = &survey->apps[i];
+        jw_key(w, f->name);
         jw_object(w);
-        jw_key(w, "state");
-        jw_cstr(w, app_state_name(app_state(app)));
-        jw_key(w, "seq");
-        jw_uint(w, app_visible(app));
+        jw_key(w, "state"), jw_cstr(w, app_figures_state(f));
+        if (f->known) jw_key(w, "seq"), jw_uint(w, f->seq);
         jw_end(w);
     }
     jw_end(w);
 }
 
 // Anybody may know whether the service is well; which apps there are is for those who may read the metrics.
-static void healthz_begin(struct request *r)
+static void healthz_reply(struct request *r, const struct survey *survey)
 {
-    enum app_state worst = worst_state(r->server);
+    const struct app_figures *worst = worst_app(survey);
     struct buf json;
     struct jw w;
     buf_init(&json, ADMIN_BYTES_MAX);
     jw_init(&w, &json);
     jw_object(&w);
     jw_key(&w, "status");
-    jw_cstr(&w, app_state_name(worst));
-    if (may(server_auth(r->server), &r->identity, MAY_READ_METRICS, SPAN_NONE, SPAN_NONE) == 0) apps_put(&w, r->server);
+    jw_cstr(&w, worst == NULL ? app_state_name(APP_READY) : app_figures_state(worst));
+    if (may(server_auth(r->server), &r->identity, MAY_READ_METRICS, SPAN_NONE, SPAN_NONE) == 0) apps_put(&w, survey);
     jw_end(&w);
-    reply_json(r, worst == APP_READY ? 200 : 503, &json);
+    reply_json(r, worst == NULL ? 200 : 503, &json);
     buf_free(&json);
 }
 
-static void metrics_begin(struct request *r)
+static void healthz_begin(struct request *r)
+{
+    survey_ask(r, healthz_reply);
+}
+
+static void metrics_reply(struct request *r, const struct survey *survey)
 {
     struct buf text;
     buf_init(&text, ADMIN_BYTES_MAX);
-    metrics_write(&text, r->server);
+    metrics_write(&text, survey, server_uptime_ms(r->server));
     if (text.err < 0) {
         reply_error(r, text.err);
     } else {
@@ -66,5 +72,10 @@ static void metrics_begin(struct request *r)
     buf_free(&text);
 }
 
-const struct handler api_healthz_get = {.begin = healthz_begin};
-const struct handler api_metrics_get = {.begin = metrics_begin};
+static void metrics_begin(struct request *r)
+{
+    survey_ask(r, metrics_reply);
+}
+
+const struct handler api_healthz_get = {.begin = healthz_begin, .done = survey_done};
+const struct handler api_metrics_get = {.begin = metrics_begin, .done = survey_done};

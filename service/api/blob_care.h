@@ -6,7 +6,6 @@
 #include <uv.h>
 
 #include "app.h"
-#include "pool.h"
 
 struct blob_care {
     struct app *app;
@@ -17,7 +16,7 @@ struct blob_care {
     struct buf encoded;
     bool submitted;
     bool more; // the last batch was a full one, or steps lead to further ones
-    struct pool_job work;
+    uv_work_t work;
     struct blobs_work *piece; // on the pool
 };
 

@@ -28,7 +28,7 @@ struct ws {
     bool closed;       // the close frame is sent
 };
 
-// Of all connections of this loop.
+// Of all connections of this loop, which has its share of the whole.
 static _Thread_local size_t partial_bytes;
 
 // ---- out -----------------------------------------------------------------------------------------------------------------
@@ -216,7 +216,7 @@ static int open_parts(struct request *r)
     if (ws == NULL) return ERR_NOMEM;
     ws->r = r;
     ws->heard_us = clock_mono_us();
-    ws->frames = ws_frames_new(WS_MESSAGE_MAX, &partial_bytes, WS_PARTIAL_MAX);
+    ws->frames = ws_frames_new(WS_MESSAGE_MAX, &partial_bytes, WS_PARTIAL_MAX / server_loops(r->server));
     if (ws->frames == NULL) return ERR_NOMEM;
     struct sync_options options = {.app = r->app, .hub = server_hub(r->server, r->app), .auth = server_auth(r->server), .identity = r->identity, .connection = request_connection(r)};
     return sync_open(&ws->sync, &options, &ws_carrier, ws);

@@ -21,7 +21,7 @@ struct webhook_signer;
 
 #define SUB_WAKE_ID_TEXT (2 + UUID_TEXT)
 
-int subs_run_open(struct subs_run **out, struct server *server, const struct options *options, struct problem *p);
+int subs_run_open(struct subs_run **out, struct server *server, struct problem *p);
 // No new wake, no new delivery. Before app_dismiss.
 void subs_run_stop(struct subs_run *r);
 // Before the calls are closed. NULL is fine.
@@ -31,7 +31,7 @@ void subs_run_tick(struct subs_run *r);
 // A group of this app was published and answered.
 void subs_run_visible(struct subs_run *r, struct app *app);
 
-struct webhook_signer *subs_run_signer(struct subs_run *r);
+const struct webhook_signer *subs_run_signer(const struct subs_run *r);
 
 struct subs_counts {
     uint64_t delivered, undelivered;    // webhooks whose target took them, or did not

@@ -34,7 +34,6 @@ struct follow_app {
     struct app_user user; // first
     struct subs_run *run;
     struct app *app;
-    struct app_wait landed;
     bool loaded;
     struct follow *first;
     struct path_set recent; // changed in the group that is being published
@@ -48,7 +47,7 @@ struct follow_app {
 
 struct subs_run {
     struct server *server;
-    struct webhook_signer *signer;
+    const struct webhook_signer *signer;
     struct follow_app **apps;
     size_t app_count;
     struct delivery *deliveries;

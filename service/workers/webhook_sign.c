@@ -93,7 +93,7 @@ void webhook_signer_jwks(const struct webhook_signer *s, struct buf *out)
     jw_end(&w), jw_end(&w), jw_end(&w);
 }
 
-static int sign(struct webhook_signer *s, struct span text, uint8_t signature[SIGNATURE_BYTES])
+static int sign(const struct webhook_signer *s, struct span text, uint8_t signature[SIGNATURE_BYTES])
 {
     size_t n = SIGNATURE_BYTES;
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
@@ -103,7 +103,7 @@ static int sign(struct webhook_signer *s, struct span text, uint8_t signature[SI
     return ok ? 0 : ERR_NOMEM;
 }
 
-int webhook_sign(struct webhook_signer *s, uint64_t unix_s, struct span body, struct buf *out)
+int webhook_sign(const struct webhook_signer *s, uint64_t unix_s, struct span body, struct buf *out)
 {
     struct buf text;
     uint8_t signature[SIGNATURE_BYTES];

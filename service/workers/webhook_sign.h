@@ -9,6 +9,7 @@
 
 struct webhook_signer;
 
+// A signer is used by any thread.
 // The file is one line: 32 bytes of seed in hexadecimal. ERR_USAGE: it is there and is something else; ERR_IO, ERR_NO_SPACE, ERR_NOMEM.
 int webhook_signer_open(struct webhook_signer **out, const char *folder, struct problem *p);
 void webhook_signer_close(struct webhook_signer *s); // NULL is fine
@@ -18,6 +19,6 @@ const char *webhook_signer_kid(const struct webhook_signer *s);
 // The JWK set (RFC 8037), as JSON.
 void webhook_signer_jwks(const struct webhook_signer *s, struct buf *out);
 // Appends the value of Webhook-Signature: t=…,kid=…,ed25519=… ERR_NOMEM.
-int webhook_sign(struct webhook_signer *s, uint64_t unix_s, struct span body, struct buf *out);
+int webhook_sign(const struct webhook_signer *s, uint64_t unix_s, struct span body, struct buf *out);
 
 #endif

@@ -8,7 +8,7 @@
 //   SEGUE_DISK_FAULT=op:substring:nth:errno:count   as disk_fail below; op is a word (or several, joined by '+') of
 //                        open write sync truncate allocate rename unlink mkdir all; errno is a number or a name such as EIO, or KILL
 //   SEGUE_DISK_CONTROL=path   a file with one such line; looked at again whenever it changes. Empty or gone: no fault. Or `quota:bytes`: the files
-//                        below SEGUE_DISK_ROOT take so many bytes together, and no more (as disk_quota)
+//                        below SEGUE_DISK_ROOT take so many bytes together, and no more (as disk_quota). Or `slow:ms:substring`: as disk_slow
 //   SEGUE_DISK_RECORD=path    the log to write
 //   SEGUE_DISK_ROOT=folder    what is recorded as files: everything below. It must exist
 //
@@ -44,6 +44,9 @@ uint32_t disk_failed(void); // and how many of them were failed
 
 // From now on the files below `root` cannot take more than so many bytes together: ENOSPC. Deleting gives room. NULL: no such bound.
 void disk_quota(const char *root, uint64_t bytes);
+
+// From now on a barrier of a file or folder whose absolute path has `substring` in it takes so much longer; others do not wait for it. 0: none does.
+void disk_slow(uint32_t ms, const char *substring);
 
 // ---- the log ---------------------------------------------------------------------------------------------------
 //

@@ -14,6 +14,8 @@ static struct {
     char substring[256];
     uint32_t nth, count, calls, failed;
     int errnum;
+    uint32_t slow_ms;
+    char slow_substring[256];
     const char *control; // NULL: none
     struct stat seen;    // of the control file when it was last read
 } fault;
@@ -54,6 +56,21 @@ static int errno_parse(const char *word)
     return atoi(word);
 }
 
+static void slow_set(uint32_t ms, const char *substring)
+{
+    fault.slow_ms = ms;
+    snprintf(fault.slow_substring, sizeof fault.slow_substring, "%s", substring);
+}
+
+// "slow:ms:substring".
+static void slow_parse(char *line)
+{
+    char *rest = line;
+    const char *word = strsep(&rest, ":"), *ms = strsep(&rest, ":");
+    bool slow = strcmp(word, "slow") == 0 && ms != NULL && rest != NULL;
+    slow_set(slow ? (uint32_t)atol(ms) : 0, slow ? rest : "");
+}
+
 // "op:substring:nth:errno:count"; anything that is not that clears the fault.
 static void fault_parse(const char *line)
 {
@@ -62,6 +79,9 @@ static void fault_parse(const char *line)
     copy[strcspn(copy, "\n")] = '\0';
     bool quota = strncmp(copy, "quota:", 6) == 0;
     disk_quota_set(quota ? getenv("SEGUE_DISK_ROOT") : NULL, quota ? strtoull(copy + 6, NULL, 10) : 0);
+    char slow[512];
+    snprintf(slow, sizeof slow, "%s", copy);
+    slow_parse(slow);
     int n = 0;
     while (n < 5 && rest != NULL)
         field[n++] = strsep(&rest, ":");
@@ -114,6 +134,28 @@ int disk_fault_hits_fd(unsigned op, int fd)
     if (!atomic_load_explicit(&disk_armed, memory_order_relaxed)) return 0;
     disk_fd_path(fd, path);
     return disk_fault_hits(op, path, NULL);
+}
+
+uint32_t disk_slow_ms(int fd)
+{
+    char path[PATH_MAX];
+    int kept = errno;
+    disk_fd_path(fd, path);
+    pthread_mutex_lock(&disk_lock);
+    control_read();
+    uint32_t ms = fault.slow_ms > 0 && strstr(path, fault.slow_substring) != NULL ? fault.slow_ms : 0;
+    pthread_mutex_unlock(&disk_lock);
+    errno = kept;
+    return ms;
+}
+
+void disk_slow(uint32_t ms, const char *substring)
+{
+    disk_resolve();
+    pthread_mutex_lock(&disk_lock);
+    slow_set(ms, substring);
+    pthread_mutex_unlock(&disk_lock);
+    atomic_store(&disk_armed, true);
 }
 
 void disk_fail(unsigned ops, const char *substring, uint32_t nth, int errnum, uint32_t count)

@@ -55,6 +55,9 @@ void disk_fault_begin(void); // from the environment
 int disk_fault_hits(unsigned op, const char *path, const char *other);
 int disk_fault_hits_fd(unsigned op, int fd);
 
+// Without the lock: how many milliseconds a barrier of this descriptor takes more.
+uint32_t disk_slow_ms(int fd);
+
 // ---- the quota: all under the lock ------------------------------------------------------------------------------
 
 void disk_quota_set(const char *root, uint64_t bytes); // NULL: none

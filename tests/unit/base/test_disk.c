@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "disk.h"
+#include "file.h"
 #include "tmp.h"
 
 struct fix {
@@ -239,6 +240,21 @@ static void the_environment_asks_for_a_recording(void **state)
     free(data);
 }
 
+static void a_slow_disk_takes_its_time_and_is_well_again(void **state)
+{
+    struct fix *f = *state;
+    int fd = open(f->path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    assert_true(fd >= 0);
+    disk_slow(30, f->path);
+    uint64_t began = clock_mono_us();
+    assert_int_equal(fdatasync(fd), 0);
+    assert_true(clock_mono_us() - began >= 30000);
+    disk_slow(10000000, "/elsewhere/"); // a test that met it would hang
+    assert_int_equal(fsync(fd), 0);
+    disk_slow(0, "");
+    close(fd);
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 4 && strcmp(argv[1], "child") == 0) return child(argv);
@@ -250,6 +266,7 @@ int main(int argc, char **argv)
         T(nothing_outside_of_the_root_is_recorded),
         T(the_environment_asks_for_a_fault),
         T(a_control_file_switches_faults_while_the_program_runs),
+        T(a_slow_disk_takes_its_time_and_is_well_again),
         T(the_environment_asks_for_a_recording),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
