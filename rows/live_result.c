@@ -13,12 +13,12 @@
 #define STEP_BYTES (1 * MIB)
 #define COMMITS_MAX 4096 // looked through for one that touched the table: past that it is taken for touched
 #define ID_AT 7          // of a row's JSON: {"id":"
+#define KEY_AT 8         // of a keyed one's: {"key":"
+#define ROW_BEHIND 8     // its key: ","row":
 
 int live_result_fit(struct query *q, struct problem *p)
 {
-    int err = query_make_live(q, p);
-    if (err || q->live == QUERY_TABLE) return err;
-    return problem_set(p, ERR_UNSUPPORTED_SQL, -1, "a live query on a branch is of one table, and neither grouped nor distinct");
+    return query_make_live(q, p);
 }
 
 // ---- taking --------------------------------------------------------------------------------------------------------
@@ -26,10 +26,31 @@ int live_result_fit(struct query *q, struct problem *p)
 struct taker {
     struct feed_sink sink; // first
     struct live_result *out;
+    bool keyed;
 };
+
+// Rows of one table have their id first.
+static int name_row(struct live_row *row, struct span json)
+{
+    return uuid_parse(&row->id, span_sub(json, ID_AT, UUID_TEXT)) != 0 ? ERR_INTERNAL : 0;
+}
+
+// Keys are of letters, digits and what needs no escape.
+static int name_keyed(struct live_row *row, struct span json)
+{
+    struct span key = span_sub(json, KEY_AT, SIZE_MAX);
+    const uint8_t *end = key.n > 0 ? memchr(key.p, '"', key.n) : NULL;
+    if (!end) return ERR_INTERNAL;
+    key.n = (size_t)(end - key.p);
+    struct checksum128 sum = checksum128(key, 0);
+    memcpy(row->id.b, &sum, sizeof row->id.b);
+    row->key = bytes_new(key);
+    return row->key ? 0 : ERR_NOMEM;
+}
 
 static int take_row(struct feed_sink *sink, struct bytes *value)
 {
+    bool keyed = ((struct taker *)sink)->keyed;
     struct live_result *res = ((struct taker *)sink)->out;
     res->bytes += value->n;
     if (res->bytes > LIVE_RESULT_BYTES_MAX) return ERR_RESULT_TOO_LARGE;
@@ -41,8 +62,9 @@ static int take_row(struct feed_sink *sink, struct bytes *value)
         res->cap = cap;
     }
     struct live_row *row = &res->rows[res->n];
-    // Rows of one table have their id first.
-    if (uuid_parse(&row->id, span_sub(bytes_span(value), ID_AT, UUID_TEXT)) != 0) return ERR_INTERNAL;
+    row->key = NULL;
+    int err = keyed ? name_keyed(row, bytes_span(value)) : name_row(row, bytes_span(value));
+    if (err) return err;
     row->digest = checksum64(bytes_span(value), 0);
     row->json = bytes_ref(value);
     res->n++;
@@ -56,7 +78,7 @@ static int too_expensive(struct problem *p)
 
 int live_result_take(struct rows *r, struct db_txn *txn, struct query *q, const struct query_source *source, struct live_result *out, struct problem *p)
 {
-    struct taker taker = {.sink = {.emit = take_row}, .out = out};
+    struct taker taker = {.sink = {.emit = take_row}, .out = out, .keyed = query_keyed(q)};
     struct query_run *run = NULL;
     bool done = false;
     assert(out->n == 0);
@@ -82,6 +104,8 @@ void live_result_slim(struct live_result *res)
 void live_result_free(struct live_result *res)
 {
     live_result_slim(res);
+    for (size_t i = 0; i < res->n; i++)
+        bytes_unref(res->rows[i].key);
     free(res->rows);
     *res = (struct live_result){.rows = NULL};
 }
@@ -174,11 +198,21 @@ static int find_touched(struct diff *d)
     return err;
 }
 
+// The row alone, of a value as snapshots have it.
+static struct span row_of(const struct live_row *row)
+{
+    struct span json = bytes_span(row->json);
+    return row->key ? span_sub(json, KEY_AT + row->key->n + ROW_BEHIND, json.n - KEY_AT - row->key->n - ROW_BEHIND - 1) : json;
+}
+
 static void put_op(struct diff *d, struct jw *w, const struct view_op *op)
 {
-    view_op_begin(w, op);
-    if (op->kind != VIEW_REMOVED) jw_raw(w, bytes_span(find(d->after, d->new, op->id, NULL)->json));
-    view_op_end(w, op, query_ordered(d->q));
+    bool leaves = op->kind == VIEW_REMOVED;
+    const struct live_row *row = leaves ? find(d->before, d->old, op->id, NULL) : find(d->after, d->new, op->id, NULL);
+    struct span key = row->key ? bytes_span(row->key) : SPAN_NONE;
+    view_op_begin(w, op, key);
+    if (!leaves) jw_raw(w, row_of(row));
+    view_op_end(w, op, key, query_ordered(d->q));
 }
 
 static int emit_op(struct diff *d, const struct view_op *op, struct feed_sink *sink)
@@ -213,12 +247,26 @@ int live_result_diff(const struct query *q, const struct live_result *before, co
 
 // ---- what was touched ----------------------------------------------------------------------------------------------
 
-int live_result_touched(struct rows *r, struct db_txn *txn, const struct query *q, uint64_t from, uint64_t to, bool *touched)
+static int table_touched(struct rows *r, struct db_txn *txn, uint32_t table, uint64_t from, uint64_t to, bool *touched)
 {
     struct id_set ids = {.ids = NULL};
     uint64_t reached;
-    int err = touched_rows(r, txn, q->table, from, to, 1, COMMITS_MAX, &ids, &reached);
+    int err = touched_rows(r, txn, table, from, to, 1, COMMITS_MAX, &ids, &reached);
     *touched = !err && (ids.n > 0 || reached < to);
     id_set_free(&ids);
+    return err;
+}
+
+int live_result_touched(struct rows *r, struct db_txn *txn, const struct query *q, uint64_t from, uint64_t to, bool *touched)
+{
+    const struct plan *plan = q->plan;
+    int err = 0;
+    *touched = false;
+    for (size_t slot = 0; slot < plan->table_slots && !err && !*touched; slot++) {
+        size_t same = 0;
+        while (plan->tables[same] != plan->tables[slot])
+            same++;
+        if (same == slot) err = table_touched(r, txn, plan->tables[slot], from, to, touched);
+    }
     return err;
 }

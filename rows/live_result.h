@@ -6,9 +6,10 @@
 #include "rows.h"
 
 struct live_row {
-    struct uuid id;
+    struct uuid id;     // of a keyed query one that its key makes
+    struct bytes *key;  // as clients see it; NULL: rows have ids
     uint64_t digest;    // of its JSON
-    struct bytes *json; // until live_result_slim
+    struct bytes *json; // as a snapshot has it, until live_result_slim
 };
 
 // In the order of the result. Zero is an empty one.
@@ -18,7 +19,7 @@ struct live_result {
     size_t bytes; // of JSON that was taken
 };
 
-// ERR_UNSUPPORTED_SQL: it is not of the kind that rows_attach takes, either. Needed before the others.
+// Needed before the others, and with the errors of rows_attach.
 int live_result_fit(struct query *q, struct problem *p);
 // Runs the query to its end. ERR_QUERY_TOO_EXPENSIVE past LIVE_RESULT_SCAN_MAX keys looked at, ERR_RESULT_TOO_LARGE past LIVE_RESULT_BYTES_MAX bytes, and what
 // query_next fails with. *out is empty before, and after a failure.
@@ -29,7 +30,7 @@ void live_result_free(struct live_result *res); // leaves it empty
 
 // Emits the row changes (rows.h, "feed") that lead from one to the other, whose rows have their JSON. ERR_NOMEM, or the sink's.
 int live_result_diff(const struct query *q, const struct live_result *before, const struct live_result *after, struct feed_sink *sink);
-// May a commit in (from, to] have changed rows of the query's table in the store? ERR_TOO_OLD: nothing is known of that any more.
+// May a commit in (from, to] have changed rows of the query's tables in the store? ERR_TOO_OLD: nothing is known of that any more.
 int live_result_touched(struct rows *r, struct db_txn *txn, const struct query *q, uint64_t from, uint64_t to, bool *touched);
 
 #endif

@@ -46,7 +46,7 @@ void view_ops_free(struct view_ops *ops)
     *ops = (struct view_ops){.ops = NULL};
 }
 
-void view_op_begin(struct jw *w, const struct view_op *op)
+void view_op_begin(struct jw *w, const struct view_op *op, struct span key)
 {
     static const char *const names[] = {[VIEW_ADDED] = "added", [VIEW_CHANGED] = "changed", [VIEW_REMOVED] = "removed"};
     char id[UUID_TEXT];
@@ -54,11 +54,12 @@ void view_op_begin(struct jw *w, const struct view_op *op)
     jw_key(w, names[op->kind]);
     if (op->kind != VIEW_REMOVED) return;
     uuid_format(op->id, id);
-    jw_str(w, SPAN(id, UUID_TEXT));
+    jw_str(w, key.n > 0 ? key : SPAN(id, UUID_TEXT));
 }
 
-void view_op_end(struct jw *w, const struct view_op *op, bool ordered)
+void view_op_end(struct jw *w, const struct view_op *op, struct span key, bool ordered)
 {
+    if (key.n > 0 && op->kind != VIEW_REMOVED) jw_key(w, "key"), jw_str(w, key);
     if (ordered && op->kind != VIEW_REMOVED) jw_key(w, "at"), jw_uint(w, op->at);
     if (ordered && op->kind != VIEW_ADDED) jw_key(w, "was"), jw_uint(w, op->was);
     jw_end(w);

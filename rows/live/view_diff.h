@@ -20,10 +20,11 @@ struct view_ops {
 int view_ops_add(struct view_ops *out, struct view_op op); // ERR_NOMEM
 void view_ops_free(struct view_ops *ops);
 
-// A step as clients see it: the row, as JSON, is written between the two; a removed one has none. `ordered`: the query says where rows stand.
+// A step as clients see it: the row, as JSON, is written between the two; a removed one has none. `key`: of a keyed query, the row's; else none, and rows go by
+// their id. `ordered`: the query says where rows stand.
 struct jw;
-void view_op_begin(struct jw *w, const struct view_op *op);
-void view_op_end(struct jw *w, const struct view_op *op, bool ordered);
+void view_op_begin(struct jw *w, const struct view_op *op, struct span key);
+void view_op_end(struct jw *w, const struct view_op *op, struct span key, bool ordered);
 
 // A row in `touched` (sorted) that is in both lists has changed, and may have moved; all other rows of both keep their order
 // among themselves (ERR_CORRUPT where they do not). Removals come first, so the list is never longer than the longer of the two.

@@ -188,10 +188,10 @@ static int encode_row(struct view *v, struct db_txn *txn, uint64_t seq, const st
 
 static int encode(struct view *v, struct db_txn *txn, uint64_t seq, const struct view_op *op, struct jw *w)
 {
-    view_op_begin(w, op);
+    view_op_begin(w, op, SPAN_NONE);
     int err = op->kind == VIEW_REMOVED ? 0 : encode_row(v, txn, seq, op, w);
     if (err) return err;
-    view_op_end(w, op, query_ordered(v->q));
+    view_op_end(w, op, SPAN_NONE, query_ordered(v->q));
     return 0;
 }
 

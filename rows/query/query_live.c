@@ -11,11 +11,6 @@ struct live {
     struct problem *p;
 };
 
-static int unsupported(const struct live *l, int64_t position, const char *what)
-{
-    return problem_set(l->p, ERR_UNSUPPORTED_SQL, position, "%s not supported in a live query yet", what);
-}
-
 // ---- what no commit tells of ---------------------------------------------------------------------------------------
 
 static int check_select(const struct live *l, const struct select *s);
@@ -95,9 +90,7 @@ int query_make_live(struct query *q, struct problem *p)
     struct live l = {.q = q, .s = q->plan->top, .p = p};
     if (q->live) return 0;
     enum query_live kind = kind_of(q);
-    if (kind == QUERY_GROUPED) return unsupported(&l, -1, l.s->grouped ? "grouping is" : "DISTINCT is");
-    if (kind == QUERY_JOINED) return unsupported(&l, -1, l.s->level_count > 1 ? "more than one table is" : "a select within is");
-    q->table = l.s->levels[0].table;
+    if (kind == QUERY_TABLE) q->table = l.s->levels[0].table;
     int err = check_select(&l, l.s);
     if (!err) err = take_limits(&l);
     if (!err) err = query_canonicalize(q, p);
