@@ -143,9 +143,8 @@ int rows_schema_check(struct span sql, struct problem *p)
 
 struct rows_counts rows_counts(const struct rows *r)
 {
-    struct interests_counts interests = interests_counts(r->views.interests);
-    return (struct rows_counts){
-        .views = r->views.table.count, .subs = r->views.subs, .interests = interests.all, .scanned = interests.scanned};
+    uint64_t scanned = interests_counts(r->views.interests).scanned;
+    return (struct rows_counts){.views = r->views.table.count, .subs = r->views.subs, .scanned = scanned};
 }
 
 // Every byte that is kept follows from the commits alone, so the tables' own bytes are the logical state; but for the indexes', for

@@ -223,6 +223,9 @@ void query_close(struct query_run *run); // NULL is fine
 // ERR_BAD_VALUE: also later, from the feed, where a changed row cannot be evaluated.
 // ERR_QUERY_TOO_EXPENSIVE, ERR_RESULT_TOO_LARGE: also later, from the feed, where an ordered result grows past its bounds.
 int rows_attach(struct rows *r, struct db_txn *txn, struct query *q, struct feed_sub **out, struct problem *p);
+// Of a query that somebody is attached to: is every changed row of one of its tables tried against it, because its conditions there have neither an equality nor a
+// range that an index could find it by?
+bool rows_scanned(const struct rows *r, const struct query *q);
 
 // ---- history -------------------------------------------------------------------------------------------------------
 
@@ -255,7 +258,7 @@ int rows_hash(struct rows *r, struct db_txn *txn, struct digest *d);
 // Counts for metrics.
 struct rows_counts {
     uint64_t views, subs;
-    uint64_t interests, scanned; // that views have in tables; those that every changed row of their table is tried against
+    uint64_t scanned; // tables of views each of whose changed rows is tried, as rows_scanned says
 };
 struct rows_counts rows_counts(const struct rows *r);
 

@@ -62,6 +62,9 @@ static const struct metric of_app[] = {
     {"segue_journal_disk_bytes", "gauge", "bytes of the journal on disk", APP(journal_disk_bytes)},
     {"segue_unsealed_bytes", "gauge", "stream bytes that only the journal has", APP(unsealed_bytes)},
     {"segue_pack_bytes", "gauge", "bytes of blob packs", APP(pack_bytes)},
+    {"segue_live_queries", "gauge", "different live queries that are kept current", APP(live_queries)},
+    {"segue_live_readers", "gauge", "readers of live queries, those of equal ones counted each", APP(live_readers)},
+    {"segue_live_scanned", "gauge", "tables of live queries of which every changed row is tried, for want of an equality or a range", APP(live_scanned)},
 };
 
 static uint64_t value_at(const void *counts, const struct metric *m)

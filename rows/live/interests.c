@@ -405,8 +405,15 @@ static int add_scanned(struct interests *x, struct interest *i)
     struct interest_entry *e = new_entry(x, i, false);
     if (!e) return ERR_NOMEM;
     put_in_bucket(x, &x->tables[i->table]->scanned, e);
-    i->scanned = true;
     return 0;
+}
+
+// Does one of the conditions depend on the row alone?
+static bool narrows(const struct interest *i, struct expr *const *conditions, size_t count)
+{
+    for (size_t k = 0; k < count; k++)
+        if (conditions[k]->uses == UINT64_C(1) << i->slot && !conditions[k]->subs && !conditions[k]->slots) return true;
+    return false;
 }
 
 // So that finding never needs memory.
@@ -436,6 +443,7 @@ int interests_add(struct interests *x, struct interest *i, struct expr *const *c
     if (!err && !fits) err = add_scanned(x, i);
     arena_clear(x->arena);
     if (err) return err;
+    i->scanned = !fits && narrows(i, conditions, count);
     x->counts.all++;
     x->counts.scanned += i->scanned;
     return 0;

@@ -6,7 +6,7 @@
 //
 // An interest is a table and conditions that must all hold, told apart into their shape, shared by all that differ in constants alone, and their arguments (those
 // constants), of which a hash is kept. It hears of a row when its conditions may hold on the row before or after the change: always when they do, at times when
-// they do not. What no condition narrows is scanned: it hears of every changed row of the table.
+// they do not. What is found by no column hears of every changed row of the table: it is scanned, if it has conditions that such rows may fail.
 #ifndef SEGUE_ROWS_INTERESTS_H
 #define SEGUE_ROWS_INTERESTS_H
 
@@ -23,7 +23,7 @@ struct interest {
     void *owner;
     uint32_t table; // its number
     uint32_t slot;  // of the table in the conditions
-    bool scanned;   // interests_add says: every changed row of the table is tried against it
+    bool scanned;   // interests_add says: there are conditions on the rows alone, and every changed row of the table is tried against them
 
     // Private from here on.
     uint32_t found_at;

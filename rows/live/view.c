@@ -20,6 +20,12 @@ static struct view *find(const struct rows *r, const struct query *q)
     return NULL;
 }
 
+bool rows_scanned(const struct rows *r, const struct query *q)
+{
+    const struct view *v = q->live ? find(r, q) : NULL;
+    return v && v->scanned;
+}
+
 int view_obtain(struct rows *r, struct db_txn *txn, struct query *q, struct view **out)
 {
     struct view *v = find(r, q);
@@ -76,7 +82,9 @@ static void hear(struct interest *i, uint64_t seq, const struct row_change *c)
 int view_listen(struct view *v, struct interest *i, uint32_t table, uint32_t slot, struct expr *const *conditions, size_t count)
 {
     *i = (struct interest){.hear = hear, .owner = v, .table = table, .slot = slot};
-    return interests_add(v->r->views.interests, i, conditions, count, v->q->params);
+    int err = interests_add(v->r->views.interests, i, conditions, count, v->q->params);
+    v->scanned = v->scanned || (!err && i->scanned);
+    return err;
 }
 
 void view_moves(struct view *v)

@@ -59,6 +59,7 @@ struct view {
     struct query *q;
     const struct view_kind *kind;
     struct hash_node node; // of the registry, by the hash of the canonical form
+    bool scanned;          // one of its interests is
     int err;               // sticky: the view cannot go on, and says why to who asks
 
     bool moved; // its commit is asked for

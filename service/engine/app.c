@@ -634,6 +634,10 @@ struct app_counts app_counts(const struct app *a)
     c.journal_disk_bytes = journal_disk_bytes(a->journal);
     c.unsealed_bytes = streams_unsealed_bytes(a->streams);
     c.pack_bytes = blobs_pack_bytes(a->blobs);
+    struct rows_counts rows = rows_counts(a->rows);
+    c.live_queries = rows.views;
+    c.live_readers = rows.subs;
+    c.live_scanned = rows.scanned;
     return c;
 }
 

@@ -187,6 +187,8 @@ struct app_counts {
     uint64_t commits, rejections, retries, groups, group_bytes, db_commits, seals, recoveries;
     uint64_t reservations, held; // granted, and batches that waited for one
     uint64_t journal_live_bytes, journal_disk_bytes, unsealed_bytes, pack_bytes;
+    uint64_t live_queries, live_readers; // different ones, and who reads them
+    uint64_t live_scanned;               // tables of live queries each of whose changed rows is tried, for no index finds those that matter
 };
 struct app_counts app_counts(const struct app *a);
 

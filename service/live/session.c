@@ -617,11 +617,11 @@ int session_start(struct session *s, struct span cursor, struct problem *p)
     if (cursor.n > 0 && !uuid_equal(journal, app_journal_id(s->app))) reason = "other_journal";
     else if (cursor.n > 0 && seq > app_visible(s->app)) reason = "seq_ahead";
     else if (cursor.n > 0 && hash != set) reason = "other_subscriptions";
-    int err = session_put_welcome(s);
-    if (err == 0 && reason != NULL) err = session_put_reset(s, reason);
+    int err = reason != NULL ? session_put_reset(s, reason) : 0;
     if (err != 0) return err;
     err = cursor.n > 0 && reason == NULL ? resume(s, seq, p) : begin_snapshot(s, false, p);
     if (err == ERR_TOO_OLD) err = restart(s, "too_old");
+    if (err == 0) err = session_put_welcome(s); // in front: what it says of subscriptions is known now
     if (err != 0) return err;
     hub_wake(s->hub, &s->woken);
     return 0;

@@ -28,18 +28,35 @@ static void put_cursor(const struct session *s, uint64_t seq, char text[CURSOR_M
     snprintf(text, CURSOR_MAX, "1.%.*s.%llu.%016llx", UUID_TEXT, id, (unsigned long long)seq, (unsigned long long)s->live_hash);
 }
 
+static struct part *part_new(struct session *s, struct buf *message)
+{
+    struct part *part = calloc(1, sizeof *part);
+    if (part == NULL) return NULL;
+    part->message = message_new(buf_take(message));
+    if (part->message == NULL) return free(part), NULL;
+    s->made += part->message->json->n;
+    return part;
+}
+
 // Puts a message in line behind what waits; `cursor_seq` is its cursor if it carries one.
 static int queue(struct session *s, struct buf *message, const uint64_t *cursor_seq)
 {
-    struct part *part = calloc(1, sizeof *part);
+    struct part *part = part_new(s, message);
     if (part == NULL) return ERR_NOMEM;
-    part->message = message_new(buf_take(message));
-    if (part->message == NULL) return free(part), ERR_NOMEM;
     if (cursor_seq != NULL) put_cursor(s, *cursor_seq, part->message->cursor);
     if (s->parts_last != NULL) s->parts_last->next = part;
     else s->parts = part;
     s->parts_last = part;
-    s->made += part->message->json->n;
+    return 0;
+}
+
+static int queue_first(struct session *s, struct buf *message)
+{
+    struct part *part = part_new(s, message);
+    if (part == NULL) return ERR_NOMEM;
+    part->next = s->parts;
+    s->parts = part;
+    if (s->parts_last == NULL) s->parts_last = part;
     return 0;
 }
 
@@ -49,12 +66,18 @@ static bool is_keyed(const struct subscription *sub)
     return sub->query != NULL && query_keyed(sub->query);
 }
 
+static bool is_scanned(const struct subscription *sub)
+{
+    return sub->query != NULL && sub->branch_no == 0 && rows_scanned(app_rows(sub->session->app), sub->query);
+}
+
 static void put_subscription(struct jw *w, const struct subscription *sub)
 {
     char id[UUID_TEXT];
     jw_object(w);
     jw_key(w, "kind"), jw_cstr(w, sub->is_upload ? "upload" : sub->query != NULL ? "query" : "stream");
     if (is_keyed(sub)) jw_key(w, "keyed"), jw_bool(w, true);
+    if (is_scanned(sub)) jw_key(w, "scanned"), jw_bool(w, true);
     if (sub->branch_no != 0) jw_key(w, "branch"), jw_str(w, sub->path);
     if (sub->is_upload) {
         uuid_format(sub->upload, id);
@@ -86,7 +109,7 @@ int session_put_welcome(struct session *s)
     }
     jw_end(&w);
     jw_end(&w);
-    int err = queue(s, &b, NULL);
+    int err = b.err != 0 ? b.err : queue_first(s, &b);
     buf_free(&b);
     return err;
 }
@@ -124,7 +147,7 @@ int session_put_snapshot(struct session *s, struct subscription *sub, bool *done
     buf_init(&k.b, 8 * BATCH_BYTES_MAX);
     buf_printf(&k.b, "{\"type\":\"commit\",\"snapshot\":{\"%s\":[", sub->name);
     int err = sub_note(sub, sub->feed->feed->ops->snapshot(sub->feed, app_txn(s->app), sub->at, PART_BYTES_MAX, &k.sink, done));
-    buf_printf(&k.b, "]},\"at\":%llu%s%s}", (unsigned long long)sub->at, sub->begun || !is_keyed(sub) ? "" : ",\"keyed\":true",
+    buf_printf(&k.b, "]},\"at\":%llu%s%s%s}", (unsigned long long)sub->at, sub->begun || !is_keyed(sub) ? "" : ",\"keyed\":true", sub->begun || !is_scanned(sub) ? "" : ",\"scanned\":true",
                *done ? "" : ",\"more\":true");
     if (err == 0) err = k.b.err;
     sub->begun = true;
