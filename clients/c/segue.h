@@ -240,10 +240,12 @@ int segue_outbox_adopt(struct segue_outbox *o);
 
 // ---- subscriptions ---------------------------------------------------------------------------------------------
 
+enum segue_kind { SEGUE_QUERY, SEGUE_STREAM, SEGUE_UPLOAD };
+
 struct segue_subscription {
     const char *name; // a word; what the messages call it
-    const char *what; // a select; or a stream's path, with "@OFFSET" behind it where it does not begin at 0
-    bool is_stream;
+    const char *what; // a select; or a stream's path, with "@OFFSET" behind it where it does not begin at 0; or an upload's id
+    enum segue_kind kind;
     const char *branch; // what this branch makes of the query; NULL: none. Merged or dropped, it ends the call with "no_such_branch"
 };
 
@@ -273,7 +275,7 @@ struct segue_subscribe_options {
     void (*on_break)(void *ctx, const char *why);
     void *ctx;
 };
-// Follows queries (on branches, too) and streams until a callback or `stop` ends it, or the service refuses to go on.
+// Follows queries (on branches, too), streams and uploads over one connection until a callback or `stop` ends it, or the service refuses to go on.
 int segue_subscribe(struct segue *s, const struct segue_subscribe_options *what);
 
 // ---- streams ---------------------------------------------------------------------------------------------------

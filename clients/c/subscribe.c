@@ -1,4 +1,4 @@
-// Subscriptions: one connection for all queries and streams; whatever breaks it, it goes on after the last cursor.
+// Subscriptions: one connection for all queries, streams and uploads; whatever breaks it, it goes on after the last cursor.
 //
 //   connect ──► welcome ──► snapshot pieces ──► live commits ──► …
 //      ▲                                             │
@@ -27,13 +27,15 @@ struct subscriber {
 
 // ---- what is asked for -----------------------------------------------------------------------------------------
 
+static const char *const kinds[] = {[SEGUE_QUERY] = "query.", [SEGUE_STREAM] = "stream.", [SEGUE_UPLOAD] = "upload."};
+
 static void put_path(struct buf *path, const struct segue_subscribe_options *what)
 {
     buf_put_str(path, "subscribe");
     for (size_t i = 0; i < what->count; i++) {
         const struct segue_subscription *w = &what->subscriptions[i];
         buf_put_str(path, i == 0 ? "?" : "&");
-        buf_put_str(path, w->is_stream ? "stream." : "query.");
+        buf_put_str(path, kinds[w->kind]);
         client_put_encoded(path, SPAN_STR(w->name), false);
         buf_put_u8(path, '=');
         client_put_encoded(path, SPAN_STR(w->what), true);
@@ -85,17 +87,24 @@ static int look_for_error(struct subscriber *s, struct span data)
     return err;
 }
 
+// An event's id is the last one that this connection has told: none at its beginning, which takes nothing away from what is known.
 static bool is_new_cursor(const struct subscriber *s, struct span id)
 {
     size_t n = s->cursor.n > 0 ? s->cursor.n - 1 : 0; // without its terminator
-    return !span_equal(id, SPAN(s->cursor.p, n));
+    return id.n > 0 && !span_equal(id, SPAN(s->cursor.p, n));
+}
+
+// A service that greets, and goes away again, has not got anybody on.
+static bool is_progress(struct span data)
+{
+    return !span_starts(data, "{\"type\":\"welcome\"") && !span_starts(data, "{\"type\":\"error\"");
 }
 
 static int on_event(void *ctx, struct span data, struct span id)
 {
     struct subscriber *s = ctx;
     bool has_cursor = is_new_cursor(s, id);
-    s->backoff = (struct backoff){0};
+    if (is_progress(data)) s->backoff = (struct backoff){0};
     struct buf cursor;
     buf_init(&cursor, CURSOR_MAX);
     buf_put_span(&cursor, id);

@@ -1,6 +1,7 @@
-// segue sub: follows queries and streams, and prints what is committed as it comes.
+// segue sub: follows queries, streams and uploads over one connection, and prints what is committed as it comes.
 //
-// A commit in parts is printed when its last part is here: what was collected of one that broke off is dropped, and comes again.
+// A commit in parts is printed when its last part is here: what was collected of one that broke off is dropped, and comes again. A snapshot is printed piece by piece;
+// where one breaks off before there is a cursor, the next one is begun by a reset.
 #include <stdlib.h>
 
 #include "cli.h"
@@ -8,12 +9,13 @@
 #include "json_read.h"
 #include "json_write.h"
 #include "limits.h"
+#include "sub_place.h"
 #include "sub_print.h"
 
 struct wanted {
     char name[64];
-    bool is_stream;
-    const char *what; // SQL, or path with an offset
+    enum segue_kind kind;
+    const char *what; // SQL, path with an offset, or id
     bool live;
 };
 
@@ -25,7 +27,10 @@ struct sub {
     struct segue_param params[CLI_LIST_MAX];
     struct buf out;
     struct sub_printer printer;
-    int status; // why a message was the last one
+    struct buf cursor;      // to begin after; a string where it is not empty
+    const char *place;      // the file that the cursor is kept in; NULL: none
+    bool has_cursor, shown; // a cursor has come; or pieces before one
+    int status;             // why a message was the last one
 };
 
 // ---- what is asked for -----------------------------------------------------------------------------------------
@@ -46,8 +51,13 @@ static struct wanted *find_wanted(struct sub *s, struct span name)
     return NULL;
 }
 
-// [NAME=]WHAT; without a name it is q1, q2 … or s1, s2 …
-static int add_wanted(struct sub *s, const char *arg, bool is_stream, size_t number)
+static const struct {
+    const char *option;
+    char letter; // of the names that are given to those without one: q1, q2 …
+} kinds[] = {[SEGUE_QUERY] = {"query", 'q'}, [SEGUE_STREAM] = {"stream", 's'}, [SEGUE_UPLOAD] = {"upload", 'u'}};
+
+// [NAME=]WHAT
+static int add_wanted(struct sub *s, const char *arg, enum segue_kind kind, size_t number)
 {
     char name[64];
     const char *equals = strchr(arg, '='), *what = arg;
@@ -59,11 +69,11 @@ static int add_wanted(struct sub *s, const char *arg, bool is_stream, size_t num
     if (named)
         snprintf(name, sizeof name, "%.*s", (int)n, arg);
     else
-        snprintf(name, sizeof name, "%c%zu", is_stream ? 's' : 'q', number);
-    if (what[0] == 0) return cli_usage("--%s needs a value", is_stream ? "stream" : "query");
+        snprintf(name, sizeof name, "%c%zu", kinds[kind].letter, number);
+    if (what[0] == 0) return cli_usage("--%s needs a value", kinds[kind].option);
     if (find_wanted(s, SPAN_STR(name)) != NULL) return cli_usage("two subscriptions are called %s", name);
     struct wanted *w = &s->wanted[s->count++];
-    *w = (struct wanted){.is_stream = is_stream, .what = what};
+    *w = (struct wanted){.kind = kind, .what = what};
     memcpy(w->name, name, sizeof name);
     return CLI_DONE;
 }
@@ -71,15 +81,35 @@ static int add_wanted(struct sub *s, const char *arg, bool is_stream, size_t num
 static int add_all(struct sub *s)
 {
     const struct cli_options *o = s->cli->options;
+    const struct cli_list *const lists[] = {[SEGUE_QUERY] = &o->queries, [SEGUE_STREAM] = &o->streams, [SEGUE_UPLOAD] = &o->uploads};
     int status = CLI_DONE;
-    for (size_t i = 0; i < o->queries.count && status == CLI_DONE; i++)
-        status = add_wanted(s, o->queries.items[i], false, i + 1);
-    for (size_t i = 0; i < o->streams.count && status == CLI_DONE; i++)
-        status = add_wanted(s, o->streams.items[i], true, i + 1);
-    if (status == CLI_DONE && s->count == 0) return cli_usage("sub needs a --query or a --stream");
+    for (enum segue_kind kind = SEGUE_QUERY; kind <= SEGUE_UPLOAD; kind++)
+        for (size_t i = 0; i < lists[kind]->count && status == CLI_DONE; i++)
+            status = add_wanted(s, lists[kind]->items[i], kind, i + 1);
+    if (status == CLI_DONE && s->count == 0) return cli_usage("sub needs a --query, a --stream or an --upload");
     if (status == CLI_DONE && o->branch != NULL && o->queries.count == 0) return cli_usage("--branch is for a --query");
     if (o->once && o->cursor != NULL) return cli_usage("--once prints the present state, --cursor what came since: one of them");
+    if (o->output != NULL && !o->json) return cli_usage("--output is for --json: what people read does not say where it ends");
+    if (o->output != NULL && o->cursor != NULL) return cli_usage("--output goes on after the cursor in the file, --cursor after another: one of them");
     return status;
+}
+
+// Where an earlier run left off.
+static int find_place(struct sub *s)
+{
+    const struct cli_options *o = s->cli->options;
+    int status = CLI_DONE;
+    if (o->output != NULL) {
+        status = sub_place_open(o->output, &s->cursor);
+    } else if (o->cursor != NULL && o->cursor[0] == '@') {
+        s->place = o->cursor + 1;
+        status = sub_place_read(s->place, &s->cursor);
+    } else if (o->cursor != NULL) {
+        buf_put_str(&s->cursor, o->cursor);
+    }
+    s->has_cursor = s->cursor.n > 0;
+    if (s->has_cursor) buf_put_u8(&s->cursor, 0);
+    return status == CLI_DONE && s->cursor.err != 0 ? cli_usage("the cursor is too long") : status;
 }
 
 // [NAME.]N=VALUE
@@ -92,7 +122,7 @@ static int read_param(struct sub *s, const char *arg, struct segue_param *out)
     struct wanted *w = find_wanted(s, name);
     bool is_number = equals != NULL && number < equals && strspn(number, "0123456789") == (size_t)(equals - number);
     if (!is_number || equals - number > 9) return cli_usage("--param is [NAME.]N=VALUE, not %s", arg);
-    if (w == NULL || w->is_stream) return cli_usage("--param %s: there is no such query", arg);
+    if (w == NULL || w->kind != SEGUE_QUERY) return cli_usage("--param %s: there is no such query", arg);
     *out = (struct segue_param){.query = w->name, .number = (unsigned)strtoul(number, NULL, 10), .value = equals + 1};
     return CLI_DONE;
 }
@@ -117,7 +147,9 @@ static int stop(struct sub *s, int status)
 
 static int flush(struct sub *s)
 {
-    bool written = cli_write(buf_span(&s->out));
+    int err = s->out.err;
+    if (err != 0) cli_fail(CLI_REFUSED, err, "a commit cannot be shown: %s", err_text(err));
+    bool written = err == 0 && cli_write(buf_span(&s->out));
     buf_clear(&s->out);
     return written ? 0 : stop(s, CLI_REFUSED);
 }
@@ -184,7 +216,7 @@ static void take_reset(struct sub *s)
 }
 
 // The message as it is, on one line, with its cursor as one more member.
-static int print_line(struct sub *s, struct span data, const char *cursor)
+static void put_line(struct sub *s, struct span data, const char *cursor)
 {
     struct jw w;
     for (size_t i = 0; i < data.n; i++)
@@ -197,7 +229,14 @@ static int print_line(struct sub *s, struct span data, const char *cursor)
         buf_put_u8(&s->out, '}');
     }
     buf_put_u8(&s->out, '\n');
-    return flush(s);
+}
+
+// Parts of a range are held until its last one is here, so that who reads them never has a piece of one.
+static int print_line(struct sub *s, struct span data, const char *cursor, const struct jr *m)
+{
+    bool part = jr_get(m, "changes") != NULL && jr_bool(jr_get(m, "more"), false);
+    put_line(s, data, cursor);
+    return part ? 0 : flush(s);
 }
 
 static int take_message(struct sub *s, const struct jr *m)
@@ -205,6 +244,7 @@ static int take_message(struct sub *s, const struct jr *m)
     struct span type = jr_str(jr_get(m, "type"));
     if (span_is(type, "commit")) return take_commit(s, m);
     if (span_is(type, "reset")) take_reset(s);
+    if (span_is(type, "reset")) s->has_cursor = s->shown = false;
     return 0; // a welcome, an error (which libsegue acts upon), or what a later service says to clients that know of it
 }
 
@@ -214,14 +254,28 @@ static int on_message(void *ctx, const struct segue_message *message)
     struct jr_tree *tree = NULL;
     struct problem p = PROBLEM_NONE;
     struct span data = SPAN(message->json, message->n);
-    int err = s->cli->options->json ? print_line(s, data, message->cursor) : 0;
-    if (err == 0 && jr_parse(&tree, data, &p) != 0) {
+    int err = 0;
+    if (jr_parse(&tree, data, &p) != 0) {
         cli_fail(CLI_REFUSED, p.err, "a message of the service: %s", problem_text(&p));
-        err = stop(s, CLI_REFUSED);
+        return stop(s, CLI_REFUSED);
     }
+    if (s->cli->options->json) err = print_line(s, data, message->cursor, jr_root(tree));
     if (err == 0) err = take_message(s, jr_root(tree));
+    if (jr_get(jr_root(tree), "snapshot") != NULL) s->shown = true;
+    if (message->cursor != NULL) s->has_cursor = true;
+    // What has been printed is behind: who dies before this prints it again.
+    if (err == 0 && message->cursor != NULL && s->place != NULL && !sub_place_write(s->place, message->cursor)) err = stop(s, CLI_REFUSED);
     jr_free(tree);
     return err;
+}
+
+// Pieces of a snapshot have been printed, and there is nothing to come back to: it begins anew.
+static void begin_anew(struct sub *s)
+{
+    if (s->cli->options->json) put_line(s, SPAN_LIT("{\"type\":\"reset\",\"reason\":\"cut_off\"}"), NULL);
+    else take_reset(s);
+    s->shown = false;
+    flush(s);
 }
 
 static void on_break(void *ctx, const char *why)
@@ -229,6 +283,7 @@ static void on_break(void *ctx, const char *why)
     struct sub *s = ctx;
     buf_clear(&s->out);
     if (!s->cli->options->json) cli_fail(0, ERR_UNREACHABLE, "the connection is gone (%s); trying to go on", why);
+    if (s->shown && !s->has_cursor) begin_anew(s);
 }
 
 // ---- the command -----------------------------------------------------------------------------------------------
@@ -238,13 +293,13 @@ static int run(struct sub *s)
     struct cli *c = s->cli;
     for (size_t i = 0; i < s->count; i++)
         s->subscriptions[i] = (struct segue_subscription){
-            .name = s->wanted[i].name, .what = s->wanted[i].what, .is_stream = s->wanted[i].is_stream, .branch = s->wanted[i].is_stream ? NULL : c->options->branch};
+            .name = s->wanted[i].name, .what = s->wanted[i].what, .kind = s->wanted[i].kind, .branch = s->wanted[i].kind == SEGUE_QUERY ? c->options->branch : NULL};
     const struct segue_subscribe_options what = {
         .subscriptions = s->subscriptions,
         .count = s->count,
         .params = s->params,
         .param_count = c->options->params.count,
-        .cursor = c->options->cursor,
+        .cursor = s->cursor.n > 0 ? (const char *)s->cursor.p : NULL,
         .on_message = on_message,
         .on_break = on_break,
         .ctx = s,
@@ -252,7 +307,7 @@ static int run(struct sub *s)
     int result = segue_subscribe(c->segue, &what);
     // A place in an error is one in the query, where there is just one.
     if (result != SEGUE_CANCELED)
-        return cli_ended(c, result, s->count == 1 && !s->wanted[0].is_stream ? SPAN_STR(s->wanted[0].what) : SPAN_NONE);
+        return cli_ended(c, result, s->count == 1 && s->wanted[0].kind == SEGUE_QUERY ? SPAN_STR(s->wanted[0].what) : SPAN_NONE);
     sub_print_break(&s->printer);
     if (s->status == CLI_DONE && flush(s) != 0) return CLI_REFUSED;
     return s->status;
@@ -263,11 +318,14 @@ int cmd_sub(struct cli *c)
     static struct sub s;
     s.cli = c;
     buf_init(&s.out, 128 * MIB);
+    buf_init(&s.cursor, 64 * KIB);
     int status = add_all(&s);
-    sub_printer_init(&s.printer, &s.out, s.count == 1 && s.wanted[0].is_stream);
+    sub_printer_init(&s.printer, &s.out, s.count == 1 && s.wanted[0].kind == SEGUE_STREAM);
     if (status == CLI_DONE) status = read_params(&s);
+    if (status == CLI_DONE) status = find_place(&s);
     if (status == CLI_DONE) status = run(&s);
     sub_printer_free(&s.printer);
     buf_free(&s.out);
+    buf_free(&s.cursor);
     return status;
 }

@@ -101,6 +101,25 @@ static void print_state(struct sub_printer *p, int64_t seq, struct span name, co
     buf_put_u8(p->out, '\n');
 }
 
+// ---- uploads ---------------------------------------------------------------------------------------------------
+
+static int print_upload(struct sub_printer *p, int64_t seq, struct span name, int64_t offset, const struct jr *length)
+{
+    char words[96];
+    bool known = jr_type(length) == JR_INT; // it may be told later
+    snprintf(words, sizeof words, known ? " %lld of %lld bytes" : " %lld bytes", (long long)offset, (long long)jr_int(length, 0));
+    print_state(p, seq, name, words);
+    return 0;
+}
+
+static int print_stored(struct sub_printer *p, int64_t seq, struct span name, struct span blob)
+{
+    char words[96];
+    snprintf(words, sizeof words, " done, blob %.*s", SPAN_FMT(span_sub(blob, 0, 64)));
+    print_state(p, seq, name, words);
+    return 0;
+}
+
 // ---- values ----------------------------------------------------------------------------------------------------
 
 static int print_value(struct sub_printer *p, int64_t seq, struct span name, const struct jr *v, bool snapshot)
@@ -113,6 +132,8 @@ static int print_value(struct sub_printer *p, int64_t seq, struct span name, con
     if (jr_get(v, "id") != NULL) return print_row(p, seq, name, snapshot ? " = " : " ? ", v, NULL);
     if ((member = jr_get(v, "text")) != NULL) print_text(p, seq, name, jr_str(member));
     if ((member = jr_get(v, "base64")) != NULL) return print_bytes(p, seq, name, jr_str(member));
+    if ((member = jr_get(v, "length")) != NULL) return print_upload(p, seq, name, jr_int(jr_get(v, "offset"), 0), member);
+    if (jr_bool(jr_get(v, "done"), false)) return print_stored(p, seq, name, jr_str(jr_get(v, "blob")));
     if (jr_bool(jr_get(v, "created"), false)) print_state(p, seq, name, " created");
     if (jr_bool(jr_get(v, "closed"), false)) print_state(p, seq, name, " closed");
     if (jr_bool(jr_get(v, "deleted"), false)) print_state(p, seq, name, " deleted");

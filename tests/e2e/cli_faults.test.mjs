@@ -189,6 +189,29 @@ test("sub resumes after the last whole commit, and drops what broke off", async 
     assert.equal(service.requests[0].url, "/apps/default/subscribe?query.q=select%20%2A%20from%20t%20where%20a%3D%241&p.q.1=%C3%A4%20b");
 });
 
+test("sub that is cut off behind a welcome goes on from where it was", async (t) => {
+    const service = await standIn(t, (req, res, body, n) => {
+        res.writeHead(200, { "Content-Type": "text/event-stream" });
+        res.write(event({ type: "welcome", subscriptions: {} }), () => n < 3 && setTimeout(() => req.socket.destroy(), 20));
+        if (n === 3) res.write(event({ type: "commit", from: 4, to: 5, live: ["s1"], changes: {} }, "c5") + event({ type: "error", code: "forbidden", detail: "no more" }));
+    });
+    const run = await segue(service.url, ["sub", "--json", "--stream", "s", "--cursor", "c4"]);
+    assert.equal(run.status, 1);
+    assert.deepEqual(service.requests.map((r) => r.headers["last-event-id"]), ["c4", "c4", "c4"]);
+    assert.deepEqual(run.out.trim().split("\n").map((l) => JSON.parse(l).cursor), [undefined, undefined, undefined, "c5", undefined]);
+});
+
+test("sub that is cut off in its first snapshot says that it begins anew", async (t) => {
+    const service = await standIn(t, (req, res, body, n) => {
+        res.writeHead(200, { "Content-Type": "text/event-stream" });
+        res.write(event({ type: "welcome", subscriptions: {} }));
+        res.write(event({ type: "commit", snapshot: { q1: [{ id: "a" }] }, at: 4, more: true }), () => n === 1 && setTimeout(() => req.socket.destroy(), 20));
+        if (n === 2) res.write(event({ type: "error", code: "forbidden", detail: "no more" }));
+    });
+    const run = await segue(service.url, ["sub", "--json", "--query", "select * from t"]);
+    assert.deepEqual(run.out.trim().split("\n").map((l) => JSON.parse(l)).map((m) => m.reason ?? (m.snapshot ? "piece" : m.type)), ["welcome", "piece", "cut_off", "welcome", "piece", "error"]);
+});
+
 test("sub prints a stream's text as it grows", async (t) => {
     let say;
     const service = await standIn(t, (req, res) => {

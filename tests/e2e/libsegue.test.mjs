@@ -147,7 +147,7 @@ static int on_message(void *ctx, const struct segue_message *m)
 int main(void)
 {
     struct segue *s = segue_new(&(struct segue_options){.url = getenv("SEGUE_URL"), .stop = &stop});
-    struct segue_subscription notes = {.name = "some", .what = "some", .is_stream = true};
+    struct segue_subscription notes = {.name = "some", .what = "some", .kind = SEGUE_STREAM};
     signal(SIGTERM, on_signal);
     int end = segue_subscribe(s, &(struct segue_subscribe_options){.subscriptions = &notes, .count = 1, .on_message = on_message, .ctx = stdout});
     printf("%d %s\\n", end, segue_error(s)->code);
