@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "app_internal.h"
+#include "batch_reads.h"
 #include "err.h"
 #include "live_result.h"
 #include "preview.h"
@@ -14,9 +15,11 @@ struct branch_feed {
     struct branch_feed *next, *prev; // of the app
     struct app *app;
     struct query *q;
+    struct bytes *ops; // of a preview; NULL: a branch's
+    uint64_t base, now_ms;
     char name[NAME_MAX_BYTES + 1];
     uint64_t no;
-    bool live;
+    bool live; // commits to the app concern it
     struct live_result state; // as of state_at: of a snapshot under way with its JSON
     uint64_t state_at;
     size_t sent; // rows of the snapshot
@@ -27,18 +30,29 @@ static struct branch_feed *feed_of(struct feed_sub *sub)
     return (struct branch_feed *)sub->feed;
 }
 
-// The branch as it is, if it is still the one that was subscribed to.
+// The branch as it is, if it is still the one that was subscribed to. A preview has none.
 static int look(const struct branch_feed *f, struct branch *out)
 {
+    if (f->ops != NULL) return 0;
     int err = app_branch(f->app, SPAN_STR(f->name), out);
     return err == 0 && out->no != f->no ? ERR_NO_SUCH_BRANCH : err;
+}
+
+static int lay_ops(struct branch_feed *f, uint64_t seq, struct rows_preview **out, struct problem *p)
+{
+    struct app *a = f->app;
+    struct rows_preview *v = rows_preview_new(app_rows(a), app_txn(a), seq, f->base > 0 && f->base < seq ? f->base : seq, f->now_ms);
+    int err = v == NULL ? ERR_NOMEM : batch_preview(v, app_txn(a), bytes_span(f->ops), p);
+    if (err == 0) *out = v;
+    else rows_preview_free(v);
+    return err;
 }
 
 static int take(struct branch_feed *f, const struct branch *b, uint64_t seq, struct live_result *out, struct problem *p)
 {
     struct rows_preview *v = NULL;
-    struct query_source source = {.at = b->live ? seq : b->base};
-    int err = app_branch_preview_at(f->app, b, seq, &v, p);
+    struct query_source source = {.at = f->live ? seq : b->base};
+    int err = f->ops != NULL ? lay_ops(f, seq, &v, p) : app_branch_preview_at(f->app, b, seq, &v, p);
     if (err != 0) return err;
     source.overlay = rows_preview_overlay(v);
     err = source.overlay == NULL ? ERR_NOMEM : live_result_take(app_rows(f->app), app_txn(f->app), f->q, &source, out, p);
@@ -46,16 +60,24 @@ static int take(struct branch_feed *f, const struct branch *b, uint64_t seq, str
     return err;
 }
 
-// Has any commit in (from, to] to do with the result?
-static int touched(struct branch_feed *f, const struct branch *b, uint64_t from, uint64_t to, bool *out)
+// Was the branch written to?
+static int written(struct branch_feed *f, const struct branch *b, uint64_t from, uint64_t to, bool *out)
 {
     struct branch then = *b, now = *b;
-    *out = false;
-    if (from == to) return 0;
     int err = branch_rewind(f->app->txn, TABLE_BRANCHES, &then, from);
     if (err == 0) err = branch_rewind(f->app->txn, TABLE_BRANCHES, &now, to);
     *out = then.writes != now.writes;
-    if (err != 0 || *out || !b->live) return err;
+    return err;
+}
+
+// Has any commit in (from, to] to do with the result?
+static int touched(struct branch_feed *f, const struct branch *b, uint64_t from, uint64_t to, bool *out)
+{
+    int err = 0;
+    *out = false;
+    if (from == to) return 0;
+    if (f->ops == NULL) err = written(f, b, from, to, out);
+    if (err != 0 || *out || !f->live) return err;
     return live_result_touched(app_rows(f->app), app_txn(f->app), f->q, from, to, out);
 }
 
@@ -131,6 +153,7 @@ static void feed_free(struct branch_feed *f)
 {
     live_result_free(&f->state);
     query_unref(f->q);
+    bytes_unref(f->ops);
     free(f);
 }
 
@@ -157,40 +180,76 @@ static const struct feed_ops ops = {
 // ---- attaching -----------------------------------------------------------------------------------------------------
 
 // The first result is looked up at once: what cannot be told is refused before anything is.
-static int begin(struct branch_feed *f, struct span branch, uint64_t no, bool resume, uint64_t at, struct problem *p)
+static int begin(struct branch_feed *f, const struct branch *b, bool resume, uint64_t at, struct problem *p)
 {
-    struct branch b;
-    int err = app_branch(f->app, branch, &b);
-    if (err == 0 && b.no != no) err = ERR_NO_SUCH_BRANCH;
-    if (err == 0) err = take(f, &b, at, &f->state, p);
-    if (err != 0) return err;
-    if (resume) live_result_slim(&f->state);
-    memcpy(f->name, b.name, sizeof f->name);
-    f->no = no;
-    f->live = b.live;
+    int err = take(f, b, at, &f->state, p);
+    if (err == 0 && resume) live_result_slim(&f->state);
     f->state_at = at;
+    return err;
+}
+
+static int on_branch(struct branch_feed *f, struct span branch, uint64_t no, struct branch *b)
+{
+    int err = app_branch(f->app, branch, b);
+    if (err == 0 && b->no != no) err = ERR_NO_SUCH_BRANCH;
+    if (err != 0) return err;
+    memcpy(f->name, b->name, sizeof f->name);
+    f->no = no;
+    f->live = b->live;
     return 0;
 }
 
-int branch_feed_attach(struct app *a, struct query *q, struct span branch, uint64_t no, bool resume, uint64_t at, struct feed_sub **out, struct problem *p)
+static int feed_new(struct app *a, struct query *q, struct branch_feed **out, struct problem *p)
 {
     int err = live_result_fit(q, p);
     if (err != 0) return err;
-    if (a->branch_feed_count == BRANCH_SUBSCRIPTIONS_MAX) return problem_set(p, ERR_TOO_MANY, -1, "an app has at most %d subscriptions to branches", BRANCH_SUBSCRIPTIONS_MAX);
+    if (a->branch_feed_count == BRANCH_SUBSCRIPTIONS_MAX) return problem_set(p, ERR_TOO_MANY, -1, "an app has at most %d subscriptions to branches and previews", BRANCH_SUBSCRIPTIONS_MAX);
     struct branch_feed *f = calloc(1, sizeof *f);
     if (f == NULL) return ERR_NOMEM;
     f->app = a;
     f->q = query_ref(q);
     f->feed.ops = &ops;
-    err = begin(f, branch, no, resume, at, p);
-    if (err != 0) return feed_free(f), err;
+    *out = f;
+    return 0;
+}
+
+static void feed_add(struct branch_feed *f, struct feed_sub **out)
+{
+    struct app *a = f->app;
     f->next = a->branch_feeds;
     if (f->next != NULL) f->next->prev = f;
     a->branch_feeds = f;
     a->branch_feed_count++;
     feed_link(&f->feed, &f->sub);
     *out = &f->sub;
-    return 0;
+}
+
+int branch_feed_attach(struct app *a, struct query *q, struct span branch, uint64_t no, bool resume, uint64_t at, struct feed_sub **out, struct problem *p)
+{
+    struct branch_feed *f;
+    struct branch b;
+    int err = feed_new(a, q, &f, p);
+    if (err != 0) return err;
+    err = on_branch(f, branch, no, &b);
+    if (err == 0) err = begin(f, &b, resume, at, p);
+    if (err == 0) feed_add(f, out);
+    else feed_free(f);
+    return err;
+}
+
+int preview_feed_attach(struct app *a, struct query *q, const struct live_preview *preview, bool resume, uint64_t at, struct feed_sub **out, struct problem *p)
+{
+    struct branch_feed *f;
+    int err = feed_new(a, q, &f, p);
+    if (err != 0) return err;
+    f->live = true;
+    f->ops = bytes_new(preview->ops);
+    f->base = preview->base;
+    f->now_ms = preview->now_ms;
+    err = f->ops != NULL ? begin(f, NULL, resume, at, p) : ERR_NOMEM;
+    if (err == 0) feed_add(f, out);
+    else feed_free(f);
+    return err;
 }
 
 // A frozen branch hears only of steps of branches, and nobody of what leaves rows and branches as they were.

@@ -1,4 +1,5 @@
-// Live queries on branches: a query's result on a branch as a feed (base/feed.h), its changes in the form that views give them (rows.h).
+// Live queries over rows that lie over the store, as feeds (base/feed.h) with changes in the form that views give them (rows.h): on a branch; and a live
+// preview, on the state as it is with some operations laid over it that nobody has committed.
 //
 // A branch's rows are made of what was written to it, and no commit says what it changes in them: where one has touched the branch, or, under a live
 // branch, the query's table, the query runs again over the state that is asked for and the difference is told. What a branch was at any seq is known
@@ -12,5 +13,13 @@
 // ERR_UNSUPPORTED_SQL, ERR_QUERY_TOO_EXPENSIVE, ERR_RESULT_TOO_LARGE, ERR_TOO_MANY, ERR_NO_SUCH_BRANCH, ERR_TOO_OLD, or that of the operation that does not
 // fit any more. All but the first and ERR_TOO_MANY may come from the feed later, too: the branch was merged or dropped, or the result has grown.
 int branch_feed_attach(struct app *a, struct query *q, struct span branch, uint64_t no, bool resume, uint64_t at, struct feed_sub **out, struct problem *p);
+// Operations that nobody has committed, as a merge batch of a writer who had seen `base` (0: all that there is, at any time), for whom now() is `now_ms`.
+struct live_preview {
+    struct span ops; // encoded by batch.h: of rows, inserts with their ids
+    uint64_t base, now_ms;
+};
+// A reader of what the query would give if these were merged next, whatever is next; `ops` are copied. Errors are those of a branch, and that of the operation
+// that does not fit, now or later.
+int preview_feed_attach(struct app *a, struct query *q, const struct live_preview *preview, bool resume, uint64_t at, struct feed_sub **out, struct problem *p);
 
 #endif
