@@ -58,6 +58,7 @@ int delta_new(struct rows *r, struct plan *plan, struct delta **out, struct prob
 {
     struct delta *d = calloc(1, sizeof *d);
     if (!d) return ERR_NOMEM;
+    d->refs = 1;
     d->r = r;
     d->plan = plan_ref(plan);
     d->arena = arena_new(ARENA_MAX);
@@ -72,9 +73,33 @@ int delta_new(struct rows *r, struct plan *plan, struct delta **out, struct prob
     return 0;
 }
 
+// Queries that are asked for often are met among the last ones; one that is not is made a second time, which is no harm.
+#define LOOK_BACK 64
+
+int delta_share(struct rows *r, struct plan *plan, struct delta **out, struct problem *p)
+{
+    size_t n = 0;
+    for (struct delta *d = r->views.deltas; d && n < LOOK_BACK; d = d->next, n++) {
+        if (d->plan != plan) continue;
+        d->refs++;
+        *out = d;
+        return 0;
+    }
+    int err = delta_new(r, plan, out, p);
+    if (err) return err;
+    struct delta *d = *out;
+    d->next = r->views.deltas;
+    d->link = &r->views.deltas;
+    if (d->next) d->next->link = &d->next;
+    r->views.deltas = d;
+    return 0;
+}
+
 void delta_free(struct delta *d)
 {
-    if (!d) return;
+    if (!d || --d->refs > 0) return;
+    if (d->link) *d->link = d->next;
+    if (d->link && d->next) d->next->link = d->link;
     if (d->exprs) delta_plans_settle(d, true);
     arena_free(d->exprs);
     arena_free(d->arena);

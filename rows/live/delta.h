@@ -47,7 +47,9 @@ struct delta;
 // For the selects of this plan, which is referred to. The top select may be grouped, distinct, ordered or limited: its joined rows are meant all
 // the same. ERR_UNSUPPORTED_SQL, in words: with a select within it goes through too many tables at once. ERR_NOMEM.
 int delta_new(struct rows *r, struct plan *plan, struct delta **out, struct problem *p);
-void delta_free(struct delta *d); // NULL is fine
+// The same, or one that was made for the same plan and is still there.
+int delta_share(struct rows *r, struct plan *plan, struct delta **out, struct problem *p);
+void delta_free(struct delta *d); // of a shared one the last call frees it; NULL is fine
 const struct plan *delta_plan(const struct delta *d);
 
 // Is this slot of a table looked at? Of a part of the text that is shown from where it stands a second time, there are slots that are not.

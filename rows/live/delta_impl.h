@@ -28,6 +28,8 @@ struct delta_slot {
 };
 
 struct delta {
+    unsigned refs;
+    struct delta *next, **link; // of those that are shared; link NULL: it is not
     struct rows *r;
     struct plan *plan;
     struct arena *arena;

@@ -84,6 +84,8 @@ int lazy_row(struct view *v, struct interest *heard, uint64_t seq, const struct 
 int lazy_reach(struct view *v, struct db_txn *txn, uint64_t from, uint64_t to, size_t budget, uint64_t *reached);
 int lazy_changes(struct view *v, struct db_txn *txn, uint64_t from, uint64_t to, struct feed_sink *sink);
 
+// Is what the view keeps the state as of this seq, too?
+bool lazy_stands_at(const struct lazy_view *l, uint64_t seq);
 // The difference over the range, with the plans that can answer for it. As delta_run.
 int lazy_difference(struct lazy_view *l, const struct lazy_range *range, size_t *budget, struct delta_sink *sink);
 // Has l->plan, l->params and l->delta be such as can answer for this seq, and those that follow. ERR_NOMEM, or what compiling the query says.

@@ -8,7 +8,7 @@
 
 // ---- registry ------------------------------------------------------------------------------------------------------
 
-static const struct view_kind *const kinds[QUERY_GROUPED + 1] = {[QUERY_TABLE] = &table_view_kind};
+static const struct view_kind *const kinds[QUERY_GROUPED + 1] = {[QUERY_TABLE] = &table_view_kind, [QUERY_JOINED] = &join_view_kind};
 
 static struct view *find(const struct rows *r, const struct query *q)
 {

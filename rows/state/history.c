@@ -183,6 +183,33 @@ void id_set_free(struct id_set *set)
 
 // ---- touched -------------------------------------------------------------------------------------------------------
 
+int touched_each(struct rows *r, struct db_txn *txn, uint64_t from, uint64_t to, const size_t *seen, size_t rows_max, size_t commits_max,
+                 int (*fn)(void *ctx, const struct commit_rows *row), void *ctx, uint64_t *reached)
+{
+    struct key first = key_commit(from + 1);
+    struct commit_head head;
+    struct db_iter it;
+    size_t commits = 0;
+    uint64_t done = from;
+    int err = 0;
+    assert(from < to);
+    if (from < r->horizon.seq) return ERR_TOO_OLD;
+    db_iter_init(&it, txn, rows_table(r, TABLE_COMMITS));
+    bool more = db_iter_seek(&it, key_span(&first));
+    while (!err && more && key_commit_parse(it.key) <= to && *seen < rows_max && commits < commits_max) {
+        err = commit_record_each(it.value, &head, fn, ctx);
+        done = key_commit_parse(it.key);
+        commits++;
+        more = db_iter_next(&it);
+    }
+    // Seqs without a record touched no row, so the range ends just before the next one that did.
+    if (!more || key_commit_parse(it.key) > to) done = to;
+    db_iter_end(&it);
+    if (!err) err = db_txn_err(txn);
+    if (!err) *reached = done;
+    return err;
+}
+
 struct touched {
     uint32_t table;
     struct id_set *out;
@@ -197,27 +224,6 @@ static int add_touched(void *ctx, const struct commit_rows *row)
 int touched_rows(struct rows *r, struct db_txn *txn, uint32_t table, uint64_t from, uint64_t to, size_t rows_max, size_t commits_max,
                  struct id_set *out, uint64_t *reached)
 {
-    struct key first = key_commit(from + 1);
     struct touched touched = {.table = table, .out = out};
-    struct commit_head head;
-    struct db_iter it;
-    size_t commits = 0;
-    uint64_t done = from;
-    int err = 0;
-    assert(from < to);
-    if (from < r->horizon.seq) return ERR_TOO_OLD;
-    db_iter_init(&it, txn, rows_table(r, TABLE_COMMITS));
-    bool more = db_iter_seek(&it, key_span(&first));
-    while (!err && more && key_commit_parse(it.key) <= to && out->n < rows_max && commits < commits_max) {
-        err = commit_record_each(it.value, &head, add_touched, &touched);
-        done = key_commit_parse(it.key);
-        commits++;
-        more = db_iter_next(&it);
-    }
-    // Seqs without a record touched no row, so the range ends just before the next one that did.
-    if (!more || key_commit_parse(it.key) > to) done = to;
-    db_iter_end(&it);
-    if (!err) err = db_txn_err(txn);
-    if (!err) *reached = done;
-    return err;
+    return touched_each(r, txn, from, to, &out->n, rows_max, commits_max, add_touched, &touched, reached);
 }

@@ -12,6 +12,7 @@ enum { TABLE_ROWS, TABLE_HISTORY, TABLE_COMMITS, TABLE_SCHEMAS, TABLE_INDEX }; /
 
 struct plan_cache;
 struct interests;
+struct delta;
 struct view;
 struct index_state;
 
@@ -42,6 +43,7 @@ struct rows {
         struct interests *interests;
         struct view *moved; // those that the commit being applied asks for theirs
         struct view *dirty; // those with changes not published yet
+        struct delta *deltas; // what views of equal shape share, the last made first
         uint64_t subs;
         size_t ring_bytes; // of all rings together
     } views;
@@ -79,6 +81,11 @@ void id_set_sort(struct id_set *set);               // and removes what is there
 bool id_set_has(const struct id_set *set, struct uuid id);
 void id_set_free(struct id_set *set);
 
+// Walks the commits in (from, to] and gives `fn` each row that they touched, until it has counted at least `rows_max` in *seen or `commits_max` commits were
+// read. *reached: the last seq that was taken in whole. 0, ERR_TOO_OLD, ERR_CORRUPT, what `fn` returned, or the transaction's error.
+struct commit_rows;
+int touched_each(struct rows *r, struct db_txn *txn, uint64_t from, uint64_t to, const size_t *seen, size_t rows_max, size_t commits_max,
+                 int (*fn)(void *ctx, const struct commit_rows *row), void *ctx, uint64_t *reached);
 // Walks the commits in (from, to] and adds the rows of `table` they touched, until at least `rows_max` were seen or `commits_max`
 // commits were read. *reached: the last seq that was taken in whole. 0, ERR_TOO_OLD, ERR_CORRUPT, ERR_NOMEM, or the transaction's error.
 int touched_rows(struct rows *r, struct db_txn *txn, uint32_t table, uint64_t from, uint64_t to, size_t rows_max, size_t commits_max,

@@ -93,7 +93,6 @@ test('the text of a stream is a value, as of any commit', async (t) => {
 
 test('a query that views cannot keep current is no subscription', async (t) => {
     const { app } = await rooms(t)
-    for (const sql of ['select r.title, m.n from rooms r join messages m on m.room = r.id', 'select count(*) from rooms', 'select distinct n from messages',
-        'select stream_text(log) as text from rooms'])
+    for (const sql of ['select count(*) from rooms', 'select distinct n from messages', 'select stream_text(log) as text from rooms'])
         assertProblem(await app.request('GET', `/subscribe?query.q=${enc(sql)}`), 400, 'unsupported_sql')
 })

@@ -1,0 +1,422 @@
+#include "lazy_view.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "err.h"
+#include "query_run.h"
+
+#define NOTES_MAX 4096          // touched rows noted by a view that nobody reads
+#define REACH_ROWS_MAX 4096     // rows compared in one range
+#define REACH_COMMITS_MAX 16384 // commits looked through for them
+#define CHANGE_BYTES 256        // about what one change takes, before it is encoded
+
+// ---- steps ---------------------------------------------------------------------------------------------------------
+
+int lazy_steps_add(struct lazy_steps *steps, struct bytes *value)
+{
+    int err = value->n > QUERY_RESULT_MAX - steps->bytes ? ERR_RESULT_TOO_LARGE : 0;
+    if (!err && steps->n == steps->cap) {
+        size_t cap = steps->cap ? steps->cap * 2 : 8;
+        struct bytes **values = realloc(steps->values, cap * sizeof(struct bytes *));
+        if (values) steps->values = values;
+        if (values) steps->cap = cap;
+        if (!values) err = ERR_NOMEM;
+    }
+    if (err) {
+        bytes_unref(value);
+        return err;
+    }
+    steps->values[steps->n++] = value;
+    steps->bytes += value->n;
+    return 0;
+}
+
+static void free_steps(struct lazy_steps *steps)
+{
+    for (size_t i = 0; i < steps->n; i++)
+        bytes_unref(steps->values[i]);
+    free(steps->values);
+    *steps = (struct lazy_steps){.values = NULL};
+}
+
+static int emit(const struct lazy_steps *steps, struct feed_sink *sink)
+{
+    int err = 0;
+    for (size_t i = 0; i < steps->n && !err; i++)
+        err = sink->emit(sink, steps->values[i]);
+    return err;
+}
+
+// ---- opening and closing -------------------------------------------------------------------------------------------
+
+static int listen(struct lazy_view *l)
+{
+    const struct plan *plan = l->plan;
+    int err = 0;
+    l->interests = calloc(plan->table_slots, sizeof *l->interests);
+    if (!l->interests) return ERR_NOMEM;
+    for (uint32_t i = 0; i < plan->table_slots && !err; i++) {
+        struct expr *const *conditions;
+        size_t count;
+        if (!delta_reads(l->delta, i)) continue;
+        delta_conditions(l->delta, i, &conditions, &count);
+        err = view_listen(&l->v, &l->interests[l->interest_count], plan->tables[i], i, conditions, count);
+        if (!err) l->interest_count++;
+    }
+    return err;
+}
+
+int lazy_open(struct view *v, const struct lazy_ops *ops)
+{
+    struct lazy_view *l = lazy_view_of(v);
+    l->ops = ops;
+    l->plan = plan_ref(v->q->plan);
+    l->params = v->q->params;
+    l->ring_from = l->settled = l->noted_from = v->r->seq;
+    int err = delta_share(v->r, l->plan, &l->delta, NULL);
+    if (!err) err = listen(l);
+    if (err) lazy_close(v);
+    return err;
+}
+
+static void drop_oldest(struct lazy_view *l)
+{
+    struct lazy_kept *kept = &l->ring[l->ring_head++];
+    l->ring_count--;
+    l->ring_bytes -= kept->steps.bytes;
+    l->v.r->views.ring_bytes -= kept->steps.bytes;
+    l->ring_from = kept->last;
+    free_steps(&kept->steps);
+}
+
+static void drop_ring(struct lazy_view *l, uint64_t seq)
+{
+    while (l->ring_count > 0)
+        drop_oldest(l);
+    l->ring_from = seq;
+}
+
+void lazy_close(struct view *v)
+{
+    struct lazy_view *l = lazy_view_of(v);
+    for (size_t i = 0; i < l->interest_count; i++)
+        interests_remove(v->r->views.interests, &l->interests[i]);
+    drop_ring(l, l->ring_from);
+    free(l->interests);
+    free(l->ring);
+    free(l->notes);
+    delta_free(l->delta);
+    plan_unref(l->plan);
+    arena_free(l->arena);
+}
+
+// ---- plans ---------------------------------------------------------------------------------------------------------
+
+int lazy_plan_for(struct lazy_view *l, uint64_t at)
+{
+    struct rows *r = l->v.r;
+    struct plan *plan = NULL;
+    struct arena *arena = NULL;
+    struct value *params = NULL;
+    struct delta *delta = NULL;
+    if (plan_holds(l->plan, r, at)) return 0;
+    int err = query_plan_for(r, l->v.q, at, &plan, &arena, &params, NULL);
+    if (!err) err = delta_share(r, plan, &delta, NULL);
+    if (err) {
+        plan_unref(plan);
+        arena_free(arena);
+        return err;
+    }
+    delta_free(l->delta);
+    plan_unref(l->plan);
+    arena_free(l->arena);
+    l->plan = plan;
+    l->arena = arena;
+    l->params = params;
+    l->delta = delta;
+    return 0;
+}
+
+int lazy_difference(struct lazy_view *l, const struct lazy_range *range, size_t *budget, struct delta_sink *sink)
+{
+    struct delta_states states = {.before = {.r = l->v.r, .txn = range->txn, .at = range->from}, .after = {.r = l->v.r, .txn = range->txn, .at = range->to}};
+    int err = lazy_plan_for(l, range->from);
+    states.params = l->params;
+    return err ? err : delta_run(l->delta, &states, range->rows, budget, sink, NULL);
+}
+
+// ---- notes ---------------------------------------------------------------------------------------------------------
+
+static int note(struct lazy_view *l, uint64_t seq, uint32_t slot, struct uuid id)
+{
+    if (l->note_count == NOTES_MAX) { // who reads looks through the commits instead
+        l->note_count = 0;
+        l->noted_from = seq;
+    }
+    if (l->note_count == l->note_cap) {
+        size_t cap = l->note_cap ? l->note_cap * 2 : 8;
+        struct lazy_note *notes = realloc(l->notes, cap * sizeof *notes);
+        if (!notes) return ERR_NOMEM;
+        l->notes = notes;
+        l->note_cap = cap;
+    }
+    l->notes[l->note_count++] = (struct lazy_note){.seq = seq, .row = {.slot = slot, .id = id}};
+    return 0;
+}
+
+int lazy_row(struct view *v, struct interest *heard, uint64_t seq, const struct row_change *c)
+{
+    struct lazy_view *l = lazy_view_of(v);
+    if (!delta_concerns(l->delta, heard->slot, c->old, c->new)) return 0;
+    view_touch(v, seq);
+    return note(l, seq, heard->slot, c->id);
+}
+
+static size_t notes_to(const struct lazy_view *l, uint64_t to)
+{
+    size_t n = 0;
+    while (n < l->note_count && l->notes[n].seq <= to)
+        n++;
+    return n;
+}
+
+static void forget_notes(struct lazy_view *l, uint64_t to)
+{
+    size_t n = notes_to(l, to);
+    l->note_count -= n;
+    if (n > 0 && l->note_count > 0) memmove(l->notes, l->notes + n, l->note_count * sizeof *l->notes);
+}
+
+// ---- touched rows --------------------------------------------------------------------------------------------------
+
+struct touched {
+    const struct plan *plan;
+    struct delta_rows *rows;
+};
+
+static int add_touched(void *ctx, const struct commit_rows *row)
+{
+    struct touched *t = ctx;
+    return delta_rows_add_table(t->rows, t->plan, row->table, row->id);
+}
+
+static int from_commits(struct lazy_view *l, struct db_txn *txn, uint64_t from, uint64_t to, size_t rows_max, size_t commits_max,
+                        struct delta_rows *rows, uint64_t *reached)
+{
+    struct touched touched = {.plan = l->plan, .rows = rows};
+    return touched_each(l->v.r, txn, from, to, &rows->n, rows_max, commits_max, add_touched, &touched, reached);
+}
+
+static int from_notes(const struct lazy_view *l, size_t n, struct delta_rows *rows)
+{
+    int err = 0;
+    for (size_t i = 0; i < n && !err; i++)
+        err = delta_rows_add(rows, l->notes[i].row.slot, l->notes[i].row.id);
+    return err;
+}
+
+// ---- the ring ------------------------------------------------------------------------------------------------------
+
+static bool ring_room(struct lazy_view *l)
+{
+    if (l->ring_head + l->ring_count < l->ring_cap) return true;
+    if (l->ring_head > 0 && l->ring_head >= l->ring_cap / 2) {
+        memmove(l->ring, l->ring + l->ring_head, l->ring_count * sizeof *l->ring);
+        l->ring_head = 0;
+        return true;
+    }
+    size_t cap = l->ring_cap ? l->ring_cap * 2 : 8;
+    struct lazy_kept *ring = realloc(l->ring, cap * sizeof *ring);
+    if (!ring) return false;
+    l->ring = ring;
+    l->ring_cap = cap;
+    return true;
+}
+
+// The newest range is kept whatever its size: somebody is about to read it.
+static bool ring_over(const struct lazy_view *l)
+{
+    if (l->ring_count < 2) return false;
+    return l->ring_count > VIEW_RING_CHANGES_MAX || l->ring_bytes > VIEW_RING_BYTES_MAX || l->v.r->views.ring_bytes > VIEW_RINGS_BYTES_MAX;
+}
+
+// Takes the steps over. A range in which nothing changed in the end is kept, too: there may be readers within it.
+static int keep(struct lazy_view *l, uint64_t first, uint64_t last, struct lazy_steps *steps)
+{
+    if (!ring_room(l)) return ERR_NOMEM;
+    l->ring[l->ring_head + l->ring_count++] = (struct lazy_kept){.first = first, .last = last, .steps = *steps};
+    l->ring_bytes += steps->bytes;
+    l->v.r->views.ring_bytes += steps->bytes;
+    *steps = (struct lazy_steps){.values = NULL};
+    while (ring_over(l))
+        drop_oldest(l);
+    return 0;
+}
+
+// The first range that leads further than this seq; the end of the ring where there is none.
+static size_t range_after(const struct lazy_view *l, uint64_t from)
+{
+    size_t low = 0, high = l->ring_count;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (l->ring[l->ring_head + mid].last <= from) low = mid + 1;
+        else high = mid;
+    }
+    return l->ring_head + low;
+}
+
+static size_t ring_end(const struct lazy_view *l)
+{
+    return l->ring_head + l->ring_count;
+}
+
+// Do ranges lead from one of these states to the other?
+static bool ring_leads(const struct lazy_view *l, uint64_t from, uint64_t to)
+{
+    size_t i = range_after(l, from);
+    if (from < l->ring_from || to > l->settled) return false;
+    if (i < ring_end(l) && l->ring[i].first <= from) return false;
+    while (i < ring_end(l) && l->ring[i].last <= to)
+        i++;
+    return i == ring_end(l) || l->ring[i].first > to;
+}
+
+bool lazy_stands_at(const struct lazy_view *l, uint64_t seq)
+{
+    return seq >= l->ring_from && seq <= l->settled && range_after(l, seq) == ring_end(l);
+}
+
+// ---- computing -----------------------------------------------------------------------------------------------------
+
+static bool begins_again(int err)
+{
+    return err == ERR_QUERY_TOO_EXPENSIVE || err == ERR_RESULT_TOO_LARGE || err == ERR_BAD_VALUE || err == ERR_TOO_OLD || err == ERR_CANCELED;
+}
+
+static void lose(struct lazy_view *l, uint64_t to)
+{
+    drop_ring(l, to);
+    forget_notes(l, to);
+    l->settled = l->lost = to;
+    l->ops->lose(l);
+}
+
+static int touched_until(struct lazy_view *l, struct db_txn *txn, uint64_t to, struct delta_rows *rows, uint64_t *first, uint64_t *last)
+{
+    uint64_t reached;
+    size_t n = notes_to(l, to);
+    *first = l->settled + 1;
+    *last = to;
+    if (l->settled < l->noted_from) return from_commits(l, txn, l->settled, to, SIZE_MAX, SIZE_MAX, rows, &reached);
+    if (n > 0) *first = l->notes[0].seq;
+    if (n > 0) *last = l->notes[n - 1].seq;
+    return from_notes(l, n, rows);
+}
+
+static int compute(struct lazy_view *l, struct db_txn *txn, uint64_t to, struct delta_rows *rows)
+{
+    struct lazy_steps steps = {.values = NULL};
+    uint64_t first, last;
+    int err = touched_until(l, txn, to, rows, &first, &last);
+    if (!err && rows->n > 0) {
+        const struct lazy_range range = {.txn = txn, .from = first - 1, .to = to, .rows = rows};
+        err = l->ops->advance(l, &range, &steps);
+        if (!err) err = keep(l, first, last, &steps);
+        free_steps(&steps);
+    }
+    return err;
+}
+
+// Brings the view to this seq. ERR_TOO_OLD: all who are behind it begin again.
+static int settle(struct lazy_view *l, struct db_txn *txn, uint64_t to)
+{
+    struct delta_rows rows = {.rows = NULL};
+    if (to <= l->settled) return 0;
+    int err = compute(l, txn, to, &rows);
+    delta_rows_free(&rows);
+    if (begins_again(err)) {
+        lose(l, to);
+        return ERR_TOO_OLD;
+    }
+    if (err) return err;
+    forget_notes(l, to);
+    l->settled = to;
+    return 0;
+}
+
+// Of a reader whom the ring does not serve.
+static int catch_up(struct lazy_view *l, struct db_txn *txn, uint64_t from, uint64_t to, struct feed_sink *sink)
+{
+    struct delta_rows rows = {.rows = NULL};
+    struct lazy_steps steps = {.values = NULL};
+    uint64_t reached = to;
+    int err = from_commits(l, txn, from, to, QUERY_SCAN_MAX, SIZE_MAX, &rows, &reached);
+    if (!err && reached < to) err = ERR_TOO_OLD; // so much has changed that a snapshot is less work
+    const struct lazy_range range = {.txn = txn, .from = from, .to = to, .rows = &rows};
+    if (!err && rows.n > 0) err = l->ops->catch_up(l, &range, &steps);
+    if (!err) err = emit(&steps, sink);
+    free_steps(&steps);
+    delta_rows_free(&rows);
+    return begins_again(err) ? ERR_TOO_OLD : err;
+}
+
+int lazy_changes(struct view *v, struct db_txn *txn, uint64_t from, uint64_t to, struct feed_sink *sink)
+{
+    struct lazy_view *l = lazy_view_of(v);
+    if (from < l->lost) return ERR_TOO_OLD;
+    int err = settle(l, txn, from); // where this reader stands a range ends
+    if (!err || err == ERR_TOO_OLD) err = settle(l, txn, to);
+    if (err && err != ERR_TOO_OLD) v->err = err;
+    if (err) return err;
+    if (!ring_leads(l, from, to)) return catch_up(l, txn, from, to, sink);
+    for (size_t i = range_after(l, from); i < ring_end(l) && l->ring[i].last <= to && !err; i++)
+        err = emit(&l->ring[i].steps, sink);
+    return err;
+}
+
+// ---- reach ---------------------------------------------------------------------------------------------------------
+
+static int history_reach(struct lazy_view *l, struct db_txn *txn, uint64_t from, uint64_t to, size_t rows_max, uint64_t *reached)
+{
+    struct delta_rows rows = {.rows = NULL};
+    int err = from_commits(l, txn, from, to, rows_max, REACH_COMMITS_MAX, &rows, reached);
+    delta_rows_free(&rows);
+    return err;
+}
+
+// Only to where ranges end: who is within one leaves the ring.
+static uint64_t ring_reach(const struct lazy_view *l, uint64_t from, uint64_t to, size_t budget)
+{
+    size_t bytes = 0;
+    for (size_t i = range_after(l, from); i < ring_end(l) && l->ring[i].first <= to; i++) {
+        const struct lazy_kept *kept = &l->ring[i];
+        bool begun = kept->first <= from; // from history up to its end, and on from there by the ring
+        bytes += kept->steps.bytes;
+        if (kept->last > to) return begun || kept->first - 1 == from ? to : kept->first - 1;
+        if (begun || (bytes > budget && (bytes == kept->steps.bytes || kept->first - 1 <= from))) return kept->last;
+        if (bytes > budget) return kept->first - 1;
+    }
+    return to;
+}
+
+static uint64_t notes_reach(const struct lazy_view *l, uint64_t from, uint64_t to, size_t rows_max)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < l->note_count && l->notes[i].seq <= to; i++) {
+        if (l->notes[i].seq <= from || ++n <= rows_max) continue;
+        return l->notes[i].seq - 1 > from ? l->notes[i].seq - 1 : from + 1;
+    }
+    return to;
+}
+
+int lazy_reach(struct view *v, struct db_txn *txn, uint64_t from, uint64_t to, size_t budget, uint64_t *reached)
+{
+    struct lazy_view *l = lazy_view_of(v);
+    size_t rows_max = budget / CHANGE_BYTES + 1 < REACH_ROWS_MAX ? budget / CHANGE_BYTES + 1 : REACH_ROWS_MAX;
+    if (from < l->lost) return ERR_TOO_OLD;
+    if (from < l->ring_from || (l->settled < l->noted_from && to > l->settled)) return history_reach(l, txn, from, to, rows_max, reached);
+    uint64_t by_ring = ring_reach(l, from, to, budget);
+    *reached = by_ring < to ? by_ring : notes_reach(l, from, to, rows_max);
+    return 0;
+}

@@ -1,0 +1,94 @@
+// Live queries over several tables and with selects within: PROTOCOL.md, sections 6 and 7. What the fold holds is at each commit what a fresh query gives.
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { test } from 'node:test'
+import { assertSameRows } from './lib/fold.mjs'
+import { App, insert, remove, update } from './lib/http.mjs'
+import { service } from './lib/service.mjs'
+import { subscribe } from './lib/sse.mjs'
+
+const schema = `
+    create table users (name text not null, online boolean not null default false);
+    create table messages (author uuid not null references users, n integer not null, text text not null);
+    create table reactions (message uuid not null references messages, emoji text not null);
+    create index messages_author on messages (author);
+    create index messages_n on messages (n desc);
+    create index reactions_message on reactions (message);`
+
+const queries = {
+    users: 'select * from users', // so that there is something to be told in each commit
+    reactions: 'select * from reactions',
+    said: 'select m.text, u.name from messages m join users u on u.id = m.author',
+    everyone: 'select u.name, m.n from users u left join messages m on m.author = u.id order by u.name, m.n',
+    last: 'select m.text, m.n, u.name from messages m join users u on u.id = m.author order by m.n desc limit 3 offset 1',
+    nested: 'select u.name, array(select text, n from messages where author = u.id order by n desc limit 2) as last from users u order by name',
+    liked: 'select m.text from messages m where exists (select 1 from reactions r where r.message = m.id)',
+    quiet: 'select name from users where id not in (select author from messages)',
+    counted: ['select text, (select count(*) from reactions r where r.message = messages.id and r.emoji = $1) as n from messages order by n desc, text', '+1'],
+}
+
+async function world(t) {
+    const host = await service(t)
+    const app = new App(host)
+    await app.schema(schema)
+    const users = ['ann', 'ben', 'cem', 'dee'].map((name) => ({ id: randomUUID(), name }))
+    await app.batch(users.map((u) => insert('users', { name: u.name }, u.id)))
+    return { host, app, users, messages: [], n: 0 }
+}
+
+async function assertFresh(w, sub, seq) {
+    await sub.untilSeq(seq)
+    for (const [name, query] of Object.entries(queries)) {
+        const [sql, ...params] = [query].flat()
+        assertSameRows(sub.fold.views[name], await w.app.rows(sql, params, seq))
+    }
+}
+
+// Something that people do, by turns.
+function act(w, i) {
+    const user = w.users[i % 4], old = w.messages[(i * 7) % Math.max(1, w.messages.length)]
+    const id = randomUUID()
+    w.n++
+    switch (i % 6) {
+    case 0:
+    case 1:
+        w.messages.push(id)
+        return [insert('messages', { author: user.id, n: w.n, text: `m${w.n}` }, id), update('users', user.id, { online: true })]
+    case 2: return old ? [insert('reactions', { message: old, emoji: i % 4 ? '+1' : 'wow' })] : [update('users', user.id, { online: false })]
+    case 3: return [update('users', user.id, { name: `${user.name}${w.n}` })]
+    case 4: return old ? [update('messages', old, { n: w.n * 2, author: w.users[(i + 1) % 4].id })] : [update('users', user.id, { online: true })]
+    default: {
+        const gone = w.messages.length > 4 ? w.messages.shift() : null
+        return gone ? [remove('messages', gone)] : [insert('messages', { author: user.id, n: -w.n, text: `early ${w.n}` })]
+    }
+    }
+}
+
+const refused = (e) => { if (!/still_referenced|referenced/.test(`${e.message} ${e.code}`)) throw e }
+
+test('joined, nested and windowed queries follow each commit', async (t) => {
+    const w = await world(t)
+    const sub = await subscribe(t, w.app, { queries })
+    await sub.untilLive()
+    for (let i = 0; i < 36; i++) {
+        const fate = await w.app.batch(act(w, i)).catch(refused)
+        if (fate) await assertFresh(w, sub, fate.seq)
+    }
+})
+
+test('who comes back by a cursor is told what has changed, and nothing else', async (t) => {
+    const w = await world(t)
+    const sub = await subscribe(t, w.app, { queries })
+    await sub.untilLive()
+    let seq = 0
+    for (let i = 0; i < 40; i++) {
+        if (i % 8 === 3) sub.cut()
+        const fate = await w.app.batch(act(w, i)).catch(refused)
+        if (fate) seq = fate.seq
+        if (i % 8 !== 7) continue
+        await sub.open()
+        await assertFresh(w, sub, seq)
+        assert.ok(!sub.messages.some((m) => m.snapshot), 'no snapshot for who has a cursor')
+    }
+    assert.deepEqual(sub.fold.resets, [])
+})
