@@ -114,6 +114,10 @@ CLI_OBJ := $(call obj,clients/cli,$(CLI_SRC))
 TESTLIB_OBJ := $(call obj,tests/lib,$(TESTLIB_SRC)) $(call obj,tests/powercut,$(POWERCUT_SRC)) $(call obj,tests/sim,$(SIM_JUDGE_SRC))
 LIBS := $(B)/libbase.a $(B)/librows.a $(B)/libstreams.a $(B)/libblobs.a $(B)/libservice.a
 
+ifeq ($(VARIANT),tsan)
+export TSAN_OPTIONS := suppressions=$(CURDIR)/tests/tsan.supp $(TSAN_OPTIONS)
+endif
+
 .PHONY: deps deps-build
 # Prints the apt-get line for what is missing and runs it: on a terminal after Enter, without one at once.
 deps:
