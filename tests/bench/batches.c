@@ -66,7 +66,7 @@ static void put_ops(struct batches *b)
 
 static void put_head(struct link *l, const struct load *load, const char *method, const char *path, const char *type, size_t n)
 {
-    buf_printf(&l->out, "%s %s/apps/default/%s HTTP/1.1\r\nHost: bench\r\nContent-Type: %s\r\nContent-Length: %zu\r\n\r\n", method, load->prefix, path, type, n);
+    buf_printf(&l->out, "%s %s/apps/%s/%s HTTP/1.1\r\nHost: bench\r\nContent-Type: %s\r\nContent-Length: %zu\r\n\r\n", method, load->prefix, load->app, path, type, n);
 }
 
 static void put_batch(struct batches *b, struct link *l)
@@ -184,8 +184,8 @@ static void open_all(struct batches *b)
         link_open(l, load->epoll, load->host, load->port, i);
         if (i == 0) publish(b, l);
         if (!b->ws) continue;
-        buf_printf(&l->out, "GET %s/apps/default/sync HTTP/1.1\r\nHost: bench\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-                            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", load->prefix);
+        buf_printf(&l->out, "GET %s/apps/%s/sync HTTP/1.1\r\nHost: bench\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+                            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", load->prefix, load->app);
         exchange(b, l, 101, false);
         ws_put_text(&l->out, SPAN_LIT("{\"type\":\"hello\",\"protocol\":1}"));
     }

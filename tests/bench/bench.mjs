@@ -10,13 +10,14 @@ import fs from 'node:fs'
 import path from 'node:path'
 import * as files from './cells/files.mjs'
 import { begin, end, folder, lines, root, running } from './lib.mjs'
+import * as loops from './cells/loops.mjs'
 import * as rows from './cells/rows.mjs'
 import * as streams from './cells/streams.mjs'
 
 const rounds = Number(process.env.ROUNDS || 3)
 const table = path.join(root, 'build/bench.tsv')
 
-const cells = { ...streams, ...rows, ...files }
+const cells = { ...streams, ...rows, ...files, ...loops }
 const ONCE = ['idle', 'reads', 'tokens', 'tails', 'dedup', 'space'] // long, and of bytes more than of time
 
 function wanted() {

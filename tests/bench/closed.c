@@ -50,7 +50,7 @@ static long http_good(const struct link *l)
 
 static void segue_append_path(const struct load *load, const struct link *l, char path[256])
 {
-    snprintf(path, 256, "%s/apps/default/v1/stream/bench-%u", load->prefix, l->index);
+    snprintf(path, 256, "%s/apps/%s/v1/stream/bench-%u", load->prefix, load->app, l->index);
 }
 
 static void segue_append_prepare(const struct load *load, struct link *l)
@@ -100,7 +100,7 @@ static void batch_prepare(const struct load *load, struct link *l)
 {
     static const char sql[] = "create table bench (n bigint not null, text text not null)";
     char path[256];
-    snprintf(path, sizeof path, "%s/apps/default/schema", load->prefix);
+    snprintf(path, sizeof path, "%s/apps/%s/schema", load->prefix, load->app);
     put_head(l, "PUT", path, "application/sql", sizeof sql - 1);
     buf_put_str(&l->out, sql);
 }
@@ -119,7 +119,7 @@ static void batch_request(const struct load *load, struct link *l)
     }
     buf_put_str(&body, "]}");
     if (body.err != 0) die("the batch is too large");
-    snprintf(path, sizeof path, "%s/apps/default/batch", load->prefix);
+    snprintf(path, sizeof path, "%s/apps/%s/batch", load->prefix, load->app);
     put_head(l, "POST", path, "application/json", body.n);
     buf_put_span(&l->out, buf_span(&body));
 }

@@ -77,9 +77,9 @@ export function installed(command) {
 let folders = 0
 export const fresh = (name) => path.join(folder, `${name}-${folders++}`)
 
-export async function segued() {
+export async function segued(args = []) {
     const data = fresh('segue')
-    const child = start(path.join(build, 'segued'), ['--dev', '--data', data, '--listen', '127.0.0.1:0', '--log-level', 'error'])
+    const child = start(path.join(build, 'segued'), ['--dev', '--data', data, '--listen', '127.0.0.1:0', '--log-level', 'error', ...args])
     return { child, data, url: `http://${await listening('segued', child)}`, pid: child.pid }
 }
 

@@ -23,7 +23,7 @@ static const char usage_text[] =
     "load fanout --url U --kind sse|ds|ws|bare     --readers of one stream, appended to --rate times a second; at 0 by --connections in a closed loop\n"
     "load idle   --url U --kind sse|ws             memory of --readers, each of a stream of its own; needs --pid\n"
     "load bare   --dir D                           the least server, for --readers and one writer\n"
-    "others: --connections N (1)  --seconds S (2)  --pid P (the service's, for its memory and processor time)\n";
+    "others: --connections N (1)  --seconds S (2)  --pid P (the service's, for its memory and processor time)  --app NAME (default; of append, batch, rows)\n";
 
 void print_latency(const struct histogram *h)
 {
@@ -55,6 +55,8 @@ static void option(struct load *load, const char *name, const char *value)
         url_parse(load, value);
     else if (strcmp(name, "--kind") == 0)
         load->kind = value;
+    else if (strcmp(name, "--app") == 0)
+        load->app = value;
     else if (strcmp(name, "--connections") == 0)
         load->connections = (uint32_t)strtoul(value, NULL, 10);
     else if (strcmp(name, "--readers") == 0)
@@ -96,7 +98,7 @@ static void descriptors_raise(void)
 
 int main(int argc, char **argv)
 {
-    struct load load = {.kind = "segue", .connections = 1, .ops = 1, .streams = 1, .window = 4096, .bytes = 100, .seconds = 2, .rate = 50, .dir = ".", .text = "README.md"};
+    struct load load = {.kind = "segue", .app = "default", .connections = 1, .ops = 1, .streams = 1, .window = 4096, .bytes = 100, .seconds = 2, .rate = 50, .dir = ".", .text = "README.md"};
     if (argc < 2 || argc % 2 != 0) die("%s", usage_text);
     load.command = argv[1];
     for (int i = 2; i + 1 < argc; i += 2)

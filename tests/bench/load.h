@@ -7,6 +7,7 @@
 
 struct load {
     const char *command, *kind;
+    const char *app; // of append, batch and rows
     char host[64];
     char prefix[128]; // of --url: what stands before the paths made here
     uint16_t port;
