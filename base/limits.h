@@ -157,6 +157,10 @@
 #define SUBSCRIPTIONS_MAX 1000         // on one connection
 #define PART_BYTES_MAX (64 * KIB)      // aimed-at size of one message of a commit in parts
 #define COMMIT_BYTES_MAX (1 * MIB)     // aimed-at size of a range of several commits
+#define FOLLOW_COLUMNS_MAX 16          // stream columns that one query follows
+#define FOLLOWED_STREAMS_MAX 10000     // streams in a result that are followed
+#define FOLLOWED_STREAMS_APP_MAX 100000 // and in all results of an app
+#define FOLLOW_BROUGHT_MAX (8 * MIB)   // bytes of streams whose rows come in one range; with more of them the snapshot is sent anew
 #define HEARTBEAT_MS 15000             // silence on a subscription before a comment or ping
 
 // Outboxes of clients

@@ -185,6 +185,13 @@ int query_compile(struct rows *r, struct span sql, const struct row_value *param
 struct query *query_ref(struct query *q);
 // Do its rows have no `id` of their own, because they are joined, grouped or distinct? Then a live result names each by a key ("feed", below).
 bool query_keyed(const struct query *q);
+// A stream column of its result: whose table's rows the streams belong to, and where in a row's name (id, or key) the id of such a row stands.
+struct rows_stream_column {
+    struct span name, table, column; // as long as the query lives
+    size_t piece;                    // of a key; 0 of an id
+};
+// ERR_NO_SUCH_COLUMN; ERR_BAD_PARAMETER: the column is no stream; ERR_UNSUPPORTED_SQL: rows are grouped or distinct, and nobody knows whose streams they show.
+int query_stream_column(const struct query *q, struct span name, struct rows_stream_column *out, struct problem *p);
 void query_unref(struct query *q); // NULL is fine
 
 // Reads a result in pieces as of one seq; holds no transaction between calls, so commits may come between pieces.

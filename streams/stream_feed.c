@@ -279,12 +279,13 @@ static uint64_t lacking_from(const struct reading *r, const struct state_at *a, 
     return (r->any || b->v.rec->number == r->number) && r->start > from ? r->start : from;
 }
 
-// Does a range that ends at `to` tell of a trim? To those who lack what it took. Where the stream ended as of `from` may be forgotten with
-// those bytes, and then is said to be its begin: who had not all that there was before the trim is told at that place too.
-static bool lacks_trimmed(const struct state_at *a, const struct state_at *b, uint64_t from, uint64_t to, uint64_t base)
+// Is somebody at `from` told of a trim? Who lacks what it took, and that already in a range that ends before it, which has to do without those
+// bytes. Where the stream ended as of `from` may be forgotten with them, and then is said to be its begin: who had not all that there was before
+// the trim is told at that place too.
+static bool lacks_trimmed(const struct state_at *a, const struct state_at *b, uint64_t from, uint64_t base)
 {
     const struct stream_record *r = b->v.rec;
-    if (r->trimmed_seq == 0 || r->trimmed_seq > to) return false;
+    if (r->trimmed_seq == 0) return false;
     if (base < r->first) return true;
     return same_stream(a, b) && base == r->first && from < r->trimmed_changed && from < r->trimmed_seq;
 }
@@ -318,7 +319,9 @@ static int tell_state(const struct reading *r, uint64_t at, struct stream_place 
     }
     while (err == 0 && now.exists && place->at < now.offset && (sent == 0 || sent < budget))
         err = emit_element(r->s, r->txn, &now.v, &place->at, now.offset, sink, &sent);
-    bool last = !now.exists || place->at >= now.offset;
+    bool lost = err == ERR_NO_SUCH_STREAM; // deleted since, and given back: that it is deleted comes behind the snapshot
+    if (lost) err = 0;
+    bool last = lost || !now.exists || place->at >= now.offset;
     if (err == 0 && last && now.closed) err = sink->emit(sink, r->s->closed);
     if (err != 0) return err;
     if (last) *place = (struct stream_place){0};
@@ -380,7 +383,7 @@ static int tell_changes(const struct reading *r, uint64_t from, uint64_t to, str
     if (err != 0 || !b.exists) return err;
     if (!same) err = emit_created(&b.v, sink);
     uint64_t base = lacking_from(r, &a, &b);
-    if (err == 0 && lacks_trimmed(&a, &b, from, to, base)) err = emit_trimmed(r->s, r->txn, &b.v, sink);
+    if (err == 0 && lacks_trimmed(&a, &b, from, base)) err = emit_trimmed(r->s, r->txn, &b.v, sink);
     for (uint64_t at = kept_from(&b, base); err == 0 && at < b.offset;)
         err = emit_element(r->s, r->txn, &b.v, &at, b.offset, sink, &sent);
     if (err == ERR_NO_SUCH_STREAM) return 0; // deleted since, and given back: that it is deleted comes in a later range
@@ -510,11 +513,17 @@ int streams_tell_state(struct streams *s, struct db_txn *txn, struct span path, 
     return err != 0 ? err : tell_state(&r, seq, place, budget, sink, done);
 }
 
-int streams_tell_reach(struct streams *s, struct db_txn *txn, struct span path, uint64_t start, uint64_t from, uint64_t to, size_t budget, uint64_t *reached)
+int streams_tell_bytes(struct streams *s, struct db_txn *txn, struct span path, uint64_t start, uint64_t from, uint64_t to, uint64_t *bytes)
 {
     struct reading r;
+    struct state_at a, b;
     int err = reading_begin(&r, s, txn, path, start);
-    return err != 0 ? err : tell_reach(&r, from, to, budget, reached);
+    if (err == 0) err = state_at(s, txn, path, from, &a);
+    if (err == 0) err = state_at(s, txn, path, to, &b);
+    if (err != 0) return err;
+    uint64_t base = b.exists ? kept_from(&b, lacking_from(&r, &a, &b)) : 0;
+    *bytes = b.exists && b.offset > base ? b.offset - base : 0;
+    return 0;
 }
 
 int streams_tell_changes(struct streams *s, struct db_txn *txn, struct span path, uint64_t start, uint64_t from, uint64_t to, struct feed_sink *sink)

@@ -260,8 +260,8 @@ struct stream_place { // how far a snapshot has got; all zero to begin
 // The next piece of the state as of `seq`, as feed_ops.snapshot has it, but without `created`.
 int streams_tell_state(struct streams *s, struct db_txn *txn, struct span path, uint64_t start, uint64_t seq, struct stream_place *place, size_t budget,
                        struct feed_sink *sink, bool *done);
-// As feed_ops.reach and feed_ops.changes have it.
-int streams_tell_reach(struct streams *s, struct db_txn *txn, struct span path, uint64_t start, uint64_t from, uint64_t to, size_t budget, uint64_t *reached);
+// As feed_ops.changes has it; and how many bytes of the stream that would tell.
+int streams_tell_bytes(struct streams *s, struct db_txn *txn, struct span path, uint64_t start, uint64_t from, uint64_t to, uint64_t *bytes);
 int streams_tell_changes(struct streams *s, struct db_txn *txn, struct span path, uint64_t start, uint64_t from, uint64_t to, struct feed_sink *sink);
 
 // ---- sealing -------------------------------------------------------------------------------------------------------

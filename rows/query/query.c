@@ -24,6 +24,34 @@ bool query_keyed(const struct query *q)
     return !q->plan->rows_have_ids;
 }
 
+static const struct expr *shown_as(const struct select *s, struct span name, struct span *kept)
+{
+    for (size_t i = 0; i < s->target_count; i++) {
+        if (!span_equal(s->targets[i].name, name)) continue;
+        *kept = s->targets[i].name;
+        return s->targets[i].expr;
+    }
+    return NULL;
+}
+
+int query_stream_column(const struct query *q, struct span name, struct rows_stream_column *out, struct problem *p)
+{
+    const struct select *s = q->plan->top;
+    struct span kept;
+    const struct expr *e = shown_as(s, name, &kept);
+    if (!e) return problem_set(p, ERR_NO_SUCH_COLUMN, -1, "the result has no column %.*s", SPAN_FMT(span_sub(name, 0, NAME_MAX_BYTES)));
+    if (s->grouped || s->distinct)
+        return problem_set(p, ERR_UNSUPPORTED_SQL, e->position, "streams of grouped or distinct rows cannot be followed: nobody knows whose they are");
+    if (e->kind != EX_COLUMN || e->type.kind != COL_STREAM)
+        return problem_set(p, ERR_BAD_PARAMETER, e->position, "the column %.*s is no stream", SPAN_FMT(kept));
+    const struct table *t = schema_table_no(q->plan->schema, q->plan->tables[e->slot]);
+    *out = (struct rows_stream_column){.name = kept, .table = t->name, .column = t->columns[e->column].name};
+    // Slots are given in the order of the text, and a key has its tables' ids in that order.
+    for (uint32_t slot = 0; slot < e->slot; slot++)
+        out->piece += s->own >> slot & 1;
+    return 0;
+}
+
 void query_unref(struct query *q)
 {
     if (!q) return;

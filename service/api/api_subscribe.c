@@ -1,7 +1,7 @@
 // GET /apps/<app>/subscribe: a session carried by server-sent events (WHATWG HTML, "Server-sent events"), so that curl and a
 // browser's EventSource can follow an app with nothing else.
 //
-//   ?query=SQL  ?query.NAME=SQL  p.NAME.1=VALUE  branch=BRANCH  branch.NAME=BRANCH  ?stream=PATH  ?stream.NAME=PATH@OFFSET  ?upload.NAME=ID  cursor=CURSOR
+//   ?query=SQL  ?query.NAME=SQL  p.NAME.1=VALUE  follow.NAME=COLUMN@WHERE  branch=BRANCH  branch.NAME=BRANCH  ?stream=PATH  ?stream.NAME=PATH@OFFSET  ?upload.NAME=ID  cursor=CURSOR
 //
 // Each message is one event: its JSON as `data`, its cursor, if it carries one, as `id`. EventSource gives the last id back as
 // Last-Event-ID when it connects again, and the session goes on from there.
@@ -12,12 +12,14 @@
 #include "err.h"
 #include "json_write.h"
 #include "message.h"
+#include "result_feed.h"
 
 struct sse {
     struct session *session;
     struct request *r;
     bool over;
     size_t branches; // parameters branch.NAME that a query had use for
+    size_t follows;  // the same of follow.NAME
 };
 
 // ---- the carrier ----
@@ -101,6 +103,65 @@ static int branch_of(struct sse *sse, const char *name, struct buf *room, struct
     return found == 1 && out->n == 0 ? ERR_BAD_PARAMETER : found;
 }
 
+// NAME, NAME@OFFSET or NAME@end: takes what stands behind the last '@' off, if it is one of these.
+static uint64_t take_where(struct span *value, bool ends)
+{
+    size_t at = value->n;
+    uint64_t offset = 0;
+    if (ends && value->n >= 4 && memcmp(value->p + value->n - 4, "@end", 4) == 0) {
+        value->n -= 4;
+        return RESULT_FOLLOW_END;
+    }
+    while (at > 0 && value->p[at - 1] >= '0' && value->p[at - 1] <= '9' && value->n - at < 18)
+        at--;
+    if (at == value->n || at == 0 || value->p[at - 1] != '@') return 0;
+    for (size_t i = at; i < value->n; i++)
+        offset = 10 * offset + (value->p[i] - '0');
+    value->n = at - 1;
+    return offset;
+}
+
+struct follows {
+    struct result_follow list[FOLLOW_COLUMNS_MAX];
+    size_t count;
+    struct buf room; // of the names
+};
+
+// Each follow.NAME of this query, one column each.
+static int take_follows(struct sse *sse, const char *name, struct follows *f, struct problem *p)
+{
+    char wanted[96];
+    struct span param, value;
+    size_t at = 0;
+    int broken = 0;
+    snprintf(wanted, sizeof wanted, "follow.%s", name);
+    if (buf_reserve(&f->room, f->room.max) == NULL) return ERR_NOMEM; // names must not move
+    while (request_param_next(sse->r, &at, &f->room, &param, &value, &broken)) {
+        if (!span_is(param, wanted)) {
+            buf_truncate(&f->room, (size_t)(param.p - f->room.p));
+            continue;
+        }
+        if (f->count == FOLLOW_COLUMNS_MAX) return problem_set(p, ERR_TOO_MANY, -1, "a query follows at most %d columns", FOLLOW_COLUMNS_MAX);
+        uint64_t start = take_where(&value, true);
+        f->list[f->count++] = (struct result_follow){.column = value, .start = start};
+        sse->follows++;
+    }
+    return broken;
+}
+
+// With streams of its result, or without.
+static int subscribe_query(struct sse *sse, const char *name, struct span branch, struct span sql, const struct row_value *params, size_t count, struct problem *p)
+{
+    struct follows follows = {.count = 0};
+    buf_init(&follows.room, 2 * HTTP_TARGET_MAX);
+    int err = take_follows(sse, name, &follows, p);
+    if (err == 0 && follows.count > 0 && branch.n > 0) err = problem_set(p, ERR_BAD_PARAMETER, -1, "streams have no branches: in a result on one they are not followed");
+    else if (err == 0 && follows.count > 0) err = session_follow_query(sse->session, SPAN_STR(name), sql, params, count, follows.list, follows.count, p);
+    else if (err == 0) err = session_branch_query(sse->session, SPAN_STR(name), branch, sql, params, count, p);
+    buf_free(&follows.room);
+    return err;
+}
+
 static int add_query(struct sse *sse, const char *name, struct span sql, struct problem *p)
 {
     struct row_value params[QUERY_PARAMS_MAX];
@@ -121,7 +182,7 @@ static int add_query(struct sse *sse, const char *name, struct span sql, struct 
     struct span branch = SPAN_NONE;
     buf_init(&room, HTTP_TARGET_MAX);
     if (found >= 0) found = branch_of(sse, name, &room, &branch);
-    int err = found < 0 ? problem_set(p, found, -1, "a parameter of the query \"%s\" is broken", name) : session_branch_query(sse->session, SPAN_STR(name), branch, sql, params, count, p);
+    int err = found < 0 ? problem_set(p, found, -1, "a parameter of the query \"%s\" is broken", name) : subscribe_query(sse, name, branch, sql, params, count, p);
     buf_free(&room);
     while (count > 0)
         buf_free(&scratch[--count]);
@@ -131,15 +192,7 @@ static int add_query(struct sse *sse, const char *name, struct span sql, struct 
 // PATH or PATH@OFFSET: only digits behind the last '@' are an offset.
 static int add_stream(struct sse *sse, const char *name, struct span value, struct problem *p)
 {
-    uint64_t offset = 0;
-    size_t at = value.n;
-    while (at > 0 && value.p[at - 1] >= '0' && value.p[at - 1] <= '9' && value.n - at < 18)
-        at--;
-    if (at < value.n && at > 0 && value.p[at - 1] == '@') {
-        for (size_t i = at; i < value.n; i++)
-            offset = 10 * offset + (value.p[i] - '0');
-        value.n = at - 1;
-    }
+    uint64_t offset = take_where(&value, false);
     return session_stream(sse->session, SPAN_STR(name), value, offset, p);
 }
 
@@ -154,7 +207,7 @@ static int add_all(struct sse *sse, struct problem *p)
 {
     struct buf scratch;
     struct span param, value;
-    size_t at = 0, queries = 0, streams = 0, uploads = 0, branches = 0;
+    size_t at = 0, queries = 0, streams = 0, uploads = 0, branches = 0, follows = 0;
     char name[80];
     int err = 0, broken = 0;
     buf_init(&scratch, 2 * HTTP_TARGET_MAX);
@@ -163,6 +216,7 @@ static int add_all(struct sse *sse, struct problem *p)
         else if (names(param, "stream", 's', streams + 1, name)) streams++, err = add_stream(sse, name, value, p);
         else if (names(param, "upload", 'u', uploads + 1, name)) uploads++, err = add_upload(sse, name, value, p);
         else if (span_starts(param, "branch.")) branches++;
+        else if (span_starts(param, "follow.")) follows++;
         else if (!span_starts(param, "p.") && !span_is(param, "cursor") && !span_is(param, "branch"))
             err = problem_set(p, ERR_BAD_PARAMETER, -1, "there is no parameter \"%.*s\"", SPAN_FMT(span_sub(param, 0, 60)));
     }
@@ -170,6 +224,7 @@ static int add_all(struct sse *sse, struct problem *p)
     if (err == 0 && broken != 0) err = problem_set(p, broken, -1, "a parameter is broken");
     // What reads the app instead would look as if it were the branch.
     if (err == 0 && branches != sse->branches) err = problem_set(p, ERR_BAD_PARAMETER, -1, "a branch is named for a query that is not there");
+    if (err == 0 && follows != sse->follows) err = problem_set(p, ERR_BAD_PARAMETER, -1, "columns are followed of a query that is not there");
     if (err == 0 && queries + streams + uploads == 0) err = problem_set(p, ERR_BAD_PARAMETER, -1, "name at least one query=…, stream=… or upload=…");
     return err;
 }

@@ -96,6 +96,8 @@ struct app {
     struct app_user *users;
     struct branch_feed *branch_feeds;
     size_t branch_feed_count;
+    struct result_feed *result_feeds;
+    struct result_sets *result_sets; // NULL: nobody follows streams in a result
     bool branches_changed, rows_changed; // since something was published last
     struct app_counts counts;
 };
@@ -128,6 +130,11 @@ int app_branch_rows(struct app *a, const struct branch *b, struct read_set *set)
 
 // Tells those who follow branches what was published.
 void branch_feeds_publish(struct app *a);
+
+// result_feed.c --------------------------------------------------------------------------------------------------------
+
+// Behind what is published of rows and before what is of streams: takes the rows in that came.
+void result_feeds_publish(struct app *a);
 
 // app.c ----------------------------------------------------------------------------------------------------------------
 

@@ -227,6 +227,7 @@ static void publish(struct app *a)
 {
     a->visible_seq = a->applied_seq;
     rows_publish(a->rows, a->txn, a->visible_seq);
+    result_feeds_publish(a);
     streams_publish(a->streams, a->visible_seq);
     blobs_publish(a->blobs, a->visible_seq);
     branch_feeds_publish(a);

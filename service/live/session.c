@@ -88,6 +88,7 @@ static void sub_free(struct subscription *sub)
 {
     let_go_of(sub);
     free((void *)sub->path.p);
+    free(sub->follows);
     free(sub);
 }
 
@@ -140,6 +141,7 @@ static int attach(struct subscription *sub, bool resume, uint64_t at, struct pro
     struct db_txn *txn = app_txn(s->app);
     int err = sub->is_upload       ? blobs_attach_upload(app_blobs(s->app), txn, sub->upload, resume, &sub->feed)
               : sub->branch_no != 0 ? branch_feed_attach(s->app, sub->query, sub->path, sub->branch_no, resume, at, &sub->feed, p)
+              : sub->follow_count > 0 ? result_feed_attach(s->app, sub->query, sub->follows, sub->follow_count, resume, at, &sub->feed, p)
               : sub->query != NULL ? rows_attach(app_rows(s->app), txn, sub->query, &sub->feed, p)
                                    : streams_attach(app_streams(s->app), txn, sub->path, sub->offset, resume, at, &sub->feed, p);
     if (err != 0) return err;
@@ -223,6 +225,14 @@ static uint64_t value_hash(const struct row_value *v, uint64_t seed)
     return checksum64(SPAN(&bits, sizeof bits), seed + (uint64_t)v->kind);
 }
 
+static uint64_t query_hash(uint64_t hash, struct span sql, const struct row_value *params, size_t param_count)
+{
+    hash = checksum64(sql, hash);
+    for (size_t i = 0; i < param_count; i++)
+        hash = value_hash(&params[i], hash);
+    return hash;
+}
+
 static int copy_path(struct subscription *sub, struct span path)
 {
     uint8_t *copy = malloc(path.n);
@@ -248,9 +258,49 @@ int session_branch_query(struct session *s, struct span name, struct span branch
     if (err != 0) return err;
     err = query_compile(app_rows(s->app), sql, params, param_count, &sub->query, p);
     if (err == 0 && branch.n > 0) err = on_branch(sub, branch, p);
-    sub->hash = checksum64(sql, sub->hash + (sub->branch_no << 8)); // a branch's number: another one of this name is another subscription
-    for (size_t i = 0; i < param_count; i++)
-        sub->hash = value_hash(&params[i], sub->hash);
+    sub->hash = query_hash(sub->hash + (sub->branch_no << 8), sql, params, param_count); // a branch's number: another one of this name is another subscription
+    return added(s, sub, err, p);
+}
+
+static int by_column(const void *a, const void *b)
+{
+    return span_compare(((const struct result_follow *)a)->column, ((const struct result_follow *)b)->column);
+}
+
+// In one block, and in one order, in whatever order they were asked for.
+static int copy_follows(struct subscription *sub, const struct result_follow *follows, size_t count)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < count; i++)
+        bytes += follows[i].column.n;
+    struct result_follow *copy = malloc(count * sizeof *copy + bytes);
+    if (copy == NULL) return ERR_NOMEM;
+    uint8_t *names = (uint8_t *)(copy + count);
+    for (size_t i = 0; i < count; i++) {
+        struct span column = follows[i].column;
+        memcpy(names, column.p, column.n);
+        copy[i] = (struct result_follow){.column = SPAN(names, column.n), .start = follows[i].start};
+        names += column.n;
+    }
+    qsort(copy, count, sizeof *copy, by_column);
+    sub->follows = copy;
+    sub->follow_count = count;
+    for (size_t i = 0; i < count; i++)
+        sub->hash = checksum64(copy[i].column, sub->hash + copy[i].start + 1);
+    return 0;
+}
+
+int session_follow_query(struct session *s, struct span name, struct span sql, const struct row_value *params, size_t param_count, const struct result_follow *follows, size_t follow_count,
+                         struct problem *p)
+{
+    struct subscription *sub;
+    assert(follow_count > 0);
+    int err = sub_new(s, name, &sub, p);
+    if (err != 0) return err;
+    err = query_compile(app_rows(s->app), sql, params, param_count, &sub->query, p);
+    if (err == 0) err = result_feed_check(sub->query, follows, follow_count, p);
+    sub->hash = query_hash(sub->hash, sql, params, param_count);
+    if (err == 0) err = copy_follows(sub, follows, follow_count);
     return added(s, sub, err, p);
 }
 

@@ -6,6 +6,7 @@
 
 #include "err.h"
 #include "message.h"
+#include "result_feed.h"
 #include "session.h"
 
 #define NAME_MAX_SUB MESSAGE_NAME_MAX
@@ -38,6 +39,8 @@ struct subscription {
     struct query *query; // or a stream:
     struct span path;    // owned; of a query the branch that it reads, if it does
     uint64_t branch_no;  // of which name there may be another one later
+    struct result_follow *follows; // streams of the result that come with it; their columns' names lie behind the last
+    size_t follow_count;
     uint64_t offset;     // where a fresh reader begins
     bool is_upload;      // or an upload:
     struct uuid upload;
@@ -97,9 +100,11 @@ int session_put_range(struct session *s, uint64_t to, bool *told);
 // What is in line goes away unsent.
 void session_drop_parts(struct session *s);
 
-// What a call of its feed gave back: of a query on a branch, which may be gone, this may be the end of it and of nothing else.
+// What a call of its feed gave back: of a query on a branch, which may be gone, or of one whose result has more streams than can be followed, this may be
+// the end of it and of nothing else.
 static inline int sub_note(struct subscription *sub, int err)
 {
+    if (sub->follow_count > 0 && err == ERR_TOO_MANY) sub->lost = err;
     if (err != 0 && sub->branch_no != 0 && err != ERR_TOO_OLD && err != ERR_NOMEM && err != ERR_CORRUPT) sub->lost = err;
     return err;
 }

@@ -71,6 +71,17 @@ static bool is_scanned(const struct subscription *sub)
     return sub->query != NULL && sub->branch_no == 0 && rows_scanned(app_rows(sub->session->app), sub->query);
 }
 
+static void put_follows(struct jw *w, const struct subscription *sub)
+{
+    jw_key(w, "follow"), jw_object(w);
+    for (size_t i = 0; i < sub->follow_count; i++) {
+        jw_key_span(w, sub->follows[i].column);
+        if (sub->follows[i].start == RESULT_FOLLOW_END) jw_cstr(w, "end");
+        else jw_uint(w, sub->follows[i].start);
+    }
+    jw_end(w);
+}
+
 static void put_subscription(struct jw *w, const struct subscription *sub)
 {
     char id[UUID_TEXT];
@@ -78,6 +89,7 @@ static void put_subscription(struct jw *w, const struct subscription *sub)
     jw_key(w, "kind"), jw_cstr(w, sub->is_upload ? "upload" : sub->query != NULL ? "query" : "stream");
     if (is_keyed(sub)) jw_key(w, "keyed"), jw_bool(w, true);
     if (is_scanned(sub)) jw_key(w, "scanned"), jw_bool(w, true);
+    if (sub->follow_count > 0) put_follows(w, sub);
     if (sub->branch_no != 0) jw_key(w, "branch"), jw_str(w, sub->path);
     if (sub->is_upload) {
         uuid_format(sub->upload, id);
@@ -93,7 +105,7 @@ int session_put_welcome(struct session *s)
     char id[UUID_TEXT];
     struct buf b;
     struct jw w;
-    buf_init(&b, 4 * KIB + SUBSCRIPTIONS_MAX * (NAME_MAX_SUB + 6 * STREAM_PATH_MAX + 128)); // a path may need escapes
+    buf_init(&b, 4 * KIB + SUBSCRIPTIONS_MAX * (NAME_MAX_SUB + 6 * STREAM_PATH_MAX + FOLLOW_COLUMNS_MAX * (6 * NAME_MAX_BYTES + 24) + 128)); // a path or a name may need escapes
     jw_init(&w, &b);
     uuid_format(app_journal_id(s->app), id);
     jw_object(&w);

@@ -5,6 +5,7 @@
 #include "api.h"
 #include "err.h"
 #include "json_read.h"
+#include "result_feed.h"
 #include "sync_impl.h"
 #include "ws_records.h"
 
@@ -159,8 +160,34 @@ int sync_get_params(const struct jr *list, struct buf *scratch, struct row_value
     return err;
 }
 
+struct follows {
+    struct result_follow list[FOLLOW_COLUMNS_MAX];
+    size_t count;
+    struct problem *p;
+};
+
+static int take_follow(void *ctx, struct span column, const struct jr *where)
+{
+    struct follows *f = ctx;
+    bool end = jr_type(where) == JR_STRING && span_is(jr_str(where), "end");
+    if (f->count == FOLLOW_COLUMNS_MAX) return problem_set(f->p, ERR_TOO_MANY, -1, "a query follows at most %d columns", FOLLOW_COLUMNS_MAX);
+    if (!end && (jr_type(where) != JR_INT || jr_int(where, -1) < 0)) return problem_set(f->p, ERR_BAD_OFFSET, -1, "a stream is followed from an offset, a whole number from 0, or from its \"end\"");
+    f->list[f->count++] = (struct result_follow){.column = column, .start = end ? RESULT_FOLLOW_END : (uint64_t)jr_int(where, 0)};
+    return 0;
+}
+
+static int take_follows(const struct jr *spec, struct follows *f)
+{
+    const struct jr *follow = jr_get(spec, "follow");
+    if (follow == NULL) return 0;
+    if (jr_type(follow) != JR_OBJECT || jr_count(follow) == 0) return problem_set(f->p, ERR_BAD_PARAMETER, -1, "\"follow\" is an object, where to begin under the name of each column");
+    if (jr_get(spec, "branch") != NULL) return problem_set(f->p, ERR_BAD_PARAMETER, -1, "streams have no branches: in a result on one they are not followed");
+    return jr_each(follow, take_follow, f);
+}
+
 static int add_query(struct sync *s, struct span name, const struct jr *spec, struct problem *p)
 {
+    struct follows follows = {.p = p};
     struct row_value params[QUERY_PARAMS_MAX];
     struct buf scratch;
     size_t count;
@@ -169,7 +196,10 @@ static int add_query(struct sync *s, struct span name, const struct jr *spec, st
     if (branch != NULL && jr_str(branch).n == 0) return problem_set(p, ERR_BAD_PARAMETER, -1, "\"branch\" is a name");
     buf_init(&scratch, SYNC_PARAMS_BYTES);
     int err = sync_get_params(jr_get(spec, "params"), &scratch, params, &count, p);
-    if (err == 0) err = session_branch_query(s->session, name, jr_str(branch), jr_str(jr_get(spec, "query")), params, count, p);
+    struct span sql = jr_str(jr_get(spec, "query"));
+    if (err == 0) err = take_follows(spec, &follows);
+    if (err == 0 && follows.count > 0) err = session_follow_query(s->session, name, sql, params, count, follows.list, follows.count, p);
+    else if (err == 0) err = session_branch_query(s->session, name, jr_str(branch), sql, params, count, p);
     buf_free(&scratch);
     return err;
 }
@@ -189,13 +219,13 @@ static int add_upload(struct sync *s, struct span name, const struct jr *spec, s
     return session_upload(s->session, name, id, p);
 }
 
-// {"query":…,"params":…}, {"stream":…,"offset":…} or {"upload":…}
+// {"query":…,"params":…,"follow":…}, {"stream":…,"offset":…} or {"upload":…}
 static int add(struct sync *s, struct span name, const struct jr *spec, struct problem *p)
 {
     bool query = jr_get(spec, "query") != NULL, stream = jr_get(spec, "stream") != NULL, upload = jr_get(spec, "upload") != NULL;
     if (query + stream + upload != 1) return problem_set(p, ERR_BAD_PARAMETER, -1, "a subscription has a \"query\", a \"stream\" or an \"upload\"");
-    if ((!query && (jr_get(spec, "params") != NULL || jr_get(spec, "branch") != NULL)) || (!stream && jr_get(spec, "offset") != NULL))
-        return problem_set(p, ERR_BAD_PARAMETER, -1, "\"params\" and \"branch\" are a query's, and \"offset\" is a stream's");
+    if ((!query && (jr_get(spec, "params") != NULL || jr_get(spec, "branch") != NULL || jr_get(spec, "follow") != NULL)) || (!stream && jr_get(spec, "offset") != NULL))
+        return problem_set(p, ERR_BAD_PARAMETER, -1, "\"params\", \"branch\" and \"follow\" are a query's, and \"offset\" is a stream's");
     int err = may(s->options.auth, &s->options.identity, MAY_SUBSCRIBE, SPAN_STR(app_name(s->options.app)), jr_str(jr_get(spec, "stream")));
     if (err != 0) return err;
     return query ? add_query(s, name, spec, p) : stream ? add_stream(s, name, spec, p) : add_upload(s, name, spec, p);
@@ -210,7 +240,7 @@ static void say_name_error(struct sync *s, struct span name, int err, struct pro
 static void take_subscribe(struct sync *s, const struct jr *message, struct span text)
 {
     (void)text;
-    static const char *const known[] = {"type", "name", "query", "params", "branch", "stream", "offset", "upload", NULL};
+    static const char *const known[] = {"type", "name", "query", "params", "branch", "follow", "stream", "offset", "upload", NULL};
     struct problem p = PROBLEM_NONE;
     struct span name = jr_str(jr_get(message, "name"));
     int err = sync_check_members(message, known, &p);
@@ -239,7 +269,7 @@ struct hello {
 
 static int add_of_hello(void *ctx, struct span name, const struct jr *spec)
 {
-    static const char *const known[] = {"query", "params", "branch", "stream", "offset", "upload", NULL};
+    static const char *const known[] = {"query", "params", "branch", "follow", "stream", "offset", "upload", NULL};
     struct hello *h = ctx;
     h->name = name;
     int err = sync_check_members(spec, known, h->p);
