@@ -598,6 +598,20 @@ static void put_fresh(struct buf *out, const struct peer_sub *s, const struct jr
     free(texts);
 }
 
+// A row's stream value says where its stream was when the row was told, which appends to it do not change.
+static void forget_offsets(struct buf *json)
+{
+    static const char member[] = "{\"closed\":false,\"offset\":";
+    size_t kept = 0;
+    for (size_t i = 0; i < json->n;) {
+        json->p[kept++] = json->p[i++];
+        if (kept < sizeof member - 1 || memcmp(json->p + kept - (sizeof member - 1), member, sizeof member - 1) != 0) continue;
+        while (i < json->n && json->p[i] >= '0' && json->p[i] <= '9')
+            i++;
+    }
+    buf_truncate(json, kept);
+}
+
 static void check_rows(struct session_peer *p, const struct peer_sub *s)
 {
     struct buf fresh, folded, expected;
@@ -609,6 +623,8 @@ static void check_rows(struct session_peer *p, const struct peer_sub *s)
     assert(jr_parse(&tree, buf_span(&fresh), NULL) == 0);
     put_fresh(&expected, s, jr_root(tree));
     put_folded(&folded, s);
+    forget_offsets(&expected);
+    forget_offsets(&folded);
     if (!span_equal(buf_span(&folded), buf_span(&expected)))
         fprintf(stderr, "%s\nfolded: %.*s\nfresh:  %.*s\n", s->query, SPAN_FMT(buf_span(&folded)), SPAN_FMT(buf_span(&expected)));
     assert(span_equal(buf_span(&folded), buf_span(&expected)));
