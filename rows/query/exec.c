@@ -38,6 +38,9 @@ struct exec {
     struct key_set distinct;
     struct sort_keys keys;
     size_t key_at;
+    // Of rows that come in order, and are sorted only because equal ones do not: what the last one that must be kept is ordered by. No row beyond that is shown.
+    size_t collected;
+    struct buf edge;
     uint64_t passed, given;
     // What is at hand, and waits for what an expression needs.
     bool joined;  // a joined row, to be grouped
@@ -401,15 +404,38 @@ static size_t keys_kept(const struct exec *x)
     return x->limit > SIZE_MAX / 2 || x->offset > SIZE_MAX / 2 ? SIZE_MAX : (size_t)(x->limit + x->offset);
 }
 
-static int collect_one(struct exec *x)
+// Beyond the last row that is shown, and those that are equal to it?
+static int look_at_edge(struct exec *x, struct span order, bool *beyond)
+{
+    bool in_order = x->by_keys && x->s->sorted && !x->s->grouped && x->s->order_count > 0;
+    *beyond = in_order && x->collected >= keys_kept(x) && !span_equal(order, buf_span(&x->edge));
+    if (*beyond || ++x->collected != keys_kept(x)) return 0;
+    buf_clear(&x->edge);
+    buf_put_span(&x->edge, order);
+    return x->edge.err;
+}
+
+static void close_levels(struct exec *x)
+{
+    for (size_t i = 0; i < x->s->level_count; i++)
+        if (x->levels[i].stage != LEVEL_CLOSED) level_close(x, i);
+}
+
+static int collect_one(struct exec *x, bool *beyond)
 {
     struct buf key;
     bool dropped;
     buf_init(&key, QUERY_SORT_MAX);
     int err = put_order(x, &key);
+    size_t order_n = key.n;
     if (!err && x->by_keys) err = run_key(x->run, &key);
-    if (!err) put_place(x, &key);
-    if (!err) err = key.err ? key.err : sort_keys_collect(&x->keys, buf_span(&key), keys_kept(x), &dropped);
+    if (!err) err = look_at_edge(x, span_sub(buf_span(&key), 0, order_n), beyond);
+    if (err || *beyond) {
+        buf_free(&key);
+        return err;
+    }
+    put_place(x, &key);
+    err = key.err ? key.err : sort_keys_collect(&x->keys, buf_span(&key), keys_kept(x), &dropped);
     buf_free(&key);
     if (!err && x->s->position < 0 && keys_kept(x) == SIZE_MAX && x->keys.n > QUERY_ROWS_MAX) return ERR_RESULT_TOO_LARGE;
     return err;
@@ -419,18 +445,17 @@ static int collect_all(struct exec *x)
 {
     bool dropped;
     while (!x->sorted) {
-        bool row = true;
+        bool row = true, beyond = false;
         int err = x->kept ? 0 : next_kept(x, &row);
         if (err) return err;
         x->kept = row;
-        if (!row) {
-            sort_keys_finish(&x->keys, keys_kept(x), &dropped);
-            x->sorted = true;
-            break;
-        }
-        err = collect_one(x);
+        if (row) err = collect_one(x, &beyond);
         if (err) return err;
         x->kept = false;
+        if (row && !beyond) continue;
+        close_levels(x);
+        sort_keys_finish(&x->keys, keys_kept(x), &dropped);
+        x->sorted = true;
     }
     return 0;
 }
@@ -545,6 +570,7 @@ int exec_new(struct run *run, const struct select *s, struct exec **out)
     x->s = s;
     x->sort = !s->any_order && (s->grouped ? s->order_count > 0 : !s->sorted);
     key_set_init(&x->distinct, QUERY_MEMORY_MAX);
+    buf_init(&x->edge, QUERY_SORT_MAX);
     *out = x;
     return 0;
 }
@@ -558,14 +584,13 @@ void exec_by_keys(struct exec *x)
 
 void exec_reset(struct exec *x)
 {
-    for (size_t i = 0; i < x->s->level_count; i++)
-        if (x->levels[i].stage != LEVEL_CLOSED) level_close(x, i);
+    close_levels(x);
     groups_free(x->groups);
     x->groups = NULL;
     run_hold(x->run, key_set_bytes(&x->distinct), 0);
     key_set_free(&x->distinct);
     sort_keys_free(&x->keys);
-    x->depth = x->group_at = x->key_at = 0;
+    x->depth = x->group_at = x->key_at = x->collected = 0;
     x->passed = x->given = 0;
     x->started = x->joined = x->shown = x->kept = x->pending = x->gathered = x->sorted = x->over = false;
 }
@@ -579,6 +604,7 @@ void exec_free(struct exec *x)
         buf_free(&x->levels[i].copy);
     }
     free(x->levels);
+    buf_free(&x->edge);
     free(x);
 }
 
