@@ -17,29 +17,29 @@ JOBS := $(shell nproc)
 
 BASE_SRC := base64 buf bug bytes checksum compress crew cur db db_pages digest err feed file hash_table hlc journal journal_segment json_lines json_read json_write log problem utf8 uuid
 ROWS_SRC := live_result preview read_set rows
-ROWS_SRC += values/arena values/type values/value values/value_convert values/elements values/elements_convert values/instant
+ROWS_SRC += values/arena values/type values/value values/value_convert values/elements values/elements_convert values/exact_sum values/instant
 ROWS_SRC += sql/sql sql/sql_const sql/sql_expr sql/sql_scan sql/sql_schema sql/sql_select sql/sql_tree sql/sql_words
 ROWS_SRC += schema/schema schema/schema_build schema/schema_codec schema/schema_constraints schema/schema_text schema/schema_versions
 ROWS_SRC += state/row_keys state/record state/history state/past state/versions state/tell state/index state/index_fill state/horizon state/blob_names
 ROWS_SRC += batch/decide batch/decide_constraints batch/decide_end batch/decide_references batch/row_batch batch/merge batch/pending batch/validate batch/effects batch/apply
-ROWS_SRC += query/expr query/expr_call query/expr_compile query/expr_text query/select_compile query/select_group query/plan query/plan_joined query/exec query/exec_access query/exec_group query/exec_key query/exec_run query/exec_sub query/explain query/query query/query_canonical query/query_live query/query_run query/key_set query/source query/scan query/sort_keys query/show
+ROWS_SRC += query/expr query/expr_call query/expr_compile query/expr_text query/select_compile query/select_group query/plan query/plan_joined query/exec query/exec_access query/exec_group query/exec_key query/exec_run query/exec_sub query/explain query/query query/query_canonical query/query_live query/query_run query/key_set query/source query/scan query/sort_keys query/show query/tally
 ROWS_SRC += live/delta live/delta_plan live/interests live/interests_cover live/interests_range live/join_diff live/join_scan live/join_view live/lazy_view live/table_view live/table_view_read live/view live/view_diff live/view_feed live/view_ring
 STREAMS_SRC := stream_apply stream_decide stream_effects stream_expiry stream_feed stream_fork stream_groups stream_hash stream_keys stream_observe stream_read stream_reclaim stream_record stream_seal stream_segment stream_segments stream_slice stream_tail stream_trim stream_writers streams
 BLOBS_SRC := blob_apply blob_audit blob_check blob_index blob_join blob_keys blob_life blob_mark blob_read blob_reader blob_refs blob_upload blob_verified blob_work blobs chunk_lanes chunk_table chunker gear pack upload_feed upload_keys uploads
 # The engine sees neither the others nor a loop.
-SERVICE_SRC := engine/app engine/app_branch engine/app_decide engine/app_short engine/app_turn engine/auth engine/batch engine/batch_json engine/batch_reads engine/branch_feed engine/branches engine/entry engine/fates engine/jobs engine/llm_kind engine/reservations engine/result_feed engine/result_set engine/seq_times engine/subs engine/subs_decide engine/subs_glob
+SERVICE_SRC := engine/app engine/app_branch engine/app_decide engine/app_flight engine/app_short engine/app_turn engine/auth engine/batch engine/batch_json engine/batch_reads engine/branch_feed engine/branches engine/entry engine/fates engine/jobs engine/llm_kind engine/reservations engine/result_feed engine/result_set engine/seq_times engine/subs engine/subs_decide engine/subs_glob
 SERVICE_SRC += http/call http/conn http/conns http/http_parse http/http_scan http/http_select http/outbox http/percent http/reach http/reply http/request http/wheel http/ws_frames http/ws_handshake
 SERVICE_SRC += live/crowd live/hub live/message live/session live/session_pack live/stream_frame live/sync live/sync_branch live/sync_messages live/sync_schema live/sync_tx live/ws live/ws_records
 SERVICE_SRC += llm/llm llm/llm_job llm/llm_parse llm/llm_parse_chat llm/llm_parse_messages llm/llm_parse_responses llm/llm_provider llm/llm_queue llm/llm_reply llm/llm_sweep llm/llm_tail llm/llm_ui llm/llm_ui_request llm/llm_writer llm/llm_writer_ui
 SERVICE_SRC += workers/path_set workers/subs_deliver workers/subs_run workers/webhook_sign workers/webhook_url
 SERVICE_SRC += api/api_admin api/api_apps api/api_batch api/api_blob api/api_blob_care api/api_blob_pins api/api_blob_put api/api_blob_sign api/api_branch api/api_chunks api/api_chunks_blob api/api_ds api/api_fate api/api_history api/api_llm api/api_llm_ask api/api_llm_pass api/api_llm_proxy api/api_llm_ui api/api_preview api/api_query api/api_resumable api/api_schema api/api_stream api/api_stream_live api/api_stream_read api/api_stream_write api/api_subscribe api/api_tx api/api_upload api/api_upload_content api/api_upload_patch api/api_upload_post api/blob_care api/blob_link api/blob_row api/blob_send api/blob_view api/chunk_frames api/chunk_list api/disposition api/history_care api/holds api/rufh api/stream_care api/stream_headers api/stream_pace api/stream_pipe api/tus api/upload_care api/upload_intake api/upload_join
-SERVICE_SRC += apps daemon directory key_file lane mailbox main metrics options origin routes server survey
+SERVICE_SRC += apps daemon directory key_file lane mailbox main metrics options origin pool routes server survey
 LIBSEGUE_SRC := branch calls client cuts delta get http lanes listing outbox outbox_send outbox_store put socket source sse state stream subscribe tree tree_get tree_pin tree_put tree_state tree_walk tus tx upload ws
 CLI_SRC := cli cmd_app cmd_ask cmd_batch cmd_blob cmd_blobs cmd_branch cmd_history cmd_outbox cmd_query cmd_schema cmd_stream cmd_sub cmd_tree cmd_tx main options progress sub_place sub_print table
 
 # Unit tests, by folder: tests/unit/<folder>/test_<name>.c
 UNIT_base := base64 buf bug bytes checksum compress crew cur db db_pages digest disk err feed file hlc image journal journal_faults json_lines json_read json_write log problem span utf8 uuid
-UNIT_rows := constraints delta exec_key expr horizon index interests live_diff merge past preview query query_diff query_model read_set record rows schema schema_growth select sql sql_select validate value view
+UNIT_rows := constraints delta exact_sum exec_key expr horizon index interests live_diff merge past preview query query_diff query_model read_set record rows schema schema_growth select sql sql_select validate value view
 UNIT_streams := stream_apply stream_decide stream_feed stream_fork stream_model stream_reclaim stream_seal stream_segment stream_slice stream_tail stream_writers streams
 UNIT_blobs := blob_apply blob_huge blob_index blob_join blob_keys blob_life blob_read blob_reader blob_upload blobs chunk_lanes chunker given pack uploads
 UNIT_service := app app_disk app_upload auth batch blob_link branch_feed branches call conn crowd directory entry fates http_parse http_scan http_select hub jobs lane llm_parse llm_ui llm_ui_request mailbox merge_laws message moves options outbox pump_model reach redecide request result_feed rufh seq_times session stream_care stream_frame stream_headers stream_pace subs subs_app subs_glob sync transaction tus webhook wheel ws_frames ws_handshake ws_records
@@ -48,7 +48,7 @@ UNIT_clients := outbox_store sse tree tree_state
 # Fuzz targets: tests/fuzz/fuzz_<name>.c with a corpus in tests/fuzz/corpus/<name>/
 FUZZ := batch chunk_frames chunk_list http http_select journal json json_lines llm_events llm_ui manifest pack_record query read_set row_effects rufh sql stream_effects stream_headers subs tree upload_headers upload_op ws ws_records
 
-TESTLIB_SRC := app_lab blob_lab disk disk_fault disk_log disk_quota disk_record http_peer journal_rig live_script query_dice rows_rig session_peer stream_rig tmp toy_http
+TESTLIB_SRC := app_lab blob_lab disk disk_fault disk_log disk_quota disk_record flights http_peer journal_rig live_script query_dice rows_rig session_peer stream_rig tmp toy_http
 # The power-cut simulator: tests/powercut/<name>.c
 POWERCUT_SRC := image
 # The simulation: tests/sim/<name>.c; what judges is tested by itself.
@@ -202,10 +202,13 @@ $(B)/tests/lib/disk.so: tests/lib/disk.c tests/lib/disk_fault.c tests/lib/disk_q
 
 .PHONY: unit
 # make unit T=journal runs the unit tests of that name alone.
+# Some run once more with a disk that another thread waits for.
+UNIT_FLOWN := $(addprefix $(B)/tests/unit/service/test_,app app_disk app_upload branches session subs_app sync transaction)
 UNIT_RUN := $(if $(T),$(filter %/test_$(T),$(UNIT_BIN)),$(UNIT_BIN))
 unit: $(UNIT_RUN)
 	$(if $(UNIT_RUN),,$(error no unit test is called $(T)))
 	@for t in $(UNIT_RUN); do echo "$$t"; $$t || exit 1; done
+	@for t in $(filter $(UNIT_FLOWN),$(UNIT_RUN)); do echo "$$t, in flight"; SEGUE_LAB_FLIGHTS=1 $$t || exit 1; done
 
 .PHONY: fuzz-replay fuzz
 # Every input of the corpora, through each target.
@@ -242,7 +245,7 @@ powercut: $(POWERCUT_CHECK) $(B)/tests/lib/disk.so $(B)/segued $(B)/tests/provid
 # DURATION_S=3600 goes on for an hour from seed 7; WORLDS=1 replays one seed. BUG=no_read_set (or no_phantom_check, own_rows_unread, no_dedup, half_batch, lww_by_arrival, nosync) plants that
 # mistake, which has to be found by its name: then this target fails.
 DURATION_S ?= 60
-SIM_OBJ = $(call obj,tests/sim,$(SIM_SRC) $(SIM_JUDGE_SRC)) $(call obj,tests/powercut,image) $(call obj,tests/lib,tmp disk disk_fault disk_quota disk_record disk_log app_lab session_peer)
+SIM_OBJ = $(call obj,tests/sim,$(SIM_SRC) $(SIM_JUDGE_SRC)) $(call obj,tests/powercut,image) $(call obj,tests/lib,tmp disk disk_fault disk_quota disk_record disk_log app_lab flights session_peer)
 $(B)/tests/sim/sim: $(SIM_OBJ) $(LIBS)
 	@echo "  LINK $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(SIM_OBJ) -Wl,--start-group $(LIBS) -Wl,--end-group $(LIBS_service) -ldl

@@ -27,7 +27,8 @@
 struct db_txn {
     struct db *db;
     MDB_txn *txn; // NULL where beginning failed
-    pthread_t owner;
+    pthread_t begun_by; // ends it: LMDB's lock knows who took it
+    pthread_t owner;    // uses it
     int err;
     bool write;
     int iters;       // open iterators
@@ -221,7 +222,7 @@ void db_close(struct db *db)
 
 static struct db_txn *begin(struct db *db, struct db_txn *t, unsigned flags)
 {
-    *t = (struct db_txn){.db = db, .owner = pthread_self(), .write = (flags & MDB_RDONLY) == 0};
+    *t = (struct db_txn){.db = db, .begun_by = pthread_self(), .owner = pthread_self(), .write = (flags & MDB_RDONLY) == 0};
     int rc = mdb_txn_begin(db->env, NULL, flags, &t->txn);
     if (rc != 0) {
         t->txn = NULL;
@@ -255,6 +256,17 @@ static void assert_owner(const struct db_txn *t)
     assert(t == &txn_nomem || pthread_equal(t->owner, pthread_self()));
 }
 
+static void assert_ends(const struct db_txn *t)
+{
+    assert(t == &txn_nomem || pthread_equal(t->begun_by, pthread_self()));
+}
+
+void db_take(struct db_txn *t)
+{
+    assert(t->write && t->iters == 0);
+    t->owner = pthread_self();
+}
+
 static void dispose(struct db_txn *t)
 {
     struct db *db = t->db;
@@ -269,7 +281,7 @@ static void dispose(struct db_txn *t)
 
 int db_commit(struct db_txn *t)
 {
-    assert_owner(t);
+    assert_ends(t);
     assert(t->iters == 0);
     if (t->err == 0) {
         int rc = mdb_txn_commit(t->txn); // frees it in any case
@@ -284,7 +296,7 @@ int db_commit(struct db_txn *t)
 void db_abort(struct db_txn *t)
 {
     if (t == NULL) return;
-    assert_owner(t);
+    assert_ends(t);
     assert(t->iters == 0);
     if (t->txn != NULL) mdb_txn_abort(t->txn);
     dispose(t);

@@ -1,6 +1,7 @@
 // The embedded key-value store under an app: LMDB behind transactions with a sticky error. The only user of lmdb.h.
 //
-// One environment per app, opened by one process. A transaction belongs to the thread that began it (asserted).
+// One environment per app, opened by one process. A transaction belongs to the thread that began it (asserted); a write transaction may be used by another one
+// (db_take), but is ended where it was begun.
 // The environment runs with MDB_NOMETASYNC: a commit is atomic and never corrupts, and the last one may be lost
 // in a power cut; never with MDB_NOSYNC. See the journal for what that means.
 #ifndef SEGUE_DB_H
@@ -31,6 +32,10 @@ void db_close(struct db *db); // no transaction may be open; NULL is fine
 struct db_txn *db_begin_write(struct db *db);
 struct db_txn *db_begin_read(struct db *db);
 
+// From here on the calling thread uses the write transaction, and no other does: whoever hands it over sees to the order of the two. The thread that began it
+// ends it all the same, and uses it no more before that: LMDB's lock knows who took it (ended elsewhere, the next one waits for ever).
+void db_take(struct db_txn *t);
+
 // The sticky error: 0, ERR_NO_SPACE, ERR_MAP_FULL, ERR_IO, ERR_NOMEM or ERR_CORRUPT. After it, reads find nothing and writes do nothing.
 int db_txn_err(const struct db_txn *t);
 
@@ -38,7 +43,7 @@ int db_txn_err(const struct db_txn *t);
 int db_commit(struct db_txn *t);
 void db_abort(struct db_txn *t); // NULL is fine
 
-// Makes every commit so far durable, meta page included (mdb_env_sync). Owner thread, no write transaction needed.
+// Makes every commit so far durable, meta page included (mdb_env_sync). Any thread, no write transaction needed.
 int db_sync(struct db *db);
 
 // A value whose checksum does not fit is logged and given as an empty one, which no reader takes for a record: it is damage of that entry alone. What is

@@ -698,14 +698,19 @@ static bool spare_ready(const struct journal *j)
     return false;
 }
 
-bool journal_prepare(struct journal *j)
+bool journal_wants_room(const struct journal *j)
 {
     if (j->read_only || j->err != 0 || j->fill_refused || spare_ready(j)) return false;
+    return j->fill.fd >= 0 || last_segment(j)->end >= last_segment(j)->bytes / 2;
+}
+
+bool journal_prepare(struct journal *j)
+{
     int err;
+    if (!journal_wants_room(j)) return false;
     if (j->fill.fd >= 0) {
         err = fill_step(j);
     } else {
-        if (last_segment(j)->end < last_segment(j)->bytes / 2) return false;
         err = segment_fill_begin(&j->fill, path_in(j, FILL_NAME).s, j->segment_bytes);
         if (err != 0) j->fill.fd = -1;
     }

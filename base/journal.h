@@ -1,7 +1,7 @@
 // The journal: the truth of an app. A chain of preallocated segment files that holds groups; a group is written
 // with one barrier and is there whole or not at all.
 //
-// On disk (all integers little endian): base/README.md has the layout. Thread: the app's owner.
+// On disk (all integers little endian): base/README.md has the layout. Thread: one at a time; whoever hands it over sees to the order.
 //
 // Promise: when journal_append returns 0 the group survives a power cut. Opening verifies every group by its
 // checksum (XXH3 over header and payload, seeded by the journal's secret and the segment's life). The first
@@ -45,6 +45,8 @@ uint64_t journal_next_group(const struct journal *j);  // the number the next ap
 //   the journal has to be closed and opened again, which finds out what is there.
 int journal_append(struct journal *j, struct span payload, bool *fate_unknown);
 
+// There is something for journal_prepare to do.
+bool journal_wants_room(const struct journal *j);
 // Prepares room ahead of need, a bounded step at a time, so that no append pays for a preallocation. True: call again soon.
 bool journal_prepare(struct journal *j);
 

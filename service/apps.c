@@ -10,9 +10,12 @@
 #include "history_care.h"
 #include "err.h"
 #include "file.h"
+#include "lane.h"
 #include "log.h"
+#include "pool.h"
 
 #define READERS_PER_TURN 64 // of one app: then its sockets are looked at again, and what came meanwhile goes out with the rest
+#define WINDOW_TURNS 16     // of readers, at most, between a landing and the next flight
 #define APP_PATH_MAX (OPTION_PATH_MAX + NAME_MAX_BYTES + UUID_TEXT + 32)
 
 struct served {
@@ -23,9 +26,13 @@ struct served {
     struct stream_care care;
     struct blob_care blobs;
     struct history_care history;
-    uv_work_t seal_work;
+    struct pool_job seal_work;
     struct streams_seal *seal; // on the pool
     int seal_err;
+    struct lane *disk; // the app's thread; NULL: it needed none yet
+    struct lane_job flight;
+    unsigned window; // turns in which those come first who waited for the landing
+    bool tick_owed;
     struct app_drop *drop; // who waits for its going
 };
 
@@ -112,6 +119,52 @@ struct stream_care *apps_care(struct apps *as, const struct app *app)
     return &served_of(as, app)->care;
 }
 
+// ---- in flight ------------------------------------------------------------------------------------------------------
+
+static struct served *flight_of(struct lane_job *j)
+{
+    return (struct served *)((char *)j - offsetof(struct served, flight));
+}
+
+static void on_fly(struct lane_job *j)
+{
+    app_flight_run(flight_of(j)->app);
+}
+
+static void on_landed(struct lane_job *j)
+{
+    struct served *s = flight_of(j);
+    bool hid = app_in_flight(s->app);
+    app_flight_end(s->app);
+    if (!hid || app_in_flight(s->app)) return;
+    s->window = WINDOW_TURNS;
+    s->apps->options.landed(s->apps->options.server, s->app, s->tick_owed);
+}
+
+static bool fly(void *host, struct app *app)
+{
+    struct served *s = host;
+    (void)app;
+    if (s->disk == NULL && lane_open(&s->disk, s->apps->options.loop, 1) != 0) return false;
+    s->flight = (struct lane_job){.run = on_fly, .done = on_landed};
+    lane_submit(s->disk, &s->flight);
+    return true;
+}
+
+static void land(void *host, struct app *app)
+{
+    (void)app;
+    lane_wait(((struct served *)host)->disk);
+}
+
+// Nothing of it flies any more.
+static void ground(struct served *s)
+{
+    app_home(s->app);
+    lane_close(s->disk);
+    s->disk = NULL;
+}
+
 // ---- opening --------------------------------------------------------------------------------------------------------
 
 static void on_visible(void *host, struct app *app)
@@ -151,7 +204,10 @@ static int open_app(struct apps *as, struct served *s, const char *name, struct 
                                   .blob_rebuild = o->blob_rebuild,
                                   .blob_pack_bytes = o->blob_pack_bytes,
                                   .host = s,
-                                  .visible = on_visible};
+                                  .visible = on_visible,
+                                  .barrier = o->barrier,
+                                  .fly = fly,
+                                  .land = land};
     return app_open(&s->app, &options, p);
 }
 
@@ -380,6 +436,7 @@ static void going_tick(struct apps *as, size_t i)
     struct served *s = as->going.list[i];
     app_tick(s->app);
     if (!is_quiet(s) || list_reserve(&as->gone) != 0) return;
+    ground(s);
     list_move(&as->going, i, &as->gone);
     int err = move_away(as, s);
     if (err == 0) {
@@ -395,29 +452,60 @@ static void going_tick(struct apps *as, size_t i)
 
 // ---- the turn -------------------------------------------------------------------------------------------------------
 
+static void served_tick(struct served *s);
+
+static void readers_run(struct served *s, void (*flush)(void *ctx), void *ctx)
+{
+    if (s->hub.first == NULL) return;
+    flush(ctx); // answers go before what they have woken
+    hub_run_some(&s->hub, READERS_PER_TURN);
+}
+
+// Whoever waited for the landing comes before the next flight: requests that were held, readers, the tick. True: they are not through.
+static bool window_turn(struct served *s, void (*flush)(void *ctx), void *ctx)
+{
+    if (s->window == 0) return false;
+    flush(ctx);
+    readers_run(s, flush, ctx);
+    s->window = s->hub.first != NULL ? s->window - 1 : 0;
+    if (s->window > 0) return true;
+    if (s->tick_owed) served_tick(s);
+    return false;
+}
+
+static void served_turn(struct served *s, void (*flush)(void *ctx), void *ctx)
+{
+    upload_care_turn(&s->uploads); // its barrier is on its way beside that of the journal
+    if (app_in_flight(s->app) || window_turn(s, flush, ctx)) return;
+    if (app_pending(s->app)) app_turn(s->app);
+    if (!app_in_flight(s->app)) readers_run(s, flush, ctx);
+}
+
 void apps_turn(struct apps *as, void (*flush)(void *ctx), void *ctx)
 {
-    for (size_t i = 0; i < as->here.n; i++) {
-        struct served *s = as->here.list[i];
-        upload_care_turn(&s->uploads); // its barrier is on its way beside that of the journal
-        if (app_pending(s->app)) app_turn(s->app);
-        if (s->hub.first == NULL) continue;
-        flush(ctx); // answers go before what they have woken
-        hub_run_some(&s->hub, READERS_PER_TURN);
-    }
+    for (size_t i = 0; i < as->here.n; i++)
+        served_turn(as->here.list[i], flush, ctx);
     for (size_t i = 0; i < as->going.n; i++) {
-        upload_care_turn(&as->going.list[i]->uploads);
-        hub_run(&as->going.list[i]->hub);
+        struct served *s = as->going.list[i];
+        upload_care_turn(&s->uploads);
+        if (!app_in_flight(s->app)) hub_run(&s->hub);
     }
+}
+
+// While it is in flight nothing of it is due but the barriers of uploads.
+static bool is_pending(const struct served *s)
+{
+    if (upload_care_pending(&s->uploads)) return true;
+    return !app_in_flight(s->app) && (app_pending(s->app) || s->hub.first != NULL || s->window > 0);
 }
 
 bool apps_pending(const struct apps *as)
 {
     bool pending = false;
     for (size_t i = 0; i < as->here.n; i++)
-        pending |= app_pending(as->here.list[i]->app) || upload_care_pending(&as->here.list[i]->uploads) || as->here.list[i]->hub.first != NULL;
+        pending |= is_pending(as->here.list[i]);
     for (size_t i = 0; i < as->going.n; i++)
-        pending |= upload_care_pending(&as->going.list[i]->uploads) || as->going.list[i]->hub.first != NULL;
+        pending |= upload_care_pending(&as->going.list[i]->uploads) || (!app_in_flight(as->going.list[i]->app) && as->going.list[i]->hub.first != NULL);
     return pending;
 }
 
@@ -433,18 +521,18 @@ bool apps_busy(const struct apps *as)
 
 // ---- the tick, and work on the pool ---------------------------------------------------------------------------------
 
-static void on_seal_work(uv_work_t *work)
+static void on_seal_work(struct pool_job *work)
 {
     struct served *s = work->data;
     s->seal_err = streams_seal_write(s->seal);
 }
 
-static void on_seal_done(uv_work_t *work, int status)
+static void on_seal_done(struct pool_job *work)
 {
     struct served *s = work->data;
     struct streams_seal *seal = s->seal;
     s->seal = NULL;
-    app_seal_end(s->app, seal, status < 0 ? ERR_CANCELED : s->seal_err);
+    app_seal_end(s->app, seal, s->seal_err);
 }
 
 static void seal_begin(struct served *s)
@@ -453,21 +541,33 @@ static void seal_begin(struct served *s)
     s->seal = app_seal_begin(s->app);
     if (s->seal == NULL) return;
     s->seal_work.data = s;
-    int status = uv_queue_work(s->apps->options.loop, &s->seal_work, on_seal_work, on_seal_done);
-    if (status < 0) on_seal_done(&s->seal_work, status);
+    pool_submit(&s->seal_work, s->apps->options.loop, s->app, on_seal_work, on_seal_done);
+}
+
+static void care_tick(struct served *s)
+{
+    uint64_t now_ms = clock_wall_ms();
+    if (s->apps->stopping || app_in_flight(s->app)) return;
+    stream_care_tick(&s->care, now_ms);
+    blob_care_tick(&s->blobs, now_ms);
+    history_care_tick(&s->history, now_ms);
+    upload_care_tick(&s->uploads, now_ms);
+    seal_begin(s);
+}
+
+// Those who care come first: what the app has to do for its disk may fly.
+static void served_tick(struct served *s)
+{
+    s->tick_owed = app_in_flight(s->app);
+    if (s->tick_owed) return;
+    care_tick(s);
+    app_tick(s->app);
 }
 
 void apps_tick(struct apps *as)
 {
-    for (size_t i = 0; i < as->here.n; i++) {
-        struct served *s = as->here.list[i];
-        app_tick(s->app);
-        if (!as->stopping) stream_care_tick(&s->care, clock_wall_ms());
-        if (!as->stopping) blob_care_tick(&s->blobs, clock_wall_ms());
-        if (!as->stopping) history_care_tick(&s->history, clock_wall_ms());
-        if (!as->stopping) upload_care_tick(&s->uploads, clock_wall_ms());
-        seal_begin(s);
-    }
+    for (size_t i = 0; i < as->here.n; i++)
+        served_tick(as->here.list[i]);
     for (size_t i = as->going.n; i > 0; i--)
         going_tick(as, i - 1);
 }
@@ -479,8 +579,18 @@ void apps_stop(struct apps *as)
         app_dismiss(as->here.list[i]->app);
 }
 
+void apps_ground(struct apps *as)
+{
+    if (as == NULL) return;
+    for (size_t i = 0; i < as->here.n; i++)
+        ground(as->here.list[i]);
+    for (size_t i = 0; i < as->going.n; i++)
+        ground(as->going.list[i]);
+}
+
 void apps_finish(struct apps *as)
 {
+    apps_ground(as);
     for (size_t i = 0; i < as->here.n; i++) {
         struct served *s = as->here.list[i];
         stream_care_flush(&s->care); // a stop in order loses no read

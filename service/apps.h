@@ -25,6 +25,8 @@ struct apps_options {
     const struct options *options;
     uv_loop_t *loop;
     void (*visible)(struct server *s, struct app *app, struct hub *hub); // as app_options.visible
+    // What was in flight of this app has landed, and what waited in the engine has gone on: now the rest. `ticked`: the service's tick found it in flight.
+    void (*landed)(struct server *s, struct app *app, bool ticked);
 };
 
 // Enters `default` and every folder that could be an app's, by turns in all loops. Before there are any.
@@ -66,7 +68,9 @@ bool apps_pending(const struct apps *as); // a turn is due now
 bool apps_busy(const struct apps *as);    // a tick is due soon
 // The service stops: nothing is made or begun any more, users are asked to go.
 void apps_stop(struct apps *as);
-// What is still waiting is decided: nothing comes after.
+// Nothing of any app is in flight from here on. Before the loop runs empty.
+void apps_ground(struct apps *as);
+// The same, and what is still waiting is decided: nothing comes after.
 void apps_finish(struct apps *as);
 
 #endif

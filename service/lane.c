@@ -13,12 +13,12 @@ struct lane_list {
 
 struct lane {
     uv_async_t woken; // keeps the loop alive while jobs are under way
-    pthread_t threads[LANE_THREADS];
+    pthread_t threads[LANE_THREADS_MAX];
     int thread_count;
     size_t under_way; // the loop's
     bool closing;     // the loop's
     pthread_mutex_t lock;
-    pthread_cond_t work;
+    pthread_cond_t work, came;
     struct lane_list waiting, done; // lock
     bool stop;                      // lock
 };
@@ -54,6 +54,7 @@ static void *run_thread(void *arg)
         j->run(j);
         pthread_mutex_lock(&l->lock);
         put(&l->done, j);
+        pthread_cond_signal(&l->came);
         uv_async_send(&l->woken);
     }
     pthread_mutex_unlock(&l->lock);
@@ -76,6 +77,7 @@ static void on_closed(uv_handle_t *handle)
 {
     struct lane *l = handle->data;
     pthread_cond_destroy(&l->work);
+    pthread_cond_destroy(&l->came);
     pthread_mutex_destroy(&l->lock);
     free(l);
 }
@@ -87,9 +89,8 @@ static void end(struct lane *l)
 }
 
 // One signal may stand for several jobs.
-static void on_woken(uv_async_t *handle)
+static void done_call(struct lane *l)
 {
-    struct lane *l = handle->data;
     for (;;) {
         pthread_mutex_lock(&l->lock);
         struct lane_job *j = take(&l->done);
@@ -98,24 +99,32 @@ static void on_woken(uv_async_t *handle)
         l->under_way--;
         j->done(j);
     }
+}
+
+static void on_woken(uv_async_t *handle)
+{
+    struct lane *l = handle->data;
+    done_call(l);
     if (l->under_way > 0) return;
     if (l->closing && !l->stop) end(l);
     else uv_unref((uv_handle_t *)&l->woken);
 }
 
-int lane_open(struct lane **out, uv_loop_t *loop)
+int lane_open(struct lane **out, uv_loop_t *loop, int threads)
 {
+    assert(threads > 0 && threads <= LANE_THREADS_MAX);
     struct lane *l = calloc(1, sizeof *l);
     if (l == NULL) return ERR_NOMEM;
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->work, NULL);
+    pthread_cond_init(&l->came, NULL);
     l->woken.data = l;
     if (uv_async_init(loop, &l->woken, on_woken) != 0) {
         free(l);
         return ERR_NOMEM;
     }
     uv_unref((uv_handle_t *)&l->woken);
-    while (l->thread_count < LANE_THREADS && pthread_create(&l->threads[l->thread_count], NULL, run_thread, l) == 0)
+    while (l->thread_count < threads && pthread_create(&l->threads[l->thread_count], NULL, run_thread, l) == 0)
         l->thread_count++;
     if (l->thread_count == 0) {
         end(l);
@@ -133,6 +142,16 @@ void lane_submit(struct lane *l, struct lane_job *j)
     put(&l->waiting, j);
     pthread_cond_signal(&l->work);
     pthread_mutex_unlock(&l->lock);
+}
+
+void lane_wait(struct lane *l)
+{
+    if (l->under_way == 0) return;
+    pthread_mutex_lock(&l->lock);
+    while (l->done.first == NULL)
+        pthread_cond_wait(&l->came, &l->lock);
+    pthread_mutex_unlock(&l->lock);
+    done_call(l);
 }
 
 void lane_close(struct lane *l)

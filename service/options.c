@@ -13,7 +13,7 @@
 
 #define CONFIG_BYTES_MAX (64 * KIB)
 
-enum kind { FLAG, TEXT, URL, NUMBER, LISTEN, LEVEL, PROVIDER };
+enum kind { FLAG, TEXT, URL, NUMBER, LISTEN, LEVEL, BARRIER, PROVIDER };
 
 struct option {
     const char *name;
@@ -43,6 +43,7 @@ static const struct option table[] = {
     {"journal-segment-bytes", NUMBER, "33554432", 64 * KIB, UINT64_C(1) << 32, AT(journal_segment_bytes), false, "N",
      "size of a journal segment, a multiple of 4096"},
     {"journal-keep-all", FLAG, NULL, 0, 0, AT(journal_keep_all), false, NULL, "never recycle the journal"},
+    {"barrier", BARRIER, "auto", 0, 0, AT(barrier), false, "WHERE", "loop: the loop waits for the journal's disk; thread: a thread of the app's does; auto: that where the disk is slow"},
     {"long-poll-ms", NUMBER, "30000", 10, 600000, AT(long_poll_ms), false, "N", "how long a long-poll waits"},
     {"stream-segment-bytes", NUMBER, "67108864", 4096, 1ull << 31, AT(stream_segment_bytes), false, "N", "a file of sealed stream bytes before the next one is begun"},
     {"blob-pack-bytes", NUMBER, "1073741824", 2 * MIB, 1024 * MIB, AT(blob_pack_bytes), false, "N", "a file of blobs' bytes before the next one is begun"},
@@ -144,6 +145,17 @@ static int set_listen(struct options *o, struct span value)
     return 0;
 }
 
+static int set_barrier(enum app_barrier *to, struct span value)
+{
+    static const char *const words[] = {[APP_BARRIER_AUTO] = "auto", [APP_BARRIER_LOOP] = "loop", [APP_BARRIER_THREAD] = "thread"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        if (!span_is(value, words[i])) continue;
+        *to = (enum app_barrier)i;
+        return 0;
+    }
+    return ERR_USAGE;
+}
+
 static int set_level(enum log_level *to, struct span value)
 {
     char word[16];
@@ -204,6 +216,7 @@ static int set(struct options *o, const struct option *option, struct span value
     case NUMBER: err = set_number(to, value, option->min, option->max); break;
     case LISTEN: err = set_listen(o, value); break;
     case LEVEL: err = set_level(to, value); break;
+    case BARRIER: err = set_barrier(to, value); break;
     case PROVIDER: err = set_provider(o, value); break;
     }
     if (err == 0) return 0;

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "app.h"
 #include "buf.h"
 #include "limits.h"
 #include "llm_event.h"
@@ -37,6 +38,7 @@ struct options {
     uint64_t journal_segment_bytes, stream_segment_bytes, blob_pack_bytes;
     bool blob_rebuild;
     bool journal_keep_all;
+    enum app_barrier barrier;
     uint64_t long_poll_ms, sse_ms, seal_quiet_ms, heartbeat_ms;
     struct option_provider providers[LLM_PROVIDERS_MAX];
     size_t provider_count;

@@ -24,6 +24,7 @@
 
 #define TICK_BUSY_MS 10 // between two looks at an app that has work due
 #define TICK_QUIET_MS 500
+#define LANE_THREADS 2 // for reads of blobs
 #define SETTLE_ROUNDS_MAX 64 // what is left then waits for a tick
 #define LOAD_MS 500          // between two looks at how much the thread has worked
 
@@ -213,6 +214,22 @@ static void on_visible(struct server *s, struct app *app, struct hub *hub)
     conns_flush(s->conns);
 }
 
+// Requests that were held come in this turn. What the tick did not find is looked at now: the next one may find the app in flight again.
+static void on_landed(struct server *s, struct app *app, bool ticked)
+{
+    (void)app;
+    if (s->conns != NULL) conns_release(s->conns);
+    if (!ticked || s->stopping) return;
+    llm_tick(s->llm);
+    subs_run_tick(s->subs);
+}
+
+static bool is_held(void *ctx, const struct request *r)
+{
+    (void)ctx;
+    return r->app != NULL && app_in_flight(r->app);
+}
+
 static void flush(void *ctx)
 {
     struct server *s = ctx;
@@ -296,6 +313,7 @@ static void hand(void *ctx, struct conn_moved *m)
 // Hands back to the loop what was opened, in an order in which nothing asks for what is gone.
 static void give_back(struct server *s)
 {
+    apps_ground(s->apps);
     if (s->conns != NULL) conns_close(s->conns);
     if (s->mailbox != NULL) mailbox_close(s->mailbox); // behind the last request: what is answered now nobody waits for
     llm_close(s->llm);
@@ -366,10 +384,10 @@ static int open_apps(struct server *s, struct problem *p)
 {
     const struct options *o = s->shared->options;
     struct apps_options apps = {
-        .server = s, .number = s->number, .directory = s->shared->directory, .options = o, .loop = &s->loop, .visible = on_visible};
+        .server = s, .number = s->number, .directory = s->shared->directory, .options = o, .loop = &s->loop, .visible = on_visible, .landed = on_landed};
     int err = apps_open(&s->apps, &apps, p);
     if (err < 0) return err;
-    err = lane_open(&s->lane, &s->loop);
+    err = lane_open(&s->lane, &s->loop, LANE_THREADS);
     if (err < 0) return problem_set(p, err, -1, "no thread can be started");
     err = calls_open(&s->calls, &s->loop);
     if (err < 0) return problem_set(p, err, -1, "calls cannot be made");
@@ -379,7 +397,7 @@ static int open_apps(struct server *s, struct problem *p)
 
 static int open_conns(struct server *s, struct problem *p)
 {
-    struct conns_options conns = {.loop = &s->loop, .server = s, .limits = CONN_LIMITS, .dispatch = routes_dispatch, .turn = turn, .ctx = s, .total = &s->shared->connections};
+    struct conns_options conns = {.loop = &s->loop, .server = s, .limits = CONN_LIMITS, .dispatch = routes_dispatch, .turn = turn, .held = is_held, .ctx = s, .total = &s->shared->connections};
     conns.limits.bodies /= s->shared->loops; // one loop's slow bodies do not take the memory of another's
     if (s->shared->count > 1) {
         conns.elsewhere = elsewhere;

@@ -4,15 +4,7 @@
 
 #include "err.h"
 #include "exec.h"
-
-// Of one aggregate of one group. What min, max and first hold is a copy.
-struct tally {
-    uint64_t count; // values that are not null
-    __int128 whole;
-    double real;
-    struct value best;
-    uint8_t *copy;
-};
+#include "tally.h"
 
 struct groups {
     struct run *run;
@@ -21,86 +13,20 @@ struct groups {
     struct key_set seen; // of distinct aggregates: group, aggregate, value
     struct tally *tallies; // per group, one per aggregate
     size_t cap; // groups
-    size_t copies; // bytes
+    size_t held; // bytes, beside those of the tables
     struct value *values; // one per aggregate
     struct buf key;
 };
 
 static size_t held(const struct groups *g)
 {
-    return key_set_bytes(&g->keys) + key_set_bytes(&g->seen) + g->cap * g->s->aggregate_count * sizeof *g->tallies + g->copies;
+    return key_set_bytes(&g->keys) + key_set_bytes(&g->seen) + g->cap * g->s->aggregate_count * sizeof *g->tallies + g->held;
 }
 
 void value_key(struct buf *out, const struct type *type, const struct value *v)
 {
     buf_put_u8(out, !v->null);
     if (!v->null) value_encode(out, type, v);
-}
-
-// ---- one aggregate -------------------------------------------------------------------------------------------------
-
-static bool is_double(const struct type *t)
-{
-    return t->kind == COL_DOUBLE && !t->array;
-}
-
-static int keep(struct groups *g, struct tally *t, const struct type *type, const struct value *v)
-{
-    struct value best = *v;
-    uint8_t *copy = NULL;
-    if (!v->null && type_is_span(type)) {
-        copy = malloc(v->s.n + 1);
-        if (!copy) return ERR_NOMEM;
-        if (v->s.n > 0) memcpy(copy, v->s.p, v->s.n);
-        g->copies += v->s.n;
-        if (t->copy) g->copies -= t->best.s.n;
-        best.s.p = copy;
-    }
-    free(t->copy);
-    t->copy = copy;
-    t->best = best;
-    return 0;
-}
-
-static int tally_value(struct groups *g, const struct aggregate *a, struct tally *t, const struct value *v)
-{
-    if (a->kind == AGG_FIRST) return t->count++ == 0 ? keep(g, t, &a->type, v) : 0;
-    if (v->null) return 0;
-    bool first = t->count++ == 0;
-    if (a->kind == AGG_COUNT) return 0;
-    if (a->kind == AGG_MIN || a->kind == AGG_MAX) {
-        int c = first ? 0 : value_compare(&a->type, v, &t->best);
-        return first || (a->kind == AGG_MIN ? c < 0 : c > 0) ? keep(g, t, &a->type, v) : 0;
-    }
-    if (is_double(&a->arg->type)) {
-        t->real += v->d;
-    } else {
-        t->whole += v->i;
-    }
-    return 0;
-}
-
-static int sum_of(struct groups *g, const struct aggregate *a, const struct tally *t, struct value *out)
-{
-    bool past = t->whole > INT64_MAX || t->whole < INT64_MIN;
-    if (!is_double(&a->type) && past) return problem_set(&g->run->problem, ERR_BAD_VALUE, -1, "a sum is past 64 bits");
-    *out = is_double(&a->type) ? (struct value){.d = t->real == 0 ? 0 : t->real} : (struct value){.i = (int64_t)t->whole};
-    return 0;
-}
-
-static int result_of(struct groups *g, const struct aggregate *a, const struct tally *t, struct value *out)
-{
-    *out = VALUE_NULL;
-    if (a->kind == AGG_COUNT) *out = (struct value){.i = (int64_t)t->count};
-    if (a->kind == AGG_COUNT || t->count == 0) return 0;
-    if (a->kind == AGG_SUM) return sum_of(g, a, t, out);
-    if (a->kind != AGG_AVG) {
-        *out = t->best;
-        return 0;
-    }
-    double sum = is_double(&a->arg->type) ? t->real : (double)t->whole;
-    *out = (struct value){.d = sum / (double)t->count};
-    return 0;
 }
 
 // ---- groups --------------------------------------------------------------------------------------------------------
@@ -153,7 +79,7 @@ void groups_free(struct groups *g)
     if (!g) return;
     run_hold(g->run, held(g), 0);
     for (size_t i = 0; i < g->cap * g->s->aggregate_count; i++)
-        free(g->tallies[i].copy);
+        tally_free(&g->tallies[i]);
     free(g->tallies);
     free(g->values);
     key_set_free(&g->keys);
@@ -215,7 +141,12 @@ static int tally_one(struct groups *g, size_t group, size_t i)
     // Another expression may have taken the place of this one's text.
     int err = a->arg && type_is_span(&a->arg->type) ? run_eval(g->run, a->arg, &v) : 0;
     if (!err && a->distinct && !v.null) err = is_distinct(g, group, i, &v, &new);
-    return !err && new ? tally_value(g, a, &g->tallies[group * g->s->aggregate_count + i], &v) : err;
+    struct tally *t = &g->tallies[group * g->s->aggregate_count + i];
+    if (err || !new) return err;
+    g->held -= tally_bytes(t, a);
+    err = tally_add(t, a, &v);
+    g->held += tally_bytes(t, a);
+    return err;
 }
 
 int groups_add(struct groups *g)
@@ -247,6 +178,6 @@ int groups_show(struct groups *g, size_t at)
         if (cur_u8(&c) == 1) value_decode(&c, &s->group[i]->type, v);
     }
     for (size_t i = 0; i < s->aggregate_count && !err; i++)
-        err = result_of(g, &s->aggregates[i], &g->tallies[at * s->aggregate_count + i], &g->run->slots[s->aggregates[i].slot]);
+        err = tally_result(&g->tallies[at * s->aggregate_count + i], &s->aggregates[i], &g->run->slots[s->aggregates[i].slot], &g->run->problem);
     return err ? err : cur_end(&c);
 }

@@ -3,13 +3,13 @@
 //      check:  PAGES of the database on the pool; if they are sound: READ ─ plan on the owner, read on the pool, until all chunks are through ─> FINISH on the pool, over a snapshot ─> answer
 #include <assert.h>
 #include <stdlib.h>
-#include <uv.h>
 
 #include "api_blob.h"
 #include "batch.h"
 #include "db.h"
 #include "err.h"
 #include "json_write.h"
+#include "pool.h"
 
 #define CHECK_BYTES (4 * MIB) // read in one go
 #define USERS_MAX 1000        // damaged places in blobs that are told one by one
@@ -99,7 +99,8 @@ struct look {
     struct request *r; // NULL once the peer is gone
     struct app *app;
     struct app_user user;
-    uv_work_t work;
+    struct pool_job work;
+    struct blobs *blobs; // for it: the app may be in flight
     bool working;
     enum stage stage;
     int err;
@@ -192,18 +193,18 @@ static void check_pages(struct look *l)
 
 static void finish_check(struct look *l, struct db_txn *txn)
 {
-    l->err = blobs_index_check(app_blobs(l->app), txn, &l->index_damaged, on_entry, l);
+    l->err = blobs_index_check(l->blobs, txn, &l->index_damaged, on_entry, l);
     if (l->err == 0) l->err = blobs_audit_finish(l->audit, txn, &l->wrong, on_user, l);
 }
 
-static void on_work(uv_work_t *work)
+static void on_work(struct pool_job *work)
 {
     struct look *l = work->data;
     if (l->stage == READ) blobs_audit_run(l->audit);
     if (l->stage == PAGES) check_pages(l);
     if (l->stage == READ || l->stage == PAGES) return;
     struct db_txn *txn = app_snapshot(l->app);
-    if (l->stage == USAGE) l->err = blobs_usage(app_blobs(l->app), txn, &l->usage);
+    if (l->stage == USAGE) l->err = blobs_usage(l->blobs, txn, &l->usage);
     else finish_check(l, txn);
     db_abort(txn);
 }
@@ -284,11 +285,11 @@ static void end(struct look *l, int err)
 
 // ---- the whole story ----
 
-static void on_work_done(uv_work_t *work, int status)
+static void on_work_done(struct pool_job *work)
 {
     struct look *l = work->data;
     l->working = false;
-    int err = status < 0 ? ERR_CANCELED : l->cancelled != 0 ? l->cancelled : l->err;
+    int err = l->cancelled != 0 ? l->cancelled : l->err;
     if (l->stage == READ) {
         struct db_txn *txn = app_txn(l->app);
         int read = 0;
@@ -305,8 +306,8 @@ static void start(struct look *l)
 {
     l->working = true;
     l->work.data = l;
-    int status = uv_queue_work(server_loop(l->r->server), &l->work, on_work, on_work_done);
-    assert(status == 0); // fails only without a callback
+    l->blobs = app_blobs(l->app);
+    pool_submit(&l->work, server_loop(l->r->server), l->app, on_work, on_work_done);
 }
 
 static void look_next(struct look *l)

@@ -4,13 +4,13 @@
 //      frames ─> pool: hash, pack ─> place (here) ─> pool: write, and the next window … ─> pool: sync ─> one batch: create, progress ─> 200
 #include <assert.h>
 #include <stdlib.h>
-#include <uv.h>
 
 #include "api_upload.h"
 #include "chunk_frames.h"
 #include "chunk_list.h"
 #include "err.h"
 #include "json_write.h"
+#include "pool.h"
 
 // ---- asking --------------------------------------------------------------------------------------------------------
 
@@ -66,7 +66,7 @@ struct send {
     uint64_t seq;
     bool placed, synced, over;
     int err;
-    uv_work_t work;
+    struct pool_job work;
 };
 
 static void send_free(struct send *s)
@@ -133,7 +133,7 @@ static int submit(struct send *s)
     return app_submit(s->app, &s->submission);
 }
 
-static void work(uv_work_t *w)
+static void work(struct pool_job *w)
 {
     struct send *s = w->data;
     size_t n;
@@ -148,19 +148,18 @@ static void work(uv_work_t *w)
     }
 }
 
-static void on_work(uv_work_t *w, int status);
+static void on_work(struct pool_job *w);
 
 static void start(struct send *s)
 {
     s->work.data = s;
-    int status = uv_queue_work(server_loop(s->server), &s->work, work, on_work);
-    assert(status == 0); // fails only without a callback
+    pool_submit(&s->work, server_loop(s->server), s->app, work, on_work);
 }
 
-static void on_work(uv_work_t *w, int status)
+static void on_work(struct pool_job *w)
 {
     struct send *s = w->data;
-    int err = status != 0 ? ERR_CANCELED : s->err;
+    int err = s->err;
     if (err == 0 && (s->user.asked || app_txn(s->app) == NULL)) err = ERR_BUSY;
     if (err == 0) err = s->synced ? submit(s) : blobs_upload_place(s->upload, app_txn(s->app));
     s->placed = true;

@@ -10,7 +10,6 @@
 #include <assert.h>
 #include <stddef.h>
 #include <stdlib.h>
-#include <uv.h>
 
 #include "api_blob.h"
 #include "api_upload.h"
@@ -18,6 +17,7 @@
 #include "err.h"
 #include "file.h"
 #include "json_write.h"
+#include "pool.h"
 #include "upload_care.h"
 
 #define OP_MAX (512 * KIB)
@@ -44,7 +44,7 @@ struct listing {
     bool parsed, submitted, created, last, stored_before, over;
     int err;
     struct problem problem;
-    uv_work_t work;
+    struct pool_job work;
 };
 
 static void listing_free(struct listing *l)
@@ -224,7 +224,7 @@ static int submit(struct listing *l)
     return err;
 }
 
-static void work(uv_work_t *w)
+static void work(struct pool_job *w)
 {
     struct listing *l = w->data;
     if (l->parsed) l->err = blobs_join_read(l->join);
@@ -257,10 +257,10 @@ static int list_ready(struct listing *l)
     return 0;
 }
 
-static void on_work(uv_work_t *w, int status)
+static void on_work(struct pool_job *w)
 {
     struct listing *l = w->data;
-    int err = status != 0 ? ERR_CANCELED : l->err;
+    int err = l->err;
     bool parsed = l->parsed;
     if (err == 0 && (l->r == NULL || l->user.asked || app_txn(l->app) == NULL)) err = ERR_BUSY;
     if (err == 0) err = parsed ? submit(l) : list_ready(l);
@@ -272,8 +272,7 @@ static void on_work(uv_work_t *w, int status)
 static void start(struct listing *l)
 {
     l->work.data = l;
-    int status = uv_queue_work(server_loop(l->server), &l->work, work, on_work);
-    assert(status == 0); // fails only without a callback
+    pool_submit(&l->work, server_loop(l->server), l->app, work, on_work);
 }
 
 static void step(struct listing *l)

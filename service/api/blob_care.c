@@ -57,18 +57,18 @@ static void steps_tick(struct blob_care *c, uint64_t now_ms)
 
 // ---- pieces of work ------------------------------------------------------------------------------------------------
 
-static void on_work(uv_work_t *work)
+static void on_work(struct pool_job *work)
 {
     struct blob_care *c = work->data;
     blobs_work_run(c->piece);
 }
 
-static void on_work_done(uv_work_t *work, int status)
+static void on_work_done(struct pool_job *work)
 {
     struct blob_care *c = work->data;
     struct blobs_work *piece = c->piece;
     c->piece = NULL;
-    app_blob_work_end(c->app, piece, status < 0 ? ERR_CANCELED : 0);
+    app_blob_work_end(c->app, piece, 0);
 }
 
 static void work_tick(struct blob_care *c, uint64_t now_ms)
@@ -77,8 +77,7 @@ static void work_tick(struct blob_care *c, uint64_t now_ms)
     c->piece = app_blob_work_begin(c->app, &c->pace, now_ms);
     if (c->piece == NULL) return;
     c->work.data = c;
-    int status = uv_queue_work(c->loop, &c->work, on_work, on_work_done);
-    assert(status == 0); // fails only without a callback
+    pool_submit(&c->work, c->loop, c->app, on_work, on_work_done);
 }
 
 void blob_care_tick(struct blob_care *c, uint64_t now_ms)

@@ -6,6 +6,7 @@
 #include <uv.h>
 
 #include "app.h"
+#include "pool.h"
 
 struct blob_care {
     struct app *app;
@@ -16,7 +17,7 @@ struct blob_care {
     struct buf encoded;
     bool submitted;
     bool more; // the last batch was a full one, or steps lead to further ones
-    uv_work_t work;
+    struct pool_job work;
     struct blobs_work *piece; // on the pool
 };
 

@@ -72,6 +72,8 @@ static void work(struct lane_job *j)
     s->err = blobs_reader_read(s->reader, &s->read);
 }
 
+static void on_work(struct lane_job *j);
+
 static int send_read(struct blob_send *s)
 {
     s->ready = false;
@@ -85,9 +87,15 @@ static int send_read(struct blob_send *s)
     return 1;
 }
 
+static void on_landed(struct app_wait *w)
+{
+    on_work(&((struct blob_send *)((char *)w - offsetof(struct blob_send, wait)))->work);
+}
+
 static void on_work(struct lane_job *j)
 {
     struct blob_send *s = send_of(j);
+    if (s->r != NULL && app_wait(s->r->app, &s->wait, on_landed)) return;
     s->working = false;
     if (s->over || s->r == NULL) {
         let_go(s);

@@ -41,6 +41,7 @@ struct blob_send {
     bool over;
     int err;
     struct lane_job work;
+    struct app_wait wait;
 };
 
 // Begins; the answer is under way, or has been sent, or refused with a problem, when it returns. The owner is freed by ops.free, from within blob_send_done or

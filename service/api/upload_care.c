@@ -38,14 +38,14 @@ void upload_care_free(struct upload_care *c)
 static void round_begin(struct upload_care *c);
 
 // The first one's barrier covers what the others wrote before it, so theirs cost nothing.
-static void sync_work(uv_work_t *w)
+static void sync_work(struct pool_job *w)
 {
     struct upload_care *c = w->data;
     for (struct care_sync *s = c->round; s != NULL; s = s->next)
         s->err = blobs_upload_sync(s->upload);
 }
 
-static void on_sync_work(uv_work_t *w, int status)
+static void on_sync_work(struct pool_job *w)
 {
     struct upload_care *c = w->data;
     struct care_sync *s = c->round;
@@ -53,7 +53,6 @@ static void on_sync_work(uv_work_t *w, int status)
     if (c->last && c->waiting != NULL) round_begin(c);
     while (s != NULL) {
         struct care_sync *next = s->next; // `done` may free this one
-        if (status != 0) s->err = ERR_CANCELED;
         s->done(s);
         s = next;
     }
@@ -66,8 +65,7 @@ static void round_begin(struct upload_care *c)
     c->waiting = NULL;
     c->waiting_end = &c->waiting;
     c->sync_work.data = c;
-    int status = uv_queue_work(server_loop(c->server), &c->sync_work, sync_work, on_sync_work);
-    assert(status == 0); // fails only without a callback
+    pool_submit(&c->sync_work, server_loop(c->server), c->app, sync_work, on_sync_work);
 }
 
 void upload_care_sync(struct upload_care *c, struct care_sync *s)

@@ -4,10 +4,9 @@
 #ifndef SEGUE_UPLOAD_CARE_H
 #define SEGUE_UPLOAD_CARE_H
 
-#include <uv.h>
-
 #include "app.h"
 #include "holds.h"
+#include "pool.h"
 
 struct server;
 struct upload_join;
@@ -32,7 +31,7 @@ struct upload_care {
     bool joined;    // somebody has come in this turn
     int turns;      // that those who wait have waited
     bool last;      // there will be no more turns: a round begins at once
-    uv_work_t sync_work;
+    struct pool_job sync_work;
     // The look at all uploads.
     struct uuid cursor;
     uint64_t looked_ms;

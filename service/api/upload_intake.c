@@ -20,11 +20,11 @@
 #include <assert.h>
 #include <stddef.h>
 #include <stdlib.h>
-#include <uv.h>
 
 #include "api_upload.h"
 #include "err.h"
 #include "file.h"
+#include "pool.h"
 #include "upload_care.h"
 
 #define WINDOW (BLOB_WINDOW / 2)             // two of them and what the stages hold are less than 2 MiB
@@ -85,7 +85,7 @@ struct intake {
     enum stage task; // what the pool does; `stage` may change meanwhile, this may not
     bool working;    // on the pool
     int err;
-    uv_work_t work;
+    struct pool_job work;
 };
 
 static void tick(struct intake *u);
@@ -234,7 +234,7 @@ static void do_chunk(struct intake *u)
     u->err = blobs_upload_chunk(u->upload, buf_span(&u->window), u->last);
 }
 
-static void work(uv_work_t *w)
+static void work(struct pool_job *w)
 {
     struct intake *u = w->data;
     if (u->task == LOAD) {
@@ -257,10 +257,9 @@ static void work_back(struct intake *u)
         end(u);
 }
 
-static void on_work(uv_work_t *w, int status)
+static void on_work(struct pool_job *w)
 {
     struct intake *u = w->data;
-    if (status != 0 && u->err == 0) u->err = ERR_CANCELED;
     work_back(u);
 }
 
@@ -270,8 +269,7 @@ static void start(struct intake *u, enum stage stage)
     u->err = 0;
     u->working = true;
     u->work.data = u;
-    int status = uv_queue_work(server_loop(u->server), &u->work, work, on_work);
-    assert(status == 0); // fails only without a callback
+    pool_submit(&u->work, server_loop(u->server), u->app, work, on_work);
 }
 
 static void on_synced(struct care_sync *s)

@@ -7,6 +7,7 @@
 #include "err.h"
 #include "file.h"
 #include "log.h"
+#include "pool.h"
 #include "upload_care.h"
 
 #define JOINS_MAX 4 // of an app at once; each reads on the pool
@@ -25,7 +26,7 @@ struct upload_join {
     struct sha256 digest;
     bool working, submitted, stopped, last;
     int err;
-    uv_work_t work;
+    struct pool_job work;
 };
 
 static void step(struct upload_join *j);
@@ -56,7 +57,7 @@ static void give_up(struct upload_join *j, int err)
     join_free(j);
 }
 
-static void work(uv_work_t *w)
+static void work(struct pool_job *w)
 {
     struct upload_join *j = w->data;
     j->err = blobs_join_read(j->join);
@@ -106,11 +107,10 @@ static int submit(struct upload_join *j)
     return err;
 }
 
-static void on_work(uv_work_t *w, int status)
+static void on_work(struct pool_job *w)
 {
     struct upload_join *j = w->data;
     j->working = false;
-    if (status != 0 && j->err == 0) j->err = ERR_CANCELED;
     if (j->stopped && j->err == 0) j->err = ERR_BUSY;
     if (j->err == 0) j->err = submit(j);
     if (j->err != 0) give_up(j, j->err);
@@ -126,8 +126,7 @@ static void step(struct upload_join *j)
     }
     j->working = true;
     j->work.data = j;
-    int status = uv_queue_work(server_loop(j->care->server), &j->work, work, on_work);
-    assert(status == 0); // fails only without a callback
+    pool_submit(&j->work, server_loop(j->care->server), a, work, on_work);
 }
 
 // The app is built again, the service stops, or a request wants the upload: what was committed is kept, the rest is read again.

@@ -170,6 +170,7 @@ static int open_stores(struct app *a)
 
 static void close_all(struct app *a)
 {
+    if (a->txn_away) app_abort_txn(a);
     rows_close(a->rows);
     streams_close(a->streams);
     blobs_close(a->blobs);
@@ -334,6 +335,7 @@ int app_open(struct app **out, const struct app_options *options, struct problem
     if (a->options.retry_ms == 0) a->options.retry_ms = RETRY_MS;
     if (a->options.journal_segment_bytes == 0) a->options.journal_segment_bytes = JOURNAL_SEGMENT_BYTES;
     memcpy(a->name, options->name, strlen(options->name) + 1);
+    a->slow = options->barrier == APP_BARRIER_THREAD && options->fly != NULL;
     a->path = strdup(options->path);
     a->host = (struct rows_host){.ctx = a, .stream_at = host_stream_at, .stream_text = host_stream_text, .blob_at = host_blob_at};
     buf_init(&a->group, GROUP_BYTES_MAX);
@@ -359,7 +361,8 @@ uint64_t app_now_ms(void)
 void app_close(struct app *a)
 {
     if (a == NULL) return;
-    assert(a->users == NULL && !a->sealing && !a->blob_working && !a->in_turn);
+    app_home(a);
+    assert(a->users == NULL && !a->sealing && !a->blob_working && !a->in_turn && a->waits == NULL);
     app_refuse(a, ERR_SHUTTING_DOWN);
     if (a->db != NULL && a->state != APP_RECOVERING && a->state != APP_READ_ONLY && a->dirty && app_commit_db(a) == 0) db_sync(a->db);
     close_all(a);
@@ -367,7 +370,7 @@ void app_close(struct app *a)
     reservations_free(&a->reservations);
     buf_free(&a->group);
     buf_free(&a->shortened);
-    free(a->answers);
+    free(a->made.answers);
     free(a->path);
     free(a);
 }
@@ -406,6 +409,8 @@ static void ask_users(struct app *a, int err)
 
 void app_dismiss(struct app *a)
 {
+    a->dismissing = app_in_flight(a); // users may look at what they leave
+    if (a->dismissing) return;
     app_go_on(a, true); // nobody comes back for what is reserved
     ask_users(a, ERR_SHUTTING_DOWN);
 }
@@ -417,7 +422,7 @@ void app_discard(struct app *a)
     a->dropped = true;
     a->state = APP_RECOVERING;
     app_refuse(a, ERR_NO_SUCH_APP);
-    ask_users(a, ERR_NO_SUCH_APP);
+    if (!app_in_flight(a)) ask_users(a, ERR_NO_SUCH_APP); // else the tick does
 }
 
 bool app_discarded(const struct app *a)
@@ -533,16 +538,19 @@ struct uuid app_journal_id(const struct app *a)
 
 struct rows *app_rows(struct app *a)
 {
+    assert(!app_in_flight(a));
     return a->rows;
 }
 
 struct streams *app_streams(struct app *a)
 {
+    assert(!app_in_flight(a));
     return a->streams;
 }
 
 struct blobs *app_blobs(struct app *a)
 {
+    assert(!app_in_flight(a));
     return a->blobs;
 }
 
@@ -558,7 +566,9 @@ uint64_t app_visible_ms(const struct app *a)
 
 struct db_txn *app_txn(struct app *a)
 {
-    return a->state == APP_RECOVERING ? NULL : a->txn;
+    if (a->state == APP_RECOVERING) return NULL;
+    assert(!app_in_flight(a));
+    return a->txn;
 }
 
 int app_fate(struct app *a, const struct batch_name *name, const struct identity *who, struct fate *out)
@@ -629,6 +639,14 @@ struct app_counts app_counts(const struct app *a)
     struct app_counts c = a->counts;
     c.reservations = a->reservations.grants;
     c.held = a->reservations.holds;
+    c.slow = a->slow;
+    if (a->flight.task != FLIGHT_NONE) { // what the journal has is its thread's
+        c.journal_live_bytes = a->flight.counts.journal_live_bytes;
+        c.journal_disk_bytes = a->flight.counts.journal_disk_bytes;
+        c.unsealed_bytes = a->flight.counts.unsealed_bytes;
+        c.pack_bytes = a->flight.counts.pack_bytes;
+        return c;
+    }
     if (a->journal == NULL) return c;
     c.journal_live_bytes = journal_live_bytes(a->journal);
     c.journal_disk_bytes = journal_disk_bytes(a->journal);

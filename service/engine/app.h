@@ -2,6 +2,7 @@
 //
 //   app_submit … app_submit ─> app_turn: for each batch decide -> apply, then one journal barrier for the group, then
 //                              publish, answer, tell the host
+//                              (slow disk: the barrier is in flight, and what is behind it follows from app_flight_end)
 //   app_tick:                  commits the database when due, makes journal room, looks for space again when the disk was full
 //
 // The journal is the truth: a group is decided and applied to the open database transaction first, written with one barrier
@@ -19,7 +20,7 @@
 // A FULL app still takes what gives room back (submission.frees), and deletes files that nothing lives in: else a disk that is full of garbage stayed full.
 // A deletion is written too, so a part of the disk is kept for that: the file `reserve`, which is deleted when not even this fits.
 //
-// Thread: the app's owner for everything.
+// Thread: the app's owner for everything but app_flight_run.
 #ifndef SEGUE_APP_H
 #define SEGUE_APP_H
 
@@ -38,6 +39,9 @@ struct db_txn;
 struct rows_preview;
 struct seq_time;
 
+// Where the disk is waited for: where it takes less time by the running mean of barriers; on the owner's thread; on the app's.
+enum app_barrier { APP_BARRIER_AUTO, APP_BARRIER_LOOP, APP_BARRIER_THREAD };
+
 enum app_state { APP_READY, APP_RECOVERING, APP_FULL, APP_READ_ONLY };
 
 struct app_options {
@@ -53,6 +57,11 @@ struct app_options {
     uint64_t retry_ms;              // between two looks for room on the disk; 0: 1000
     void *host;                     // for the callbacks, which may be NULL
     void (*visible)(void *host, struct app *a); // after each group was published: send what there is to send
+    // What may keep a thread waiting for the disk, off the owner's: "in flight" below. Both or neither.
+    enum app_barrier barrier;
+    bool (*fly)(void *host, struct app *a);  // has app_flight_run called on the app's thread, and app_flight_end later, or before it returns; false: there is no thread, which
+                                             // there is for good once there was one
+    void (*land)(void *host, struct app *a); // waits until it has run, and calls app_flight_end
 };
 
 // Opens or creates, recovers from the journal, and leaves a write transaction open. ERR_CORRUPT names what is damaged.
@@ -76,7 +85,8 @@ struct blobs *app_blobs(struct app *a);
 uint64_t app_visible(const struct app *a);
 // Arrival time of that commit in milliseconds; 0: none yet.
 uint64_t app_visible_ms(const struct app *a);
-// The transaction to read through: the state as of app_visible. NULL while recovering: answer ERR_BUSY. Valid until the next app_turn or app_tick.
+// The transaction to read through: the state as of app_visible. NULL while recovering: answer ERR_BUSY. Valid until the next app_turn or app_tick. Not while
+// the app is in flight (asserted, as of the stores).
 struct db_txn *app_txn(struct app *a);
 // When a commit that touched streams arrived, as of app_visible: seq_times.h. ERR_BUSY while recovering.
 int app_seq_time(struct app *a, uint64_t seq, uint64_t span_ms, struct seq_time *out);
@@ -109,6 +119,36 @@ void app_turn(struct app *a);
 // Housekeeping; call at least every 10 to 20 ms while app_busy, else now and then.
 void app_tick(struct app *a);
 bool app_busy(const struct app *a); // a database commit is due soon, or recovery waits
+
+// ---- in flight -----------------------------------------------------------------------------------------------------
+//
+// On a slow disk the owner does not wait for it:
+//
+//   app_turn ─ decide, apply ─> options.fly ~~> app_flight_run, on the app's thread ~~> app_flight_end ─ publish, answer, tell the host
+//   app_tick ─ a commit of the database is due ─> the same
+//
+// Meanwhile memory holds what is not durable: nobody looks at the state, submissions queue, turns and ticks do nothing. It is always one and the same
+// thread, for a transaction of the database is ended by the one that began it.
+
+// Is something under way that nobody may look through? Whoever has to waits, by app_wait or by being asked again.
+bool app_in_flight(const struct app *a);
+// On the app's thread, once for each options.fly; then on the owner's:
+void app_flight_run(struct app *a);
+void app_flight_end(struct app *a);
+
+struct app_wait {
+    struct app_wait *next, **place; // the app's
+    struct app *app;                // while it waits
+    void (*fn)(struct app_wait *w);
+};
+// False: nothing is in flight, go on. True: fn is called once it has landed, behind the answers, in the order of waiting. Waiting twice is waiting. Zeroed at first.
+bool app_wait(struct app *a, struct app_wait *w, void (*fn)(struct app_wait *w));
+void app_wait_drop(struct app_wait *w); // not waiting: fine
+
+// Waits, on the owner's thread, until nothing is in flight. Not from within a callback of the app's.
+void app_land(struct app *a);
+// The same, and the app's thread has nothing of it any more, for good: it may end.
+void app_home(struct app *a);
 
 // What became of a batch, by its name: fates.h, fates_get; ERR_BUSY while recovering. Results live until the next app_turn or app_tick.
 int app_fate(struct app *a, const struct batch_name *name, const struct identity *who, struct fate *out);
@@ -186,6 +226,7 @@ int app_redecide(struct app *a, struct span group, struct problem *p);
 struct app_counts {
     uint64_t commits, rejections, retries, groups, group_bytes, db_commits, seals, recoveries;
     uint64_t reservations, held; // granted, and batches that waited for one
+    uint64_t barrier_us, slow, flights; // running mean of barriers; are they flown, and how much was
     uint64_t journal_live_bytes, journal_disk_bytes, unsealed_bytes, pack_bytes;
     uint64_t live_queries, live_readers; // different ones, and who reads them
     uint64_t live_scanned;               // tables of live queries each of whose changed rows is tried, for no index finds those that matter

@@ -1,4 +1,4 @@
-// The inside of an app, for app.c (opening, recovery, users), app_decide.c (deciding and applying) and app_turn.c (groups).
+// The inside of an app, for app.c (opening, recovery, users), app_decide.c (deciding and applying), app_turn.c (groups) and app_flight.c (the disk).
 #ifndef SEGUE_APP_INTERNAL_H
 #define SEGUE_APP_INTERNAL_H
 
@@ -38,6 +38,48 @@ struct mark {
     uint64_t group; // every group up to here is in the database, and its stream bytes are sealed
 };
 
+// What a submission will be told once its group is durable.
+struct answer {
+    struct submission *submission;
+    struct fate fate;
+    size_t results_at, results_n; // in the group's results, which may move while it grows
+};
+
+// What was decided, and is not said yet.
+struct group {
+    struct answer *answers; // kept from turn to turn while they are few
+    size_t count, cap;
+    struct buf results;
+    struct entry_place place;
+    size_t entries, accepted; // entries of batches that were decided now, and those accepted among them
+};
+
+// What is asked of the disk. While one that hides is under way, memory and the open transaction are ahead of the disk, or the transaction is nobody's:
+// nothing of the state is given out (app_in_flight).
+enum flight_task {
+    FLIGHT_NONE,
+    FLIGHT_GROUP,   // hides: the barrier of a group
+    FLIGHT_COMMIT,  // hides: the database's
+    FLIGHT_BEGIN,   // hides: the next transaction
+    FLIGHT_ABORT,   // hides: the transaction's end, nothing behind it
+    FLIGHT_SYNC,    // of the database
+    FLIGHT_PREPARE, // room in the journal, a step
+};
+
+struct flight {
+    enum flight_task task;
+    bool flown; // by the app's thread; or at once, by the owner
+    bool ran;
+    bool stays; // of a commit: whoever made it begins the next transaction
+    int err;
+    bool unknown;  // of a group: its fate
+    bool more;     // of a preparation
+    uint64_t bytes; // of a group, in the journal
+    uint64_t took_us;
+    struct mark mark;          // of a commit
+    struct app_counts counts;  // from before it: the journal is the thread's now
+};
+
 struct app {
     struct app_options options;
     char name[NAME_MAX_BYTES + 1];
@@ -52,7 +94,7 @@ struct app {
     struct blobs *blobs;
     struct rows_host host;
 
-    // The order. `applied` runs ahead of `visible` inside a turn only.
+    // The order. `applied` runs ahead of `visible` inside a turn, and while it is in flight.
     uint64_t applied_seq, visible_seq;
     uint64_t applied_group;
     uint64_t arrival_ms;    // of the last entry, accepted or not
@@ -74,8 +116,15 @@ struct app {
     struct decision decision;
     struct buf group;
     struct buf shortened; // the request of the entry being decided, where it is not as it was submitted
-    struct answer *answers; // kept from turn to turn while they are few
-    size_t answer_cap;
+    struct group made;
+
+    // The disk.
+    struct flight flight;
+    bool slow;             // what waits for it is flown
+    uint64_t barrier_8us;  // running mean of barriers, in eighths of microseconds
+    bool txn_away;         // the app's thread began the transaction, and ends it
+    struct app_wait *waits, **waits_end;
+    bool dismissing;       // when what is in flight has landed
 
     // The database commit.
     bool dirty;
@@ -147,11 +196,28 @@ uint64_t app_now_ms(void);
 // RECOVERING: builds the app again once nobody holds on to it. FULL, READ_ONLY: looks for room now and then.
 void app_retry(struct app *a, uint64_t now_ms);
 
-// app_turn.c -----------------------------------------------------------------------------------------------------------
+// app_flight.c ---------------------------------------------------------------------------------------------------------
 
-// Commits the database at a group's edge and lets the journal forget. The transaction is open again behind it, also after a failure; whoever
+// Does the task: at once, or by the app's thread where the disk is slow. Its end is handled here, too, now or from app_flight_end.
+void app_fly(struct app *a, enum flight_task task);
+// Commits the database at a group's edge and lets the journal forget: at once, and the transaction is open again behind it, also after a failure; whoever
 // calls has to app_fail then.
 int app_commit_db(struct app *a);
+// The same as a task: a failure is handled.
+void app_commit(struct app *a);
+// The database has something that its last commit has not.
+void app_dirty(struct app *a);
+// Ends the transaction without a commit, where it was begun.
+void app_abort_txn(struct app *a);
+// A task that is due: a commit, or a sync where nothing has come for a while.
+void app_disk_tick(struct app *a, uint64_t now_ms);
+
+// app_turn.c -----------------------------------------------------------------------------------------------------------
+
+// Behind the barrier of the group that was made: its outcome is that of a->flight.
+void app_group_end(struct app *a);
+// The journal and the database are open for writing.
+bool app_is_open(const struct app *a);
 // What was held for a reservation, and may go on, waits at the front again; with `all`, all of it.
 void app_go_on(struct app *a, bool all);
 // Answers everything that waits with an error.

@@ -2,7 +2,7 @@
 //
 //   submissions ─> settled before? ─> the fate it had
 //               └> decide ─> entry into the group ─> apply to memory and the open transaction
-//   journal_append (the barrier)
+//   the barrier (app_flight.c): at once, or in flight
 //   publish ─> answer ─> the host sends
 //   … and from time to time: database commit ─> journal recycling
 //
@@ -19,21 +19,6 @@
 // Of the submissions of one group: an operation takes 5 bytes at least, and its result 20 at most.
 #define RESULTS_MAX (4ul * SUBMITTED_BYTES_MAX)
 #define ANSWERS_KEPT 256
-
-// What a submission will be told once the group is durable.
-struct answer {
-    struct submission *submission;
-    struct fate fate;
-    size_t results_at, results_n; // in the group's results, which may move while it grows
-};
-
-struct group {
-    struct answer *answers;
-    size_t count, cap;
-    struct buf results;
-    struct entry_place place;
-    size_t entries, accepted; // entries of batches that were decided now, and those accepted among them
-};
 
 int app_submit(struct app *a, struct submission *s)
 {
@@ -54,7 +39,7 @@ int app_submit(struct app *a, struct submission *s)
 
 bool app_pending(const struct app *a)
 {
-    return a->first != NULL;
+    return a->first != NULL && a->flight.task == FLIGHT_NONE;
 }
 
 static struct submission *take(struct app *a)
@@ -67,8 +52,7 @@ static struct submission *take(struct app *a)
     return s;
 }
 
-// The journal and the database are open for writing.
-static bool is_open(const struct app *a)
+bool app_is_open(const struct app *a)
 {
     return a->state == APP_READY || a->state == APP_FULL;
 }
@@ -259,26 +243,15 @@ static void answer_failed(struct group *g, int err)
     g->count = 0;
 }
 
-// The database has something that its last commit has not.
-static void mark_dirty(struct app *a)
+static void count_group(struct app *a, const struct group *g)
 {
-    if (!a->dirty) a->dirty_since_ms = app_now_ms();
-    a->dirty = true;
-}
-
-static int journal(struct app *a, const struct group *g, bool *unknown)
-{
-    uint64_t before = journal_written_bytes(a->journal);
-    int err = journal_append(a->journal, buf_span(&a->group), unknown);
-    if (err != 0) return err;
     a->applied_group++;
     assert(a->applied_group + 1 == journal_next_group(a->journal));
     a->counts.groups++;
-    a->counts.group_bytes += journal_written_bytes(a->journal) - before;
+    a->counts.group_bytes += a->flight.bytes;
     a->counts.commits += g->accepted;
     a->counts.rejections += g->entries - g->accepted;
-    mark_dirty(a);
-    return 0;
+    app_dirty(a);
 }
 
 // Nobody may read what is in memory now, least of all a caller that goes on to its next request when it gets its answer: the state changes before
@@ -291,121 +264,92 @@ static void turn_failed(struct app *a, struct group *g, struct submission *faile
     app_fail(a, err);
 }
 
-static void commit_or_fail(struct app *a)
-{
-    int err = app_commit_db(a);
-    if (err != 0) app_fail(a, err);
-}
-
 // A burst's memory goes back; the usual turn's is there for the next one.
-static void answers_keep(struct app *a, const struct group *g)
+static void group_clear(struct group *g)
 {
     bool keep = g->cap <= ANSWERS_KEPT;
+    struct group clear = {.answers = keep ? g->answers : NULL, .cap = keep ? g->cap : 0};
     if (!keep) free(g->answers);
-    a->answers = keep ? g->answers : NULL;
-    a->answer_cap = keep ? g->cap : 0;
+    buf_free(&g->results);
+    *g = clear;
+}
+
+// Behind the barrier; without a barrier where nothing was decided anew, or deciding failed.
+static void turn_end(struct app *a, struct submission *failed, int err, bool unknown)
+{
+    struct group *g = &a->made;
+    a->in_turn = true;
+    if (err != 0) {
+        turn_failed(a, g, failed, err, unknown);
+    } else {
+        if (g->entries > 0) publish(a);
+        answer_all(g);
+        tell_host(a);
+    }
+    a->in_turn = false;
+    group_clear(g);
+}
+
+void app_group_end(struct app *a)
+{
+    if (a->flight.err == 0) count_group(a, &a->made);
+    turn_end(a, NULL, a->flight.err, a->flight.unknown);
+}
+
+// The planted bugs say it too early.
+static void bugs_speak(struct app *a, struct group *g)
+{
+    if (bug("publish_before_barrier")) publish(a), tell_host(a);
+    if (bug("ack_before_journal")) answer_all(g), tell_host(a);
 }
 
 void app_turn(struct app *a)
 {
-    struct group g = {.answers = a->answers, .cap = a->answer_cap};
+    struct group *g = &a->made;
     struct submission *failed = NULL;
-    bool unknown = false;
     assert(!a->in_turn);
-    if (a->first == NULL || !is_open(a)) return;
+    if (!app_pending(a) || !app_is_open(a)) return;
+    if (db_dirty_bytes(a->txn) >= DB_DIRTY_BYTES_MAX) app_commit(a);
+    if (!app_pending(a) || !app_is_open(a)) return;
     a->in_turn = true;
-    buf_init(&g.results, RESULTS_MAX);
-    int err = build(a, &g, &failed);
-    if (err == 0 && g.entries > 0 && bug("publish_before_barrier")) publish(a), tell_host(a);
-    if (err == 0 && g.entries > 0 && bug("ack_before_journal")) answer_all(&g), tell_host(a);
-    if (err == 0 && g.entries > 0) err = journal(a, &g, &unknown);
-    if (err != 0) {
-        turn_failed(a, &g, failed, err, unknown);
-    } else {
-        if (g.entries > 0) publish(a);
-        answer_all(&g);
-        tell_host(a);
-    }
+    buf_init(&g->results, RESULTS_MAX);
+    int err = build(a, g, &failed);
+    if (err == 0 && g->entries > 0) bugs_speak(a, g);
     a->in_turn = false;
-    answers_keep(a, &g);
-    buf_free(&g.results);
-    if (is_open(a) && db_dirty_bytes(a->txn) >= DB_DIRTY_BYTES_MAX) commit_or_fail(a);
+    if (err == 0 && g->entries > 0) app_fly(a, FLIGHT_GROUP);
+    else turn_end(a, failed, err, false);
+    if (a->flight.task == FLIGHT_NONE && !a->slow && app_is_open(a) && db_dirty_bytes(a->txn) >= DB_DIRTY_BYTES_MAX) app_commit(a);
 }
 
-// ---- the database behind the journal ----
-
-int app_commit_db(struct app *a)
-{
-    uint64_t begun = app_now_ms();
-    uint64_t unsealed = streams_unsealed_group(a->streams);
-    struct mark next = {.group = unsealed <= a->applied_group ? unsealed - 1 : a->applied_group};
-    streams_flush(a->streams, a->txn);
-    app_put_meta(a);
-    int err = db_commit(a->txn);
-    a->txn = db_begin_write(a->db);
-    if (err == 0) err = db_txn_err(a->txn); // nothing could be read through it
-    if (err != 0) return err;
-    a->dirty = false;
-    a->commit_took_ms = app_now_ms() - begun;
-    a->counts.db_commits++;
-    streams_committed(a->streams);
-    blobs_committed(a->blobs);
-    // This commit may be lost in a power cut (NOMETASYNC), the one before it cannot any more.
-    journal_recycle(a->journal, a->mark.group);
-    a->mark = next;
-    return 0;
-}
-
-// Nothing comes any more, yet the journal holds what the database has: make that certain and let it go. A sync that failed is not tried
-// again (the kernel may have dropped the pages): the app is built again, which commits anew.
-static void settle_down(struct app *a)
-{
-    if (a->options.journal_keep_all || a->mark.group == 0 || journal_first_group(a->journal) > a->mark.group) return;
-    if (journal_live_bytes(a->journal) < journal_disk_bytes(a->journal) / 2) return;
-    int err = db_sync(a->db);
-    if (err != 0) {
-        app_fail(a, err);
-        return;
-    }
-    journal_recycle(a->journal, a->mark.group);
-    a->mark.group = 0;
-}
-
-// A commit writes each page that was touched, however often: where that takes long, fewer of them are less work.
-static bool commit_is_due(const struct app *a, uint64_t now)
-{
-    uint64_t wait = a->commit_took_ms * DB_COMMIT_SHARE;
-    if (wait < DB_DIRTY_MS_MAX) wait = DB_DIRTY_MS_MAX;
-    if (wait > DB_DIRTY_LONGEST_MS) wait = DB_DIRTY_LONGEST_MS;
-    return a->dirty && now - a->dirty_since_ms >= wait;
-}
+// ---- now and then ----
 
 static void tend_rows(struct app *a)
 {
     bool wrote = false;
     int err = rows_tick(a->rows, a->txn, &wrote);
     if (err != 0) app_fail(a, err);
-    else if (wrote) mark_dirty(a);
+    else if (wrote) app_dirty(a);
 }
 
 void app_tick(struct app *a)
 {
     uint64_t now = app_now_ms();
     assert(!a->in_turn);
+    if (a->flight.task != FLIGHT_NONE) return;
     app_go_on(a, false);
     if (a->state != APP_READY) app_retry(a, now);
-    if (!is_open(a)) return;
-    if (commit_is_due(a, now)) commit_or_fail(a);
-    else if (!a->dirty) settle_down(a);
+    if (!app_is_open(a)) return;
+    app_disk_tick(a, now);
+    if (a->flight.task != FLIGHT_NONE) return;
     if (a->state == APP_READY) tend_rows(a);
-    if (is_open(a) && blobs_tend(a->blobs, a->txn)) mark_dirty(a);
-    if (is_open(a) && streams_reclaim(a->streams, a->txn) && !a->dirty) mark_dirty(a);
-    if (a->state == APP_READY) a->preparing = journal_prepare(a->journal);
+    if (app_is_open(a) && blobs_tend(a->blobs, a->txn)) app_dirty(a);
+    if (app_is_open(a) && streams_reclaim(a->streams, a->txn) && !a->dirty) app_dirty(a);
+    if (a->state == APP_READY && journal_wants_room(a->journal)) app_fly(a, FLIGHT_PREPARE);
 }
 
 bool app_busy(const struct app *a)
 {
-    if (a->reservations.active > 0 || a->reservations.held != NULL) return true;
+    if (a->flight.task != FLIGHT_NONE || a->reservations.active > 0 || a->reservations.held != NULL) return true;
     return a->state == APP_READY ? a->dirty || a->preparing || rows_busy(a->rows) || streams_reclaiming(a->streams) || blobs_tending(a->blobs) : true;
 }
 
@@ -413,7 +357,7 @@ bool app_busy(const struct app *a)
 
 struct streams_seal *app_seal_begin(struct app *a)
 {
-    if (a->state != APP_READY || a->sealing) return NULL;
+    if (a->state != APP_READY || a->sealing || a->flight.task != FLIGHT_NONE) return NULL;
     bool force = journal_live_bytes(a->journal) > JOURNAL_LIVE_BYTES_MAX / 2;
     struct streams_seal *job = streams_seal_plan(a->streams, a->txn, clock_wall_ms(), force);
     a->sealing = job != NULL;
@@ -422,7 +366,7 @@ struct streams_seal *app_seal_begin(struct app *a)
 
 void app_seal_end(struct app *a, struct streams_seal *job, int err)
 {
-    assert(a->sealing);
+    assert(a->sealing && !app_in_flight(a));
     a->sealing = false;
     if (a->state == APP_RECOVERING && err == 0) err = ERR_CANCELED; // the store it belongs to is about to go
     streams_seal_done(a->streams, a->txn, job, err);
@@ -431,14 +375,14 @@ void app_seal_end(struct app *a, struct streams_seal *job, int err)
         return;
     }
     a->counts.seals++;
-    mark_dirty(a);
+    app_dirty(a);
 }
 
 // ---- packs ----
 
 struct blobs_work *app_blob_work_begin(struct app *a, const struct blobs_pace *pace, uint64_t now_ms)
 {
-    if (!is_open(a) || a->blob_working) return NULL;
+    if (!app_is_open(a) || a->blob_working || app_in_flight(a)) return NULL;
     struct blobs_pace now = *pace;
     if (a->state == APP_FULL) now = (struct blobs_pace){.compact_bytes_s = pace->compact_bytes_s, .no_copies = true};
     struct blobs_work *w = blobs_work_plan(a->blobs, a->txn, &now, now_ms);
@@ -448,15 +392,15 @@ struct blobs_work *app_blob_work_begin(struct app *a, const struct blobs_pace *p
 
 void app_blob_work_end(struct app *a, struct blobs_work *w, int err)
 {
-    assert(a->blob_working);
+    assert(a->blob_working && !app_in_flight(a));
     a->blob_working = false;
-    bool gone = err != 0 || !is_open(a); // the store it belongs to is about to go, or the disk takes nothing
-    if (blobs_work_done(a->blobs, gone ? NULL : a->txn, w)) mark_dirty(a);
+    bool gone = err != 0 || !app_is_open(a); // the store it belongs to is about to go, or the disk takes nothing
+    if (blobs_work_done(a->blobs, gone ? NULL : a->txn, w)) app_dirty(a);
 }
 
 void app_blobs_touched(struct app *a)
 {
-    if (is_open(a)) mark_dirty(a);
+    if (app_is_open(a)) app_dirty(a);
 }
 
 struct db_txn *app_snapshot(struct app *a)

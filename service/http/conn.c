@@ -100,11 +100,36 @@ static void unmark(struct conn *c)
     if (c->set->marked_end == &c->marked_next) c->set->marked_end = at;
 }
 
+bool conn_is_held(const struct conn *c)
+{
+    const struct conns_options *o = &c->set->options;
+    return c->request != NULL && o->held != NULL && o->held(o->ctx, c->request);
+}
+
+void conn_hold(struct conn *c)
+{
+    if (c->held_at != NULL || c->state == CONN_CLOSED) return;
+    c->held_next = NULL;
+    c->held_at = c->set->held_end;
+    *c->held_at = c;
+    c->set->held_end = &c->held_next;
+}
+
+static void unhold(struct conn *c)
+{
+    if (c->held_at == NULL) return;
+    *c->held_at = c->held_next;
+    if (c->held_next != NULL) c->held_next->held_at = c->held_at;
+    else c->set->held_end = c->held_at;
+    c->held_at = NULL;
+}
+
 static void on_closed(uv_handle_t *handle)
 {
     struct conn *c = handle->data;
     struct conns *cs = c->set;
     if (c->marked) unmark(c);
+    unhold(c);
     conn_free(c);
     conns_handle_closed(cs);
 }
@@ -161,6 +186,7 @@ static bool request_begin(struct conn *c)
     buf_clear(&c->text);
     buf_clear(&c->fields);
     c->request = r;
+    c->begin_due = c->timer_due = false;
     c->requests++;
     c->set->counts.requests++;
     c->reply = REPLY_NONE;
@@ -222,6 +248,12 @@ static bool is_elsewhere(struct conn *c, const struct http_head *head)
     return c->to != NULL;
 }
 
+static void begin(struct conn *c)
+{
+    c->begin_due = conn_is_held(c);
+    if (!c->begin_due) c->request->handler->begin(c->request);
+}
+
 static void on_head(struct conn *c)
 {
     const struct http_head *head = http_parse_head(c->parse);
@@ -255,7 +287,7 @@ static void on_head(struct conn *c)
     }
     http_parse_body_max(c->parse, body_max);
     buf_init(&r->body, r->handler->body == NULL ? body_max : 0);
-    if (r->handler->body != NULL) r->handler->begin(r);
+    if (r->handler->body != NULL) begin(c);
 }
 
 static void on_piece(struct conn *c, struct span piece)
@@ -297,7 +329,7 @@ static void on_end(struct conn *c)
     c->state = CONN_REPLY;
     c->expect = false;
     if (r->handler->body == NULL)
-        r->handler->begin(r);
+        begin(c);
     else if (r->handler->body_end != NULL)
         r->handler->body_end(r);
 }
@@ -308,8 +340,8 @@ static bool may_take(const struct conn *c)
 {
     switch (c->state) {
     case CONN_HEAD: return !c->broken && !outbox_full(c);
-    case CONN_BODY:
-    case CONN_RAW: return !c->broken && !c->paused;
+    case CONN_BODY: return !c->broken && !c->paused && (c->request->handler->body == NULL || !conn_is_held(c));
+    case CONN_RAW: return !c->broken && !c->paused && !conn_is_held(c);
     case CONN_DISCARD: return !c->broken;
     default: return false;
     }
@@ -325,10 +357,19 @@ static void raw_take(struct conn *c, struct span *in)
     if (c->reply == REPLY_ENDED) reply_done(c);
 }
 
+// What could not be when it was due.
+static void catch_up(struct conn *c)
+{
+    if (c->request == NULL || c->broken || !(c->begin_due || c->timer_due) || conn_is_held(c)) return;
+    if (c->begin_due) begin(c);
+    if (c->timer_due && !c->broken && c->reply != REPLY_ENDED) c->timer_due = false, c->timer_fn(c->request);
+}
+
 // Hands input on as far as it may be, and returns how much that was.
 static size_t conn_take(struct conn *c, struct span in)
 {
     size_t all = in.n;
+    catch_up(c);
     if (c->request != NULL && c->reply == REPLY_ENDED) reply_done(c); // ended between two turns
     if (c->adopted && may_take(c)) {
         c->adopted = false;
@@ -516,7 +557,7 @@ static void conn_drain(struct conn *c)
 {
     struct request *r = c->request;
     size_t low = c->frames ? 0 : c->set->options.limits.outbox / 2;
-    if (r == NULL || !c->full_told || c->out.n > low) return;
+    if (r == NULL || !c->full_told || c->out.n > low || conn_is_held(c)) return;
     c->full_told = c->frames = false;
     conn_mark(c); // what it writes goes out in the next turn
     if (r->handler->drain != NULL) r->handler->drain(r);
@@ -529,7 +570,7 @@ static uint64_t read_due(const struct conn *c)
     const struct conn_limits *l = &c->set->options.limits;
     switch (c->state) {
     case CONN_HEAD: return outbox_full(c) ? UINT64_MAX : c->read_ms + (http_parse_begun(c->parse) ? l->request_ms : l->idle_ms);
-    case CONN_BODY: return c->paused ? UINT64_MAX : c->read_ms + l->body_idle_ms;
+    case CONN_BODY: return c->paused || conn_is_held(c) ? UINT64_MAX : c->read_ms + l->body_idle_ms;
     case CONN_DISCARD: return c->read_ms + l->body_idle_ms;
     case CONN_LINGER: return c->shut ? c->read_ms + l->linger_ms : UINT64_MAX;
     default: return UINT64_MAX;
@@ -592,7 +633,7 @@ static void on_deadline(struct wheel_entry *e)
 // The peer has ended its side: what it sent in full is still answered, what it left unfinished is over.
 static void conn_half_closed(struct conn *c)
 {
-    if (c->inbox.n > 0) return;
+    if (c->inbox.n > 0 || conn_is_held(c)) return;
     if (c->state == CONN_BODY || c->state == CONN_RAW)
         conn_break(c);
     else if (c->state == CONN_HEAD || c->state == CONN_DISCARD)
@@ -662,7 +703,7 @@ static void conn_read_on(struct conn *c)
 
 static void conn_continue(struct conn *c)
 {
-    if (!c->expect || c->state != CONN_BODY || c->paused || c->reply != REPLY_NONE) return;
+    if (!c->expect || c->state != CONN_BODY || c->paused || c->begin_due || c->reply != REPLY_NONE) return;
     c->expect = false;
     if (!outbox_copy(&c->out, SPAN_LIT("HTTP/1.1 100 Continue\r\n\r\n"))) c->broken = true;
 }
@@ -690,4 +731,5 @@ void conn_tick(struct conn *c)
     if (c->inbox.n > 0 && may_take(c)) conn_mark(c); // writing has made room for the next request's reply
     conn_read_on(c);
     deadline_set(c);
+    if (conn_is_held(c)) conn_hold(c);
 }

@@ -13,6 +13,7 @@
 //         HEAD ── another set's head ──> MOVING: until what was told is out ──> CLOSED here, HEAD there, where that head comes first
 //          any ── peer gone, reply broken ──> CLOSED (done is called; freed when libuv lets go)
 //
+// Where what a handler would look at is not to be looked at (conns_options.held), all but `done` waits: a connection that has come to that is in a list of its own.
 // One thing happens at a time: handlers are called from conn_take (input) and conn_tick (the turn), never from within a call
 // of theirs; what they ask for takes effect when they have returned.
 #ifndef SEGUE_CONN_H
@@ -32,6 +33,7 @@ struct conn {
     struct conn *next, *prev; // of the set
     struct conn *marked_next; // of those with something to do
     bool marked;
+    struct conn *held_next, **held_at; // of those whose handler may not be called; NULL: it is none of them
     uint64_t id, requests;
 
     enum conn_state state;
@@ -53,6 +55,7 @@ struct conn {
 
     struct request *request; // NULL between requests, and once its reply has ended
     struct buf text;         // request_text
+    bool begin_due, timer_due; // the handler was held when it should have been called
     void (*timer_fn)(struct request *r);
     struct wheel_entry timer;
     struct wheel_entry deadline;
@@ -81,6 +84,7 @@ struct conns {
     struct wheel wheel;
     struct conn *first;
     struct conn *marked, **marked_end; // in the order of marking: answers of a turn are marked before what it wakes
+    struct conn *held, **held_end;
     uint32_t count;
     uint64_t next_id;
     size_t body_n;     // of all connections
@@ -104,6 +108,9 @@ void conn_adopt(struct conns *cs, struct conn_moved *m);
 void conn_tick(struct conn *c);
 // The same, once, at the end of this turn or at the next.
 void conn_mark(struct conn *c);
+// Its handler may not be called now; then it is called, or conn_tick, once it may.
+bool conn_is_held(const struct conn *c);
+void conn_hold(struct conn *c);
 // Gives the socket what it takes of `s` at once, if nothing waits before it. Returns how much that was.
 size_t conn_write(struct conn *c, struct span s);
 // Ends it now: the request is done, the socket is closed.

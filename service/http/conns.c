@@ -39,6 +39,7 @@ int conns_open(struct conns **out, const struct conns_options *options)
     cs->options = *options;
     cs->armed_ms = UINT64_MAX;
     cs->marked_end = &cs->marked;
+    cs->held_end = &cs->held;
     cs->scratch = malloc(options->limits.read);
     if (cs->scratch == NULL) {
         free(cs);
@@ -243,6 +244,20 @@ void conns_flush(struct conns *cs)
         marked = c->marked_next;
         c->marked = false;
         conn_tick(c);
+    }
+}
+
+void conns_release(struct conns *cs)
+{
+    struct conn *held = cs->held;
+    cs->held = NULL;
+    cs->held_end = &cs->held;
+    while (held != NULL) {
+        struct conn *c = held;
+        held = c->held_next;
+        c->held_at = NULL;
+        c->read_ms = conns_now(cs); // a body's time did not run
+        conn_mark(c);
     }
 }
 

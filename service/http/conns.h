@@ -51,6 +51,8 @@ struct conns_options {
     void (*dispatch)(struct request *r);
     // At the start of each turn; may be NULL.
     void (*turn)(void *ctx);
+    // May a request's handler not be called now? Then the connection waits, with all it has and gets, until conns_release. May be NULL.
+    bool (*held)(void *ctx, const struct request *r);
     // Whose a request to this raw path is; NULL: this set's. `hand` gets the connection for it. Both may be NULL.
     void *(*elsewhere)(void *ctx, struct span path);
     void (*hand)(void *ctx, struct conn_moved *m);
@@ -74,6 +76,9 @@ uint16_t conns_port(const struct conns *cs);
 
 // Goes on with a connection of another set, and takes `m`.
 void conns_adopt(struct conns *cs, struct conn_moved *m);
+
+// Those that were held go on, in the order in which they came to be.
+void conns_release(struct conns *cs);
 
 // There will be a turn without waiting for a socket.
 void conns_wake(struct conns *cs);

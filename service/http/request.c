@@ -103,13 +103,16 @@ static void on_request_timer(struct wheel_entry *e)
 {
     struct conn *c = (struct conn *)((char *)e - offsetof(struct conn, timer));
     if (c->broken || c->request == NULL) return;
-    c->timer_fn(c->request);
+    c->timer_due = conn_is_held(c);
+    if (c->timer_due) conn_hold(c);
+    else c->timer_fn(c->request);
 }
 
 void request_timer(struct request *r, int64_t ms, void (*fn)(struct request *r))
 {
     struct conn *c = r->conn;
     c->timer_fn = fn;
+    c->timer_due = false;
     if (ms < 0 || c->broken)
         wheel_unset(&c->set->wheel, &c->timer);
     else

@@ -130,7 +130,7 @@ int session_put_reset(struct session *s, const char *reason)
 {
     struct buf b;
     buf_init(&b, 4 * KIB);
-    buf_printf(&b, "{\"type\":\"reset\",\"reason\":\"%s\"}", reason);
+    buf_printf(&b, "{\"type\":\"reset\",\"reason\":\"%s\",\"seq\":%llu}", reason, (unsigned long long)app_visible(s->app));
     int err = queue(s, &b, NULL);
     buf_free(&b);
     return err;

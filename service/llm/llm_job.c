@@ -409,7 +409,7 @@ void llm_job_look(struct llm_job *j)
     uint8_t room[STREAM_PATH_MAX];
     struct buf path = {.p = room, .cap = sizeof room, .max = sizeof room};
     struct stream_info info;
-    if (j->ending != 0 || j->leaving || now - j->looked_ms < LOOK_MS || app_txn(j->app) == NULL) return;
+    if (j->ending != 0 || j->leaving || now - j->looked_ms < LOOK_MS || app_in_flight(j->app) || app_txn(j->app) == NULL) return;
     j->looked_ms = now;
     job_path(&path, &j->record);
     bool there = streams_find(app_streams(j->app), app_txn(j->app), buf_span(&path), &info) && !info.gone;

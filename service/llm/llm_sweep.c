@@ -109,7 +109,8 @@ bool llm_sweep_apps(struct llm *l)
         if (place == SIZE_MAX) return false;
         uint64_t now = app_counts(app).recoveries + 1;
         if (app_state(app) != APP_READY || l->apps[place].swept == now) continue;
-        if (sweep(l, app) == 0)
+        if (app_in_flight(app)) more = true; // looked at when it has landed
+        else if (sweep(l, app) == 0)
             l->apps[place].swept = now;
         else
             more = true;

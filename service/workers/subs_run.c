@@ -406,11 +406,24 @@ static uint64_t wakes_at(const struct follow *f, uint64_t now)
     return f->not_before_ms > now && f->not_before_ms > at ? f->not_before_ms : at;
 }
 
+static void on_landed(struct app_wait *w)
+{
+    struct follow_app *fa = (struct follow_app *)((char *)w - offsetof(struct follow_app, landed));
+    for (struct follow *f = fa->first; f != NULL; f = f->next)
+        follow_tick(f);
+}
+
+// All of the app's are looked at when it has landed.
+static bool is_waiting(struct follow_app *fa)
+{
+    return app_wait(fa->app, &fa->landed, on_landed);
+}
+
 void follow_tick(struct follow *f)
 {
     struct subs_run *r = f->app->run;
     uint64_t now = clock_wall_ms();
-    if (r->stopping || app_txn(f->app->app) == NULL) return;
+    if (r->stopping || is_waiting(f->app) || app_txn(f->app->app) == NULL) return;
     if (f->step == NULL && now >= f->not_before_ms) next_step(f, now);
     uint64_t at = wakes_at(f, now);
     if (at != 0) arm(r, at);
@@ -555,6 +568,7 @@ static void app_drop(struct follow_app *fa)
     if (fa->observed && app_streams(fa->app) != NULL) streams_unobserve(app_streams(fa->app), &fa->observer);
     path_set_free(&fa->recent);
     buf_free(&fa->resume);
+    app_wait_drop(&fa->landed);
     app_user_remove(&fa->user);
     fa->observed = fa->loaded = fa->sweeping = fa->recent_full = false;
 }
@@ -652,7 +666,7 @@ void subs_run_tick(struct subs_run *r)
     if (r->stopping) return;
     for (size_t i = 0; (app = server_app_at(r->server, i)) != NULL; i++) {
         struct follow_app *fa = app_take(r, app);
-        if (fa == NULL || app_txn(app) == NULL) continue;
+        if (fa == NULL || app_in_flight(app) || app_txn(app) == NULL) continue;
         if (!fa->loaded) app_load(fa);
         if (fa->loaded && fa->sweeping) sweep(fa);
         stop_observing(fa);

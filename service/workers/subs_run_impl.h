@@ -34,6 +34,7 @@ struct follow_app {
     struct app_user user; // first
     struct subs_run *run;
     struct app *app;
+    struct app_wait landed;
     bool loaded;
     struct follow *first;
     struct path_set recent; // changed in the group that is being published

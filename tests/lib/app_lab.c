@@ -10,6 +10,7 @@
 
 #include "app_internal.h" // to let time pass
 #include "err.h"
+#include "flights.h"
 #include "preview.h"
 #include "llm_event.h"
 #include "tmp.h"
@@ -19,6 +20,7 @@ void app_lab_init(struct app_lab *l)
     *l = (struct app_lab){.folder = tmp_make()};
     l->path = tmp_path(l->folder, "app");
     l->options = (struct app_options){.name = "default", .db_map_bytes = 256 * MIB, .journal_segment_bytes = LAB_SEGMENT, .retry_ms = 5};
+    if (getenv("SEGUE_LAB_FLIGHTS") != NULL) flights_thread(&l->options);
 }
 
 static void on_visible(void *host, struct app *a)

@@ -27,7 +27,7 @@ struct app_lab {
     struct lab_batch last; // of lab_run and its kin
 };
 
-// Options may be changed between init and open. Opening must succeed.
+// With SEGUE_LAB_FLIGHTS in the environment its disk is waited for by a thread (flights.h). Options may be changed between init and open. Opening must succeed.
 void app_lab_init(struct app_lab *l);
 void app_lab_open(struct app_lab *l);
 // Before it is opened: runs the hub's woken readers whenever the app has something to show, as the server does.

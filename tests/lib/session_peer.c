@@ -332,8 +332,6 @@ static void on_late(struct session_peer *p, struct peer_sub *s, const struct jr 
     if (snapshot != NULL) {
         assert(!s->whole && (!s->begun || s->at == at) && jr_count(snapshot) == 1);
         jr_each(snapshot, fold_snapshot, p);
-        if (p->fresh) p->to = at;
-        p->fresh = false;
         s->begun = true;
         s->at = at;
         s->whole = !more;
@@ -362,10 +360,16 @@ static void on_commit(struct session_peer *p, const struct jr *m, const char *cu
     assert(catchup == NULL);
     uint64_t at = (uint64_t)jr_int(jr_get(m, "at"), -1);
     assert(cursor == NULL && !p->live && jr_count(snapshot) == 1);
-    assert(p->fresh || p->to == at);
-    p->fresh = false;
-    p->to = at;
+    assert(!p->fresh && p->to == at);
     jr_each(snapshot, fold_snapshot, p);
+}
+
+// Nothing is known yet: what comes begins here.
+static void begin_at(struct session_peer *p, const struct jr *m)
+{
+    p->to = (uint64_t)jr_int(jr_get(m, "seq"), -1);
+    p->fresh = false;
+    assert(p->to <= app_visible(p->lab->app));
 }
 
 static bool on_send(void *carrier, struct span message, const char *cursor)
@@ -387,10 +391,12 @@ static bool on_send(void *carrier, struct span message, const char *cursor)
             first += !p->subs[i].late;
         assert(jr_count(jr_get(m, "subscriptions")) == first);
         jr_each(jr_get(m, "subscriptions"), on_welcomed, p);
+        if (p->fresh) begin_at(p, m);
     } else if (span_is(type, "reset")) {
         snprintf(p->reset, sizeof p->reset, "%.*s", SPAN_FMT(jr_str(jr_get(m, "reason"))));
         p->resets++;
         forget(p, true);
+        begin_at(p, m);
     } else {
         assert(span_is(type, "commit"));
         on_commit(p, m, cursor);
@@ -643,8 +649,6 @@ static void check_stream(struct session_peer *p, const struct peer_sub *s)
     if (!exists) return;
     // Where it stood is forgotten with its bytes.
     if (info.trimmed_seq > p->to || !streams_find(app_streams(p->lab->app), app_txn(p->lab->app), SPAN_STR(s->path), &now) || now.created_seq > p->to) return;
-    if (s->offset != info.offset || s->closed != info.closed)
-        fprintf(stderr, "%s as of %llu: folded %llu %d, fresh %llu %d\n", s->path, (unsigned long long)p->to, (unsigned long long)s->offset, s->closed, (unsigned long long)info.offset, info.closed);
     assert(s->offset == info.offset && s->closed == info.closed);
     if (p->to < app_visible(p->lab->app)) return; // it may be another one by now
     uint64_t from = s->first > info.first ? s->first : info.first;

@@ -3,7 +3,7 @@
 //   const s = await service(t)            started, ended with SIGTERM behind the test, which must end it with status 0
 //   await s.kill(); await s.start()       kill -9, and again on the same data and port
 //
-// SEGUED and SEGUE name the binaries, so that the sanitizer builds run the same tests.
+// SEGUED and SEGUE name the binaries, so that the sanitizer builds run the same tests; SEGUED_ARGS are flags for every service (--barrier thread).
 import assert from 'node:assert/strict'
 import { execFileSync, spawn } from 'node:child_process'
 import fs from 'node:fs'
@@ -17,6 +17,8 @@ export const SEGUE = path.resolve(process.env.SEGUE || path.join(root, 'build/se
 
 // Generous: a loaded machine with a sanitizer is slow, and a wait that is met costs nothing.
 export const PATIENCE_MS = Number(process.env.PATIENCE_MS || 60000)
+
+const everywhere = (process.env.SEGUED_ARGS || '').split(' ').filter(Boolean)
 
 const sanitizer = fs.existsSync(SEGUED) ? /=> (\S*\/lib([at])san\S*)/.exec(execFileSync('ldd', [SEGUED], { encoding: 'utf8' })) : null
 
@@ -102,7 +104,7 @@ export class Service {
 
     async start(env = {}) {
         // Freed memory that a sanitizer keeps for a while is not what tests of memory ask about.
-        const args = ['--data', this.data, '--listen', `127.0.0.1:${this.port}`, ...(this.options.dev ? ['--dev'] : []), ...this.options.args]
+        const args = ['--data', this.data, '--listen', `127.0.0.1:${this.port}`, ...(this.options.dev ? ['--dev'] : []), ...everywhere, ...this.options.args]
         this.child = new Child(SEGUED, args, { env: { ASAN_OPTIONS: 'quarantine_size_mb=4', ...process.env, ...this.options.env, ...env } })
         this.asked = false // to end
         const child = this.child

@@ -46,7 +46,7 @@ static void every_job_is_done_once_for_each_time_it_is_submitted(void **state)
     uv_loop_t loop;
     struct lane *l;
     assert_int_equal(uv_loop_init(&loop), 0);
-    assert_int_equal(lane_open(&l, &loop), 0);
+    assert_int_equal(lane_open(&l, &loop, 2), 0);
     assert_int_equal(uv_run(&loop, UV_RUN_DEFAULT), 0); // without work it keeps nothing alive
     for (int i = 0; i < JOBS; i++) {
         jobs[i] = (struct job){.lane = {.run = on_run, .done = on_done}, .again = i % 2 == 0 ? l : NULL};
@@ -68,7 +68,7 @@ static void lane_that_is_closed_does_what_it_has(void **state)
     uv_loop_t loop;
     struct lane *l;
     assert_int_equal(uv_loop_init(&loop), 0);
-    assert_int_equal(lane_open(&l, &loop), 0);
+    assert_int_equal(lane_open(&l, &loop, 2), 0);
     for (int i = 0; i < 20; i++) {
         jobs[i] = (struct job){.lane = {.run = on_run_slow, .done = on_done}};
         lane_submit(l, &jobs[i].lane);
