@@ -9,15 +9,16 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import * as files from './cells/files.mjs'
-import { begin, end, folder, lines, root, running } from './lib.mjs'
+import * as filters from './cells/filters.mjs'
 import * as loops from './cells/loops.mjs'
+import { begin, end, folder, lines, root, running } from './lib.mjs'
 import * as rows from './cells/rows.mjs'
 import * as streams from './cells/streams.mjs'
 
 const rounds = Number(process.env.ROUNDS || 3)
 const table = path.join(root, 'build/bench.tsv')
 
-const cells = { ...streams, ...rows, ...files, ...loops }
+const cells = { ...streams, ...rows, ...filters, ...files, ...loops }
 const ONCE = ['idle', 'reads', 'tokens', 'tails', 'dedup', 'space'] // long, and of bytes more than of time
 
 function wanted() {

@@ -31,6 +31,8 @@ void load_rows(struct load *load);
 // readers.c: many readers of one stream and a writer; many readers and silence.
 void load_fanout(struct load *load);
 void load_idle(struct load *load);
+// filters.c: many live queries, each with a filter of its own, and a writer of rows.
+void load_filters(struct load *load);
 // bare.c: the least that a durable server has to do, as a server; ends when its writer leaves.
 void bare_serve(const struct load *load);
 

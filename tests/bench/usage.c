@@ -1,7 +1,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <time.h>
 
 #include "load.h"
 
@@ -28,13 +28,10 @@ struct usage usage_of(int pid)
     char text[8192];
     struct usage u = {0};
     if (pid == 0) return u;
-    unsigned long user = 0, system = 0;
-    if (!slurp(pid, "stat", text, sizeof text)) die("there is no process %d", pid);
-    // The name may hold anything; what follows its last parenthesis does not.
-    const char *rest = strrchr(text, ')');
-    if (rest == NULL || sscanf(rest + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2)
-        die("/proc/%d/stat is odd", pid);
-    u.cpu_us = (uint64_t)(user + system) * 1000000 / (uint64_t)sysconf(_SC_CLK_TCK);
+    clockid_t clock;
+    struct timespec t;
+    if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &t) != 0) die("there is no process %d", pid);
+    u.cpu_us = (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
     if (!slurp(pid, "status", text, sizeof text)) die("there is no process %d", pid);
     u.rss_bytes = status_bytes(text, "VmRSS");
     u.anon_bytes = status_bytes(text, "RssAnon");

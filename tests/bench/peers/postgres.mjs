@@ -42,9 +42,10 @@ export async function postgres({ modules, bin }) {
     await eventually('postgres', child, () => answers(port))
     const { default: pg } = await import(pathToFileURL(path.join(modules, 'pg/lib/index.js')))
     const connect = async () => {
-        const client = new pg.Client({ host: '127.0.0.1', port, user: 'bench', database: 'postgres' })
-        await eventually('a connection', child, () => client.connect().then(() => true, () => false))
-        return client
+        return eventually('a connection', child, () => {
+            const client = new pg.Client({ host: '127.0.0.1', port, user: 'bench', database: 'postgres' }) // each tries but once
+            return client.connect().then(() => client, () => undefined)
+        })
     }
     return { child, connect, pid: child.pid }
 }
