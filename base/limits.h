@@ -99,6 +99,7 @@
 #define VIEW_RING_BYTES_MAX (1 * MIB)  // changes kept by a live view for readers that are behind
 #define VIEW_RING_CHANGES_MAX 4096
 #define VIEW_RINGS_BYTES_MAX (256 * MIB) // changes kept by all live views of an app together
+#define VIEW_GROUPS_BYTES_MAX (256 * MIB) // groups held by all live views of an app together
 #define VIEW_SPARE_ROWS 16             // rows kept beyond a limited view's window
 
 // Streams

@@ -43,6 +43,7 @@ struct view_kind {
 
 extern const struct view_kind table_view_kind; // table_view.c
 extern const struct view_kind join_view_kind;  // join_view.c
+extern const struct view_kind group_view_kind; // group_view.c
 
 struct view_pending {
     uint64_t seq;

@@ -10,10 +10,17 @@ static bool has_digest(const struct select *s)
     return s->grouped || s->distinct;
 }
 
+void run_digest(struct span values, uint8_t digest[RUN_DIGEST_BYTES])
+{
+    struct sha256 whole = sha256_of(values);
+    memcpy(digest, whole.b, RUN_DIGEST_BYTES);
+}
+
 static void put_digest(struct buf *out, struct span values)
 {
-    struct sha256 digest = sha256_of(values);
-    buf_put(out, digest.b, RUN_DIGEST_BYTES);
+    uint8_t digest[RUN_DIGEST_BYTES];
+    run_digest(values, digest);
+    buf_put(out, digest, sizeof digest);
 }
 
 // Equal values are equal bytes, so a distinct row is named by what it shows.

@@ -51,6 +51,15 @@ static int check_select(const struct live *l, const struct select *s)
     return err;
 }
 
+// A stream says of itself where it stands, but it is not what makes rows distinct.
+static int check_distinct(const struct live *l)
+{
+    for (size_t i = 0; l->s->distinct && i < l->s->target_count; i++)
+        if (l->s->targets[i].expr->type.kind == COL_STREAM)
+            return problem_set(l->p, ERR_UNSUPPORTED_SQL, l->s->targets[i].expr->position, "DISTINCT with a stream is not supported in a live query");
+    return 0;
+}
+
 // ---- limits --------------------------------------------------------------------------------------------------------
 
 static int take_count(const struct live *l, const struct select_count *count, const char *name, int64_t *n)
@@ -92,6 +101,7 @@ int query_make_live(struct query *q, struct problem *p)
     enum query_live kind = kind_of(q);
     if (kind == QUERY_TABLE) q->table = l.s->levels[0].table;
     int err = check_select(&l, l.s);
+    if (!err) err = check_distinct(&l);
     if (!err) err = take_limits(&l);
     if (!err) err = query_canonicalize(q, p);
     q->live = err ? QUERY_NOT_LIVE : kind;

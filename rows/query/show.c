@@ -123,7 +123,7 @@ static bool is_stream_column(const struct expr *e)
     return e->type.kind == COL_STREAM && e->kind == EX_COLUMN;
 }
 
-static void show_value(struct jw *w, struct rows *r, struct db_txn *txn, const struct type *type, const struct value *v)
+void show_value(struct jw *w, struct rows *r, struct db_txn *txn, const struct type *type, const struct value *v)
 {
     if (type->kind == COL_BLOB) {
         show_blob(w, r, txn, v);

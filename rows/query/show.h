@@ -16,6 +16,8 @@ void show_all(struct jw *w, struct rows *r, struct db_txn *txn, const struct tab
 // to be thrown away, and all asked for again.
 int show_target(struct jw *w, struct run *run, const struct target *target);
 int show_targets(struct jw *w, struct run *run, const struct select *s);
+// A value of which no row is known.
+void show_value(struct jw *w, struct rows *r, struct db_txn *txn, const struct type *type, const struct value *v);
 // The row at hand with its key: {"key":k,"row":{…}}. As show_target.
 int show_keyed(struct jw *w, struct run *run);
 

@@ -1,0 +1,184 @@
+// The steps from one state of a grouped result to another.
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base64.h"
+#include "err.h"
+#include "group_view.h"
+
+struct diff {
+    struct group_view *g;
+    const struct group_touches *touches;
+    struct group_look *look; // at the other state
+    struct lazy_steps *out;
+};
+
+static int compare_ids(const void *id, const void *touch)
+{
+    return uuid_compare(*(const struct uuid *)id, ((const struct group_touch *)touch)->id);
+}
+
+static const struct group_touch *touch_of(const struct diff *d, struct uuid id)
+{
+    return d->touches->n > 0 ? bsearch(&id, d->touches->all, d->touches->n, sizeof *d->touches->all, compare_ids) : NULL;
+}
+
+// ---- a step --------------------------------------------------------------------------------------------------------
+
+static int json_of(struct diff *d, struct uuid id, struct bytes **json)
+{
+    const struct group_touch *t = touch_of(d, id);
+    if (t && t->to) {
+        *json = bytes_ref(t->to->json);
+        return 0;
+    }
+    return group_look_row(d->look, t ? t->row : group_row_find(d->g, id), json);
+}
+
+static void put_step(struct jw *w, const struct view_op *op, const struct bytes *json, bool ordered)
+{
+    static const char *const names[] = {[VIEW_ADDED] = "added", [VIEW_CHANGED] = "changed", [VIEW_REMOVED] = "removed"};
+    struct buf key;
+    buf_init(&key, KIB);
+    base64url_encode(&key, SPAN(op->id.b, sizeof op->id.b));
+    jw_object(w);
+    jw_key(w, names[op->kind]);
+    if (json) jw_raw(w, bytes_span(json)), jw_key(w, "key");
+    jw_str(w, buf_span(&key));
+    if (ordered && op->kind != VIEW_REMOVED) jw_key(w, "at"), jw_uint(w, op->at);
+    if (ordered && op->kind != VIEW_ADDED) jw_key(w, "was"), jw_uint(w, op->was);
+    jw_end(w);
+    if (key.err) w->out->err = key.err;
+    buf_free(&key);
+}
+
+static int add_step(struct diff *d, struct view_op op)
+{
+    struct bytes *json = NULL, *value = NULL;
+    struct buf text;
+    struct jw w;
+    int err = op.kind == VIEW_REMOVED ? 0 : json_of(d, op.id, &json);
+    if (err) return err;
+    buf_init(&text, QUERY_RESULT_MAX);
+    jw_init(&w, &text);
+    put_step(&w, &op, json, query_ordered(d->g->l.v.q));
+    err = text.err;
+    if (!err) value = bytes_new(buf_span(&text));
+    bytes_unref(json);
+    buf_free(&text);
+    if (err || !value) return err ? err : ERR_NOMEM;
+    return lazy_steps_add(d->out, value);
+}
+
+// ---- without places ------------------------------------------------------------------------------------------------
+
+static int set_steps(struct diff *d)
+{
+    int err = 0;
+    for (size_t i = 0; i < d->touches->n && !err; i++) {
+        const struct group_touch *t = &d->touches->all[i];
+        bool was = t->from_refs > 0, is = t->to_refs > 0;
+        if (was == is && !group_touch_changes(t)) continue;
+        err = add_step(d, (struct view_op){.kind = !is ? VIEW_REMOVED : was ? VIEW_CHANGED : VIEW_ADDED, .id = t->id});
+    }
+    return err;
+}
+
+// ---- with places ---------------------------------------------------------------------------------------------------
+
+// What is shown of the list in one state: the view's own list without the rows that may differ, and these where they are in that state.
+struct window {
+    struct uuid *ids;
+    size_t n, cap;
+};
+
+static int compare_spans(const void *a, const void *b)
+{
+    return span_compare(*(const struct span *)a, *(const struct span *)b);
+}
+
+static struct span *touched_places(const struct diff *d, bool is_from, size_t *n)
+{
+    struct span *places = malloc((d->touches->n + 1) * sizeof *places);
+    *n = 0;
+    for (size_t i = 0; places && i < d->touches->n; i++) {
+        const struct group_touch *t = &d->touches->all[i];
+        if (is_from ? t->from_refs > 0 : t->to_refs > 0) places[(*n)++] = is_from ? group_place_from(t) : group_place_to(t);
+    }
+    if (places && *n > 1) qsort(places, *n, sizeof *places, compare_spans);
+    return places;
+}
+
+static struct uuid id_at_end(struct span key)
+{
+    struct uuid id;
+    memcpy(id.b, key.p + key.n - sizeof id.b, sizeof id.b);
+    return id;
+}
+
+static int window_add(struct window *w, struct uuid id)
+{
+    if (w->n == w->cap) {
+        size_t cap = w->cap > 0 ? 2 * w->cap : 64;
+        struct uuid *ids = realloc(w->ids, cap * sizeof *ids);
+        if (!ids) return ERR_NOMEM;
+        w->ids = ids;
+        w->cap = cap;
+    }
+    w->ids[w->n++] = id;
+    return 0;
+}
+
+static int window_take(struct diff *d, bool is_from, struct window *out)
+{
+    const struct query *q = d->g->l.v.q;
+    const struct sort_keys *list = &d->g->list;
+    size_t end = q->has_limit ? q->offset + (size_t)q->limit : SIZE_MAX, n, at = 0, place = 0;
+    struct span *places = touched_places(d, is_from, &n);
+    int err = places ? 0 : ERR_NOMEM;
+    *out = (struct window){.ids = NULL};
+    for (size_t i = 0; i < end && !err; i++) {
+        while (at < list->n && touch_of(d, sort_key_id(list->keys[at])))
+            at++;
+        bool of_list = at < list->n, touched = place < n;
+        if (!of_list && !touched) break;
+        if (of_list && touched) of_list = span_compare(sort_key_span(list->keys[at]), places[place]) < 0;
+        struct uuid id = of_list ? sort_key_id(list->keys[at++]) : id_at_end(places[place++]);
+        if (i >= q->offset) err = window_add(out, id);
+    }
+    free(places);
+    return err;
+}
+
+static int changed_ids(const struct diff *d, struct id_set *out)
+{
+    int err = 0;
+    for (size_t i = 0; i < d->touches->n && !err; i++)
+        if (group_touch_changes(&d->touches->all[i])) err = id_set_add(out, d->touches->all[i].id);
+    id_set_sort(out);
+    return err;
+}
+
+static int window_steps(struct diff *d)
+{
+    struct window from = {.ids = NULL}, to = {.ids = NULL};
+    struct id_set changed = {.ids = NULL};
+    struct view_ops ops = {.ops = NULL};
+    int err = window_take(d, true, &from);
+    if (!err) err = window_take(d, false, &to);
+    if (!err) err = changed_ids(d, &changed);
+    if (!err) err = view_diff(from.ids, from.n, to.ids, to.n, &changed, &ops);
+    for (size_t i = 0; i < ops.n && !err; i++)
+        err = add_step(d, ops.ops[i]);
+    view_ops_free(&ops);
+    id_set_free(&changed);
+    free(from.ids);
+    free(to.ids);
+    return err;
+}
+
+int group_diff(struct group_view *g, const struct group_touches *touches, struct group_look *look, struct lazy_steps *out)
+{
+    struct diff d = {.g = g, .touches = touches, .look = look, .out = out};
+    return group_listed(g) ? window_steps(&d) : set_steps(&d);
+}
