@@ -267,8 +267,7 @@ ssize_t pwritev2(int fd, const struct iovec *iov, int count, off_t offset, int f
 static int sync_any(int fd, int (*call)(int))
 {
     if (!watched()) return call(fd);
-    uint32_t ms = disk_slow_ms(fd);
-    if (ms > 0) usleep(ms * 1000);
+    disk_slow_wait(fd);
     hold();
     int rc = -1, errnum = disk_fault_hits_fd(DISK_SYNC, fd);
     if (errnum != 0) {

@@ -8,7 +8,8 @@
 //   SEGUE_DISK_FAULT=op:substring:nth:errno:count   as disk_fail below; op is a word (or several, joined by '+') of
 //                        open write sync truncate allocate rename unlink mkdir all; errno is a number or a name such as EIO, or KILL
 //   SEGUE_DISK_CONTROL=path   a file with one such line; looked at again whenever it changes. Empty or gone: no fault. Or `quota:bytes`: the files
-//                        below SEGUE_DISK_ROOT take so many bytes together, and no more (as disk_quota). Or `slow:ms:substring`: as disk_slow
+//                        below SEGUE_DISK_ROOT take so many bytes together, and no more (as disk_quota). Or `slow:ms:substring`: as disk_slow; or
+//                        `hold:file:substring`: such a barrier makes `file.held`, and takes as long as `file` is there
 //   SEGUE_DISK_RECORD=path    the log to write
 //   SEGUE_DISK_ROOT=folder    what is recorded as files: everything below. It must exist
 //

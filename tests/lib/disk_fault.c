@@ -16,6 +16,7 @@ static struct {
     int errnum;
     uint32_t slow_ms;
     char slow_substring[256];
+    char gate[256]; // or as long as this file is there
     const char *control; // NULL: none
     struct stat seen;    // of the control file when it was last read
 } fault;
@@ -56,19 +57,20 @@ static int errno_parse(const char *word)
     return atoi(word);
 }
 
-static void slow_set(uint32_t ms, const char *substring)
+static void slow_set(uint32_t ms, const char *gate, const char *substring)
 {
     fault.slow_ms = ms;
+    snprintf(fault.gate, sizeof fault.gate, "%s", gate);
     snprintf(fault.slow_substring, sizeof fault.slow_substring, "%s", substring);
 }
 
-// "slow:ms:substring".
+// "slow:ms:substring", "hold:file:substring".
 static void slow_parse(char *line)
 {
     char *rest = line;
-    const char *word = strsep(&rest, ":"), *ms = strsep(&rest, ":");
-    bool slow = strcmp(word, "slow") == 0 && ms != NULL && rest != NULL;
-    slow_set(slow ? (uint32_t)atol(ms) : 0, slow ? rest : "");
+    const char *word = strsep(&rest, ":"), *how = strsep(&rest, ":");
+    bool slow = strcmp(word, "slow") == 0 && rest != NULL, hold = strcmp(word, "hold") == 0 && rest != NULL;
+    slow_set(slow ? (uint32_t)atol(how) : 0, hold ? how : "", slow || hold ? rest : "");
 }
 
 // "op:substring:nth:errno:count"; anything that is not that clears the fault.
@@ -136,24 +138,40 @@ int disk_fault_hits_fd(unsigned op, int fd)
     return disk_fault_hits(op, path, NULL);
 }
 
-uint32_t disk_slow_ms(int fd)
+static void wait_at(const char *gate)
 {
-    char path[PATH_MAX];
+    struct stat st;
+    char held[PATH_MAX];
+    snprintf(held, sizeof held, "%s.held", gate);
+    int fd = disk_real.openat(AT_FDCWD, held, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    if (fd >= 0) disk_real.close(fd);
+    while (stat(gate, &st) == 0)
+        usleep(1000);
+}
+
+void disk_slow_wait(int fd)
+{
+    char path[PATH_MAX], gate[sizeof fault.gate] = "";
+    uint32_t ms = 0;
     int kept = errno;
     disk_fd_path(fd, path);
     pthread_mutex_lock(&disk_lock);
     control_read();
-    uint32_t ms = fault.slow_ms > 0 && strstr(path, fault.slow_substring) != NULL ? fault.slow_ms : 0;
+    if (strstr(path, fault.slow_substring) != NULL) {
+        ms = fault.slow_ms;
+        memcpy(gate, fault.gate, sizeof gate);
+    }
     pthread_mutex_unlock(&disk_lock);
+    if (ms > 0) usleep(ms * 1000);
+    if (gate[0] != '\0') wait_at(gate);
     errno = kept;
-    return ms;
 }
 
 void disk_slow(uint32_t ms, const char *substring)
 {
     disk_resolve();
     pthread_mutex_lock(&disk_lock);
-    slow_set(ms, substring);
+    slow_set(ms, "", substring);
     pthread_mutex_unlock(&disk_lock);
     atomic_store(&disk_armed, true);
 }

@@ -55,8 +55,8 @@ void disk_fault_begin(void); // from the environment
 int disk_fault_hits(unsigned op, const char *path, const char *other);
 int disk_fault_hits_fd(unsigned op, int fd);
 
-// Without the lock: how many milliseconds a barrier of this descriptor takes more.
-uint32_t disk_slow_ms(int fd);
+// Without the lock: takes as long as a barrier of this descriptor is to take more.
+void disk_slow_wait(int fd);
 
 // ---- the quota: all under the lock ------------------------------------------------------------------------------
 
