@@ -42,7 +42,7 @@ UNIT_base := base64 buf bug bytes checksum compress crew cur db db_pages digest 
 UNIT_rows := constraints delta exact_sum exec_key expr horizon index interests live_diff merge past preview query query_diff query_model read_set record rows schema schema_growth select sql sql_select validate value view
 UNIT_streams := stream_apply stream_decide stream_feed stream_fork stream_model stream_reclaim stream_seal stream_segment stream_slice stream_tail stream_writers streams
 UNIT_blobs := blob_apply blob_huge blob_index blob_join blob_keys blob_life blob_read blob_reader blob_upload blobs chunk_lanes chunker given pack uploads
-UNIT_service := app app_disk app_upload auth batch blob_link branch_feed branches call conn crowd directory entry fates http_parse http_scan http_select hub jobs lane llm_parse llm_ui llm_ui_request mailbox merge_laws message moves options outbox pump_model reach redecide request result_feed rufh seq_times session stream_care stream_frame stream_headers stream_pace subs subs_app subs_glob sync transaction tus webhook wheel ws_frames ws_handshake ws_records
+UNIT_service := app app_disk app_flight app_upload auth batch blob_link branch_feed branches call conn crowd directory entry fates http_parse http_scan http_select hub jobs lane llm_parse llm_ui llm_ui_request mailbox merge_laws message moves options outbox pump_model reach redecide request result_feed rufh seq_times session stream_care stream_frame stream_headers stream_pace subs subs_app subs_glob sync transaction tus webhook wheel ws_frames ws_handshake ws_records
 UNIT_clients := outbox_store sse tree tree_state
 
 # Fuzz targets: tests/fuzz/fuzz_<name>.c with a corpus in tests/fuzz/corpus/<name>/
@@ -53,7 +53,7 @@ TESTLIB_SRC := app_lab blob_lab disk disk_fault disk_log disk_quota disk_record 
 POWERCUT_SRC := image
 # The simulation: tests/sim/<name>.c; what judges is tested by itself.
 SIM_JUDGE_SRC := checker graph history model
-SIM_SRC := care machine server sim watchers works world
+SIM_SRC := care flight machine server sim watchers works world
 UNIT_sim := checker model
 # The load generator: tests/bench/<name>.c
 BENCH_SRC := bare batches catchup closed download filters histogram link load pipeline readers text usage wire
@@ -242,7 +242,7 @@ powercut: $(POWERCUT_CHECK) $(B)/tests/lib/disk.so $(B)/segued $(B)/tests/provid
 	@SEGUED=$(if $(BUG),build/bugs/segued,$(B)/segued) CHECK=$(POWERCUT_CHECK) DISK=$(B)/tests/lib/disk.so PROVIDER=$(B)/tests/provider/provider BUG=$(BUG) ONLY=$(ONLY) node tests/powercut/powercut.mjs $(POINTS)
 
 # Many clients and the engine in one thread, with a clock, randomness and a disk that follow from the seed: crashes, lost and doubled messages. make sim SEED=7
-# DURATION_S=3600 goes on for an hour from seed 7; WORLDS=1 replays one seed. BUG=no_read_set (or no_phantom_check, own_rows_unread, no_dedup, half_batch, lww_by_arrival, nosync) plants that
+# DURATION_S=3600 goes on for an hour from seed 7; WORLDS=1 replays one seed. BUG=no_read_set (or no_phantom_check, own_rows_unread, no_dedup, half_batch, lww_by_arrival, nosync, ack_before_journal, publish_before_barrier) plants that
 # mistake, which has to be found by its name: then this target fails.
 DURATION_S ?= 60
 SIM_OBJ = $(call obj,tests/sim,$(SIM_SRC) $(SIM_JUDGE_SRC)) $(call obj,tests/powercut,image) $(call obj,tests/lib,tmp disk disk_fault disk_quota disk_record disk_log app_lab flights session_peer)

@@ -64,6 +64,7 @@ static void at_once(struct world *w, struct pending *p)
     p->submission.request = buf_span(&p->request);
     if (app_submit(w->app, &p->submission) != 0) abort();
     app_turn(w->app);
+    app_land(w->app);
     buf_free(&p->request);
 }
 
@@ -75,6 +76,7 @@ void server_start(struct world *w)
     struct buf ops, json;
     w->options = (struct app_options){.name = "sim", .db_map_bytes = 256 * MIB, .journal_segment_bytes = SEGMENT, .retry_ms = 5};
     w->watchers = watchers_new(&w->options);
+    flight_options(w);
     w->options.journal_keep_all = w->seed % 4 != 0; // the others are not decided again, but their journal forgets
     if (open_app(w, &p) != 0) abort();
     buf_init(&schema.request, MIB);
@@ -270,12 +272,20 @@ void server_turn(struct world *w)
     world_note(w, 300, app_visible(w->app), 0);
 }
 
+void server_landed(struct world *w)
+{
+    if (!app_pending(w->app) || w->turn_due) return;
+    world_event(w, dice_below(&w->dice, TURN_US_MAX), (struct event){.kind = EVENT_TURN});
+    w->turn_due = true;
+}
+
 void server_tick(struct world *w)
 {
     if (w->app == NULL) return;
+    flight_tick(w);
     app_tick(w->app);
     if (app_pending(w->app)) server_turn(w); // what was held back for somebody
-    watchers_tick(w, w->watchers);
+    if (!app_in_flight(w->app)) watchers_tick(w, w->watchers);
     world_event(w, TICK_US, (struct event){.kind = EVENT_TICK, .n = w->life});
 }
 
@@ -319,8 +329,10 @@ void server_crash(struct world *w)
     w->cut = true;
     watchers_leave(w, w->watchers); // nobody sees what happens next
     machine_mark();
+    if (amid) flight_crash(w);
     if (amid && app_pending(w->app) && app_state(w->app) == APP_READY) app_turn(w->app);
     if (amid && dice_chance(&w->dice, 50)) w->app->dirty_since_ms = 0, app_tick(w->app);
+    if (amid) flight_crash(w);
     power_off(w, amid);
     world_event(w, 1000 + dice_below(&w->dice, 200000), (struct event){.kind = EVENT_RESTART});
 }
@@ -384,6 +396,8 @@ void server_check_journal(struct world *w)
     if (w->options.journal_keep_all) {
         struct app_options options = w->options;
         options.path = folder;
+        options.barrier = APP_BARRIER_LOOP;
+        options.fly = NULL;
         if (app_open(&again.app, &options, &p) != 0) abort();
         int err = journal_open(&j, &(struct journal_options){.path = journal, .segment_bytes = SEGMENT, .read_only = true}, again_group, &again, &p);
         if (err == 0) compare_again(w, again.app, &hash, seq);

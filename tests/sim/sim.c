@@ -31,11 +31,13 @@ static const struct {
     {"half_batch", "half a batch"},
     {"lww_by_arrival", "divergence"},
     {"nosync", "commit lost"},
+    {"ack_before_journal", "commit lost"},
+    {"publish_before_barrier", "commit lost"},
 };
 
 // What happened, in one world or in all.
 struct counts {
-    uint64_t batches, accepted, refused, conflicts, crashes, faults, horizons, branches, lost, retries, again;
+    uint64_t batches, accepted, refused, conflicts, crashes, flown, faults, horizons, branches, lost, retries, again;
 };
 
 struct report {
@@ -53,7 +55,7 @@ static void fill_report(const struct world *w)
     memcpy(report->findings, w->findings, sizeof w->findings);
     report->finding_count = w->finding_count;
     report->trace = w->trace;
-    report->counts = (struct counts){.batches = w->task_count, .conflicts = w->conflicts, .crashes = w->crashes, .faults = w->faults, .horizons = w->horizons, .branches = w->branches, .lost = w->lost, .retries = w->retries, .again = w->again};
+    report->counts = (struct counts){.batches = w->task_count, .conflicts = w->conflicts, .crashes = w->crashes, .flown = w->flown, .faults = w->faults, .horizons = w->horizons, .branches = w->branches, .lost = w->lost, .retries = w->retries, .again = w->again};
     for (size_t i = 0; i < w->task_count; i++) {
         report->counts.accepted += w->tasks[i]->has_fate && w->tasks[i]->err == 0;
         report->counts.refused += w->tasks[i]->has_fate && w->tasks[i]->err != 0;
@@ -156,8 +158,8 @@ static void say_counts(struct campaign *c, double s)
     uint64_t worlds = c->passed + c->failed;
 #define N(x) (unsigned long long)n->x
     printf("%llu worlds in %.0f s (%.1f/s): %llu batches, %llu accepted, %llu refused (%llu conflicts)\n", (unsigned long long)worlds, s, (double)worlds / (s > 0 ? s : 1), N(batches), N(accepted), N(refused), N(conflicts));
-    printf("%llu crashes, %llu faults of the disk, history forgotten %llu times, %llu steps of branches; %llu messages lost, %llu batches sent again, %llu fates told again\n", N(crashes), N(faults), N(horizons), N(branches), N(lost), N(retries), N(again));
-    if (c->bug != NULL || worlds < 30 || (n->conflicts > 0 && n->crashes > 0 && n->faults > 0 && n->horizons > 0 && n->branches > 0 && n->retries > 0)) return;
+    printf("%llu crashes, %llu waits for the disk in flight, %llu faults of it, history forgotten %llu times, %llu steps of branches; %llu messages lost, %llu batches sent again, %llu fates told again\n", N(crashes), N(flown), N(faults), N(horizons), N(branches), N(lost), N(retries), N(again));
+    if (c->bug != NULL || worlds < 30 || (n->conflicts > 0 && n->crashes > 0 && n->flown > 0 && n->faults > 0 && n->horizons > 0 && n->branches > 0 && n->retries > 0)) return;
     printf("a campaign in which one of these never happens has proved nothing about it\n");
     c->failed++;
 #undef N

@@ -268,10 +268,21 @@ static void on_timeout(struct world *w, struct task *t, size_t try)
 
 // ---- the whole ---------------------------------------------------------------------------------------------------------
 
+// What looks at the state waits while it is in flight.
+static bool looks(const struct event *e)
+{
+    return e->kind == EVENT_ASK || e->kind == EVENT_SCHEMA || e->kind == EVENT_BRANCH || e->kind == EVENT_HORIZON;
+}
+
 static void happen(struct world *w, const struct event *e)
 {
     world_note(w, (uint64_t)e->kind, e->task == NULL ? e->client : e->task->number, e->seq);
+    if (looks(e) && w->app != NULL && app_in_flight(w->app)) {
+        world_event(w, 100 + dice_below(&w->dice, 500), *e);
+        return;
+    }
     switch (e->kind) {
+    case EVENT_FLIGHT: flight_step(w, e->n); break;
     case EVENT_WAKE: on_wake(w, &w->clients[e->client]); break;
     case EVENT_ASK: server_ask(w, e->task, e->n); break;
     case EVENT_ANSWER: on_answer(w, e->task, e->n); break;
@@ -347,6 +358,7 @@ void world_run(struct world *w, uint64_t seed)
         ended = run_until_over(w);
     }
     if (!ended) world_find(w, "no end", "after %zu tasks nothing comes to an end", w->task_count);
+    if (w->app != NULL) app_land(w->app);
     if (ended && w->finding_count == 0) watchers_end(w, w->watchers);
     works_judge(w);
     if (w->finding_count == 0) server_check_journal(w);

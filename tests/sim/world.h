@@ -1,5 +1,5 @@
 // The simulated world: the real engine on a machine of chance (machine.h), clients, and a network between them, in one thread by one
-// queue of events. world.c is time, network and clients; server.c the engine's side of it; works.c what clients do; watchers.c readers of live queries; care.c
+// queue of events. world.c is time, network and clients; server.c the engine's side of it; flight.c what that has in flight; works.c what clients do; watchers.c readers of live queries; care.c
 // what the service and its admins do.
 //
 //   client:  plan ─> ask … ask ─> decide ─> send ─> (no answer: send again, by the same name) ─> fate
@@ -80,10 +80,10 @@ struct client {
 
 struct event {
     uint64_t us, order;
-    enum { EVENT_WAKE, EVENT_ASK, EVENT_ANSWER, EVENT_SEND, EVENT_FATE, EVENT_TIMEOUT, EVENT_TURN, EVENT_TICK, EVENT_CRASH, EVENT_RESTART, EVENT_WALL, EVENT_FAULT, EVENT_HORIZON, EVENT_SCHEMA, EVENT_BRANCH } kind;
+    enum { EVENT_WAKE, EVENT_ASK, EVENT_ANSWER, EVENT_SEND, EVENT_FATE, EVENT_TIMEOUT, EVENT_TURN, EVENT_TICK, EVENT_CRASH, EVENT_RESTART, EVENT_WALL, EVENT_FAULT, EVENT_HORIZON, EVENT_SCHEMA, EVENT_BRANCH, EVENT_FLIGHT } kind;
     uint32_t client;
     struct task *task;
-    size_t n;       // of an ask: which; of a timeout: which try; of the server's: which life
+    size_t n;       // of an ask: which; of a timeout: which try; of the server's: which life; of a flight: which
     int err;        // of a fate
     bool journaled;
     uint64_t seq;
@@ -114,8 +114,10 @@ struct world {
     bool cut;             // what is said now is heard by nobody
     bool turn_due;
     size_t life;
+    size_t flight;        // the last that is under way
+    bool turns_slow;      // its disk is slow and quick in turn
     uint64_t told;        // the greatest seq that anybody was told of
-    uint64_t crashes, faults, horizons, branches, conflicts, retries, again, lost;
+    uint64_t crashes, flown, faults, horizons, branches, conflicts, retries, again, lost;
     // What was found.
     struct finding findings[16];
     size_t finding_count;
@@ -148,6 +150,15 @@ void server_log(struct world *w, struct buf *out); // what stands in the stream 
 void server_read(struct world *w, const char *sql, uint64_t at, struct buf *rows);
 // The journal that is left, decided again in an empty folder, comes to the same state. The server is stopped behind this.
 void server_check_journal(struct world *w);
+
+void server_landed(struct world *w); // what was in flight is not any more
+
+// flight.c ---------------------------------------------------------------------------------------------------------------
+
+void flight_options(struct world *w); // where this world's app waits for its disk
+void flight_step(struct world *w, size_t n);
+void flight_tick(struct world *w);
+void flight_crash(struct world *w);
 
 // care.c -----------------------------------------------------------------------------------------------------------------
 
