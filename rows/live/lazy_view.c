@@ -165,10 +165,30 @@ static int note(struct lazy_view *l, uint64_t seq, uint32_t slot, struct uuid id
     return 0;
 }
 
+// Do the conditions on the slot's row alone hold? Where that cannot be told, the difference will see.
+static bool may_count(const struct lazy_view *l, uint32_t slot, struct uuid id, const struct row *row)
+{
+    struct expr_row rows[EXPR_TABLES_MAX] = {[0] = {.row = NULL}};
+    struct problem p = PROBLEM_NONE;
+    struct expr_env env = {.rows = rows, .params = l->params, .scratch = l->v.r->scratch, .p = &p};
+    struct expr *const *conditions;
+    size_t count;
+    bool may = row_live(row);
+    rows[slot] = (struct expr_row){.id = id, .row = row};
+    delta_conditions(l->delta, slot, &conditions, &count);
+    for (size_t i = 0; i < count && may; i++) {
+        struct value value;
+        arena_clear(env.scratch);
+        may = expr_eval(conditions[i], &env, &value) != 0 || (!value.null && value.b);
+    }
+    return may;
+}
+
 int lazy_row(struct view *v, struct interest *heard, uint64_t seq, const struct row_change *c)
 {
     struct lazy_view *l = lazy_view_of(v);
     if (!delta_concerns(l->delta, heard->slot, c->old, c->new)) return 0;
+    if (!may_count(l, heard->slot, c->id, c->old) && !may_count(l, heard->slot, c->id, c->new)) return 0;
     view_touch(v, seq);
     return note(l, seq, heard->slot, c->id);
 }

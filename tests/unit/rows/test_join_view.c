@@ -1,0 +1,416 @@
+// Live views of joined rows and of rows with selects within: what is said, what is shared, and what is given up. That readers hold what a fresh query gives, whatever
+// happens, is test_live_diff's.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "err.h"
+#include "lazy_view.h"
+#include "rows_rig.h"
+
+static const char schema[] = "create table u (name text, age integer);"
+                             "create table m (u uuid not null, text text, n integer, log stream);"
+                             "create table tag (m uuid not null, word text); create index m_u on m (u); create index m_n on m (n);";
+
+#define ID(n) "00000000-0000-0000-0000-0000000000" #n
+#define SAID "select m.text, u.name from m join u on u.id = m.u"
+
+static int setup(void **state)
+{
+    int err = rr_setup(state, schema);
+    rr_insert(*state, "u", 0x11, "{\"name\":\"ann\",\"age\":30}");
+    rr_insert(*state, "u", 0x12, "{\"name\":\"ben\"}");
+    rr_insert(*state, "m", 0x21, "{\"u\":\"" ID(11) "\",\"text\":\"one\",\"n\":1}");
+    rr_insert(*state, "m", 0x22, "{\"u\":\"" ID(12) "\",\"text\":\"two\",\"n\":2}");
+    return err;
+}
+
+struct reading {
+    struct query *q;
+    struct rows_reader reader;
+};
+
+static void attach(struct rows_rig *g, struct reading *r, const char *sql)
+{
+    r->q = rr_compile(g, sql);
+    rr_attach(g, &r->reader, r->q, strstr(sql, "order by") != NULL);
+}
+
+static void begin(struct rows_rig *g, struct reading *r, const char *sql)
+{
+    attach(g, r, sql);
+    rr_snapshot(g, &r->reader, g->seq, 100);
+}
+
+static void end(struct reading *r)
+{
+    rr_detach(&r->reader);
+    query_unref(r->q);
+}
+
+static void expect_steps(struct rows_rig *g, struct reading *r, const char *steps)
+{
+    buf_clear(&r->reader.log);
+    assert_int_equal(rr_read(g, &r->reader, g->seq), 0);
+    buf_put_u8(&r->reader.log, 0);
+    assert_string_equal((char *)r->reader.log.p, steps);
+}
+
+// Reads on, and then holds what somebody who comes now is shown.
+static void expect_fresh(struct rows_rig *g, struct reading *r)
+{
+    struct rows_reader other;
+    assert_int_equal(rr_read(g, &r->reader, g->seq), 0);
+    rr_attach(g, &other, r->q, r->reader.ordered);
+    rr_snapshot(g, &other, g->seq, 1000);
+    char *held = rr_held(&r->reader), *fresh = rr_held(&other);
+    rr_detach(&other);
+    assert_string_equal(held, fresh);
+    free(held);
+    free(fresh);
+}
+
+static struct lazy_view *view_of(struct reading *r)
+{
+    return (struct lazy_view *)r->reader.sub->feed;
+}
+
+// ---- what is said --------------------------------------------------------------------------------------------------
+
+static void joined_rows_are_told_by_their_keys(void **state)
+{
+    struct rows_rig *g = *state;
+    struct reading r;
+    begin(g, &r, SAID);
+    rr_insert(g, "m", 0x23, "{\"u\":\"" ID(12) "\",\"text\":\"three\"}");
+    expect_steps(g, &r, "{\"added\":{\"text\":\"three\",\"name\":\"ben\"},\"key\":\"" ID(23) "." ID(12) "\"}\n");
+    rr_update(g, "u", 0x11, "{\"name\":\"Ann\"}");
+    expect_steps(g, &r, "{\"changed\":{\"text\":\"one\",\"name\":\"Ann\"},\"key\":\"" ID(21) "." ID(11) "\"}\n");
+    rr_update(g, "m", 0x22, "{\"u\":\"" ID(11) "\"}");
+    expect_steps(g, &r, "{\"removed\":\"" ID(22) "." ID(12) "\"}\n{\"added\":{\"text\":\"two\",\"name\":\"Ann\"},\"key\":\"" ID(22) "." ID(11) "\"}\n");
+    end(&r);
+}
+
+static void rows_with_selects_within_go_by_their_id(void **state)
+{
+    struct rows_rig *g = *state;
+    struct reading r;
+    begin(g, &r, "select text from m where exists (select 1 from tag where tag.m = m.id) order by n");
+    rr_insert(g, "tag", 0x31, "{\"m\":\"" ID(22) "\",\"word\":\"x\"}");
+    expect_steps(g, &r, "{\"added\":{\"id\":\"" ID(22) "\",\"text\":\"two\"},\"at\":0}\n");
+    rr_insert(g, "tag", 0x32, "{\"m\":\"" ID(22) "\",\"word\":\"y\"}");
+    rr_insert(g, "tag", 0x33, "{\"m\":\"" ID(21) "\",\"word\":\"x\"}");
+    expect_steps(g, &r, "{\"added\":{\"id\":\"" ID(21) "\",\"text\":\"one\"},\"at\":0}\n");
+    rr_delete(g, "tag", 0x32);
+    expect_steps(g, &r, "");
+    rr_delete(g, "tag", 0x31);
+    expect_steps(g, &r, "{\"removed\":\"" ID(22) "\",\"was\":1}\n");
+    end(&r);
+}
+
+static void a_left_join_says_when_its_row_of_nulls_comes_and_goes(void **state)
+{
+    struct rows_rig *g = *state;
+    struct reading r;
+    begin(g, &r, "select m.text, t.word from m left join tag t on t.m = m.id where m.n = 1");
+    rr_insert(g, "tag", 0x31, "{\"m\":\"" ID(21) "\",\"word\":\"x\"}");
+    expect_steps(g, &r, "{\"removed\":\"" ID(21) ".\"}\n{\"added\":{\"text\":\"one\",\"word\":\"x\"},\"key\":\"" ID(21) "." ID(31) "\"}\n");
+    rr_delete(g, "tag", 0x31);
+    expect_steps(g, &r, "{\"removed\":\"" ID(21) "." ID(31) "\"}\n{\"added\":{\"text\":\"one\",\"word\":null},\"key\":\"" ID(21) ".\"}\n");
+    end(&r);
+}
+
+static void a_row_that_others_have_left_the_window_to_is_told_whole(void **state)
+{
+    struct rows_rig *g = *state;
+    struct reading r;
+    begin(g, &r, "select m.text, u.name from m join u on u.id = m.u order by m.n limit 1");
+    rr_delete(g, "m", 0x21);
+    expect_steps(g, &r, "{\"removed\":\"" ID(21) "." ID(11) "\",\"was\":0}\n"
+                        "{\"added\":{\"text\":\"two\",\"name\":\"ben\"},\"key\":\"" ID(22) "." ID(12) "\",\"at\":0}\n");
+    end(&r);
+}
+
+static void a_closed_stream_is_a_change_of_the_rows_that_show_it(void **state)
+{
+    struct rows_rig *g = *state;
+    struct reading shows, not;
+    begin(g, &shows, "select u.name, m.log from m join u on u.id = m.u where m.n = 1");
+    begin(g, &not, SAID);
+    rr_commit(g);
+    rr_begin(g);
+    assert_int_equal(rows_decide_stream(g->batch, SPAN_LIT("rows/m/" ID(21) "/log"), true, &g->p), 0);
+    assert_int_equal(rr_end(g), 0);
+    assert_true(shows.reader.woken == g->seq && not.reader.woken == 0);
+    assert_int_equal(rr_read(g, &shows.reader, g->seq), 0); // the rig's streams show the same for ever
+    expect_steps(g, &not, "");
+    end(&shows);
+    end(&not);
+}
+
+// ---- what costs nothing --------------------------------------------------------------------------------------------
+
+static void a_commit_that_changes_nothing_of_it_wakes_nobody(void **state)
+{
+    struct rows_rig *g = *state;
+    struct reading r;
+    begin(g, &r, SAID " where m.n > 1 and u.name <> 'x'");
+    rr_update(g, "u", 0x12, "{\"age\":40}"); // a column that is not looked at
+    assert_int_equal(r.reader.woken, 0);
+    rr_update(g, "m", 0x21, "{\"text\":\"uno\"}"); // a row that is none of it, before and after
+    assert_int_equal(r.reader.woken, 0);
+    rr_insert(g, "tag", 0x31, "{\"m\":\"" ID(22) "\",\"word\":\"x\"}");
+    assert_int_equal(r.reader.woken, 0);
+    rr_update(g, "u", 0x12, "{\"name\":\"Ben\"}");
+    assert_int_equal(r.reader.woken, g->seq);
+    expect_steps(g, &r, "{\"changed\":{\"text\":\"two\",\"name\":\"Ben\"},\"key\":\"" ID(22) "." ID(12) "\"}\n");
+    end(&r);
+}
+
+struct holding {
+    struct feed_sink sink; // first
+    struct bytes *last;
+    size_t n;
+};
+
+static int hold(struct feed_sink *sink, struct bytes *value)
+{
+    struct holding *h = (struct holding *)sink;
+    h->last = value;
+    h->n++;
+    return 0;
+}
+
+static void a_change_is_made_once_for_all_readers(void **state)
+{
+    struct rows_rig *g = *state;
+    struct reading readers[3];
+    struct bytes *first = NULL;
+    for (size_t i = 0; i < 3; i++)
+        begin(g, &readers[i], i == 1 ? "select m.text, u.name from m, u where u.id = m.u" : SAID);
+    assert_ptr_equal(readers[0].reader.sub->feed, readers[1].reader.sub->feed);
+    uint64_t from = g->seq;
+    rr_update(g, "u", 0x11, "{\"name\":\"Ann\"}");
+    for (size_t i = 0; i < 3; i++) {
+        struct holding h = {.sink = {.emit = hold}};
+        struct feed_sub *sub = readers[i].reader.sub;
+        assert_int_equal(sub->feed->ops->changes(sub, g->txn, from, g->seq, &h.sink), 0);
+        assert_int_equal(h.n, 1);
+        if (i > 0) assert_ptr_equal(h.last, first);
+        first = h.last;
+    }
+    for (size_t i = 0; i < 3; i++)
+        end(&readers[i]);
+}
+
+static void queries_that_differ_in_parameters_alone_share_their_plans(void **state)
+{
+    struct rows_rig *g = *state;
+    struct feed_sub *subs[2];
+    for (int64_t i = 0; i < 2; i++) {
+        struct row_value param = {.kind = ROW_INT, .i = i};
+        struct query *q;
+        assert_int_equal(query_compile(g->r, SPAN_LIT(SAID " where m.n = $1"), &param, 1, &q, &g->p), 0);
+        assert_int_equal(rows_attach(g->r, g->txn, q, &subs[i], &g->p), 0);
+        query_unref(q);
+    }
+    assert_ptr_not_equal(subs[0]->feed, subs[1]->feed);
+    assert_ptr_equal(lazy_view_of((struct view *)subs[0]->feed)->delta, lazy_view_of((struct view *)subs[1]->feed)->delta);
+    for (size_t i = 0; i < 2; i++)
+        subs[i]->feed->ops->detach(subs[i]);
+}
+
+// ---- who stands where ----------------------------------------------------------------------------------------------
+
+// Of many commits one range is made, and a reader within it is told from history; from the range's end on it goes with the others.
+static void a_reader_within_a_range_gets_there_by_itself(void **state)
+{
+    struct rows_rig *g = *state;
+    struct reading early, within, late;
+    begin(g, &early, SAID);
+    rr_insert(g, "m", 0x23, "{\"u\":\"" ID(11) "\",\"text\":\"three\"}");
+    begin(g, &within, SAID);
+    rr_delete(g, "m", 0x21);
+    rr_insert(g, "m", 0x24, "{\"u\":\"" ID(12) "\",\"text\":\"four\"}");
+    expect_fresh(g, &early); // one range, over all three
+    assert_int_equal(view_of(&early)->ring_count, 1);
+    uint64_t reached = 0;
+    struct feed_sub *sub = within.reader.sub;
+    rr_update(g, "u", 0x11, "{\"name\":\"Ann\"}");
+    assert_int_equal(sub->feed->ops->reach(sub, g->txn, within.reader.seq, g->seq, 1000, &reached), 0);
+    assert_int_equal(reached, g->seq - 1);
+    assert_int_equal(rr_read(g, &within.reader, reached), 0);
+    begin(g, &late, SAID);
+    expect_fresh(g, &within);
+    expect_fresh(g, &early);
+    rr_update(g, "u", 0x12, "{\"name\":\"Ben\"}");
+    expect_fresh(g, &late);
+    expect_fresh(g, &within);
+    end(&early);
+    end(&within);
+    end(&late);
+}
+
+// A range ends where somebody who asks first stands.
+static void a_reader_that_asks_first_divides_the_range(void **state)
+{
+    struct rows_rig *g = *state;
+    struct reading early, within;
+    begin(g, &early, SAID);
+    rr_insert(g, "m", 0x23, "{\"u\":\"" ID(11) "\",\"text\":\"three\"}");
+    begin(g, &within, SAID);
+    rr_delete(g, "m", 0x23);
+    expect_steps(g, &within, "{\"removed\":\"" ID(23) "." ID(11) "\"}\n");
+    expect_steps(g, &early, "{\"added\":{\"text\":\"three\",\"name\":\"ann\"},\"key\":\"" ID(23) "." ID(11) "\"}\n{\"removed\":\"" ID(23) "." ID(11) "\"}\n");
+    end(&early);
+    end(&within);
+}
+
+static void more_touched_rows_than_are_noted_are_found_in_the_commits(void **state)
+{
+    static const char *const sql[] = {SAID, SAID " order by m.n, u.name", SAID " order by m.n desc limit 2"};
+    struct rows_rig *g = *state;
+    struct reading readers[3], late;
+    for (size_t i = 0; i < 3; i++)
+        begin(g, &readers[i], sql[i]);
+    for (unsigned i = 0; i < 5000; i++) {
+        char json[64];
+        snprintf(json, sizeof json, "{\"n\":%u}", i % 7);
+        rr_update(g, "m", 0x21 + i % 2, json);
+    }
+    rr_insert(g, "m", 0x23, "{\"u\":\"" ID(11) "\",\"text\":\"three\",\"n\":3}");
+    attach(g, &late, sql[0]);
+    assert_true(view_of(&late)->note_count < 5000);
+    end(&late);
+    for (size_t i = 0; i < 3; i++) {
+        expect_fresh(g, &readers[i]);
+        rr_update(g, "u", 0x11, "{\"name\":\"Ann\"}");
+        expect_fresh(g, &readers[i]);
+        end(&readers[i]);
+    }
+}
+
+// ---- what is given up ----------------------------------------------------------------------------------------------
+
+static void write_many(struct rows_rig *g, enum row_op_kind kind, const char *table, unsigned first, unsigned n, const char *format)
+{
+    char json[100];
+    rr_commit(g);
+    rr_begin(g);
+    for (unsigned i = 0; i < n; i++) {
+        snprintf(json, sizeof json, format, i, i);
+        assert_int_equal(rr_op(g, kind, table, first + i, json), 0);
+    }
+    assert_int_equal(rr_end(g), 0);
+}
+
+// Without an index each touched tag is looked for among all rows of m, in both states.
+static void too_large_a_difference_is_a_fresh_snapshot(void **state)
+{
+    static const char *const sql[] = {"select m.text, t.word from m join tag t on t.word = m.text", "select m.text, t.word from m join tag t on t.word = m.text order by t.word, m.n"};
+    struct rows_rig *g = *state;
+    struct reading readers[2];
+    write_many(g, ROW_INSERT, "m", 0x10000, 4000, "{\"u\":\"" ID(11) "\",\"text\":\"t%u\",\"n\":%u}");
+    write_many(g, ROW_INSERT, "tag", 0x20000, 200, "{\"m\":\"" ID(21) "\",\"word\":\"t%u\"}");
+    for (size_t i = 0; i < 2; i++)
+        begin(g, &readers[i], sql[i]);
+    write_many(g, ROW_UPDATE, "tag", 0x20000, 200, "{\"word\":\"t1%u\"}");
+    for (size_t i = 0; i < 2; i++) {
+        struct rows_reader *reader = &readers[i].reader;
+        uint64_t reached;
+        assert_int_equal(rr_read(g, reader, g->seq), ERR_TOO_OLD);
+        assert_int_equal(rr_read(g, reader, g->seq), ERR_TOO_OLD); // and at once: nobody tries again
+        assert_int_equal(reader->sub->feed->ops->reach(reader->sub, g->txn, reader->seq, g->seq, 1000, &reached), ERR_TOO_OLD);
+        rr_snapshot(g, reader, g->seq, 1000);
+    }
+    rr_delete(g, "tag", 0x20000 + 7);
+    rr_update(g, "m", 0x10000 + 4, "{\"text\":\"t16\"}");
+    for (size_t i = 0; i < 2; i++) {
+        expect_fresh(g, &readers[i]);
+        end(&readers[i]);
+    }
+}
+
+// What fails for one row fails for who asks afresh, too: that is what the reader is made to do.
+static void a_row_that_cannot_be_evaluated_is_a_fresh_snapshot(void **state)
+{
+    struct rows_rig *g = *state;
+    struct reading r;
+    begin(g, &r, "select 6 / m.n as q, u.name from m join u on u.id = m.u");
+    rr_update(g, "m", 0x21, "{\"n\":0}");
+    assert_int_equal(rr_read(g, &r.reader, g->seq), ERR_TOO_OLD);
+    rr_update(g, "m", 0x21, "{\"n\":3}");
+    assert_int_equal(rr_read(g, &r.reader, g->seq), ERR_TOO_OLD);
+    rr_snapshot(g, &r.reader, g->seq, 100);
+    rr_update(g, "m", 0x21, "{\"n\":2}");
+    expect_steps(g, &r, "{\"changed\":{\"q\":3,\"name\":\"ann\"},\"key\":\"" ID(21) "." ID(11) "\"}\n");
+    end(&r);
+}
+
+static void a_dropped_index_is_done_without(void **state)
+{
+    struct rows_rig *g = *state;
+    struct reading r, window;
+    begin(g, &r, SAID);
+    begin(g, &window, SAID " order by m.n limit 2");
+    rr_update(g, "u", 0x11, "{\"name\":\"Ann\"}");
+    expect_fresh(g, &r);
+    rr_publish(g, "create table u (name text, age integer); create table m (u uuid not null, text text, n integer, log stream, more text);"
+                  "create table tag (m uuid not null, word text);");
+    bool wrote;
+    while (rows_busy(g->r))
+        assert_int_equal(rows_tick(g->r, g->txn, &wrote), 0);
+    rr_update(g, "u", 0x11, "{\"name\":\"anna\"}");
+    rr_insert(g, "m", 0x23, "{\"u\":\"" ID(11) "\",\"text\":\"three\",\"n\":0,\"more\":\"x\"}");
+    rr_delete(g, "m", 0x21);
+    expect_fresh(g, &r);
+    expect_fresh(g, &window);
+    end(&r);
+    end(&window);
+}
+
+static void too_many_tables_at_once_are_refused(void **state)
+{
+    struct rows_rig *g = *state;
+    struct buf sql;
+    struct query *q;
+    struct feed_sub *sub;
+    buf_init(&sql, 16 * KIB);
+    buf_put_str(&sql, "select a.text from m a where exists (select 1 from tag t0");
+    for (unsigned i = 1; i < 16; i++)
+        buf_printf(&sql, " join tag t%u on t%u.m = t%u.m", i, i, i - 1);
+    buf_put_str(&sql, " where t0.m = a.id)");
+    assert_int_equal(query_compile(g->r, buf_span(&sql), NULL, 0, &q, &g->p), 0);
+    assert_int_equal(rows_attach(g->r, g->txn, q, &sub, &g->p), ERR_UNSUPPORTED_SQL);
+    query_unref(q);
+    buf_free(&sql);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, rr_teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(joined_rows_are_told_by_their_keys),
+        TEST(rows_with_selects_within_go_by_their_id),
+        TEST(a_left_join_says_when_its_row_of_nulls_comes_and_goes),
+        TEST(a_row_that_others_have_left_the_window_to_is_told_whole),
+        TEST(a_closed_stream_is_a_change_of_the_rows_that_show_it),
+        TEST(a_commit_that_changes_nothing_of_it_wakes_nobody),
+        TEST(a_change_is_made_once_for_all_readers),
+        TEST(queries_that_differ_in_parameters_alone_share_their_plans),
+        TEST(a_reader_within_a_range_gets_there_by_itself),
+        TEST(a_reader_that_asks_first_divides_the_range),
+        TEST(more_touched_rows_than_are_noted_are_found_in_the_commits),
+        TEST(too_large_a_difference_is_a_fresh_snapshot),
+        TEST(a_row_that_cannot_be_evaluated_is_a_fresh_snapshot),
+        TEST(a_dropped_index_is_done_without),
+        TEST(too_many_tables_at_once_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
