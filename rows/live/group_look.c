@@ -65,13 +65,12 @@ static int has_row(struct group_look *look, const struct group *group, bool *has
     return err;
 }
 
-// Of a distinct result: what it shows, as value_key writes it. A group of a result that is not grouped as well is that already.
-static int distinct_values(struct group_look *look, const struct group *group, struct buf *out)
+// Of a grouped and distinct result: what a row shows, as value_key writes it.
+static int distinct_values(struct group_look *look, struct buf *out)
 {
     const struct select *s = group_select(look->g);
     int err = 0;
-    if (!s->grouped) buf_put(out, group->key, group->key_n);
-    for (size_t i = 0; s->grouped && i < s->target_count && !err; i++) {
+    for (size_t i = 0; i < s->target_count && !err; i++) {
         struct value v;
         err = run_eval(&look->run, s->targets[i].expr, &v);
         if (!err) value_key(out, &s->targets[i].expr->type, &v);
@@ -150,10 +149,14 @@ static int see(struct group_look *look, const struct group *group, struct group_
 {
     const struct select *s = group_select(look->g);
     struct value *values = NULL;
+    struct span shown = SPAN(group->key, group->key_n);
     int err = 0;
-    if (s->distinct) err = distinct_values(look, group, &out->values);
-    if (!err && s->distinct) err = decode_values(s, buf_span(&out->values), &values);
-    if (!err) name(out, s->distinct ? buf_span(&out->values) : SPAN(group->key, group->key_n));
+    if (s->distinct && s->grouped) {
+        err = distinct_values(look, &out->values);
+        shown = buf_span(&out->values);
+    }
+    if (!err && s->distinct) err = decode_values(s, shown, &values);
+    if (!err) name(out, shown);
     if (!err && group_listed(look->g)) err = put_place(look, values, out);
     if (!err) err = show_group(look, values, &out->json);
     free(values);
@@ -176,7 +179,10 @@ int group_look_row(struct group_look *look, const struct group_row *row, struct 
 {
     const struct select *s = group_select(look->g);
     struct value *values = NULL;
-    int err = s->distinct ? decode_values(s, SPAN(row->values, row->values_n), &values) : put_values(look, row->of);
+    int err = 0;
+    if (group_shows_key(look->g)) err = decode_values(s, SPAN(row->of->key, row->of->key_n), &values);
+    else if (s->distinct) err = decode_values(s, SPAN(row->values, row->values_n), &values);
+    else err = put_values(look, row->of);
     if (!err) err = show_group(look, values, json);
     free(values);
     return err == EXEC_MORE ? ERR_QUERY_TOO_EXPENSIVE : err;

@@ -103,6 +103,11 @@ bool group_touch_changes(const struct group_touch *t)
 
 // ---- applying ------------------------------------------------------------------------------------------------------
 
+static size_t row_bytes(const struct group_row *row)
+{
+    return sizeof *row + row->values_n + row->place.n;
+}
+
 static struct group_row *row_new(struct group_view *g, const struct group_touch *t)
 {
     const struct buf *values = &t->to->values;
@@ -112,6 +117,7 @@ static struct group_row *row_new(struct group_view *g, const struct group_touch 
     row->values_n = (uint32_t)values->n;
     if (values->n > 0) memcpy(row->values, values->p, values->n);
     hash_table_insert(&g->rows, &row->node, hash_of(row->id));
+    group_state_hold(&g->state, 0, row_bytes(row));
     return row;
 }
 
@@ -121,6 +127,7 @@ static void unlist(struct group_view *g, struct group_row *row)
     if (row->place.n == 0) return;
     size_t at = sort_keys_find(&g->list, row->place, &found);
     assert(found);
+    group_state_hold(&g->state, row->place.n, 0);
     sort_keys_remove(&g->list, at);
     row->place = SPAN_NONE;
 }
@@ -131,8 +138,10 @@ static int list(struct group_view *g, struct group_row *row, struct span place)
     size_t at = sort_keys_find(&g->list, place, &found);
     assert(!found);
     int err = sort_keys_insert(&g->list, at, place);
-    if (!err) row->place = sort_key_span(g->list.keys[at]);
-    return err;
+    if (err) return err;
+    row->place = sort_key_span(g->list.keys[at]);
+    group_state_hold(&g->state, 0, row->place.n);
+    return 0;
 }
 
 static int apply_touch(struct group_view *g, const struct group_touch *t)
@@ -141,6 +150,7 @@ static int apply_touch(struct group_view *g, const struct group_touch *t)
     if (t->to_refs <= 0 && !row) return 0; // it came and went
     if (t->to_refs <= 0) {
         unlist(g, row);
+        group_state_hold(&g->state, row_bytes(row), 0);
         hash_table_remove(&g->rows, &row->node);
         free(row);
         return 0;

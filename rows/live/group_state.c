@@ -148,6 +148,11 @@ static void count_bytes(struct group_state *g, size_t bytes)
     g->bytes = bytes;
 }
 
+void group_state_hold(struct group_state *g, size_t before, size_t now)
+{
+    count_bytes(g, g->bytes + now - before);
+}
+
 void group_state_free(struct group_state *g, const struct select *s)
 {
     count_bytes(g, 0);

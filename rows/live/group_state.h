@@ -35,6 +35,8 @@ struct group_state {
 size_t group_by(const struct select *s, size_t i, const struct expr **e); // how many; the i-th, if there is one
 
 int group_state_init(struct group_state *g, struct rows *r); // ERR_NOMEM
+// Its owner holds more memory for it, or less.
+void group_state_hold(struct group_state *g, size_t before, size_t now);
 void group_state_free(struct group_state *g, const struct select *s);
 
 struct shifted {

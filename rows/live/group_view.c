@@ -112,6 +112,7 @@ static int fill_image(struct group_view *g, const struct row_source *src)
     if (!err) err = group_touches_find(g, NULL, &image, &touches);
     if (!err) err = group_rows_apply(g, &image, &touches);
     group_look_close(&look, &budget);
+    g->looked_at += QUERY_SCAN_MAX - budget;
     free(touches.all);
     image_close(&image);
     return err;
@@ -155,6 +156,7 @@ static int advance(struct lazy_view *l, const struct lazy_range *range, struct l
     if (err) return err;
     err = advance_to(g, range, &budget, &image, &look, out);
     group_look_close(&look, &budget);
+    g->looked_at += QUERY_SCAN_MAX - budget;
     image_close(&image);
     return err;
 }
@@ -215,6 +217,7 @@ static int catch_up(struct lazy_view *l, const struct lazy_range *range, struct 
         if (!err) err = image_of(g, range->txn, range->to, &budget, &to, &look_to);
         if (!err) err = steps_between(g, &from, &to, &look_to, out);
         group_look_close(&look_to, &budget);
+        g->looked_at += QUERY_SCAN_MAX - budget;
         image_close(&to);
     }
     image_close(&from);

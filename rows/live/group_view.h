@@ -10,21 +10,22 @@
 #include "group_state.h"
 #include "lazy_view.h"
 
-// A row of the result. A grouped one is its group's; equal distinct rows may be made by several groups.
+// A row of the result, which is its group's; only of a result that is grouped and distinct several groups may make the same one.
 struct group_row {
     struct hash_node node;
     struct uuid id;     // a digest of its values: its key
     uint32_t refs;      // groups that make it
     uint64_t digest;    // of its JSON
     struct span place;  // its key in the view's list, which holds it
-    struct group *of;   // of a result that is not distinct
-    uint32_t values_n;  // of a distinct one
+    struct group *of;   // one that makes it, or did when it was made
+    uint32_t values_n;  // of a grouped and distinct one: what it shows, as value_key writes it
     uint8_t values[];
 };
 
 struct group_view {
     struct lazy_view l; // first
     bool filled;        // the rest is as of l.settled
+    uint64_t looked_at; // rows and keys, since it was made
     struct group_state state;
     struct hash_table rows;
     struct sort_keys list; // of all rows, where the query has an order or a limit: its order, then the id
@@ -43,6 +44,12 @@ static inline struct group_view *group_view_of(struct lazy_view *l)
 static inline const struct select *group_select(const struct group_view *g)
 {
     return g->l.plan->top;
+}
+
+// Rows of a result that is distinct, and not grouped, show what their groups go by.
+static inline bool group_shows_key(const struct group_view *g)
+{
+    return !group_select(g)->grouped;
 }
 
 static inline bool group_listed(const struct group_view *g)
