@@ -16,8 +16,8 @@
 #include "file.h"
 #include "log.h"
 
-#define SLOW_US 2000 // of the mean barrier: above it is flown,
-#define QUICK_US 1000// below not any more
+#define SLOW_US 1000 // of the mean barrier: above it is flown,
+#define QUICK_US 500 // below not any more
 #define MEAN_OF 8    // barriers
 
 // ---- which way ----

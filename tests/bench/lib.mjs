@@ -77,9 +77,9 @@ export function installed(command) {
 let folders = 0
 export const fresh = (name) => path.join(folder, `${name}-${folders++}`)
 
-export async function segued(args = []) {
+export async function segued(args = [], env = {}) {
     const data = fresh('segue')
-    const child = start(path.join(build, 'segued'), ['--dev', '--data', data, '--listen', '127.0.0.1:0', '--log-level', 'error', ...args])
+    const child = start(path.join(build, 'segued'), ['--dev', '--data', data, '--listen', '127.0.0.1:0', '--log-level', 'error', ...args], { env: { ...process.env, ...env } })
     return { child, data, url: `http://${await listening('segued', child)}`, pid: child.pid }
 }
 

@@ -1,6 +1,8 @@
-// Cells of several event loops.
+// Cells of several event loops, and of disks that keep one waiting.
+import fs from 'node:fs'
 import net from 'node:net'
-import { figure, load, once, seconds, segued } from '../lib.mjs'
+import path from 'node:path'
+import { build, figure, load, note, once, seconds, segued } from '../lib.mjs'
 
 const with_loops = (n) => () => segued(['--loops', String(n)])
 
@@ -86,4 +88,33 @@ export async function loops() {
     await busy()
     await slow()
     await cost()
+}
+
+// One loop, whose app waits for the disk on the loop or by a thread: what that costs on a quick disk; and on one whose barriers take some milliseconds more, what it
+// costs, and how late the writer of another app is, whose disk is quick.
+export async function barrier() {
+    const way = (where, env) => () => segued(['--loops', '1', '--barrier', where], env)
+    const both = async (fn, env) => [await once(way('loop', env), fn), await once(way('thread', env), fn)]
+    for (const connections of [1, 64]) {
+        const [loop, thread] = await both((s) => load('append', s, { connections }))
+        figure(`quick_p50_${connections}/loop`, thread.p50_us, loop.p50_us, 'us')
+        figure(`quick_rate_${connections}/loop`, thread.rate, loop.rate, '/s')
+        figure(`quick_cpu_${connections}/loop`, thread.cpu_us, loop.cpu_us, 'us')
+    }
+    const so = path.join(build, 'tests/lib/disk.so')
+    if (!fs.existsSync(so)) return note(`${so} is missing (make all)`)
+    const slowly = (ms) => ({ LD_PRELOAD: so, SEGUE_DISK_FAULT: `slow:${ms}:/apps/slow/` })
+    for (const ms of [1, 2, 5]) {
+        const [loop, thread] = await both(async (s) => {
+            await make(s, 'slow')
+            const alone = await load('append', s, { app: 'slow' })
+            const heavy = load('append', s, { app: 'slow', seconds: Number(seconds) + 1 })
+            const [quick] = await Promise.all([load('append', s), heavy])
+            return { alone, quick }
+        }, slowly(ms))
+        figure(`slow_${ms}ms_p50/loop`, thread.alone.p50_us, loop.alone.p50_us, 'us')
+        figure(`beside_${ms}ms_p50/loop`, thread.quick.p50_us, loop.quick.p50_us, 'us')
+        figure(`beside_${ms}ms_p99/loop`, thread.quick.p99_us, loop.quick.p99_us, 'us')
+        figure(`beside_${ms}ms_rate/loop`, thread.quick.rate, loop.quick.rate, '/s')
+    }
 }
