@@ -266,7 +266,7 @@ test('an app that cannot be opened keeps the service from starting, and is named
 test('a disk that is slow for one app keeps the apps of other loops waiting for nothing', { skip: !fs.existsSync(so) && `${so} is not there` }, async (t) => {
     const control = path.join(tempFolder(t), 'control')
     fs.writeFileSync(control, '')
-    const s = await service(t, loops(2, { env: { LD_PRELOAD: preload(so), SEGUE_DISK_CONTROL: control } }))
+    const s = await service(t, loops(2, { args: ['--barrier', 'loop'], env: { LD_PRELOAD: preload(so), SEGUE_DISK_CONTROL: control } })) // its thread would wait instead of its loop
     const [slow, quick] = await spread(s, ['slow', 'quick'])
     const where = await places(s)
     assert.notEqual(where.slow, where.quick)
