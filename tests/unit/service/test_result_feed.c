@@ -17,7 +17,7 @@
 
 #define ROW "01890a5d-ac96-774b-bcce-%012u"
 #define IDS 12
-#define READERS 7
+#define READERS 9
 
 struct followed {
     char column[16];
@@ -38,6 +38,7 @@ struct reader {
     struct result_follow follows[2];
     size_t follow_count;
     struct feed_sub *sub;
+    bool keyed;
     bool whole;  // the snapshot is
     bool unread; // since it was attached
     uint64_t at, from;
@@ -54,7 +55,8 @@ struct stage {
     size_t resets;
 };
 
-static const char schema[] = "create table t (n bigint, a text, body stream, think stream); create index t_n on t (n)";
+static const char schema[] = "create table t (n bigint, a text, body stream, think stream); create index t_n on t (n);"
+                             "create table u (t uuid references t on delete set null, k bigint); create index u_t on u (t)";
 
 static int setup(void **state)
 {
@@ -148,6 +150,7 @@ static int attach(struct stage *s, struct reader *r, bool resume, struct problem
         forget(r);
         r->at = app_visible(s->lab.app);
     }
+    r->keyed = query_keyed(q);
     int err = result_feed_attach(s->lab.app, q, r->follows, r->follow_count, resume, r->at, &r->sub, p);
     query_unref(q);
     if (err != 0) return err;
@@ -185,10 +188,16 @@ static const struct result_follow *follow_of(const struct reader *r, const char 
     return NULL;
 }
 
-static void path_of(struct buf *path, const struct known_row *row, const char *column)
+// As the row itself names it. False: it is null.
+static bool path_of(struct buf *path, const struct known_row *row, const char *column)
 {
+    struct jr_tree *tree;
+    assert_int_equal(jr_parse(&tree, SPAN_STR(row->json), NULL), 0);
+    struct span named = jr_str(jr_get(jr_get(jr_root(tree), column), "stream"));
     buf_clear(path);
-    buf_printf(path, "rows/t/%s/%s", row->key, column);
+    buf_put_span(path, named);
+    jr_free(tree);
+    return path->n > 0;
 }
 
 // Where the documents say that its stream begins for a row that comes.
@@ -201,9 +210,8 @@ static uint64_t begin_of(struct fold *f, const struct known_row *row, const stru
     buf_init(&path, KIB);
     char column[16];
     snprintf(column, sizeof column, "%.*s", SPAN_FMT(follow->column));
-    path_of(&path, row, column);
-    bool is = streams_find_at(streams_of(f->s), txn_of(f->s), buf_span(&path), f->r->at, &now);
-    bool was = streams_find_at(streams_of(f->s), txn_of(f->s), buf_span(&path), from, &then);
+    bool is = path_of(&path, row, column) && streams_find_at(streams_of(f->s), txn_of(f->s), buf_span(&path), f->r->at, &now);
+    bool was = is && streams_find_at(streams_of(f->s), txn_of(f->s), buf_span(&path), from, &then);
     if (is && was && is == was && now.number == then.number) begin = then.offset;
     buf_free(&path);
     return begin;
@@ -274,18 +282,17 @@ static int fold_one(struct feed_sink *sink, struct bytes *value)
     struct fold *f = (struct fold *)sink;
     struct jr_tree *tree;
     assert_int_equal(jr_parse(&tree, bytes_span(value), NULL), 0);
-    const struct jr *v = jr_root(tree), *added = jr_get(v, "added"), *changed = jr_get(v, "changed"), *removed = jr_get(v, "removed"), *id;
-    bool stream = jr_type(jr_get(v, "stream")) == JR_STRING && jr_get(v, "of") != NULL;
+    const struct jr *v = jr_root(tree), *added = jr_get(v, "added"), *changed = jr_get(v, "changed"), *removed = jr_get(v, "removed");
+    bool keyed = f->r->keyed, stream = jr_type(jr_get(v, "stream")) == JR_STRING && jr_get(v, "of") != NULL;
     f->values++;
     if (stream) {
         fold_stream(f, v);
     } else if (f->snapshot) {
-        row_comes(f, jr_str(jr_get(v, "id")), v);
+        row_comes(f, jr_str(jr_get(v, keyed ? "key" : "id")), keyed ? jr_get(v, "row") : v);
     } else if (added != NULL) {
-        row_comes(f, jr_str(jr_get(added, "id")), added);
+        row_comes(f, jr_str(keyed ? jr_get(v, "key") : jr_get(added, "id")), added);
     } else {
-        id = removed != NULL ? removed : jr_get(changed, "id");
-        struct known_row *row = row_of(f->r, jr_str(id));
+        struct known_row *row = row_of(f->r, jr_str(removed != NULL ? removed : keyed ? jr_get(v, "key") : jr_get(changed, "id")));
         assert_non_null(row);
         if (removed != NULL) row_forget(f->r, row);
         else free(row->json), row->json = text_of(changed);
@@ -314,7 +321,11 @@ static void check_stream(struct stage *s, const struct reader *r, const struct k
     struct buf path, all;
     buf_init(&path, KIB);
     buf_init(&all, MIB);
-    path_of(&path, row, f->column);
+    if (!path_of(&path, row, f->column)) {
+        assert_int_equal(f->bytes.n, 0);
+        buf_free(&path);
+        return;
+    }
     assert_true(streams_find_at(streams_of(s), txn_of(s), buf_span(&path), r->at, &info));
     assert_true(f->exists);
     assert_int_equal(f->closed, info.closed);
@@ -330,6 +341,11 @@ static void check_stream(struct stage *s, const struct reader *r, const struct k
     buf_free(&all);
 }
 
+static int compare_texts(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
 static void check(struct stage *s, struct reader *r)
 {
     struct buf fresh;
@@ -338,17 +354,21 @@ static void check(struct stage *s, struct reader *r)
     assert_int_equal(lab_query(&s->lab, r->sql, r->at, &fresh), 0);
     assert_int_equal(jr_parse(&tree, buf_span(&fresh), NULL), 0);
     assert_int_equal(jr_count(jr_root(tree)), r->row_count);
+    char *mine[2 * IDS], *others[2 * IDS];
     for (size_t i = 0; i < r->row_count; i++) {
-        struct known_row *row = row_of(r, jr_str(jr_get(jr_at(jr_root(tree), i), "id")));
-        assert_non_null(row);
-        char *mine = strdup(row->json), *other = text_of(jr_at(jr_root(tree), i));
-        without_offsets(mine);
-        without_offsets(other);
-        assert_string_equal(mine, other);
-        free(mine);
-        free(other);
-        for (size_t k = 0; k < row->stream_count; k++)
-            check_stream(s, r, row, &row->streams[k]);
+        mine[i] = strdup(r->rows[i].json);
+        others[i] = text_of(jr_at(jr_root(tree), i));
+        without_offsets(mine[i]);
+        without_offsets(others[i]);
+    }
+    qsort(mine, r->row_count, sizeof *mine, compare_texts);
+    qsort(others, r->row_count, sizeof *others, compare_texts);
+    for (size_t i = 0; i < r->row_count; i++) {
+        assert_string_equal(mine[i], others[i]);
+        free(mine[i]);
+        free(others[i]);
+        for (size_t k = 0; k < r->rows[i].stream_count; k++)
+            check_stream(s, r, &r->rows[i], &r->rows[i].streams[k]);
     }
     jr_free(tree);
     buf_free(&fresh);
@@ -422,7 +442,7 @@ static void put_op(struct stage *s, struct buf *b)
 {
     char more[64];
     unsigned id = roll(s, IDS);
-    switch (roll(s, 12)) {
+    switch (roll(s, 14)) {
     case 0:
     case 1: buf_printf(b, "{\"op\":\"upsert\",\"table\":\"t\",\"id\":\"" ROW "\",\"values\":{\"n\":%u}}", id, roll(s, 9)); break;
     case 2: buf_printf(b, "{\"op\":\"update\",\"table\":\"t\",\"id\":\"" ROW "\",\"values\":{\"a\":\"%u\"}}", id, roll(s, 99)); break;
@@ -433,6 +453,8 @@ static void put_op(struct stage *s, struct buf *b)
         put_stream_op(s, b, "trim", id, roll(s, 4) == 0 ? more : ",\"tail\":true,\"text\":\"gone\"");
         break;
     case 6: put_stream_op(s, b, "append", id, ",\"base64\":\"4oI=\""); break; // two thirds of a character
+    case 7: buf_printf(b, "{\"op\":\"upsert\",\"table\":\"u\",\"id\":\"" ROW "\",\"values\":{\"t\":\"" ROW "\",\"k\":%u}}", 100 + id, roll(s, IDS), roll(s, 9)); break;
+    case 8: buf_printf(b, "{\"op\":\"%s\",\"table\":\"u\",\"id\":\"" ROW "\"}", roll(s, 2) == 0 ? "delete" : "restore", 100 + id); break;
     default:
         snprintf(more, sizeof more, ",\"text\":\"token %u \"", roll(s, 1000));
         put_stream_op(s, b, "append", id, more);
@@ -492,6 +514,8 @@ static void folded_is_what_a_fresh_look_gives(struct stage *s, uint64_t seed, in
     reader_new(s, "select a, think from t order by n", "think", 0);
     reader_new(s, "select a, body from t order by n, id limit 3", "body", 0);
     reader_new(s, "select body from t order by n desc limit 4", "body", RESULT_FOLLOW_END);
+    reader_new(s, "select u.k, t.n, t.body from u join t on t.id = u.t where t.n < 7", "body", 0);
+    reader_new(s, "select u.k, t.think from u left join t on t.id = u.t order by u.k", "think", RESULT_FOLLOW_END);
     write_some(s, 8);
     for (size_t i = 0; i < s->reader_count; i++)
         assert_int_equal(attach(s, &s->readers[i], false, NULL), 0);
@@ -528,11 +552,120 @@ static void other_random_writes_are_folded(void **state)
     folded_is_what_a_fresh_look_gives(*state, 0x9e3779b97f4a7c15, 400);
 }
 
+static int refused(struct stage *s, const char *sql, const char *column)
+{
+    struct reader r = {.sql = sql, .follows = {{.column = SPAN_STR(column)}}, .follow_count = 1};
+    struct problem p = PROBLEM_NONE;
+    int err = attach(s, &r, false, &p);
+    assert_true(err != 0 && p.err == err && p.text[0] != '\0');
+    return err;
+}
+
+static void what_is_no_stream_of_a_row_is_refused(void **state)
+{
+    struct stage *s = *state;
+    assert_int_equal(refused(s, "select n, body from t", "a"), ERR_NO_SUCH_COLUMN);
+    assert_int_equal(refused(s, "select n, body from t", "n"), ERR_BAD_PARAMETER);
+    assert_int_equal(refused(s, "select n, count(*) as c from t group by n", "n"), ERR_UNSUPPORTED_SQL);
+    assert_int_equal(refused(s, "select distinct body from t", "body"), ERR_UNSUPPORTED_SQL);
+    struct reader *twice = reader_new(s, "select body from t", "body", 0);
+    twice->follows[1] = twice->follows[0];
+    twice->follow_count = 2;
+    assert_int_equal(attach(s, twice, false, NULL), ERR_BAD_PARAMETER);
+    assert_int_equal(result_feeds_streams(s->lab.app), 0);
+}
+
+// `count` rows with n = 1, from the id `from` on.
+static void insert_rows(struct stage *s, unsigned from, unsigned count)
+{
+    struct lab_batch b;
+    struct buf json;
+    buf_init(&json, BATCH_BYTES_MAX);
+    buf_put_str(&json, "{\"ops\":[");
+    for (unsigned i = 0; i < count; i++)
+        buf_printf(&json, "%s{\"op\":\"insert\",\"table\":\"t\",\"id\":\"" ROW "\",\"values\":{\"n\":1}}", i == 0 ? "" : ",", from + i);
+    buf_put_str(&json, "]}");
+    buf_put_u8(&json, 0);
+    assert_int_equal(lab_submit(&s->lab, &b, (char *)json.p), 0);
+    app_turn(s->lab.app);
+    assert_int_equal(b.fate.err, 0);
+    lab_batch_free(&b);
+    buf_free(&json);
+}
+
+static int drop_value(struct feed_sink *sink, struct bytes *value)
+{
+    (void)sink, (void)value;
+    return 0;
+}
+
+static int changes(struct stage *s, struct reader *r)
+{
+    struct feed_sink sink = {.emit = drop_value};
+    return r->sub->feed->ops->changes(r->sub, txn_of(s), r->at, app_visible(s->lab.app), &sink);
+}
+
+static void equal_subscriptions_share_one_set(void **state)
+{
+    struct stage *s = *state;
+    insert_rows(s, 0, 10);
+    struct reader *a = reader_new(s, "select n, body from t where n = 1", "body", 0), *b = reader_new(s, "select n, body from t where n = 1", "body", 0);
+    struct reader *c = reader_new(s, "select n, body from t where n = 1", "body", RESULT_FOLLOW_END);
+    assert_int_equal(attach(s, a, false, NULL), 0);
+    assert_int_equal(attach(s, b, false, NULL), 0);
+    assert_int_equal(result_feeds_streams(s->lab.app), 10);
+    assert_ptr_equal(a->sub->feed, b->sub->feed);
+    assert_int_equal(attach(s, c, false, NULL), 0);
+    assert_int_equal(result_feeds_streams(s->lab.app), 20);
+    detach(a);
+    detach(c);
+    insert_rows(s, 10, 1);
+    assert_int_equal(lab_run(&s->lab, "{'ops':[{'op':'delete','table':'t','id':'" ROW "'},{'op':'update','table':'t','id':'" ROW "','values':{'n':2}}]}", 3, 4), 0);
+    assert_int_equal(result_feeds_streams(s->lab.app), 9);
+    assert_true(b->wakes > 0 && a->wakes == 0);
+}
+
+static void more_streams_than_can_be_followed_are_refused(void **state)
+{
+    struct stage *s = *state;
+    insert_rows(s, 0, FOLLOWED_STREAMS_MAX);
+    struct reader *r = reader_new(s, "select n, body from t where n = 1", "body", 0);
+    assert_int_equal(attach(s, r, false, NULL), 0);
+    assert_int_equal(result_feeds_streams(s->lab.app), FOLLOWED_STREAMS_MAX);
+    insert_rows(s, FOLLOWED_STREAMS_MAX, 1);
+    assert_int_equal(changes(s, r), ERR_TOO_MANY); // it could not go on unnoticed
+    assert_int_equal(refused(s, "select n, body from t where n = 1", "body"), ERR_TOO_MANY);
+    struct reader *few = reader_new(s, "select n, body from t where n = 1 order by n limit 5", "body", 0);
+    assert_int_equal(attach(s, few, false, NULL), 0);
+}
+
+// A range is put together in memory; a snapshot goes in pieces.
+static void long_streams_that_come_in_a_range_are_left_to_a_snapshot(void **state)
+{
+    struct stage *s = *state;
+    static char text[3 * 1024 * 1024];
+    memset(text, 'x', sizeof text - 1);
+    struct reader *r = reader_new(s, "select n, body from t where n = 2", "body", 0), *end = reader_new(s, "select n, body from t where n = 2", "body", RESULT_FOLLOW_END);
+    assert_int_equal(attach(s, r, false, NULL), 0);
+    assert_int_equal(attach(s, end, false, NULL), 0);
+    insert_rows(s, 1, 1);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(lab_run(&s->lab, "{'ops':[{'op':'append','table':'t','id':'" ROW "','column':'body','text':'%s'}]}", 1, text), 0);
+    r->at = end->at = app_visible(s->lab.app);
+    assert_int_equal(lab_run(&s->lab, "{'ops':[{'op':'update','table':'t','id':'" ROW "','values':{'n':2}}]}", 1), 0);
+    assert_int_equal(changes(s, r), ERR_TOO_OLD);
+    assert_int_equal(changes(s, end), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(random_writes_are_folded, setup, teardown),
         cmocka_unit_test_setup_teardown(other_random_writes_are_folded, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_no_stream_of_a_row_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(equal_subscriptions_share_one_set, setup, teardown),
+        cmocka_unit_test_setup_teardown(more_streams_than_can_be_followed_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(long_streams_that_come_in_a_range_are_left_to_a_snapshot, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
