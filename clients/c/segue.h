@@ -256,6 +256,12 @@ struct segue_param {
     const char *value;
 };
 
+// A stream column of that query's result, whose bytes come with it (PROTOCOL.md, "Stream columns").
+struct segue_follow {
+    const char *query;
+    const char *column; // with "@OFFSET" or "@end" behind it where it does not begin at 0
+};
+
 struct segue_message {
     const char *json; // as PROTOCOL.md has it: welcome, commit, reset, error, and what later services say. No NUL behind it
     size_t n;
@@ -267,6 +273,8 @@ struct segue_subscribe_options {
     size_t count;
     const struct segue_param *params;
     size_t param_count;
+    const struct segue_follow *follows;
+    size_t follow_count;
     const char *cursor; // go on after it; NULL: with a snapshot
     // Each message, in order. Not 0 ends the call with SEGUE_CANCELED. During the call the client is not to be used.
     int (*on_message)(void *ctx, const struct segue_message *message);

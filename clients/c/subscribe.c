@@ -52,6 +52,12 @@ static void put_path(struct buf *path, const struct segue_subscribe_options *wha
         buf_printf(path, ".%u=", p->number);
         client_put_encoded(path, SPAN_STR(p->value), false);
     }
+    for (size_t i = 0; i < what->follow_count; i++) {
+        buf_put_str(path, "&follow.");
+        client_put_encoded(path, SPAN_STR(what->follows[i].query), false);
+        buf_put_u8(path, '=');
+        client_put_encoded(path, SPAN_STR(what->follows[i].column), true);
+    }
     buf_put_u8(path, 0);
 }
 

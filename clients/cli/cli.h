@@ -26,7 +26,7 @@ struct cli_options {
     bool explain, live, transaction;
     bool offline, peek;
     const char *outbox, *tag;
-    struct cli_list queries, streams, uploads, params;
+    struct cli_list queries, streams, uploads, params, withs;
     const char *cursor;
     bool once;
     const char *type;

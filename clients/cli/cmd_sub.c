@@ -25,6 +25,7 @@ struct sub {
     size_t count;
     struct segue_subscription subscriptions[SUBSCRIPTIONS_MAX];
     struct segue_param params[CLI_LIST_MAX];
+    struct segue_follow follows[CLI_LIST_MAX];
     struct buf out;
     struct sub_printer printer;
     struct buf cursor;      // to begin after; a string where it is not empty
@@ -133,6 +134,28 @@ static int read_params(struct sub *s)
     int status = CLI_DONE;
     for (size_t i = 0; i < params->count && status == CLI_DONE; i++)
         status = read_param(s, params->items[i], &s->params[i]);
+    return status;
+}
+
+// [NAME.]COLUMN[@WHERE]. A column may have a dot in its name: what stands before the first one has to be a query's.
+static int read_with(struct sub *s, const char *arg, struct segue_follow *out)
+{
+    const char *dot = strchr(arg, '.');
+    struct wanted *w = dot == NULL ? NULL : find_wanted(s, SPAN(arg, (size_t)(dot - arg)));
+    const char *column = w == NULL ? arg : dot + 1;
+    if (w == NULL) w = &s->wanted[0];
+    if (w->kind != SEGUE_QUERY) return cli_usage("--with %s: there is no such query", arg);
+    if (column[0] == 0 || column[0] == '@') return cli_usage("--with is [NAME.]COLUMN[@OFFSET|@end], not %s", arg);
+    *out = (struct segue_follow){.query = w->name, .column = column};
+    return CLI_DONE;
+}
+
+static int read_withs(struct sub *s)
+{
+    const struct cli_list *withs = &s->cli->options->withs;
+    int status = CLI_DONE;
+    for (size_t i = 0; i < withs->count && status == CLI_DONE; i++)
+        status = read_with(s, withs->items[i], &s->follows[i]);
     return status;
 }
 
@@ -299,6 +322,8 @@ static int run(struct sub *s)
         .count = s->count,
         .params = s->params,
         .param_count = c->options->params.count,
+        .follows = s->follows,
+        .follow_count = c->options->withs.count,
         .cursor = s->cursor.n > 0 ? (const char *)s->cursor.p : NULL,
         .on_message = on_message,
         .on_break = on_break,
@@ -322,6 +347,7 @@ int cmd_sub(struct cli *c)
     int status = add_all(&s);
     sub_printer_init(&s.printer, &s.out, s.count == 1 && s.wanted[0].kind == SEGUE_STREAM);
     if (status == CLI_DONE) status = read_params(&s);
+    if (status == CLI_DONE) status = read_withs(&s);
     if (status == CLI_DONE) status = find_place(&s);
     if (status == CLI_DONE) status = run(&s);
     sub_printer_free(&s.printer);

@@ -83,6 +83,7 @@ static const struct option options[] = {
     {"stream", 0, LIST, "[NAME=]PATH[@OFFSET]", AT(streams), ",sub,", "a stream; may be given several times"},
     {"upload", 0, LIST, "[NAME=]ID", AT(uploads), ",sub,", "an upload's progress; may be given several times"},
     {"param", 0, LIST, "[NAME.]N=VALUE", AT(params), ",sub,", "parameter $N of a live query (the first one, if not named)"},
+    {"with", 0, LIST, "[NAME.]COLUMN[@OFFSET|@end]", AT(withs), ",sub,", "a stream column of a live query (the first one, if not named), whose bytes come with its rows"},
     {"cursor", 0, TEXT, "CURSOR|@FILE", AT(cursor), ",sub,", "go on after this cursor (the member `cursor` that --json prints), or the one that is kept in a file"},
     {"once", 0, FLAG, NULL, AT(once), ",sub,", "stop when the present state has been printed"},
     {"provider", 0, TEXT, "NAME", AT(provider), ",ask,", "one that the service is configured with (default: its first)"},

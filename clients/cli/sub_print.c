@@ -101,6 +101,17 @@ static void print_state(struct sub_printer *p, int64_t seq, struct span name, co
     buf_put_u8(p->out, '\n');
 }
 
+static int print_stream(struct sub_printer *p, int64_t seq, struct span name, const struct jr *v)
+{
+    const struct jr *member;
+    if ((member = jr_get(v, "text")) != NULL) print_text(p, seq, name, jr_str(member));
+    if ((member = jr_get(v, "base64")) != NULL) return print_bytes(p, seq, name, jr_str(member));
+    if (jr_bool(jr_get(v, "created"), false)) print_state(p, seq, name, " created");
+    if (jr_bool(jr_get(v, "closed"), false)) print_state(p, seq, name, " closed");
+    if (jr_bool(jr_get(v, "deleted"), false)) print_state(p, seq, name, " deleted");
+    return 0;
+}
+
 // ---- uploads ---------------------------------------------------------------------------------------------------
 
 static int print_upload(struct sub_printer *p, int64_t seq, struct span name, int64_t offset, const struct jr *length)
@@ -122,22 +133,39 @@ static int print_stored(struct sub_printer *p, int64_t seq, struct span name, st
 
 // ---- values ----------------------------------------------------------------------------------------------------
 
+// A stream's value in a result: whose column of which row it is.
+static int print_followed(struct sub_printer *p, int64_t seq, struct span name, const struct jr *v)
+{
+    struct buf label;
+    buf_init(&label, 64 * KIB);
+    buf_put_span(&label, name);
+    buf_put_str(&label, " ");
+    buf_put_span(&label, jr_str(jr_get(v, "of")));
+    buf_put_str(&label, ".");
+    buf_put_span(&label, jr_str(jr_get(v, "stream")));
+    int err = label.err != 0 ? label.err : print_stream(p, seq, buf_span(&label), v);
+    buf_free(&label);
+    return err;
+}
+
+// A row's own column may be called `stream` or `of`, but a row has an id or a key.
+static bool is_followed(const struct jr *v)
+{
+    return jr_get(v, "of") != NULL && jr_type(jr_get(v, "stream")) == JR_STRING && jr_get(v, "id") == NULL && jr_get(v, "key") == NULL;
+}
+
 static int print_value(struct sub_printer *p, int64_t seq, struct span name, const struct jr *v, bool snapshot)
 {
     const struct jr *member, *key = jr_get(v, "key");
+    if (is_followed(v)) return print_followed(p, seq, name, v);
     if (snapshot && key != NULL && jr_type(jr_get(v, "row")) == JR_OBJECT && jr_count(v) == 2) return print_row(p, seq, name, " = ", jr_get(v, "row"), key);
     if ((member = jr_get(v, "added")) != NULL && !snapshot) return print_row(p, seq, name, " + ", member, key);
     if ((member = jr_get(v, "changed")) != NULL && !snapshot) return print_row(p, seq, name, " ~ ", member, key);
     if ((member = jr_get(v, "removed")) != NULL && !snapshot) return print_row(p, seq, name, " - ", member, NULL);
     if (jr_get(v, "id") != NULL) return print_row(p, seq, name, snapshot ? " = " : " ? ", v, NULL);
-    if ((member = jr_get(v, "text")) != NULL) print_text(p, seq, name, jr_str(member));
-    if ((member = jr_get(v, "base64")) != NULL) return print_bytes(p, seq, name, jr_str(member));
     if ((member = jr_get(v, "length")) != NULL) return print_upload(p, seq, name, jr_int(jr_get(v, "offset"), 0), member);
     if (jr_bool(jr_get(v, "done"), false)) return print_stored(p, seq, name, jr_str(jr_get(v, "blob")));
-    if (jr_bool(jr_get(v, "created"), false)) print_state(p, seq, name, " created");
-    if (jr_bool(jr_get(v, "closed"), false)) print_state(p, seq, name, " closed");
-    if (jr_bool(jr_get(v, "deleted"), false)) print_state(p, seq, name, " deleted");
-    return 0;
+    return print_stream(p, seq, name, v);
 }
 
 int sub_print_values(struct sub_printer *p, int64_t seq, struct span name, const struct jr *values, bool snapshot)

@@ -5,6 +5,7 @@
 //   [13] q2 = 4vX1y…  status=open  count=3   a row that a key names: a group's, or a joined one
 //   [13] s1> The answer is 42            a stream's text; by itself where nothing else is subscribed to
 //   [14] s1 closed
+//   [15] q1 0192….body> The       a stream column that comes with its rows (--with)
 #ifndef SEGUE_CLI_SUB_PRINT_H
 #define SEGUE_CLI_SUB_PRINT_H
 
