@@ -8,6 +8,9 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 
+// A row may have columns of these names, but it has an id or a key, too.
+const isFollowed = (v) => typeof v.stream === 'string' && typeof v.of === 'string' && !('id' in v) && !('key' in v)
+
 // A query's rows: a list where it has an order, else a set. A row's name is its id, or the key that a keyed query gives it.
 export class QueryView {
     constructor(ordered) {
@@ -16,15 +19,33 @@ export class QueryView {
         this.keyed = false
         this.list = [] // {name, row}
         this.byName = new Map()
+        this.follow = {} // where the streams of these columns begin
+        this.streams = new Map() // by the row's name: {column: its stream}
     }
 
     get size() { return this.ordered ? this.list.length : this.byName.size }
     rows() { return this.ordered ? this.list.map((e) => e.row) : [...this.byName.values()] }
 
+    // A row's stream in a followed column; of the only row, if there is but one.
+    stream(column, name = [...this.streams.keys()][0]) { return this.streams.get(name)?.[column] }
+
+    // It brings its streams; in a snapshot it says itself where they end.
+    #come(name, row, snapshot) {
+        const begins = (column, where) => (where !== 'end' ? where : snapshot ? row[column]?.offset : undefined)
+        this.streams.set(name, Object.fromEntries(Object.entries(this.follow).map(([column, where]) => [column, new StreamView(begins(column, where), true, where === 'end' ? 0 : where)])))
+    }
+
+    #followed({ stream, of, ...value }) {
+        assert.ok(this.streams.get(of)?.[stream], `a stream of ${of}, which is not in the result or not followed`)
+        this.streams.get(of)[stream].change(value)
+    }
+
     snapshot(value) {
+        if (isFollowed(value)) return this.#followed(value)
         assert.equal(this.keyed, typeof value.key === 'string' && Object.keys(value).length === 2 && typeof value.row === 'object', JSON.stringify(value))
         const [name, row] = this.keyed ? [value.key, value.row] : [value.id, value]
         assert.ok(typeof name === 'string', 'a row has an id or a key')
+        this.#come(name, row, true)
         if (this.ordered) this.list.push({ name, row })
         else this.#add(name, row)
     }
@@ -42,7 +63,10 @@ export class QueryView {
     }
 
     change(c) {
+        if (isFollowed(c)) return this.#followed(c)
         const name = this.#nameOf(c)
+        if (c.added) this.#come(name, c.added, false)
+        if (c.removed) this.streams.delete(name)
         if (this.ordered) return this.#changeAt(c, name)
         assert.ok(c.at === undefined && c.was === undefined, 'no places without an order')
         if (c.added) return this.#add(name, c.added)
@@ -68,13 +92,16 @@ export class QueryView {
 // Messages as a JSON stream stores them, where whoever wrote them has written as JSON.stringify does: offsets count these bytes.
 const storedMessages = (messages) => Buffer.from(messages.map((m) => `${JSON.stringify(m)},\n`).join(''))
 
-// A stream's bytes, each exactly once. With `keep: false` only their number and hash.
+// A stream's bytes, each exactly once. With `keep: false` only their number and hash. One that comes with a row is there from the beginning, and in
+// its place another one would begin at `again`; where it begins its first bytes say, if nobody has.
 class StreamView {
-    constructor(offset, keep) {
+    constructor(offset, keep, again) {
         this.kind = 'stream'
         this.keep = keep
         this.begin = offset
+        this.again = again
         this.#restart(offset)
+        if (again !== undefined) this.exists = true
     }
 
     #restart(offset) {
@@ -98,7 +125,7 @@ class StreamView {
             this.exists = true
             this.type = v.type
         } else if (v.deleted) {
-            this.#restart(0)
+            this.#restart(this.again ?? 0)
             this.exists = false
         } else if (v.closed) {
             assert.ok(!this.closed, 'a stream is closed once')
@@ -112,6 +139,7 @@ class StreamView {
         assert.equal([v.text, v.base64, v.messages].filter((x) => x !== undefined).length, 1, JSON.stringify(v))
         const bytes = v.messages ? storedMessages(v.messages) : v.text !== undefined ? Buffer.from(v.text, 'utf8') : Buffer.from(v.base64, 'base64')
         assert.ok(!this.closed, 'nothing comes behind the end of a stream')
+        this.offset ??= this.begin = v.offset - bytes.length
         assert.equal(v.offset - bytes.length, this.offset, 'each byte of a stream comes exactly once')
         this.exists = true
         this.offset = v.offset
@@ -163,11 +191,12 @@ export class Fold {
     }
 
     #view(name, kind) {
-        if (kind === 'query') return new QueryView(this.options.ordered.has(name))
+        if (kind === 'query') return Object.assign(new QueryView(this.options.ordered.has(name)), { follow: this.follow?.[name] ?? {} })
         return kind === 'upload' ? new UploadView() : new StreamView(this.options.offsets[name] ?? 0, this.options.keep)
     }
 
-    expect(name, kind, { ordered = false, offset = 0 } = {}) {
+    expect(name, kind, { ordered = false, offset = 0, follow = {} } = {}) {
+        this.follow = { ...this.follow, [name]: follow }
         if (ordered) this.options.ordered.add(name)
         else this.options.ordered.delete(name)
         this.options.offsets[name] = offset
@@ -222,6 +251,7 @@ export class Fold {
         this.names = Object.keys(m.subscriptions)
         this.kinds = Object.fromEntries(Object.entries(m.subscriptions).map(([name, s]) => [name, s.kind]))
         this.keyed = Object.fromEntries(Object.entries(m.subscriptions).map(([name, s]) => [name, s.keyed === true]))
+        this.follow = Object.fromEntries(Object.entries(m.subscriptions).map(([name, s]) => [name, s.follow ?? {}]))
         if (this.cursor === undefined) this.#begin()
         for (const [name, view] of Object.entries(this.views))
             if (this.cursor !== undefined && view.kind === 'query') assert.equal(view.keyed, this.keyed[name], `${name} is keyed as before`)

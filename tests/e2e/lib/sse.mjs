@@ -43,8 +43,8 @@ export class SseParser {
     }
 }
 
-// The parts of a subscription's address: {queries: {NAME: sql | [sql, …params]}, branches: {NAME: branch}, streams: {NAME: path}, cursor}
-export function subscriptionQuery({ queries = {}, branches = {}, streams = {}, uploads = {}, cursor } = {}) {
+// The parts of a subscription's address: {queries: {NAME: sql | [sql, …params]}, follow: {NAME: {column: where}}, branches: {NAME: branch}, streams: {NAME: path}, cursor}
+export function subscriptionQuery({ queries = {}, follow = {}, branches = {}, streams = {}, uploads = {}, cursor } = {}) {
     const q = new URLSearchParams()
     for (const [name, branch] of Object.entries(branches)) q.append(`branch.${name}`, branch)
     for (const [name, spec] of Object.entries(queries)) {
@@ -52,6 +52,8 @@ export function subscriptionQuery({ queries = {}, branches = {}, streams = {}, u
         q.append(`query.${name}`, sql)
         params.forEach((p, i) => q.append(`p.${name}.${i + 1}`, String(p)))
     }
+    for (const [name, columns] of Object.entries(follow))
+        for (const [column, where] of Object.entries(columns)) q.append(`follow.${name}`, `${column}@${where}`)
     for (const [name, path] of Object.entries(streams)) q.append(`stream.${name}`, path)
     for (const [name, id] of Object.entries(uploads)) q.append(`upload.${name}`, id)
     if (cursor) q.append('cursor', cursor)

@@ -139,7 +139,7 @@ export class SyncPeer {
     constructor(app, what = {}, options = {}) {
         this.app = app
         this.subscribe = Object.fromEntries([
-            ...Object.entries(what.queries || {}).map(([name, spec]) => { const [query, ...params] = [].concat(spec), branch = what.branches?.[name]; return [name, { query, params, ...(branch && { branch }) }] }),
+            ...Object.entries(what.queries || {}).map(([name, spec]) => { const [query, ...params] = [].concat(spec), branch = what.branches?.[name], follow = what.follow?.[name]; return [name, { query, params, ...(branch && { branch }), ...(follow && { follow }) }] }),
             ...Object.entries(what.streams || {}).map(([name, p]) => { const at = /^(.*?)(?:@(\d+))?$/.exec(p); return [name, { stream: at[1], offset: Number(at[2] ?? 0) }] }),
         ])
         const ordered = Object.entries(this.subscribe).filter(([, x]) => /order by/i.test(x.query)).map(([name]) => name)
