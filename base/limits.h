@@ -100,6 +100,7 @@
 #define VIEW_RING_CHANGES_MAX 4096
 #define VIEW_RINGS_BYTES_MAX (256 * MIB) // changes kept by all live views of an app together
 #define VIEW_GROUPS_BYTES_MAX (256 * MIB) // groups held by all live views of an app together
+#define VIEW_KEYS_BYTES_MAX (512 * MIB) // what ordered live views of an app hold together of their rows, to know where each stands
 #define VIEW_SPARE_ROWS 16             // rows kept beyond a limited view's window
 
 // Streams

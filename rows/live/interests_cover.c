@@ -3,8 +3,11 @@
 #include "interests_cover.h"
 
 #include <assert.h>
+#include <string.h>
 
 #include "elements.h"
+
+#define AFTER_ALL 16 // bytes that no text has, behind the beginning of some: they end the range of those
 
 struct cover_of {
     struct arena *a;
@@ -135,6 +138,25 @@ static const struct cover *in_array(const struct cover_of *c, const struct expr 
     return out;
 }
 
+// Texts that begin with what stands before the pattern's first wildcard.
+static const struct cover *like(const struct cover_of *c, const struct expr *e)
+{
+    struct value pattern;
+    size_t n = 0;
+    if (e->op != 0 || !is_column(c, e->args[0], &e->args[0]->type) || !constant(c, e->args[1], &pattern)) return NULL;
+    if (pattern.null) return never(c);
+    while (n < pattern.s.n && !strchr("%_\\", pattern.s.p[n]))
+        n++;
+    uint8_t *high = n > 0 ? arena_alloc(c->a, n + AFTER_ALL) : NULL;
+    if (!high) return NULL;
+    memcpy(high, pattern.s.p, n);
+    memset(high + n, 0xff, AFTER_ALL);
+    struct atom atom = {.column = e->args[0]->column, .type = e->args[0]->type, .range = true, .has_low = true, .has_high = true};
+    atom.low.s = SPAN(pattern.s.p, n);
+    atom.high.s = SPAN(high, n + AFTER_ALL);
+    return one_atom(c, &atom);
+}
+
 static const struct cover *boolean(const struct cover_of *c, const struct expr *e, bool negate)
 {
     struct value v;
@@ -233,6 +255,7 @@ static const struct cover *cover(const struct cover_of *c, const struct expr *e,
     case EX_IS_TRUTH: return truth_test(c, e, negate);
     case EX_IN: return e->negate == negate ? in_list(c, e) : NULL;
     case EX_ANY: return e->negate == negate ? in_array(c, e) : NULL;
+    case EX_LIKE: return e->negate == negate ? like(c, e) : NULL;
     case EX_CONST:
     case EX_PARAM:
     case EX_COLUMN: return boolean(c, e, negate);

@@ -24,6 +24,7 @@ static int fill(struct join_view *j, struct db_txn *txn, uint64_t at)
     if (j->shape == JOIN_SET) return 0;
     sort_keys_free(&j->keys);
     int err = join_scan(j, txn, at, keys_kept(j), &j->keys, &j->whole);
+    if (!err) err = view_hold(&j->l.v, sort_keys_held(&j->keys));
     j->stale = err != 0;
     return err;
 }
@@ -265,7 +266,7 @@ static int advance(struct lazy_view *l, const struct lazy_range *range, struct l
     if (!err && j->shape == JOIN_LIST) err = list_steps(&x, &(struct list){.keys = &j->keys, .own = true}, out);
     if (!err && j->shape == JOIN_WINDOW) err = advance_window(&x, out);
     join_diff_close(&x);
-    return err;
+    return err ? err : view_hold(&l->v, sort_keys_held(&j->keys));
 }
 
 static int catch_up(struct lazy_view *l, const struct lazy_range *range, struct lazy_steps *out)
@@ -284,6 +285,7 @@ static void lose(struct lazy_view *l)
 {
     struct join_view *j = join_view_of(l);
     sort_keys_free(&j->keys);
+    view_hold(&l->v, 0);
     j->whole = false;
     j->stale = j->shape != JOIN_SET;
 }

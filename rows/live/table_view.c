@@ -19,11 +19,25 @@ static size_t keys_kept(const struct table_view *t)
     return t->v.q->has_limit ? window_end(t) + VIEW_SPARE_ROWS : SIZE_MAX;
 }
 
+static int hold(struct table_view *t)
+{
+    return view_hold(&t->v, sort_keys_held(&t->keys));
+}
+
+// What cannot go on keeps nothing. Returns the error.
+static int let_go(struct table_view *t, int err)
+{
+    sort_keys_free(&t->keys);
+    view_hold(&t->v, 0);
+    return err;
+}
+
 static int fill(struct table_view *t, struct db_txn *txn, uint64_t seq)
 {
     if (t->shape == TABLE_SET) return 0;
     sort_keys_free(&t->keys);
-    return scan_keys(t->v.r, txn, t->v.q, seq, keys_kept(t), &t->keys, &t->whole);
+    int err = scan_keys(t->v.r, txn, t->v.q, seq, keys_kept(t), &t->keys, &t->whole);
+    return err ? err : hold(t);
 }
 
 static int open_view(struct view *v, struct db_txn *txn)
@@ -34,8 +48,7 @@ static int open_view(struct view *v, struct db_txn *txn)
     t->shape = q->has_limit || q->offset > 0 ? TABLE_WINDOW : query_ordered(q) ? TABLE_LIST : TABLE_SET;
     int err = fill(t, txn, v->r->seq);
     if (!err) err = view_listen(v, &t->interest, q->table, s->levels[0].slot, s->where, s->where_count);
-    if (err) sort_keys_free(&t->keys);
-    return err;
+    return err ? let_go(t, err) : 0;
 }
 
 static void close_view(struct view *v)
@@ -66,7 +79,7 @@ static int list_row(struct table_view *t, uint64_t seq, const struct row_change 
     }
     op.kind = new.n == 0 ? VIEW_REMOVED : was ? VIEW_CHANGED : VIEW_ADDED;
     view_record(&t->v, seq, op);
-    return t->keys.n > QUERY_ROWS_MAX ? ERR_RESULT_TOO_LARGE : 0;
+    return t->keys.n > QUERY_ROWS_MAX ? ERR_RESULT_TOO_LARGE : hold(t);
 }
 
 // ---- windows -------------------------------------------------------------------------------------------------------
@@ -115,7 +128,8 @@ static int window_row(struct table_view *t, const struct row_change *c, struct s
         sort_keys_remove(&t->keys, t->keys.n - 1);
         t->whole = false;
     }
-    return !err && shown(t) > QUERY_ROWS_MAX ? ERR_RESULT_TOO_LARGE : err;
+    if (!err && shown(t) > QUERY_ROWS_MAX) err = ERR_RESULT_TOO_LARGE;
+    return err ? err : hold(t);
 }
 
 static int record_moves(struct table_view *t, uint64_t seq, const struct uuid *after)
@@ -139,7 +153,7 @@ static int window_commit(struct view *v, struct db_txn *txn, uint64_t seq)
     free(t->before);
     t->before = NULL;
     t->touched.n = 0;
-    return err;
+    return err ? let_go(t, err) : 0;
 }
 
 // ---- rows that change ----------------------------------------------------------------------------------------------
@@ -187,7 +201,7 @@ static int change_row(struct view *v, struct interest *heard, uint64_t seq, cons
     if (!err) err = move_row(t, seq, c, &old, &new);
     buf_free(&old.key);
     buf_free(&new.key);
-    return err;
+    return err ? let_go(t, err) : 0;
 }
 
 const struct view_kind table_view_kind = {

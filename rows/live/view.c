@@ -43,6 +43,7 @@ int view_obtain(struct rows *r, struct db_txn *txn, struct query *q, struct view
     v->ring_from = r->seq;
     int err = kind->open(v, txn);
     if (err) {
+        view_hold(v, 0);
         query_unref(v->q);
         free(v);
         return err;
@@ -57,6 +58,7 @@ void view_free(struct view *v)
     assert(!v->feed.subs && !v->moved);
     hash_table_remove(&v->r->views.table, &v->node);
     v->kind->close(v);
+    view_hold(v, 0);
     view_ring_free(v);
     query_unref(v->q);
     free(v);
@@ -92,6 +94,14 @@ void view_moves(struct view *v)
     v->moved = true;
     v->moved_next = v->r->views.moved;
     v->r->views.moved = v;
+}
+
+int view_hold(struct view *v, size_t bytes)
+{
+    assert(v->r->views.held >= v->held);
+    v->r->views.held += bytes - v->held;
+    v->held = bytes;
+    return bytes > 0 && v->r->views.held > VIEW_KEYS_BYTES_MAX ? ERR_RESULT_TOO_LARGE : 0;
 }
 
 void views_row(struct rows *r, uint64_t seq, const struct row_change *c)

@@ -64,6 +64,7 @@ struct view {
     bool scanned;          // one of its interests is
     int err;               // sticky: the view cannot go on, and says why to who asks
 
+    size_t held;           // view_hold
     bool moved; // its commit is asked for
     struct view *moved_next;
 
@@ -91,6 +92,9 @@ void view_free(struct view *v); // without subs
 int view_listen(struct view *v, struct interest *i, uint32_t table, uint32_t slot, struct expr *const *conditions, size_t count);
 // Asks for the view's commit, once.
 void view_moves(struct view *v);
+// So many bytes are kept of its rows now, in place of what was said before. ERR_RESULT_TOO_LARGE: all views together keep more than VIEW_KEYS_BYTES_MAX; it counts
+// all the same, until the kind lets go of them.
+int view_hold(struct view *v, size_t bytes);
 
 // ---- view_ring.c: changes on their way to readers ------------------------------------------------------------------
 

@@ -30,6 +30,11 @@ struct sort_keys {
 };
 
 void sort_keys_free(struct sort_keys *s); // and leaves it empty
+// What they take in memory, about.
+static inline size_t sort_keys_held(const struct sort_keys *s)
+{
+    return s->bytes + s->n * (sizeof(struct sort_key *) + sizeof(struct sort_key) + 16);
+}
 
 // Collecting, in any order: at most the `keep` least are kept (SIZE_MAX: all). *dropped becomes true when one was not.
 // ERR_QUERY_TOO_EXPENSIVE past QUERY_SORT_MAX, ERR_NOMEM.

@@ -46,6 +46,7 @@ struct rows {
         struct delta *deltas; // what views of equal shape share, the last made first
         uint64_t subs;
         size_t ring_bytes; // of all rings together
+        size_t held;       // view_hold's, of all views
         size_t group_bytes; // of the groups of all views together
     } views;
 };

@@ -19,7 +19,7 @@
 
 struct filters {
     struct load *load;
-    bool range;
+    bool range, scan;
     struct link writer, *readers;
     uint32_t reader_count;
     struct buf message;
@@ -73,7 +73,7 @@ static void put_subscription(struct filters *f, struct link *l, uint32_t no)
     buf_clear(&f->message);
     buf_printf(&f->message, "{\"type\":\"subscribe\",\"name\":\"q%u\",\"query\":\"select n, body from items where ", no);
     if (f->range) buf_printf(&f->message, "n between $1 and $2\",\"params\":[%u,%u]}", no * RANGE, no * RANGE + RANGE - 1);
-    else buf_printf(&f->message, "owner = $1\",\"params\":[%u]}", no);
+    else buf_printf(&f->message, "owner%s = $1\",\"params\":[%u]}", f->scan ? " + 0" : "", no);
     ws_put_text(&l->out, buf_span(&f->message));
 }
 
@@ -196,7 +196,7 @@ static void write_for(struct filters *f, double seconds)
 void load_filters(struct load *load)
 {
     static struct filters f;
-    f = (struct filters){.load = load, .range = strcmp(load->kind, "range") == 0};
+    f = (struct filters){.load = load, .range = strcmp(load->kind, "range") == 0, .scan = strcmp(load->kind, "scan") == 0};
     if (load->readers == 0 || load->connections == 0) die("filters needs --readers and --connections");
     buf_init(&f.message, 64u << 10);
     uint64_t begin = now_ns();

@@ -21,7 +21,7 @@ static const char usage_text[] =
     "load get    --url U                           --bytes from anywhere in the file of --size that U names, in a closed loop\n"
     "load download --url U                         the whole of the file of --size that U names, again and again\n"
     "load fanout --url U --kind sse|ds|ws|bare     --readers of one stream, appended to --rate times a second; at 0 by --connections in a closed loop\n"
-    "load filters --url U --kind equal|range      --readers live queries over --connections, each with a filter of its own, and rows written --rate times a\n"
+    "load filters --url U --kind equal|range|scan  --readers live queries over --connections, each with a filter of its own, and rows written --rate times a\n"
     "                                              second, each of which concerns one; at 0 each row when the one before has come\n"
     "load idle   --url U --kind sse|ws             memory of --readers, each of a stream of its own; needs --pid\n"
     "load bare   --dir D                           the least server, for --readers and one writer\n"

@@ -8,10 +8,12 @@ import { postgres, postgresDelivery, postgresInstalled } from '../peers/postgres
 const RATE = { rate: 1000, connections: 10, seconds: process.env.SECONDS || '5' }
 
 // At 1,000 rows a second, each for one subscriber: processor time of the service for each, beside that of ten filters.
+const cost = async (kind, readers) => (await once(segued, (s) => load('filters', s, { kind, readers, ...RATE }))).cpu_us
+
 async function costs(kind) {
-    const at = async (readers) => (await once(segued, (s) => load('filters', s, { kind, readers, ...RATE }))).cpu_us
-    const ten = await at(10)
-    for (const readers of [1000, 10000]) figure(`${kind}_${readers}_cpu/10`, await at(readers), ten, 'us')
+    const ten = await cost(kind, 10)
+    for (const readers of [1000, 10000]) figure(`${kind}_${readers}_cpu/10`, await cost(kind, readers), ten, 'us')
+    return ten
 }
 
 const quantile = (times, share) => [...times].sort((a, b) => a - b)[Math.floor(times.length * share)]
@@ -62,11 +64,14 @@ async function besidePostgres() {
 }
 
 export async function subscriptions() {
-    await costs('equal')
+    const ten = await costs('equal')
+    figure('scan_1000_cpu/10', await cost('scan', 1000), ten, 'us')
     const alone = await once(segued, (s) => load('filters', s, { kind: 'equal', readers: 1000, connections: 1, rate: 0 }))
     figure('filters_1000_p50/limit', alone.p50_us / 1e3, 1, 'ms')
     figure('filters_1000_p99/limit', alone.p99_us / 1e3, 7, 'ms')
     await besidePostgres()
 }
 
-export const ranges = () => costs('range')
+export async function ranges() {
+    await costs('range')
+}

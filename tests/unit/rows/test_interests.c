@@ -245,7 +245,11 @@ static void put_simple(struct world *w, struct buf *out)
         return;
     case 6: buf_put_str(out, "c is "), buf_put_str(out, dice(&w->random, 2) ? "not " : ""), buf_put_str(out, dice(&w->random, 2) ? "true" : "false"); return;
     case 7: buf_put_str(out, dice(&w->random, 2) ? "c" : "c is unknown"); return;
-    case 8: buf_put_str(out, dice(&w->random, 2) ? "a % 3 = 1" : "b like 'a%'"); return;
+    case 8: {
+        static const char *const others[] = {"a % 3 = 1", "b like 'a%'", "b not like 'x%'", "b like 'a long text, longer than a_other'", "b like '%x'", "b like 'y'"};
+        buf_put_str(out, others[dice(&w->random, 6)]);
+        return;
+    }
     case 9: buf_put_str(out, dice(&w->random, 2) ? "a = any(array[1, 4, 9])" : "b <> all(array['x', 'y'])"); return;
     case 10: buf_put_str(out, dice(&w->random, 2) ? "e > a" : "d < 2"); return;
     default: buf_put_str(out, dice(&w->random, 2) ? "a = 2 + 3" : "a between 1 + 1 and 2 * 4"); return;
@@ -412,14 +416,21 @@ static void what_says_something_of_columns_is_not_scanned(void **state)
         {"a = 1 and a % 2 = 0", 1},
         {"c is not distinct from null", 1},
         {"h >= '2026-01-01T00:00:00Z' and b = 'x'", 1},
+        {"b like 'x%'", 1},
+        {"b like 'x'", 1},
+        {"not (b not like 'a long text, longer%')", 1},
+        {"b like null", -1},
         {"a = null", -1},
         {"a in (null)", -1},
         {"false and a > 3", -1},
         {"a = 1 and b > null", -1},
         {"a <> 1", 0},
         {"a is not null", 0},
-        {"b like 'x%'", 0},
-        {"a = 1 or b like 'x%'", 0},
+        {"a = 1 or b like '%x'", 0},
+        {"b like '_x'", 0},
+        {"b like '\\%x'", 0},
+        {"b ilike 'x%'", 0},
+        {"b not like 'x%'", 0},
         {"a + 1 = 2", 0},
         {"a = e", 0},
         {"not (a = 1 and b = 'x')", 0},

@@ -11,6 +11,7 @@
 
 #include "err.h"
 #include "rows_rig.h"
+#include "store.h"
 
 static const char schema[] = "create table t (a integer, b text, c boolean, body stream); create table other (x integer);";
 
@@ -260,6 +261,38 @@ static void a_view_that_cannot_go_on_says_why(void **state)
     assert_int_equal(later.reader.n, 1);
     end(&r);
     end(&later);
+}
+
+// What all ordered views keep of their rows is bounded together: one that would take more ends, and others go on.
+static void views_share_a_bound(void **state)
+{
+    struct rows_rig *g = *state;
+    struct reading set, list, joined;
+    struct feed_sub *sub;
+    begin(g, &set, "select a from t");
+    begin(g, &list, "select a from t order by a");
+    begin(g, &joined, "select t.a, other.x from t join other on other.x = t.a order by t.a");
+    rr_insert(g, "t", 1, "{\"a\":1}");
+    rr_insert(g, "other", 1, "{\"x\":1}");
+    catch_up(g, &list, "list", g->seq);
+    assert_int_equal(rr_read(g, &joined.reader, g->seq), 0);
+    size_t others = VIEW_KEYS_BYTES_MAX - g->r->views.held;
+    assert_in_range(g->r->views.held, 1, 1000);
+    g->r->views.held += others; // as much as is allowed
+    rr_insert(g, "t", 2, "{\"a\":2}");
+    assert_int_equal(rr_read(g, &list.reader, g->seq), ERR_RESULT_TOO_LARGE);
+    catch_up(g, &set, "set", g->seq);
+    struct query *q = rr_compile(g, "select a from t order by a desc");
+    g->r->views.held += VIEW_KEYS_BYTES_MAX - g->r->views.held; // what the list kept is free again
+    assert_int_equal(rows_attach(g->r, g->txn, q, &sub, &g->p), ERR_RESULT_TOO_LARGE);
+    query_unref(q);
+    size_t counted = g->r->views.held;
+    end(&joined);
+    assert_true(g->r->views.held < counted);
+    end(&set);
+    end(&list);
+    assert_in_range(g->r->views.held, others, VIEW_KEYS_BYTES_MAX);
+    g->r->views.held = 0;
 }
 
 static void what_no_view_keeps_is_refused(void **state)
@@ -555,6 +588,7 @@ int main(void)
         TEST(equal_queries_share_a_view),
         TEST(the_same_in_other_words_shares_a_view),
         TEST(a_view_that_cannot_go_on_says_why),
+        TEST(views_share_a_bound),
         TEST(what_no_view_keeps_is_refused),
         TEST(a_query_outlives_a_new_schema),
         TEST(changes_larger_than_the_ring_come_from_history),
