@@ -56,7 +56,7 @@ SIM_JUDGE_SRC := checker graph history model
 SIM_SRC := care flight machine server sim watchers works world
 UNIT_sim := checker model
 # The load generator: tests/bench/<name>.c
-BENCH_SRC := bare batches catchup closed download filters histogram link load pipeline readers text usage wire
+BENCH_SRC := bare batches catchup closed download filters first histogram link load pipeline readers text usage wire
 
 # ---- packages --------------------------------------------------------------------------------------------------
 

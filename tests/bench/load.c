@@ -23,6 +23,7 @@ static const char usage_text[] =
     "load fanout --url U --kind sse|ds|ws|bare     --readers of one stream, appended to --rate times a second; at 0 by --connections in a closed loop\n"
     "load filters --url U --kind equal|range|scan  --readers live queries over --connections, each with a filter of its own, and rows written --rate times a\n"
     "                                              second, each of which concerns one; at 0 each row when the one before has come\n"
+    "load first  --url U --kind sse|ws              a table of --count rows (100,000), subscribed to on a fresh connection each time\n"
     "load idle   --url U --kind sse|ws             memory of --readers, each of a stream of its own; needs --pid\n"
     "load bare   --dir D                           the least server, for --readers and one writer\n"
     "others: --connections N (1)  --seconds S (2)  --pid P (the service's, for its memory and processor time)  --app NAME (default; of append, batch, rows)\n";
@@ -126,6 +127,8 @@ int main(int argc, char **argv)
         load_rows(&load);
     else if (strcmp(load.command, "filters") == 0)
         load_filters(&load);
+    else if (strcmp(load.command, "first") == 0)
+        load_first(&load);
     else if (strcmp(load.command, "idle") == 0)
         load_idle(&load);
     else

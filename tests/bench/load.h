@@ -40,6 +40,9 @@ void bare_serve(const struct load *load);
 void load_catchup(struct load *load);
 void sendfile_serve(const struct load *load);
 
+// first.c: a fresh subscriber of a table of --count rows.
+void load_first(struct load *load);
+
 // download.c: one connection that reads a whole file.
 void load_download(struct load *load);
 
