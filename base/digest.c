@@ -186,11 +186,11 @@ struct sha256 sha256_keyed(struct span key, struct span s)
 
 void hex_format(char *text, struct span s)
 {
-    static const char digits[] = "0123456789abcdef";
-    for (size_t i = 0; i < s.n; i++) {
-        text[2 * i] = digits[s.p[i] >> 4];
-        text[2 * i + 1] = digits[s.p[i] & 15];
-    }
+#define ROW(h) h "0" h "1" h "2" h "3" h "4" h "5" h "6" h "7" h "8" h "9" h "a" h "b" h "c" h "d" h "e" h "f"
+    static const char pairs[] = ROW("0") ROW("1") ROW("2") ROW("3") ROW("4") ROW("5") ROW("6") ROW("7") ROW("8") ROW("9") ROW("a") ROW("b") ROW("c") ROW("d") ROW("e") ROW("f");
+#undef ROW
+    for (size_t i = 0; i < s.n; i++)
+        memcpy(text + 2 * i, pairs + 2 * s.p[i], 2);
 }
 
 // The digit's value, -1 for any other character.

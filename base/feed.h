@@ -20,6 +20,8 @@ struct feed_sub;
 struct feed_sink {
     // `value` is borrowed; a sink that keeps it takes a reference. Non-zero stops the feed and is returned by it.
     int (*emit)(struct feed_sink *sink, struct bytes *value);
+    // NULL, or what takes values that are made for this one reader: borrowed for the call, and nothing is allocated for each.
+    int (*emit_text)(struct feed_sink *sink, struct span value);
 };
 
 struct feed_ops {

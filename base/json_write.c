@@ -77,18 +77,17 @@ static const char escapes[256] = {
     'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', ['"'] = '"', ['\\'] = '\\',
 };
 
-#define EACH_BYTE(c) (UINT64_C(0x0101010101010101) * (c))
+typedef int8_t sixteen __attribute__((vector_size(16)));
 
-// True where none of eight bytes is a control character, a quote, a backslash or beyond ASCII. May be false more
-// often: a borrow from a byte that is none of these to its neighbour only sends the eight to the slow path.
+// True where none of sixteen bytes is a control character, a quote, a backslash or beyond ASCII (which is below zero here).
 static inline bool is_plain(const uint8_t *p)
 {
-    uint64_t w;
-    memcpy(&w, p, sizeof w);
-    uint64_t control = w - EACH_BYTE(0x20);
-    uint64_t quote = (w ^ EACH_BYTE('"')) - EACH_BYTE(1);
-    uint64_t backslash = (w ^ EACH_BYTE('\\')) - EACH_BYTE(1);
-    return ((w | control | quote | backslash) & EACH_BYTE(0x80)) == 0;
+    sixteen v;
+    uint64_t found[2];
+    memcpy(&v, p, sizeof v);
+    sixteen other = (v < ' ') | (v == '"') | (v == '\\');
+    memcpy(found, &other, sizeof found);
+    return (found[0] | found[1]) == 0;
 }
 
 // Length of what `s` begins with that can be copied as it is.
@@ -96,8 +95,8 @@ static size_t plain_run(struct span s)
 {
     size_t i = 0;
     while (i < s.n) {
-        if (s.n - i >= 8 && is_plain(s.p + i)) {
-            i += 8;
+        if (s.n - i >= sizeof(sixteen) && is_plain(s.p + i)) {
+            i += sizeof(sixteen);
             continue;
         }
         uint8_t c = s.p[i];
@@ -161,6 +160,16 @@ void jw_str(struct jw *w, struct span s)
     put_string(w->out, s);
 }
 
+void jw_plain(struct jw *w, struct span s)
+{
+    before_value(w);
+    uint8_t *to = buf_reserve(w->out, s.n + 2);
+    if (to == NULL) return;
+    to[0] = to[s.n + 1] = '"';
+    memcpy(to + 1, s.p, s.n);
+    w->out->n += s.n + 2;
+}
+
 void jw_cstr(struct jw *w, const char *s)
 {
     jw_str(w, SPAN_STR(s));
@@ -204,13 +213,15 @@ void jw_bool(struct jw *w, bool v)
 
 static void put_uint(struct buf *out, uint64_t v, bool negative)
 {
-    char text[21];
-    size_t i = sizeof text;
-    do
-        text[--i] = (char)('0' + v % 10);
-    while ((v /= 10) > 0);
-    if (negative) text[--i] = '-';
-    buf_put(out, text + i, sizeof text - i);
+    size_t n = negative ? 2 : 1;
+    for (uint64_t left = v; left >= 10; left /= 10)
+        n++;
+    uint8_t *to = buf_reserve(out, n);
+    if (to == NULL) return;
+    out->n += n;
+    if (negative) to[0] = '-';
+    for (; n > (negative ? 1u : 0u); v /= 10)
+        to[--n] = (uint8_t)('0' + v % 10);
 }
 
 void jw_int(struct jw *w, int64_t v)

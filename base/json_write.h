@@ -31,6 +31,8 @@ void jw_uint(struct jw *w, uint64_t v);
 void jw_double(struct jw *w, double v);
 // `s` must be UTF-8; control characters are escaped, invalid bytes become U+FFFD. '/' is left as it is.
 void jw_str(struct jw *w, struct span s);
+// The same of what is known to have nothing to escape.
+void jw_plain(struct jw *w, struct span s);
 void jw_cstr(struct jw *w, const char *s);
 // Standard base64 with padding (RFC 4648, section 4), as a string.
 void jw_base64(struct jw *w, struct span s);

@@ -71,6 +71,16 @@ const struct problem *query_problem(const struct query_run *run)
 
 // ---- rows ----------------------------------------------------------------------------------------------------------
 
+static int hand_over(struct query_run *run, struct feed_sink *sink)
+{
+    if (sink->emit_text) return sink->emit_text(sink, buf_span(&run->text));
+    struct bytes *value = bytes_new(buf_span(&run->text));
+    if (!value) return ERR_NOMEM;
+    int err = sink->emit(sink, value);
+    bytes_unref(value);
+    return err;
+}
+
 static int emit(struct query_run *run, struct feed_sink *sink, size_t *sent)
 {
     struct jw w;
@@ -80,10 +90,7 @@ static int emit(struct query_run *run, struct feed_sink *sink, size_t *sent)
     if (err) return err;
     if (run->text.err) return run->text.err;
     if (run->emitted >= QUERY_ROWS_MAX) return ERR_RESULT_TOO_LARGE;
-    struct bytes *value = bytes_new(buf_span(&run->text));
-    if (!value) return ERR_NOMEM;
-    err = sink->emit(sink, value);
-    bytes_unref(value);
+    err = hand_over(run, sink);
     if (err) return err;
     *sent += run->text.n;
     run->emitted++;

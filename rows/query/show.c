@@ -79,7 +79,7 @@ static void show_id(struct jw *w, struct uuid id)
     char text[UUID_TEXT];
     uuid_format(id, text);
     jw_key(w, "id");
-    jw_str(w, SPAN(text, UUID_TEXT));
+    jw_plain(w, SPAN(text, UUID_TEXT));
 }
 
 static void show_column(struct jw *w, struct rows *r, struct db_txn *txn, const struct table *t, struct uuid id, const struct row *row, size_t i, uint64_t seq)

@@ -255,7 +255,7 @@ void value_json(struct jw *w, const struct type *type, const struct value *v)
     case COL_BOOLEAN: jw_bool(w, v->b); return;
     case COL_UUID:
         uuid_format(v->u, text);
-        jw_str(w, SPAN(text, UUID_TEXT));
+        jw_plain(w, SPAN(text, UUID_TEXT));
         return;
     case COL_STREAM:
     case COL_BLOB: return;

@@ -76,14 +76,19 @@ struct piece {
     struct result_stream *q;
 };
 
-static int emit(struct feed_sink *sink, struct bytes *value)
+static int emit_text(struct feed_sink *sink, struct span value)
 {
     struct piece *k = (struct piece *)sink;
     if (k->q->explain) return 0;
     buf_put_str(&k->b, k->q->any ? ",\n" : "\n");
-    buf_put_span(&k->b, bytes_span(value));
+    buf_put_span(&k->b, value);
     k->q->any = true;
     return k->b.err;
+}
+
+static int emit(struct feed_sink *sink, struct bytes *value)
+{
+    return emit_text(sink, bytes_span(value));
 }
 
 static void put_explained(struct result_stream *q, struct buf *b)

@@ -44,15 +44,26 @@ static bool frame_make(struct message *m, struct reply_frame *out)
     return made;
 }
 
+static bool send_frame(struct sse *sse, struct message *m)
+{
+    struct reply_frame *frame = &m->wire[MESSAGE_SSE];
+    if (frame->wire != NULL || frame_make(m, frame)) return reply_write_frame(sse->r, frame);
+    reply_break(sse->r);
+    return true;
+}
+
+static bool send_large(struct sse *sse, struct message *m)
+{
+    char head[MESSAGE_CURSOR_MAX + 32];
+    bool has = m->cursor[0] != '\0';
+    int n = snprintf(head, sizeof head, "%s%s%sdata: ", has ? "id: " : "", m->cursor, has ? "\n" : "");
+    return reply_write_around(sse->r, SPAN(head, (size_t)n), m->json, 0, m->json->n, SPAN_LIT("\n\n"));
+}
+
 static bool sse_send(void *carrier, struct message *m)
 {
     struct sse *sse = carrier;
-    struct reply_frame *frame = &m->wire[MESSAGE_SSE];
-    if (frame->wire == NULL && !frame_make(m, frame)) {
-        reply_break(sse->r);
-        return true;
-    }
-    bool room = reply_write_frame(sse->r, frame);
+    bool room = m->json->n >= MESSAGE_LARGE ? send_large(sse, m) : send_frame(sse, m);
     request_timer(sse->r, server_heartbeat_ms(sse->r->server), heartbeat);
     return room;
 }

@@ -502,11 +502,14 @@ static void write_later(struct conn *c)
     }
 }
 
-size_t conn_write(struct conn *c, struct span s)
+size_t conn_write(struct conn *c, const struct span *list, unsigned count)
 {
+    uv_buf_t bufs[4];
+    assert(count <= sizeof bufs / sizeof *bufs);
     if (c->out.n > 0 || c->writing || c->broken || c->state == CONN_CLOSED) return 0;
-    uv_buf_t buf = uv_buf_init((char *)s.p, (unsigned)s.n);
-    int n = uv_try_write((uv_stream_t *)&c->tcp, &buf, 1);
+    for (unsigned i = 0; i < count; i++)
+        bufs[i] = uv_buf_init((char *)list[i].p, (unsigned)list[i].n);
+    int n = uv_try_write((uv_stream_t *)&c->tcp, bufs, count);
     if (n < 0 && n != UV_EAGAIN) conn_break(c);
     if (n <= 0) return 0;
     c->set->counts.bytes_out += (size_t)n;

@@ -111,8 +111,8 @@ void conn_mark(struct conn *c);
 // Its handler may not be called now; then it is called, or conn_tick, once it may.
 bool conn_is_held(const struct conn *c);
 void conn_hold(struct conn *c);
-// Gives the socket what it takes of `s` at once, if nothing waits before it. Returns how much that was.
-size_t conn_write(struct conn *c, struct span s);
+// Gives the socket what it takes of these at once, if nothing waits before them. Returns how much that was.
+size_t conn_write(struct conn *c, const struct span *list, unsigned count);
 // Ends it now: the request is done, the socket is closed.
 void conn_cut(struct conn *c);
 // To be cut, but not from within a handler's call.

@@ -119,6 +119,8 @@ bool reply_frame_make(struct reply_frame *out, struct span piece);
 // Writes a piece of a reply of unknown length. It goes to the socket at once if nothing is queued before it. False: the
 // socket is full; wait for drain, which then comes when all is on its way. So a slow reader has one frame queued at most.
 bool reply_write_frame(struct request *r, const struct reply_frame *frame);
+// The same of n bytes of a piece, from `from` on, with a few bytes before and behind it: gathered, so that a large piece is copied nowhere.
+bool reply_write_around(struct request *r, struct span head, struct bytes *piece, size_t from, size_t n, struct span tail);
 // A part of a piece; and a piece of a file, of which `fd` is taken over: it goes to the socket without coming through this process.
 bool reply_write_part(struct request *r, struct bytes *piece, size_t from, size_t n);
 bool reply_write_file(struct request *r, int fd, uint64_t position, size_t n);

@@ -12,6 +12,7 @@
 
 // A producer that goes on after "full" does not wait for drain: a mistake, cut short before it costs memory without end.
 #define OVERRUN_MAX 64
+#define AROUND_MAX 256 // bytes before or behind a piece
 
 static const char *reason(int status)
 {
@@ -316,6 +317,23 @@ bool reply_frame_make(struct reply_frame *out, struct span piece)
     return true;
 }
 
+// What the socket did not take is queued between these two. Only what is queued since this turn began says nothing about the socket.
+static bool frame_begin(struct conn *c)
+{
+    bool waits = c->writing || c->out.n == 0;
+    queue_begin(c);
+    return waits;
+}
+
+static bool frame_end(struct conn *c, bool waits, bool queued)
+{
+    if (!queued) conn_break(c);
+    conn_mark(c);
+    if (waits) c->full_told = c->frames = true;
+    if (c->out.n >= c->set->options.limits.outbox) c->full_told = true;
+    return !c->full_told;
+}
+
 bool reply_write_frame(struct request *r, const struct reply_frame *frame)
 {
     struct conn *c = r->conn;
@@ -323,16 +341,38 @@ bool reply_write_frame(struct request *r, const struct reply_frame *frame)
     assert(c->reply == REPLY_PIECES && c->left < 0);
     if (c->bodiless) return true;
     size_t from = c->chunked ? 0 : frame->from, n = c->chunked ? frame->wire->n : frame->n;
-    size_t sent = conn_write(c, SPAN(frame->wire->p + from, n));
+    struct span all = SPAN(frame->wire->p + from, n);
+    size_t sent = conn_write(c, &all, 1);
     if (sent == n || dead(r)) return true;
-    // What is only queued since this turn began says nothing about the socket.
-    bool waits = c->writing || c->out.n == 0;
-    queue_begin(c);
-    if (!outbox_share_part(&c->out, frame->wire, from + sent, n - sent)) conn_break(c);
-    conn_mark(c);
-    if (waits) c->full_told = c->frames = true;
-    if (c->out.n >= c->set->options.limits.outbox) c->full_told = true;
-    return !c->full_told;
+    bool waits = frame_begin(c);
+    return frame_end(c, waits, outbox_share_part(&c->out, frame->wire, from + sent, n - sent));
+}
+
+// What of this the socket has not taken: a head that is copied, the piece shared, a tail copied.
+static bool queue_around(struct conn *c, struct span head, struct bytes *piece, size_t from, size_t n, struct span tail, size_t sent)
+{
+    size_t h = sent < head.n ? sent : head.n, p = sent - h < n ? sent - h : n, t = sent - h - p;
+    return outbox_copy(&c->out, span_sub(head, h, head.n)) && outbox_share_part(&c->out, piece, from + p, n - p) && outbox_copy(&c->out, span_sub(tail, t, tail.n));
+}
+
+bool reply_write_around(struct request *r, struct span head, struct bytes *piece, size_t from, size_t n, struct span tail)
+{
+    struct conn *c = r->conn;
+    if (dead(r)) return true;
+    assert(c->reply == REPLY_PIECES && c->left < 0 && head.n < AROUND_MAX && tail.n < AROUND_MAX && from + n <= piece->n);
+    if (c->bodiless) return true;
+    char before[AROUND_MAX + 24], behind[AROUND_MAX + 2];
+    size_t b = c->chunked ? (size_t)snprintf(before, 24, "%zx\r\n", head.n + n + tail.n) : 0;
+    memcpy(before + b, head.p, head.n);
+    memcpy(behind, tail.p, tail.n);
+    if (c->chunked) memcpy(behind + tail.n, "\r\n", 2);
+    head = SPAN(before, b + head.n);
+    tail = SPAN(behind, tail.n + (c->chunked ? 2 : 0));
+    struct span all[] = {head, SPAN(piece->p + from, n), tail};
+    size_t sent = conn_write(c, all, 3);
+    if (sent == head.n + n + tail.n || dead(r)) return true;
+    bool waits = frame_begin(c);
+    return frame_end(c, waits, queue_around(c, head, piece, from, n, tail, sent));
 }
 
 bool reply_write_part(struct request *r, struct bytes *piece, size_t from, size_t n)

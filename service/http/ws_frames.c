@@ -222,6 +222,19 @@ static void put(struct ws_frames *f, struct buf *out, uint8_t opcode, struct spa
     assert(n == (ssize_t)payload.n || out->err != 0); // a buffer takes all or fails
 }
 
+void ws_frames_put_text_head(struct buf *out, size_t n)
+{
+    buf_put_u8(out, 0x80 | WSLAY_TEXT_FRAME); // the only one of its message
+    if (n < 126) {
+        buf_put_u8(out, (uint8_t)n);
+        return;
+    }
+    bool large = n > UINT16_MAX;
+    buf_put_u8(out, large ? 127 : 126);
+    for (int shift = large ? 56 : 8; shift >= 0; shift -= 8)
+        buf_put_u8(out, (uint8_t)((uint64_t)n >> shift));
+}
+
 void ws_frames_put_text(struct ws_frames *f, struct buf *out, struct span text)
 {
     put(f, out, WSLAY_TEXT_FRAME, text);

@@ -49,6 +49,8 @@ enum ws_event ws_frames_take(struct ws_frames *f, struct span *in, struct span *
 enum ws_code ws_frames_code(const struct ws_frames *f);
 const char *ws_frames_reason(const struct ws_frames *f);
 
+// The head of an unfragmented text frame of n bytes, which the caller brings: for those who do not want them copied.
+void ws_frames_put_text_head(struct buf *out, size_t n);
 // Appends one unfragmented frame.
 void ws_frames_put_text(struct ws_frames *f, struct buf *out, struct span text);
 void ws_frames_put_ping(struct ws_frames *f, struct buf *out);

@@ -9,6 +9,8 @@
 #define MESSAGE_CURSOR_MAX 128
 #define MESSAGE_NAME_MAX 64
 
+#define MESSAGE_LARGE (16 * KIB) // from here on a message is not framed in memory of its own, but gathered with what frames it
+
 enum message_carrier { MESSAGE_SSE, MESSAGE_WS, MESSAGE_CARRIERS };
 
 struct message {

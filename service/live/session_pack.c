@@ -144,19 +144,25 @@ struct snapshot_sink {
     bool any;
 };
 
-static int collect(struct feed_sink *sink, struct bytes *value)
+static int collect_text(struct feed_sink *sink, struct span value)
 {
     struct snapshot_sink *k = (struct snapshot_sink *)sink;
-    if (k->any) buf_put_str(&k->b, ",");
-    buf_put_span(&k->b, bytes_span(value));
+    if (k->any) buf_put_u8(&k->b, ',');
+    buf_put_span(&k->b, value);
     k->any = true;
     return k->b.err;
 }
 
+static int collect(struct feed_sink *sink, struct bytes *value)
+{
+    return collect_text(sink, bytes_span(value));
+}
+
 int session_put_snapshot(struct session *s, struct subscription *sub, bool *done)
 {
-    struct snapshot_sink k = {.sink = {.emit = collect}};
+    struct snapshot_sink k = {.sink = {.emit = collect, .emit_text = collect_text}};
     buf_init(&k.b, 8 * BATCH_BYTES_MAX);
+    buf_reserve(&k.b, PART_BYTES_MAX + 4 * KIB);
     buf_printf(&k.b, "{\"type\":\"commit\",\"snapshot\":{\"%s\":[", sub->name);
     int err = sub_note(sub, sub->feed->feed->ops->snapshot(sub->feed, app_txn(s->app), sub->at, PART_BYTES_MAX, &k.sink, done));
     buf_printf(&k.b, "]},\"at\":%llu%s%s%s}", (unsigned long long)sub->at, sub->begun || !is_keyed(sub) ? "" : ",\"keyed\":true", sub->begun || !is_scanned(sub) ? "" : ",\"scanned\":true",

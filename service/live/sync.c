@@ -137,13 +137,22 @@ static void on_reset(struct app_user *user, int err)
 
 // ---- the session's carrier -----------------------------------------------------------------------------------------------
 
-void sync_put_message(struct buf *out, const struct message *m)
+size_t sync_put_tail(struct buf *out, const struct message *m)
 {
     struct span json = bytes_span(m->json);
     assert(json.n > 0 && json.p[json.n - 1] == '}');
-    buf_put_span(out, span_sub(json, 0, json.n - 1));
     if (m->cursor[0] != '\0') buf_printf(out, ",\"cursor\":\"%s\"", m->cursor);
     buf_put_str(out, "}");
+    return json.n - 1;
+}
+
+void sync_put_message(struct buf *out, const struct message *m)
+{
+    struct buf tail;
+    buf_init(&tail, MESSAGE_CURSOR_MAX + 32);
+    buf_put_span(out, span_sub(bytes_span(m->json), 0, sync_put_tail(&tail, m)));
+    buf_put_span(out, buf_span(&tail));
+    buf_free(&tail);
 }
 
 static bool on_session_send(void *carrier, struct message *m)

@@ -50,6 +50,8 @@ void sync_retry(struct sync *s);
 void sync_drain(struct sync *s);
 // A message of subscriptions as this protocol writes it: with its cursor inside.
 void sync_put_message(struct buf *out, const struct message *m);
+// What stands behind the first bytes of its JSON there; returns how many those are.
+size_t sync_put_tail(struct buf *out, const struct message *m);
 // The client has said hello.
 bool sync_begun(const struct sync *s);
 

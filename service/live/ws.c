@@ -7,6 +7,7 @@
 //      OPEN ── a peer's fault or close, the service's end: sync_end ──> the last fate is told ──> close frame, FIN
 //
 // A peer that says nothing is pinged after a heartbeat, and given up after another; one that does not say hello in that time, too.
+#include <assert.h>
 #include <stdlib.h>
 
 #include "api.h"
@@ -74,12 +75,28 @@ static bool shared_make(struct ws *ws, const struct message *m, struct reply_fra
     return out->wire != NULL;
 }
 
+static bool send_large(struct ws *ws, struct message *m)
+{
+    struct buf head, tail;
+    size_t n = m->json->n;
+    buf_init(&head, 16);
+    buf_init(&tail, 256);
+    size_t kept = sync_put_tail(&tail, m);
+    ws_frames_put_text_head(&head, kept + tail.n);
+    assert(head.err == 0 && tail.err == 0 && kept <= n);
+    bool room = reply_write_around(ws->r, buf_span(&head), m->json, 0, kept, buf_span(&tail));
+    buf_free(&head);
+    buf_free(&tail);
+    return room;
+}
+
 // A service's frames are the same for all: nothing masks them.
 static bool on_send_shared(void *carrier, struct message *m)
 {
     struct ws *ws = carrier;
     struct reply_frame *frame = &m->wire[MESSAGE_WS];
     if (ws->closed) return true;
+    if (m->json->n >= MESSAGE_LARGE) return send_large(ws, m);
     if (frame->wire != NULL || shared_make(ws, m, frame)) return reply_write_frame(ws->r, frame);
     reply_break(ws->r);
     return true;

@@ -1,5 +1,5 @@
 // First load: a client that has nothing subscribes to a whole table, and is whole when the range comes that names its subscription live. Again and
-// again, on a connection of its own each time.
+// again, on a connection of its own each time. And what it is compared with: a server that writes as many bytes from its memory.
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -15,6 +15,7 @@
 #define READ_BYTES (256u << 10)
 #define BATCH 1000
 #define BODY 64 // bytes: with an id and a number a row of 100
+#define STREAM_STEP (64u << 10)
 #define KEEP 64 // bytes of the end of what came, for words that were cut
 
 static const char live_word[] = "\"live\":[";
@@ -87,6 +88,34 @@ static void fill_table(struct first *f)
     buf_free(&json);
 }
 
+// ---- what it is compared with ------------------------------------------------------------------------------------------
+
+void stream_serve(const struct load *load)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof at;
+    char request[4096];
+    int fd, listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    uint8_t *bytes = calloc(1, load->bytes + 1);
+    if (bytes == NULL || bind(listener, (struct sockaddr *)&at, sizeof at) != 0 || listen(listener, 8) != 0 || getsockname(listener, (struct sockaddr *)&at, &n) != 0)
+        die("cannot listen: %s", strerror(errno));
+    memset(bytes, 'x', load->bytes);
+    memcpy(bytes + load->bytes - sizeof live_word, live_word, sizeof live_word - 1);
+    printf("listening on 127.0.0.1:%u\n", ntohs(at.sin_port));
+    fflush(stdout);
+    while ((fd = accept(listener, NULL, NULL)) >= 0) {
+        struct first f = {.load = load, .fd = fd};
+        int one = 1;
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        if (read(fd, request, sizeof request) <= 0) die("no request");
+        for (size_t i = 0; i < load->bytes; i += STREAM_STEP)
+            send_all(&f, SPAN(bytes + i, load->bytes - i < STREAM_STEP ? load->bytes - i : STREAM_STEP));
+        close(fd);
+    }
+}
+
+// ---- the reader ------------------------------------------------------------------------------------------------------------
+
 static void subscribe(struct first *f, bool ws)
 {
     struct buf out;
@@ -125,7 +154,7 @@ void load_first(struct load *load)
     size_t bytes = 0;
     if (f.in == NULL) die("no memory");
     if (load->count == 0) load->count = 100000;
-    fill_table(&f);
+    if (strcmp(load->kind, "stream") != 0) fill_table(&f);
     struct usage before = usage_of(load->pid);
     uint64_t begun = now_ns(), end = begun + (uint64_t)(load->seconds * 1e9), loads = 0;
     for (; now_ns() < end || loads < 3; loads++) {

@@ -17,13 +17,14 @@ static const char usage_text[] =
     "                                              --readers follow the first streams\n"
     "load catchup --url U --kind segue|sendfile    a stream of --bytes, read from its beginning\n"
     "load sendfile --bytes N                       a server of a file of so many bytes\n"
+    "load stream --bytes N                         a server that writes so many bytes to whoever comes\n"
     "load upload --url U --kind segue|put          uploads of --bytes\n"
     "load get    --url U                           --bytes from anywhere in the file of --size that U names, in a closed loop\n"
     "load download --url U                         the whole of the file of --size that U names, again and again\n"
     "load fanout --url U --kind sse|ds|ws|bare     --readers of one stream, appended to --rate times a second; at 0 by --connections in a closed loop\n"
     "load filters --url U --kind equal|range|scan  --readers live queries over --connections, each with a filter of its own, and rows written --rate times a\n"
     "                                              second, each of which concerns one; at 0 each row when the one before has come\n"
-    "load first  --url U --kind sse|ws              a table of --count rows (100,000), subscribed to on a fresh connection each time\n"
+    "load first  --url U --kind sse|ws|stream       a table of --count rows (100,000), subscribed to on a fresh connection each time\n"
     "load idle   --url U --kind sse|ws             memory of --readers, each of a stream of its own; needs --pid\n"
     "load bare   --dir D                           the least server, for --readers and one writer\n"
     "others: --connections N (1)  --seconds S (2)  --pid P (the service's, for its memory and processor time)  --app NAME (default; of append, batch, rows)\n";
@@ -113,6 +114,8 @@ int main(int argc, char **argv)
         bare_serve(&load);
     else if (strcmp(load.command, "sendfile") == 0)
         sendfile_serve(&load);
+    else if (strcmp(load.command, "stream") == 0)
+        stream_serve(&load);
     else if (load.port == 0)
         die("--url is missing\n%s", usage_text);
     else if (strcmp(load.command, "fanout") == 0)

@@ -42,6 +42,7 @@ void sendfile_serve(const struct load *load);
 
 // first.c: a fresh subscriber of a table of --count rows.
 void load_first(struct load *load);
+void stream_serve(const struct load *load);
 
 // download.c: one connection that reads a whole file.
 void load_download(struct load *load);

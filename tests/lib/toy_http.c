@@ -122,6 +122,29 @@ static void big_begin(struct request *r)
 }
 static const struct handler big_handler = {.begin = big_begin, .drain = big_write, .done = on_done};
 
+// AROUND_PIECES pieces of growing length, each "<" "x…" ">".
+static void around_write(struct request *r)
+{
+    size_t *i = r->data;
+    for (bool more = true; *i < AROUND_PIECES && more; ++*i) {
+        size_t n = *i * 1001;
+        struct bytes *b = bytes_alloc(n + 3);
+        memset(b->p, 'x', n + 3);
+        more = reply_write_around(r, SPAN_LIT("<"), b, 1, n, SPAN_LIT(">"));
+        bytes_unref(b);
+        if (reply_queued(r) > toy_queued_max) toy_queued_max = reply_queued(r);
+    }
+    if (*i == AROUND_PIECES) reply_end(r);
+}
+static void around_begin(struct request *r)
+{
+    r->data = calloc(1, sizeof(size_t));
+    reply_start(r, 200);
+    reply_stream(r, "text/plain", -1);
+    around_write(r);
+}
+static const struct handler around_handler = {.begin = around_begin, .drain = around_write, .done = on_done};
+
 static void later_fire(struct request *r)
 {
     reply_start(r, 200);
@@ -199,7 +222,7 @@ static void dispatch(struct request *r)
     } table[] = {{"/hello", &hello_handler},   {"/echo", &echo_handler},   {"/stream", &stream_handler}, {"/hold", &hold_handler},
                  {"/big", &big_handler},       {"/later", &later_handler}, {"/never", &never_handler},   {"/drip", &drip_handler},
                  {"/reject", &reject_handler}, {"/break", &break_handler}, {"/empty", &empty_handler},
-                 {"/cut", &cut_handler}};
+                 {"/cut", &cut_handler},       {"/around", &around_handler}};
     struct span path = span_starts(r->path, "/2/") ? span_sub(r->path, 2, r->path.n) : r->path;
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         if (!span_is(path, table[i].path)) continue;

@@ -35,6 +35,8 @@ struct toy {
 };
 
 // Ends the program if it cannot.
+// How many pieces /around writes: number i has i * 1001 bytes between "<" and ">".
+#define AROUND_PIECES 300
 struct toy *toy_start(struct conn_limits limits);
 void toy_start_pair(struct conn_limits limits, struct toy *pair[2]);
 // conns_stop, on its thread.

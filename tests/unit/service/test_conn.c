@@ -240,6 +240,26 @@ static void *send_all(void *arg)
     return NULL;
 }
 
+static void what_stands_around_a_piece_goes_with_it(void **state)
+{
+    for (int version = 0; version < 2; version++) {
+        struct peer *p = connect_to(state);
+        assert_true(peer_send(p, version == 0 ? "GET /around HTTP/1.0\r\n\r\n" : "GET /around HTTP/1.1\r\n" HOST "\r\n"));
+        usleep(100000); // the socket is full by then
+        struct peer_reply r;
+        assert_true(peer_read(p, &r, false));
+        const char *at = r.body;
+        for (size_t i = 0; i < AROUND_PIECES; i++) {
+            assert_true(at[0] == '<' && strspn(at + 1, "x") == i * 1001 && at[1 + i * 1001] == '>');
+            at += i * 1001 + 2;
+        }
+        assert_true(r.whole && at == r.body + r.n);
+        peer_reply_free(&r);
+        peer_close(p);
+    }
+    assert_true(toy_queued_max < 2 * AROUND_PIECES * 1001); // one piece waits, not all
+}
+
 static void an_echo_is_bounded_by_its_reader(void **state)
 {
     struct peer *p = connect_to(state);
@@ -643,6 +663,7 @@ int main(void)
         WITH(http_1_0_gets_a_stream_until_the_end_of_the_connection),
         WITH(a_chunked_body_streams_in_and_out),
         WITH(a_slow_reader_slows_the_writer_down),
+        WITH(what_stands_around_a_piece_goes_with_it),
         WITH(an_echo_is_bounded_by_its_reader),
         WITH(a_paused_handler_is_sent_nothing_more),
         WITH(a_100_is_sent_once_the_body_is_wanted),

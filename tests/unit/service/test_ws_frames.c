@@ -295,6 +295,10 @@ static void frames_go_out_in_the_shortest_form(void **state)
         ws_frames_put_text(s->frames, &out, SPAN(payload, cases[i].n));
         assert_int_equal(out.n, cases[i].head_n + cases[i].n);
         assert_memory_equal(out.p, cases[i].head, cases[i].head_n);
+        buf_clear(&out);
+        ws_frames_put_text_head(&out, cases[i].n);
+        assert_int_equal(out.n, cases[i].head_n);
+        assert_memory_equal(out.p, cases[i].head, cases[i].head_n);
         buf_free(&out);
     }
     free(payload);
