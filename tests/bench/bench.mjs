@@ -10,6 +10,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import * as files from './cells/files.mjs'
 import * as filters from './cells/filters.mjs'
+import * as live from './cells/live.mjs'
 import * as loops from './cells/loops.mjs'
 import { begin, end, folder, lines, root, running } from './lib.mjs'
 import * as rows from './cells/rows.mjs'
@@ -18,7 +19,7 @@ import * as streams from './cells/streams.mjs'
 const rounds = Number(process.env.ROUNDS || 3)
 const table = path.join(root, 'build/bench.tsv')
 
-const cells = { ...streams, ...rows, ...filters, ...files, ...loops }
+const cells = { ...streams, ...rows, ...filters, ...files, ...loops, ...live }
 const ONCE = ['idle', 'reads', 'tokens', 'tails', 'dedup', 'space'] // long, and of bytes more than of time
 
 function wanted() {

@@ -166,7 +166,10 @@ void load_first(struct load *load)
         close(f.fd);
     }
     print_latency(&times);
-    printf("bytes=%zu\nrate=%.1f\nrss_before_kib=%llu\n", bytes, (double)bytes / 1e6 / ((double)histogram_quantile(&times, .5) / 1e9), (unsigned long long)before.rss_bytes / 1024);
+    // Of its own memory: pages of the database are read, and may be dropped again.
+    uint64_t grown = usage_of(load->pid).anon_bytes;
+    printf("bytes=%zu\nrate=%.1f\n", bytes, (double)bytes / 1e6 / ((double)histogram_quantile(&times, .5) / 1e9));
+    printf("grown_kib=%llu\n", (unsigned long long)(grown > before.anon_bytes ? grown - before.anon_bytes : 0) / 1024);
     print_usage(load, &before, loads);
     free(f.in);
 }

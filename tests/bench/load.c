@@ -21,7 +21,8 @@ static const char usage_text[] =
     "load upload --url U --kind segue|put          uploads of --bytes\n"
     "load get    --url U                           --bytes from anywhere in the file of --size that U names, in a closed loop\n"
     "load download --url U                         the whole of the file of --size that U names, again and again\n"
-    "load fanout --url U --kind sse|ds|ws|bare     --readers of one stream, appended to --rate times a second; at 0 by --connections in a closed loop\n"
+    "load fanout --url U --kind sse|ds|ws|bare     --readers of one stream, appended to --rate times a second; at 0 by --connections in a closed loop;\n"
+    "                    row|row_ws                of a query, one row of which is updated; --stuck more subscribe and never read\n"
     "load filters --url U --kind equal|range|scan  --readers live queries over --connections, each with a filter of its own, and rows written --rate times a\n"
     "                                              second, each of which concerns one; at 0 each row when the one before has come\n"
     "load first  --url U --kind sse|ws|stream       a table of --count rows (100,000), subscribed to on a fresh connection each time\n"
@@ -69,6 +70,8 @@ static void option(struct load *load, const char *name, const char *value)
         load->streams = (uint32_t)strtoul(value, NULL, 10);
     else if (strcmp(name, "--window") == 0)
         load->window = (uint32_t)strtoul(value, NULL, 10);
+    else if (strcmp(name, "--stuck") == 0)
+        load->stuck = (uint32_t)strtoul(value, NULL, 10);
     else if (strcmp(name, "--ops") == 0)
         load->ops = (uint32_t)strtoul(value, NULL, 10);
     else if (strcmp(name, "--bytes") == 0)

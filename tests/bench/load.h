@@ -11,7 +11,7 @@ struct load {
     char host[64];
     char prefix[128]; // of --url: what stands before the paths made here
     uint16_t port;
-    uint32_t connections, readers, ops, streams, window;
+    uint32_t connections, readers, stuck, ops, streams, window;
     uint64_t bytes; // of one append, row or upload
     uint64_t size;  // of the file that is read
     uint64_t count; // of batches of rows; 0: as many as go through in the time

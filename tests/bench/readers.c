@@ -21,7 +21,7 @@ struct crowd {
     uint32_t writer_count;
     uint64_t sent, end_ns; // without a rate: each writer sends again when it is answered, until then
     bool with_stamps; // what is read is looked through for stamps
-    bool ws;
+    bool ws, row;     // the carrier; a query of rows is followed, not a stream
     uint64_t delivered, last_ns;
     struct histogram latency;
 };
@@ -46,6 +46,8 @@ static void put_subscription(struct crowd *c, struct link *l)
     stream_name(c, l->index, name);
     if (kind_is(c, "ds"))
         buf_printf(&l->out, "GET %s/apps/default/v1/stream/%s?offset=now&live=sse HTTP/1.1\r\nHost: bench\r\n\r\n", prefix, name);
+    else if (kind_is(c, "row"))
+        buf_printf(&l->out, "GET %s/apps/default/subscribe?query=select+body+from+fan+where+room=7 HTTP/1.1\r\nHost: bench\r\n\r\n", prefix);
     else if (kind_is(c, "sse"))
         buf_printf(&l->out, "GET %s/apps/default/subscribe?stream=%s HTTP/1.1\r\nHost: bench\r\n\r\n", prefix, name);
     else if (c->ws)
@@ -62,7 +64,8 @@ static void put_ws_subscribe(struct crowd *c, struct link *l)
     char name[64], text[160];
     stream_name(c, l->index, name);
     ws_put_text(&l->out, SPAN_LIT("{\"type\":\"hello\",\"protocol\":1}"));
-    int n = snprintf(text, sizeof text, "{\"type\":\"subscribe\",\"name\":\"s1\",\"stream\":\"%s\"}", name);
+    int n = c->row ? snprintf(text, sizeof text, "{\"type\":\"subscribe\",\"name\":\"q1\",\"query\":\"select body from fan where room = 7\"}")
+                   : snprintf(text, sizeof text, "{\"type\":\"subscribe\",\"name\":\"s1\",\"stream\":\"%s\"}", name);
     ws_put_text(&l->out, SPAN(text, (size_t)n));
 }
 
@@ -144,12 +147,29 @@ static void writer_put(struct crowd *c, struct link *l, struct span body, const 
     link_send(l, c->load->epoll);
 }
 
+static void post(struct crowd *c, struct link *l, const char *method, const char *path, const char *type, struct span body)
+{
+    buf_printf(&l->out, "%s %s/apps/default/%s HTTP/1.1\r\nHost: bench\r\nContent-Type: %s\r\nContent-Length: %zu\r\n\r\n", method, c->load->prefix, path, type, body.n);
+    buf_put_span(&l->out, body);
+    link_send(l, c->load->epoll);
+}
+
+// The row as each writer leaves it: its text is the message.
+static void row_put(struct crowd *c, struct link *l, struct span message)
+{
+    char json[4400];
+    int n = snprintf(json, sizeof json, "{\"ops\":[{\"op\":\"upsert\",\"table\":\"fan\",\"id\":\"01890a5d-ac96-774b-bcce-%012u\",\"values\":{\"room\":7,\"body\":\"%.*s\"}}]}", l->index,
+                     SPAN_FMT(message));
+    post(c, l, "POST", "batch", "application/json", SPAN(json, (size_t)n));
+}
+
 static void message_put(struct crowd *c, struct link *l)
 {
     uint8_t message[4096];
     memset(message, 'x', sizeof message);
     stamp_put(message, now_ns());
-    writer_put(c, l, SPAN(message, c->load->bytes), "POST");
+    if (c->row) row_put(c, l, SPAN(message, c->load->bytes));
+    else writer_put(c, l, SPAN(message, c->load->bytes), "POST");
     c->sent++;
 }
 
@@ -226,6 +246,21 @@ static void readers_open(struct crowd *c)
     }
 }
 
+// Those who subscribe, and never read: the kernel takes what fits into their sockets, and no more goes anywhere.
+static void stuck_open(struct crowd *c)
+{
+    struct link *stuck = calloc(c->load->stuck + 1, sizeof *stuck);
+    int nobody = epoll_create1(EPOLL_CLOEXEC);
+    if (stuck == NULL || nobody < 0) die("no memory");
+    for (uint32_t i = 0; i < c->load->stuck; i++) {
+        struct link *l = &stuck[i];
+        link_open(l, nobody, c->load->host, c->load->port, i);
+        put_subscription(c, l);
+        if (c->ws) put_ws_subscribe(c, l);
+        link_send(l, nobody);
+    }
+}
+
 static void writers_open(struct crowd *c)
 {
     struct load *load = c->load;
@@ -234,7 +269,8 @@ static void writers_open(struct crowd *c)
     if (c->writers == NULL || c->writer_count == 0) die("no writers");
     for (uint32_t i = 0; i < c->writer_count; i++)
         link_open(&c->writers[i], load->epoll, load->host, load->port, i);
-    if (!kind_is(c, "bare")) writer_put(c, &c->writers[0], SPAN_NONE, "PUT");
+    if (c->row) post(c, &c->writers[0], "PUT", "schema", "application/sql", SPAN_LIT("create table fan (room bigint, body text)"));
+    else if (!kind_is(c, "bare")) writer_put(c, &c->writers[0], SPAN_NONE, "PUT");
     settle(c);
 }
 
@@ -263,18 +299,20 @@ static void write_all_the_time(struct crowd *c)
 void load_fanout(struct load *load)
 {
     static struct crowd c;
-    c = (struct crowd){.load = load, .ws = strcmp(load->kind, "ws") == 0};
+    c = (struct crowd){.load = load, .ws = strcmp(load->kind, "ws") == 0 || strcmp(load->kind, "row_ws") == 0, .row = strncmp(load->kind, "row", 3) == 0};
     if (load->bytes < STAMP_BYTES || load->bytes > 4096 || load->rate < 0) die("a message has %d to 4096 bytes", STAMP_BYTES);
     // Someone has to make the stream before a reader of `ds` may ask for it; the bare server takes its writer last.
     bool first = strcmp(load->kind, "bare") != 0;
     if (first) writers_open(&c);
     readers_open(&c);
+    stuck_open(&c);
     if (first)
         settle(&c);
     else
         writers_open(&c);
     c.with_stamps = true;
     struct usage before = usage_of(load->pid);
+    printf("rss_before_kib=%llu\n", (unsigned long long)before.rss_bytes / 1024);
     uint64_t begin = now_ns();
     if (load->rate > 0)
         write_on_time(&c);

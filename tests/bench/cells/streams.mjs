@@ -89,7 +89,7 @@ export async function fanout() {
     const crowd = { readers: 1000 }, loads = { 50: { rate: 50 }, 250: { rate: 250 }, all: { rate: 0, connections: 8 } }
     for (const [name, how] of Object.entries(loads)) {
         const floor = await once(() => bare(crowd.readers), (s) => load('fanout', s, { kind: 'bare', ...crowd, ...how, connections: 1 }))
-        for (const kind of ['ds', 'sse', 'ws']) {
+        for (const kind of ['ds', 'sse', 'ws', 'row']) {
             const ours = await once(segued, (s) => load('fanout', s, { kind, ...crowd, ...how }))
             if (name === 'all') figure(`${kind}_saturated/floor`, ours.rate, floor.rate, '/s')
             if (name === 'all') continue
