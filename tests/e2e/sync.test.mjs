@@ -172,7 +172,7 @@ test('tokens do not wait behind the snapshot of a large query that is subscribed
     const writing = (async () => { while (!stop) { await app.batch([append('reply', `${appended++};`), ...(appended % 7 === 0 ? [insert('big', { k: -appended, filler })] : [])]); await sleep(1) } })()
     // A reader that takes its time over each piece.
     const take = peer.fold.take.bind(peer.fold)
-    peer.fold.take = (m, id) => { take(m, id); if (m.snapshot?.all) { peer.ws.socket.pause(); setTimeout(() => peer.ws.socket.resume(), 2) } }
+    peer.fold.take = (m, id) => { take(m, id); if (m.snapshot?.all) { peer.ws.socket.pause(); setTimeout(() => peer.ws.socket.resume(), 10) } }
     peer.query('all', 'select * from big')
     peer.query('top', 'select k from big order by k desc limit 10')
     await peer.until('both live', (f) => f.live.has('all') && f.live.has('top'))
