@@ -47,7 +47,7 @@ struct apps {
     struct served_list going; // no request finds them; some still have users
     struct served_list gone;  // without stores
     atomic_bool stopping; // also read on the pool
-    uv_work_t remove_work;
+    struct lane_job remove_work;
     bool removing, remove_again;
 };
 
@@ -225,7 +225,7 @@ static int add(struct apps *as, const char *name, struct problem *p)
     stream_care_init(&s->care, s->app);
     struct blobs_pace pace = {.compact_bytes_s = o->blob_compact_bytes, .scrub_bytes_s = o->blob_scrub_bytes};
     history_care_init(&s->history, s->app, o->history_ms, o->history_commits);
-    blob_care_init(&s->blobs, as->options.loop, s->app, o->blob_grace_ms, &pace);
+    blob_care_init(&s->blobs, as->options.pool, s->app, o->blob_grace_ms, &pace);
     upload_care_init(&s->uploads, as->options.server, s->app, o->upload_ttl_ms);
     as->here.list[as->here.n++] = s;
     log_info("server", "app opened", LF_STR("app", name), LF_UINT("seq", app_visible(s->app)));
@@ -277,10 +277,15 @@ static void dropped_path(const struct apps *as, char out[APP_PATH_MAX])
     snprintf(out, APP_PATH_MAX, "%s/dropped", as->options.options->data);
 }
 
-// Whatever lies there is nobody's. What cannot be removed is tried again at the next start.
-static void on_remove(uv_work_t *work)
+static struct apps *apps_of(struct lane_job *work)
 {
-    const struct apps *as = work->data;
+    return (struct apps *)((char *)work - offsetof(struct apps, remove_work));
+}
+
+// Whatever lies there is nobody's. What cannot be removed is tried again at the next start.
+static void on_remove(struct lane_job *work)
+{
+    const struct apps *as = apps_of(work);
     char path[APP_PATH_MAX];
     dropped_path(as, path);
     int err = dir_clear(path, &as->stopping);
@@ -289,10 +294,9 @@ static void on_remove(uv_work_t *work)
 
 static void remove_begin(struct apps *as);
 
-static void on_removed(uv_work_t *work, int status)
+static void on_removed(struct lane_job *work)
 {
-    struct apps *as = work->data;
-    (void)status;
+    struct apps *as = apps_of(work);
     as->removing = false;
     if (as->remove_again) remove_begin(as);
 }
@@ -301,8 +305,9 @@ static void remove_begin(struct apps *as)
 {
     as->remove_again = as->removing;
     if (as->removing || as->stopping) return;
-    as->remove_work.data = as;
-    as->removing = uv_queue_work(as->options.loop, &as->remove_work, on_remove, on_removed) == 0;
+    as->removing = true;
+    as->remove_work = (struct lane_job){.run = on_remove, .done = on_removed};
+    lane_submit(as->options.pool, &as->remove_work);
 }
 
 int apps_open(struct apps **out, const struct apps_options *options, struct problem *p)
@@ -541,7 +546,7 @@ static void seal_begin(struct served *s)
     s->seal = app_seal_begin(s->app);
     if (s->seal == NULL) return;
     s->seal_work.data = s;
-    pool_submit(&s->seal_work, s->apps->options.loop, s->app, on_seal_work, on_seal_done);
+    pool_submit(&s->seal_work, s->apps->options.pool, s->app, on_seal_work, on_seal_done);
 }
 
 static void care_tick(struct served *s)

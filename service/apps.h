@@ -24,6 +24,7 @@ struct apps_options {
     struct directory *directory;
     const struct options *options;
     uv_loop_t *loop;
+    struct lane *pool;
     void (*visible)(struct server *s, struct app *app, struct hub *hub); // as app_options.visible
     // What was in flight of this app has landed, and what waited in the engine has gone on: now the rest. `ticked`: the service's tick found it in flight.
     void (*landed)(struct server *s, struct app *app, bool ticked);

@@ -14,7 +14,7 @@ struct lane_list {
 struct lane {
     uv_async_t woken; // keeps the loop alive while jobs are under way
     pthread_t threads[LANE_THREADS_MAX];
-    int thread_count;
+    int thread_count, thread_max; // the loop's
     size_t under_way; // the loop's
     bool closing;     // the loop's
     pthread_mutex_t lock;
@@ -110,6 +110,13 @@ static void on_woken(uv_async_t *handle)
     else uv_unref((uv_handle_t *)&l->woken);
 }
 
+// Where every thread has something to do, one more is begun.
+static void thread_add(struct lane *l)
+{
+    bool busy = l->under_way >= (size_t)l->thread_count;
+    if (busy && l->thread_count < l->thread_max && pthread_create(&l->threads[l->thread_count], NULL, run_thread, l) == 0) l->thread_count++;
+}
+
 int lane_open(struct lane **out, uv_loop_t *loop, int threads)
 {
     assert(threads > 0 && threads <= LANE_THREADS_MAX);
@@ -124,8 +131,8 @@ int lane_open(struct lane **out, uv_loop_t *loop, int threads)
         return ERR_NOMEM;
     }
     uv_unref((uv_handle_t *)&l->woken);
-    while (l->thread_count < threads && pthread_create(&l->threads[l->thread_count], NULL, run_thread, l) == 0)
-        l->thread_count++;
+    l->thread_max = threads;
+    thread_add(l);
     if (l->thread_count == 0) {
         end(l);
         return ERR_NOMEM;
@@ -136,7 +143,8 @@ int lane_open(struct lane **out, uv_loop_t *loop, int threads)
 
 void lane_submit(struct lane *l, struct lane_job *j)
 {
-    assert(!l->closing);
+    assert(!l->stop);
+    thread_add(l);
     if (l->under_way++ == 0) uv_ref((uv_handle_t *)&l->woken);
     pthread_mutex_lock(&l->lock);
     put(&l->waiting, j);

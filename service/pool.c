@@ -1,11 +1,15 @@
 #include "pool.h"
 
-#include <assert.h>
+#include <stddef.h>
 
-static void on_work(uv_work_t *work)
+static struct pool_job *job_of(struct lane_job *work)
 {
-    struct pool_job *j = work->data;
-    j->run(j);
+    return (struct pool_job *)work;
+}
+
+static void on_work(struct lane_job *work)
+{
+    job_of(work)->run(job_of(work));
 }
 
 static void on_landed(struct app_wait *w)
@@ -14,20 +18,18 @@ static void on_landed(struct app_wait *w)
     j->done(j);
 }
 
-static void on_done(uv_work_t *work, int status)
+static void on_done(struct lane_job *work)
 {
-    struct pool_job *j = work->data;
-    assert(status == 0); // nobody cancels
+    struct pool_job *j = job_of(work);
     if (!app_wait(j->app, &j->wait, on_landed)) j->done(j);
 }
 
-void pool_submit(struct pool_job *j, uv_loop_t *loop, struct app *app, void (*run)(struct pool_job *j), void (*done)(struct pool_job *j))
+void pool_submit(struct pool_job *j, struct lane *pool, struct app *app, void (*run)(struct pool_job *j), void (*done)(struct pool_job *j))
 {
-    j->work.data = j;
+    j->work = (struct lane_job){.run = on_work, .done = on_done};
     j->wait = (struct app_wait){0};
     j->app = app;
     j->run = run;
     j->done = done;
-    int status = uv_queue_work(loop, &j->work, on_work, on_done);
-    assert(status == 0); // fails only without a callback
+    lane_submit(pool, &j->work);
 }

@@ -25,6 +25,7 @@
 #define TICK_BUSY_MS 10 // between two looks at an app that has work due
 #define TICK_QUIET_MS 500
 #define LANE_THREADS 2 // for reads of blobs
+#define POOL_THREADS 4 // for long work
 #define SETTLE_ROUNDS_MAX 64 // what is left then waits for a tick
 #define LOAD_MS 500          // between two looks at how much the thread has worked
 
@@ -37,7 +38,7 @@ struct server {
     struct mailbox *mailbox;
     struct letter stop_letter;
     struct conns *conns;
-    struct lane *lane;
+    struct lane *lane, *pool;
     struct calls *calls;
     struct llm *llm;
     struct subs_run *subs;
@@ -83,6 +84,11 @@ struct subs_run *server_subs(struct server *s)
 struct lane *server_lane(struct server *s)
 {
     return s->lane;
+}
+
+struct lane *server_pool(struct server *s)
+{
+    return s->pool;
 }
 
 const struct blob_signer *server_signer(const struct server *s)
@@ -383,12 +389,13 @@ static void jobs_settle(struct server *s)
 static int open_apps(struct server *s, struct problem *p)
 {
     const struct options *o = s->shared->options;
-    struct apps_options apps = {
-        .server = s, .number = s->number, .directory = s->shared->directory, .options = o, .loop = &s->loop, .visible = on_visible, .landed = on_landed};
-    int err = apps_open(&s->apps, &apps, p);
-    if (err < 0) return err;
-    err = lane_open(&s->lane, &s->loop, LANE_THREADS);
+    int err = lane_open(&s->pool, &s->loop, POOL_THREADS);
+    if (err == 0) err = lane_open(&s->lane, &s->loop, LANE_THREADS);
     if (err < 0) return problem_set(p, err, -1, "no thread can be started");
+    struct apps_options apps = {
+        .server = s, .number = s->number, .directory = s->shared->directory, .options = o, .loop = &s->loop, .pool = s->pool, .visible = on_visible, .landed = on_landed};
+    err = apps_open(&s->apps, &apps, p);
+    if (err < 0) return err;
     err = calls_open(&s->calls, &s->loop);
     if (err < 0) return problem_set(p, err, -1, "calls cannot be made");
     err = llm_open(&s->llm, s, o, p);
@@ -442,6 +449,8 @@ uint16_t server_port(const struct server *s)
 void server_run(struct server *s)
 {
     if (!s->opened) give_back(s);
+    uv_run(&s->loop, UV_RUN_DEFAULT);
+    lane_close(s->pool); // not before: what it still did may have had more for it to do
     uv_run(&s->loop, UV_RUN_DEFAULT);
 }
 

@@ -63,8 +63,9 @@ struct conns *server_conns(struct server *s);
 struct calls *server_calls(struct server *s);
 struct llm *server_llm(struct server *s);
 struct subs_run *server_subs(struct server *s);
-// Where blobs are read.
+// Where blobs are read, and where long work is done (pool.h).
 struct lane *server_lane(struct server *s);
+struct lane *server_pool(struct server *s);
 // What signs links of blobs, and webhooks.
 const struct blob_signer *server_signer(const struct server *s);
 const struct webhook_signer *server_webhooks(const struct server *s);

@@ -307,7 +307,7 @@ static void start(struct look *l)
     l->working = true;
     l->work.data = l;
     l->blobs = app_blobs(l->app);
-    pool_submit(&l->work, server_loop(l->r->server), l->app, on_work, on_work_done);
+    pool_submit(&l->work, server_pool(l->r->server), l->app, on_work, on_work_done);
 }
 
 static void look_next(struct look *l)

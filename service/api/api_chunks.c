@@ -153,7 +153,7 @@ static void on_work(struct pool_job *w);
 static void start(struct send *s)
 {
     s->work.data = s;
-    pool_submit(&s->work, server_loop(s->server), s->app, work, on_work);
+    pool_submit(&s->work, server_pool(s->server), s->app, work, on_work);
 }
 
 static void on_work(struct pool_job *w)

@@ -272,7 +272,7 @@ static void on_work(struct pool_job *w)
 static void start(struct listing *l)
 {
     l->work.data = l;
-    pool_submit(&l->work, server_loop(l->server), l->app, work, on_work);
+    pool_submit(&l->work, server_pool(l->server), l->app, work, on_work);
 }
 
 static void step(struct listing *l)

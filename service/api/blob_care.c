@@ -8,9 +8,9 @@
 
 #define STEPS_MAX 64 // of one batch
 
-void blob_care_init(struct blob_care *c, uv_loop_t *loop, struct app *a, uint64_t grace_ms, const struct blobs_pace *pace)
+void blob_care_init(struct blob_care *c, struct lane *pool, struct app *a, uint64_t grace_ms, const struct blobs_pace *pace)
 {
-    *c = (struct blob_care){.app = a, .loop = loop, .grace_ms = grace_ms, .pace = *pace};
+    *c = (struct blob_care){.app = a, .pool = pool, .grace_ms = grace_ms, .pace = *pace};
 }
 
 // ---- steps -------------------------------------------------------------------------------------------------------
@@ -77,7 +77,7 @@ static void work_tick(struct blob_care *c, uint64_t now_ms)
     c->piece = app_blob_work_begin(c->app, &c->pace, now_ms);
     if (c->piece == NULL) return;
     c->work.data = c;
-    pool_submit(&c->work, c->loop, c->app, on_work, on_work_done);
+    pool_submit(&c->work, c->pool, c->app, on_work, on_work_done);
 }
 
 void blob_care_tick(struct blob_care *c, uint64_t now_ms)

@@ -10,7 +10,7 @@
 
 struct blob_care {
     struct app *app;
-    uv_loop_t *loop;
+    struct lane *pool;
     uint64_t grace_ms; // that a blob lives without a reference
     struct blobs_pace pace;
     struct submission submission;
@@ -21,7 +21,7 @@ struct blob_care {
     struct blobs_work *piece; // on the pool
 };
 
-void blob_care_init(struct blob_care *c, uv_loop_t *loop, struct app *a, uint64_t grace_ms, const struct blobs_pace *pace);
+void blob_care_init(struct blob_care *c, struct lane *pool, struct app *a, uint64_t grace_ms, const struct blobs_pace *pace);
 // Call with the app's own tick.
 void blob_care_tick(struct blob_care *c, uint64_t now_ms);
 bool blob_care_busy(const struct blob_care *c); // tick again soon

@@ -65,7 +65,7 @@ static void round_begin(struct upload_care *c)
     c->waiting = NULL;
     c->waiting_end = &c->waiting;
     c->sync_work.data = c;
-    pool_submit(&c->sync_work, server_loop(c->server), c->app, sync_work, on_sync_work);
+    pool_submit(&c->sync_work, server_pool(c->server), c->app, sync_work, on_sync_work);
 }
 
 void upload_care_sync(struct upload_care *c, struct care_sync *s)

@@ -269,7 +269,7 @@ static void start(struct intake *u, enum stage stage)
     u->err = 0;
     u->working = true;
     u->work.data = u;
-    pool_submit(&u->work, server_loop(u->server), u->app, work, on_work);
+    pool_submit(&u->work, server_pool(u->server), u->app, work, on_work);
 }
 
 static void on_synced(struct care_sync *s)

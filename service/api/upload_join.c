@@ -126,7 +126,7 @@ static void step(struct upload_join *j)
     }
     j->working = true;
     j->work.data = j;
-    pool_submit(&j->work, server_loop(j->care->server), a, work, on_work);
+    pool_submit(&j->work, server_pool(j->care->server), a, work, on_work);
 }
 
 // The app is built again, the service stops, or a request wants the upload: what was committed is kept, the rest is read again.

@@ -263,14 +263,57 @@ test('an app that cannot be opened keeps the service from starting, and is named
     assert.equal((await list(s)).length, 4)
 })
 
-test('a disk that is slow for one app keeps the apps of other loops waiting for nothing', { skip: !fs.existsSync(so) && `${so} is not there` }, async (t) => {
+const skip = !fs.existsSync(so) && `${so} is not there`
+
+// Two apps on two loops, and a disk that does what `say` says (tests/lib/disk.h). It is the loops that wait for it.
+async function uneven(t) {
     const control = path.join(tempFolder(t), 'control')
     fs.writeFileSync(control, '')
-    const s = await service(t, loops(2, { args: ['--barrier', 'loop'], env: { LD_PRELOAD: preload(so), SEGUE_DISK_CONTROL: control } })) // its thread would wait instead of its loop
+    const s = await service(t, loops(2, { args: ['--barrier', 'loop'], env: { LD_PRELOAD: preload(so), SEGUE_DISK_CONTROL: control } }))
     const [slow, quick] = await spread(s, ['slow', 'quick'])
     const where = await places(s)
     assert.notEqual(where.slow, where.quick)
-    const say = (line) => { fs.writeFileSync(`${control}.new`, line); fs.renameSync(`${control}.new`, control) }
+    return { s, slow, quick, say: (line) => { fs.writeFileSync(`${control}.new`, line); fs.renameSync(`${control}.new`, control) } }
+}
+
+test('uploads to a slow disk leave the threads of other loops alone', { skip }, async (t) => {
+    const { slow, quick, say } = await uneven(t)
+    const put = async (app) => {
+        const body = randomBytes(300 * 1024)
+        const reply = await app.request('PUT', `/blobs/${createHash('sha256').update(body).digest('hex')}`, { body })
+        assert.equal(reply.status, 201, reply.text)
+    }
+    await put(slow)
+    say('slow:3000:/apps/slow/packs/\n')
+    let answered = 0
+    const late = Promise.all(Array.from({ length: 12 }, () => put(slow).then(() => answered++)))
+    await sleep(100)
+    for (let i = 0; i < 3; i++) await put(quick)
+    assert.equal(answered, 0, 'three uploads of the one went before one of the other')
+    say('')
+    await late
+})
+
+test('an app whose barrier fails is built again while the other one serves', { skip }, async (t) => {
+    const { slow, quick, say } = await uneven(t)
+    const agent = new http.Agent({ keepAlive: true, maxSockets: 1 })
+    t.after(() => agent.destroy())
+    const kept = new App(quick.s, { name: 'quick', agent })
+    for (let i = 0; i < 3; i++) {
+        say(`sync:/apps/slow/journal/:1:EIO:1\n`)
+        const refused = await slow.send({ ops: [append('log', 'x')] })
+        assert.ok(['fate_unknown', 'io_error', 'busy'].includes(refused.json.code), refused.text)
+        await kept.batch([append('log', 'y')])
+        say('')
+        await eventually('that it takes writes again', async () => (await slow.send({ ops: [append('log', 'z')] })).status === 200)
+    }
+    assert.ok(figure(await metrics(quick.s), 'segue_recoveries_total\\{app="slow"\\}') >= 3)
+    assert.equal(figure(await metrics(quick.s), 'segue_recoveries_total\\{app="quick"\\}'), 0)
+    assert.equal((await quick.readStream('log')).bytes.toString(), 'yyy')
+})
+
+test('a disk that is slow for one app keeps the apps of other loops waiting for nothing', { skip }, async (t) => {
+    const { s, slow, quick, say } = await uneven(t)
     say('slow:4000:/apps/slow/\n')
     let answered = false
     const late = slow.batch([append('log', 'late')]).then(() => { answered = true })

@@ -81,11 +81,61 @@ static void lane_that_is_closed_does_what_it_has(void **state)
     lane_close(NULL);
 }
 
+// What a job's end asks for is done, too: nothing of a chain of work is left behind by a loop that ends.
+static void a_job_may_be_submitted_again_while_the_lane_closes(void **state)
+{
+    (void)state;
+    struct job job = {.runs = 0};
+    uv_loop_t loop;
+    struct lane *l;
+    assert_int_equal(uv_loop_init(&loop), 0);
+    assert_int_equal(lane_open(&l, &loop, 1), 0);
+    job.lane = (struct lane_job){.run = on_run_slow, .done = on_done};
+    job.again = l;
+    lane_submit(l, &job.lane);
+    lane_close(l);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(job.dones, 2);
+    assert_int_equal(uv_loop_close(&loop), 0);
+}
+
+// Jobs that each wait for all others: as many threads as there may be are begun.
+static atomic_int meeting;
+
+static void on_run_meeting(struct lane_job *j)
+{
+    atomic_fetch_add(&meeting, 1);
+    while (atomic_load(&meeting) < 4)
+        usleep(1000);
+    on_run(j);
+}
+
+static void so_many_jobs_are_at_work_at_once(void **state)
+{
+    (void)state;
+    static struct job jobs[4];
+    uv_loop_t loop;
+    struct lane *l;
+    assert_int_equal(uv_loop_init(&loop), 0);
+    assert_int_equal(lane_open(&l, &loop, 4), 0);
+    for (int i = 0; i < 4; i++) {
+        jobs[i] = (struct job){.lane = {.run = on_run_meeting, .done = on_done}};
+        lane_submit(l, &jobs[i].lane);
+    }
+    lane_close(l);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(jobs[i].dones, 1);
+    assert_int_equal(uv_loop_close(&loop), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_job_is_done_once_for_each_time_it_is_submitted),
         cmocka_unit_test(lane_that_is_closed_does_what_it_has),
+        cmocka_unit_test(a_job_may_be_submitted_again_while_the_lane_closes),
+        cmocka_unit_test(so_many_jobs_are_at_work_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
