@@ -1,7 +1,7 @@
 // GET /apps/<app>/subscribe: a session carried by server-sent events (WHATWG HTML, "Server-sent events"), so that curl and a
 // browser's EventSource can follow an app with nothing else.
 //
-//   ?query=SQL  ?query.NAME=SQL  p.NAME.1=VALUE  follow.NAME=COLUMN@WHERE  branch=BRANCH  branch.NAME=BRANCH  ?stream=PATH  ?stream.NAME=PATH@OFFSET  ?upload.NAME=ID  cursor=CURSOR
+//   ?query=SQL  ?query.NAME=SQL  p.NAME.1=VALUE  follow.NAME=COLUMN@WHERE  branch=BRANCH  branch.NAME=BRANCH  preview.NAME=JSON  ?stream=PATH  ?stream.NAME=PATH@OFFSET  ?upload.NAME=ID  cursor=CURSOR
 //
 // Each message is one event: its JSON as `data`, its cursor, if it carries one, as `id`. EventSource gives the last id back as
 // Last-Event-ID when it connects again, and the session goes on from there.
@@ -9,7 +9,9 @@
 #include <stdlib.h>
 
 #include "api.h"
+#include "branch_feed.h"
 #include "err.h"
+#include "json_read.h"
 #include "json_write.h"
 #include "message.h"
 #include "result_feed.h"
@@ -19,6 +21,7 @@ struct sse {
     struct request *r;
     bool over;
     size_t branches; // parameters branch.NAME that a query had use for
+    size_t previews; // the same of preview.NAME
     size_t follows;  // the same of follow.NAME
 };
 
@@ -160,13 +163,37 @@ static int take_follows(struct sse *sse, const char *name, struct follows *f, st
     return broken;
 }
 
+// 1: the query has a preview, and is subscribed to with it.
+static int subscribe_preview(struct sse *sse, const char *name, struct span sql, const struct row_value *params, size_t count, struct problem *p)
+{
+    struct live_preview preview;
+    struct jr_tree *tree = NULL;
+    struct buf room, ops;
+    struct span json;
+    char param[96];
+    snprintf(param, sizeof param, "preview.%s", name);
+    buf_init(&room, HTTP_TARGET_MAX);
+    buf_init(&ops, HTTP_TARGET_MAX);
+    int found = request_param(sse->r, param, &room, &json);
+    int err = found == 1 ? jr_parse(&tree, json, p) : found;
+    if (found == 1 && err == 0) err = live_preview_from_json(jr_root(tree), json.n, &ops, &preview, p);
+    if (found == 1 && err == 0) err = session_preview_query(sse->session, SPAN_STR(name), &preview, sql, params, count, p);
+    sse->previews += found == 1;
+    jr_free(tree);
+    buf_free(&ops);
+    buf_free(&room);
+    return err != 0 ? err : found;
+}
+
 // With streams of its result, or without.
 static int subscribe_query(struct sse *sse, const char *name, struct span branch, struct span sql, const struct row_value *params, size_t count, struct problem *p)
 {
     struct follows follows = {.count = 0};
     buf_init(&follows.room, 2 * HTTP_TARGET_MAX);
     int err = take_follows(sse, name, &follows, p);
-    if (err == 0 && follows.count > 0 && branch.n > 0) err = problem_set(p, ERR_BAD_PARAMETER, -1, "streams have no branches: in a result on one they are not followed");
+    int previewed = err == 0 && follows.count == 0 && branch.n == 0 ? subscribe_preview(sse, name, sql, params, count, p) : 0;
+    if (previewed != 0) err = previewed < 0 ? previewed : 0;
+    else if (err == 0 && follows.count > 0 && branch.n > 0) err = problem_set(p, ERR_BAD_PARAMETER, -1, "streams have no branches: in a result on one they are not followed");
     else if (err == 0 && follows.count > 0) err = session_follow_query(sse->session, SPAN_STR(name), sql, params, count, follows.list, follows.count, p);
     else if (err == 0) err = session_branch_query(sse->session, SPAN_STR(name), branch, sql, params, count, p);
     buf_free(&follows.room);
@@ -218,7 +245,7 @@ static int add_all(struct sse *sse, struct problem *p)
 {
     struct buf scratch;
     struct span param, value;
-    size_t at = 0, queries = 0, streams = 0, uploads = 0, branches = 0, follows = 0;
+    size_t at = 0, queries = 0, streams = 0, uploads = 0, branches = 0, follows = 0, previews = 0;
     char name[80];
     int err = 0, broken = 0;
     buf_init(&scratch, 2 * HTTP_TARGET_MAX);
@@ -228,6 +255,7 @@ static int add_all(struct sse *sse, struct problem *p)
         else if (names(param, "upload", 'u', uploads + 1, name)) uploads++, err = add_upload(sse, name, value, p);
         else if (span_starts(param, "branch.")) branches++;
         else if (span_starts(param, "follow.")) follows++;
+        else if (span_starts(param, "preview.")) previews++;
         else if (!span_starts(param, "p.") && !span_is(param, "cursor") && !span_is(param, "branch"))
             err = problem_set(p, ERR_BAD_PARAMETER, -1, "there is no parameter \"%.*s\"", SPAN_FMT(span_sub(param, 0, 60)));
     }
@@ -235,6 +263,7 @@ static int add_all(struct sse *sse, struct problem *p)
     if (err == 0 && broken != 0) err = problem_set(p, broken, -1, "a parameter is broken");
     // What reads the app instead would look as if it were the branch.
     if (err == 0 && branches != sse->branches) err = problem_set(p, ERR_BAD_PARAMETER, -1, "a branch is named for a query that is not there");
+    if (err == 0 && previews != sse->previews) err = problem_set(p, ERR_BAD_PARAMETER, -1, "a preview is of a query, without a branch and without columns that are followed");
     if (err == 0 && follows != sse->follows) err = problem_set(p, ERR_BAD_PARAMETER, -1, "columns are followed of a query that is not there");
     if (err == 0 && queries + streams + uploads == 0) err = problem_set(p, ERR_BAD_PARAMETER, -1, "name at least one query=…, stream=… or upload=…");
     return err;

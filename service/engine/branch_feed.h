@@ -8,16 +8,12 @@
 #define SEGUE_BRANCH_FEED_H
 
 #include "app.h"
+#include "live_preview.h"
 
 // A reader of the query on the branch, which has to be this very one (branch.no). `at`: where it begins, with a snapshot as of there unless it resumes.
 // ERR_UNSUPPORTED_SQL, ERR_QUERY_TOO_EXPENSIVE, ERR_RESULT_TOO_LARGE, ERR_TOO_MANY, ERR_NO_SUCH_BRANCH, ERR_TOO_OLD, or that of the operation that does not
 // fit any more. All but the first and ERR_TOO_MANY may come from the feed later, too: the branch was merged or dropped, or the result has grown.
 int branch_feed_attach(struct app *a, struct query *q, struct span branch, uint64_t no, bool resume, uint64_t at, struct feed_sub **out, struct problem *p);
-// Operations that nobody has committed, as a merge batch of a writer who had seen `base` (0: all that there is, at any time), for whom now() is `now_ms`.
-struct live_preview {
-    struct span ops; // encoded by batch.h: of rows, inserts with their ids
-    uint64_t base, now_ms;
-};
 // A reader of what the query would give if these were merged next, whatever is next; `ops` are copied. Errors are those of a branch, and that of the operation
 // that does not fit, now or later.
 int preview_feed_attach(struct app *a, struct query *q, const struct live_preview *preview, bool resume, uint64_t at, struct feed_sub **out, struct problem *p);

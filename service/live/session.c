@@ -89,6 +89,7 @@ static void sub_free(struct subscription *sub)
     let_go_of(sub);
     free((void *)sub->path.p);
     free(sub->follows);
+    free(sub->preview);
     free(sub);
 }
 
@@ -141,6 +142,7 @@ static int attach(struct subscription *sub, bool resume, uint64_t at, struct pro
     struct db_txn *txn = app_txn(s->app);
     int err = sub->is_upload       ? blobs_attach_upload(app_blobs(s->app), txn, sub->upload, resume, &sub->feed)
               : sub->branch_no != 0 ? branch_feed_attach(s->app, sub->query, sub->path, sub->branch_no, resume, at, &sub->feed, p)
+              : sub->preview != NULL ? preview_feed_attach(s->app, sub->query, sub->preview, resume, at, &sub->feed, p)
               : sub->follow_count > 0 ? result_feed_attach(s->app, sub->query, sub->follows, sub->follow_count, resume, at, &sub->feed, p)
               : sub->query != NULL ? rows_attach(app_rows(s->app), txn, sub->query, &sub->feed, p)
                                    : streams_attach(app_streams(s->app), txn, sub->path, sub->offset, resume, at, &sub->feed, p);
@@ -259,6 +261,28 @@ int session_branch_query(struct session *s, struct span name, struct span branch
     err = query_compile(app_rows(s->app), sql, params, param_count, &sub->query, p);
     if (err == 0 && branch.n > 0) err = on_branch(sub, branch, p);
     sub->hash = query_hash(sub->hash + (sub->branch_no << 8), sql, params, param_count); // a branch's number: another one of this name is another subscription
+    return added(s, sub, err, p);
+}
+
+static int copy_preview(struct subscription *sub, const struct live_preview *preview)
+{
+    struct live_preview *copy = malloc(sizeof *copy + preview->ops.n);
+    if (copy == NULL) return ERR_NOMEM;
+    *copy = *preview;
+    copy->ops.p = memcpy(copy + 1, preview->ops.p, preview->ops.n);
+    sub->preview = copy;
+    sub->hash = checksum64(copy->ops, sub->hash + copy->base + 3);
+    return 0;
+}
+
+int session_preview_query(struct session *s, struct span name, const struct live_preview *preview, struct span sql, const struct row_value *params, size_t param_count, struct problem *p)
+{
+    struct subscription *sub;
+    int err = sub_new(s, name, &sub, p);
+    if (err != 0) return err;
+    err = query_compile(app_rows(s->app), sql, params, param_count, &sub->query, p);
+    sub->hash = query_hash(sub->hash, sql, params, param_count);
+    if (err == 0) err = copy_preview(sub, preview);
     return added(s, sub, err, p);
 }
 

@@ -38,6 +38,9 @@ void session_close(struct session *s); // NULL is fine
 int session_query(struct session *s, struct span name, struct span sql, const struct row_value *params, size_t param_count, struct problem *p);
 // The same on a branch. Also ERR_NO_SUCH_BRANCH.
 int session_branch_query(struct session *s, struct span name, struct span branch, struct span sql, const struct row_value *params, size_t param_count, struct problem *p);
+// The same with operations laid over the state that nobody has committed (branch_feed.h).
+struct live_preview;
+int session_preview_query(struct session *s, struct span name, const struct live_preview *preview, struct span sql, const struct row_value *params, size_t param_count, struct problem *p);
 // With streams of its result live, at least one column of them. Also the errors of result_feed.h.
 struct result_follow;
 int session_follow_query(struct session *s, struct span name, struct span sql, const struct row_value *params, size_t param_count, const struct result_follow *follows, size_t follow_count,

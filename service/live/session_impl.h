@@ -39,6 +39,7 @@ struct subscription {
     struct query *query; // or a stream:
     struct span path;    // owned; of a query the branch that it reads, if it does
     uint64_t branch_no;  // of which name there may be another one later
+    struct live_preview *preview; // over which it is read; its operations lie behind it
     struct result_follow *follows; // streams of the result that come with it; their columns' names lie behind the last
     size_t follow_count;
     uint64_t offset;     // where a fresh reader begins
@@ -100,12 +101,18 @@ int session_put_range(struct session *s, uint64_t to, bool *told);
 // What is in line goes away unsent.
 void session_drop_parts(struct session *s);
 
+// Does it read rows that lie over the store: a branch, a preview?
+static inline bool sub_is_laid(const struct subscription *sub)
+{
+    return sub->branch_no != 0 || sub->preview != NULL;
+}
+
 // What a call of its feed gave back: of a query on a branch, which may be gone, or of one whose result has more streams than can be followed, this may be
 // the end of it and of nothing else.
 static inline int sub_note(struct subscription *sub, int err)
 {
     if (sub->follow_count > 0 && err == ERR_TOO_MANY) sub->lost = err;
-    if (err != 0 && sub->branch_no != 0 && err != ERR_TOO_OLD && err != ERR_NOMEM && err != ERR_CORRUPT) sub->lost = err;
+    if (err != 0 && sub_is_laid(sub) && err != ERR_TOO_OLD && err != ERR_NOMEM && err != ERR_CORRUPT) sub->lost = err;
     return err;
 }
 

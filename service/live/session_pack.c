@@ -68,7 +68,7 @@ static bool is_keyed(const struct subscription *sub)
 
 static bool is_scanned(const struct subscription *sub)
 {
-    return sub->query != NULL && sub->branch_no == 0 && rows_scanned(app_rows(sub->session->app), sub->query);
+    return sub->query != NULL && !sub_is_laid(sub) && rows_scanned(app_rows(sub->session->app), sub->query);
 }
 
 static void put_follows(struct jw *w, const struct subscription *sub)
@@ -91,6 +91,7 @@ static void put_subscription(struct jw *w, const struct subscription *sub)
     if (is_scanned(sub)) jw_key(w, "scanned"), jw_bool(w, true);
     if (sub->follow_count > 0) put_follows(w, sub);
     if (sub->branch_no != 0) jw_key(w, "branch"), jw_str(w, sub->path);
+    if (sub->preview != NULL) jw_key(w, "preview"), jw_bool(w, true);
     if (sub->is_upload) {
         uuid_format(sub->upload, id);
         jw_key(w, "upload"), jw_str(w, SPAN(id, UUID_TEXT));

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "api.h"
+#include "branch_feed.h"
 #include "err.h"
 #include "json_read.h"
 #include "result_feed.h"
@@ -185,7 +186,20 @@ static int take_follows(const struct jr *spec, struct follows *f)
     return jr_each(follow, take_follow, f);
 }
 
-static int add_query(struct sync *s, struct span name, const struct jr *spec, struct problem *p)
+static int add_preview(struct sync *s, struct span name, const struct jr *spec, size_t text_bytes, const struct row_value *params, size_t count, struct problem *p)
+{
+    struct live_preview preview;
+    struct buf ops;
+    if (jr_get(spec, "branch") != NULL || jr_get(spec, "follow") != NULL)
+        return problem_set(p, ERR_BAD_PARAMETER, -1, "a \"preview\" lies over the state itself, and has no streams to \"follow\"");
+    buf_init(&ops, ENTRY_BYTES_MAX / 2);
+    int err = live_preview_from_json(jr_get(spec, "preview"), text_bytes, &ops, &preview, p);
+    if (err == 0) err = session_preview_query(s->session, name, &preview, jr_str(jr_get(spec, "query")), params, count, p);
+    buf_free(&ops);
+    return err;
+}
+
+static int add_query(struct sync *s, struct span name, const struct jr *spec, size_t text_bytes, struct problem *p)
 {
     struct follows follows = {.p = p};
     struct row_value params[QUERY_PARAMS_MAX];
@@ -198,7 +212,8 @@ static int add_query(struct sync *s, struct span name, const struct jr *spec, st
     int err = sync_get_params(jr_get(spec, "params"), &scratch, params, &count, p);
     struct span sql = jr_str(jr_get(spec, "query"));
     if (err == 0) err = take_follows(spec, &follows);
-    if (err == 0 && follows.count > 0) err = session_follow_query(s->session, name, sql, params, count, follows.list, follows.count, p);
+    if (err == 0 && jr_get(spec, "preview") != NULL) err = add_preview(s, name, spec, text_bytes, params, count, p);
+    else if (err == 0 && follows.count > 0) err = session_follow_query(s->session, name, sql, params, count, follows.list, follows.count, p);
     else if (err == 0) err = session_branch_query(s->session, name, jr_str(branch), sql, params, count, p);
     buf_free(&scratch);
     return err;
@@ -219,16 +234,18 @@ static int add_upload(struct sync *s, struct span name, const struct jr *spec, s
     return session_upload(s->session, name, id, p);
 }
 
-// {"query":…,"params":…,"follow":…}, {"stream":…,"offset":…} or {"upload":…}
-static int add(struct sync *s, struct span name, const struct jr *spec, struct problem *p)
+// {"query":…,"params":…,"branch":…,"follow":…,"preview":…}, {"stream":…,"offset":…} or {"upload":…}
+static int add(struct sync *s, struct span name, const struct jr *spec, size_t text_bytes, struct problem *p)
 {
+    static const char *const of_query[] = {"params", "branch", "follow", "preview"};
     bool query = jr_get(spec, "query") != NULL, stream = jr_get(spec, "stream") != NULL, upload = jr_get(spec, "upload") != NULL;
     if (query + stream + upload != 1) return problem_set(p, ERR_BAD_PARAMETER, -1, "a subscription has a \"query\", a \"stream\" or an \"upload\"");
-    if ((!query && (jr_get(spec, "params") != NULL || jr_get(spec, "branch") != NULL || jr_get(spec, "follow") != NULL)) || (!stream && jr_get(spec, "offset") != NULL))
-        return problem_set(p, ERR_BAD_PARAMETER, -1, "\"params\", \"branch\" and \"follow\" are a query's, and \"offset\" is a stream's");
+    for (size_t i = 0; i < sizeof of_query / sizeof *of_query && !query; i++)
+        if (jr_get(spec, of_query[i]) != NULL) return problem_set(p, ERR_BAD_PARAMETER, -1, "\"%s\" is a query's", of_query[i]);
+    if (!stream && jr_get(spec, "offset") != NULL) return problem_set(p, ERR_BAD_PARAMETER, -1, "\"offset\" is a stream's");
     int err = may(s->options.auth, &s->options.identity, MAY_SUBSCRIBE, SPAN_STR(app_name(s->options.app)), jr_str(jr_get(spec, "stream")));
     if (err != 0) return err;
-    return query ? add_query(s, name, spec, p) : stream ? add_stream(s, name, spec, p) : add_upload(s, name, spec, p);
+    return query ? add_query(s, name, spec, text_bytes, p) : stream ? add_stream(s, name, spec, p) : add_upload(s, name, spec, p);
 }
 
 static void say_name_error(struct sync *s, struct span name, int err, struct problem *p)
@@ -239,12 +256,11 @@ static void say_name_error(struct sync *s, struct span name, int err, struct pro
 
 static void take_subscribe(struct sync *s, const struct jr *message, struct span text)
 {
-    (void)text;
-    static const char *const known[] = {"type", "name", "query", "params", "branch", "follow", "stream", "offset", "upload", NULL};
+    static const char *const known[] = {"type", "name", "query", "params", "branch", "follow", "preview", "stream", "offset", "upload", NULL};
     struct problem p = PROBLEM_NONE;
     struct span name = jr_str(jr_get(message, "name"));
     int err = sync_check_members(message, known, &p);
-    if (err == 0) err = add(s, name, message, &p);
+    if (err == 0) err = add(s, name, message, text.n, &p);
     if (err != 0) say_name_error(s, name, err, &p);
 }
 
@@ -264,16 +280,17 @@ static void take_unsubscribe(struct sync *s, const struct jr *message, struct sp
 struct hello {
     struct sync *s;
     struct problem *p;
+    size_t text_bytes;
     struct span name; // of the one that failed
 };
 
 static int add_of_hello(void *ctx, struct span name, const struct jr *spec)
 {
-    static const char *const known[] = {"query", "params", "branch", "follow", "stream", "offset", "upload", NULL};
+    static const char *const known[] = {"query", "params", "branch", "follow", "preview", "stream", "offset", "upload", NULL};
     struct hello *h = ctx;
     h->name = name;
     int err = sync_check_members(spec, known, h->p);
-    return err != 0 ? err : add(h->s, name, spec, h->p);
+    return err != 0 ? err : add(h->s, name, spec, h->text_bytes, h->p);
 }
 
 static int begin(struct sync *s, const struct jr *message, struct hello *h)
@@ -294,9 +311,8 @@ static int begin(struct sync *s, const struct jr *message, struct hello *h)
 // All of it, or an end: half of what a client subscribes to would go with no cursor of its.
 static void take_hello(struct sync *s, const struct jr *message, struct span text)
 {
-    (void)text;
     struct problem p = PROBLEM_NONE;
-    struct hello h = {.s = s, .p = &p};
+    struct hello h = {.s = s, .p = &p, .text_bytes = text.n};
     int err = begin(s, message, &h);
     if (err == 0) return;
     if (err == ERR_BUSY) {

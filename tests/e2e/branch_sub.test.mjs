@@ -172,6 +172,40 @@ test('over a WebSocket the others go on', async (t) => {
     }
 })
 
+test('a live preview is the query with these operations laid over, whatever others commit', async (t) => {
+    const { app, ids: [a, b, c] } = await notes(t)
+    const mine = randomUUID()
+    const ops = [update('notes', a, { text: 'mine' }), insert('notes', { text: 'new', n: 1 }, mine), remove('notes', c)]
+    const queries = { list: Q, top: 'select text from notes order by n desc limit 2', count: 'select n, count(*) as rows from notes group by n' }
+    const peer = await follow(t, app, { queries: { main: 'select * from notes' } }) // is told of everything
+    await peer.untilLive()
+    for (const [name, query] of Object.entries(queries)) {
+        peer.fold.expect(name, 'query', { ordered: /order by/.test(query) })
+        peer.send({ type: 'subscribe', name, query, preview: { ops, now: 1767225600000 } })
+    }
+    const same = async (seq) => {
+        await peer.untilSeq(seq)
+        for (const [name, sql] of Object.entries(queries)) assertSameRows(peer.fold.views[name], done(await app.ask({ sql, ops })).rows)
+    }
+    await peer.untilLive()
+    const steps = [[update('notes', a, { n: 8 })], [insert('notes', { text: 'other', n: 9 })], [update('notes', c, { text: 'gone anyway' })], [remove('notes', b)]]
+    for (const step of steps) await same((await app.batch(step)).seq)
+    assert.equal(peer.fold.views.list.rows().find((row) => row.id === mine).text, 'new')
+
+    // Once it does not fit any more it is over, and the connection goes on.
+    const { seq } = await app.batch([insert('notes', { text: 'taken', n: 0 }, mine)])
+    await peer.untilSeq(seq)
+    assert.deepEqual(peer.messages.filter((m) => m.type === 'error').map((m) => [m.name, m.code]).sort(), Object.keys(queries).sort().map((name) => [name, 'row_exists']))
+
+    let odd = 0
+    for (const [preview, code] of [[{ ops: [] }, 'bad_parameter'], [{ ops: [insert('notes', { text: 'x' })] }, 'bad_parameter'], [{ ops: [{ op: 'close', stream: 's' }] }, 'bad_parameter'],
+        [{ ops, base: -1 }, 'bad_parameter'], [{ ops, more: 1 }, 'bad_parameter'], [[], 'bad_parameter'], [{ ops: [update('notes', b, { text: 'x' })] }, 'no_such_row']]) {
+        const name = `odd${odd++}`
+        peer.send({ type: 'subscribe', name, query: Q, preview })
+        assert.equal((await peer.answer(name, (m) => m.type === 'error' && m.name === name)).code, code, JSON.stringify(preview))
+    }
+})
+
 test('segue sub --branch prints what is written to a branch, until that is gone', async (t) => {
     const { s, app } = await notes(t)
     await make(app, 'draft')

@@ -164,7 +164,7 @@ export class SyncPeer {
         this.messages.push(m)
         if (['welcome', 'commit', 'reset'].includes(m.type)) this.fold.take(rest, cursor)
         else this.answers.push(m)
-        if (m.type === 'error' && m.name !== undefined) this.fold.refused(m.name, m.code)
+        if (m.type === 'error' && m.name !== undefined) this.fold.refused(m.name)
     }
 
     send(m) { this.ws.send(m); return this }
