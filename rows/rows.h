@@ -226,14 +226,13 @@ void query_close(struct query_run *run); // NULL is fine
 // The same joined rows, or the same group, have the same key for as long as the query is the same: the ids of the tables' rows in the order of the text,
 // joined by "." (nothing where a left join found none), or a digest of what is grouped by, or of a distinct row's values. Equal rows come by their keys.
 // "was" is where the row stood in the list as the steps before have left it, "at" where it stands once this step is done.
-// ERR_UNSUPPORTED_SQL: rows that are grouped or distinct are not live so far; stream_text never is; with its selects within, a query goes through
-// QUERY_TABLES_MAX tables at most. ERR_TOO_OLD from the feed: also where a commit, or all that have come since the reader was here last, touched more than can
+// ERR_UNSUPPORTED_SQL: stream_text is not live; with its selects within, a query goes through QUERY_TABLES_MAX tables at most. ERR_TOO_OLD from the feed: also where a commit, or all that have come since the reader was here last, touched more than can
 // be compared.
 // ERR_BAD_VALUE: also later, from the feed, where a changed row cannot be evaluated.
 // ERR_QUERY_TOO_EXPENSIVE, ERR_RESULT_TOO_LARGE: also later, from the feed, where an ordered result grows past its bounds.
 int rows_attach(struct rows *r, struct db_txn *txn, struct query *q, struct feed_sub **out, struct problem *p);
 // Of a query that somebody is attached to: is every changed row of one of its tables tried against it, because its conditions there have neither an equality nor a
-// range that an index could find it by?
+// range that an index could find it by? Or are all rows of a table gone through to find what a row joined to them changes?
 bool rows_scanned(const struct rows *r, const struct query *q);
 
 // ---- history -------------------------------------------------------------------------------------------------------

@@ -57,8 +57,11 @@ bool delta_reads(const struct delta *d, uint32_t slot);
 // Of a table's slot: does the select use a column in which these two differ, or does the row come or go? Of a row that stands and owns a stream that the
 // select shows: always, for no image tells of the stream.
 bool delta_concerns(const struct delta *d, uint32_t slot, const struct row *old, const struct row *new);
-// Conditions on a slot's row alone, without selects within: a row that meets them in neither state makes no difference. They live as long as `d`.
+// Conditions on a slot's row alone, without selects within, those that follow from others among them: a row that meets them in neither state makes no difference. They live as long as `d`.
 void delta_conditions(const struct delta *d, uint32_t slot, struct expr *const **conditions, size_t *count);
+
+// Does looking for what a touched row changes go through all of a table? ERR_NOMEM, or what planning says.
+int delta_scans(struct delta *d, bool *scans, struct problem *p);
 
 enum delta_side { DELTA_BEFORE, DELTA_AFTER };
 

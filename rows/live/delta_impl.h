@@ -46,6 +46,10 @@ struct delta {
 
 // Takes the plan's text apart. ERR_NOMEM.
 int delta_take_apart(struct delta *d);
+// The conditions of all slots, with what follows from others. ERR_NOMEM.
+int delta_take_conditions(struct delta *d);
+bool delta_has_slots(const struct expr *e); // values of a grouped select
+struct expr *delta_make_equal(struct arena *arena, struct expr *a, struct expr *b, struct type compared); // NULL: no memory
 // No plan is of more tables than one can be. ERR_UNSUPPORTED_SQL, ERR_NOMEM.
 int delta_check_tables(struct delta *d, struct problem *p);
 bool delta_is_core(const struct delta *d, uint32_t slot);

@@ -88,39 +88,7 @@ static int visit_select(struct delta *d, const struct select *s, size_t outer, c
     return visit_parts(d, place);
 }
 
-// ---- conditions on one row -----------------------------------------------------------------------------------------
-
-static bool reads_stream(const struct expr *e)
-{
-    bool reads = e->kind == EX_CALL && e->op == CALL_STREAM_TEXT;
-    for (size_t i = 0; i < e->count && !reads; i++)
-        reads = reads_stream(e->args[i]);
-    return reads;
-}
-
-static bool has_slots(const struct expr *e)
-{
-    bool has = e->kind == EX_SLOT;
-    for (size_t i = 0; i < e->count && !has; i++)
-        has = has_slots(e->args[i]);
-    return has;
-}
-
-static int take_conditions(struct delta *d, uint32_t no)
-{
-    struct delta_slot *slot = &d->slots[no];
-    const struct select *s = d->places[slot->place].s;
-    struct expr **all = slot->level.left ? slot->level.on : s->where;
-    size_t count = slot->level.left ? slot->level.on_count : s->where_count;
-    slot->conditions = arena_array(d->arena, count, sizeof *slot->conditions);
-    if (!slot->conditions) return ERR_NOMEM;
-    for (size_t i = 0; i < count; i++) {
-        const struct expr *e = all[i];
-        if (e->uses != UINT64_C(1) << no || e->subs || has_slots(e) || reads_stream(e)) continue;
-        slot->conditions[slot->condition_count++] = all[i];
-    }
-    return 0;
-}
+// ---- tables --------------------------------------------------------------------------------------------------------
 
 int delta_take_apart(struct delta *d)
 {
@@ -130,11 +98,9 @@ int delta_take_apart(struct delta *d)
     for (uint32_t i = 0; i < d->plan->table_slots; i++)
         d->slots[i].place = NO_PLACE;
     int err = visit_select(d, top, NO_PLACE, NULL, STANDS_ELSEWHERE);
-    for (uint32_t i = 0; i < d->plan->table_slots && !err; i++) {
-        if (delta_reads(d, i)) err = take_conditions(d, i);
+    for (uint32_t i = 0; i < d->plan->table_slots && !err; i++)
         if (delta_is_core(d, i)) d->core[d->core_count++] = i;
-    }
-    return err;
+    return err ? err : delta_take_conditions(d);
 }
 
 bool delta_is_core(const struct delta *d, uint32_t slot)
@@ -144,10 +110,10 @@ bool delta_is_core(const struct delta *d, uint32_t slot)
 
 // ---- expressions of our own ----------------------------------------------------------------------------------------
 
-static struct expr *make_equal(struct delta *d, struct expr *a, struct expr *b, struct type compared)
+struct expr *delta_make_equal(struct arena *arena, struct expr *a, struct expr *b, struct type compared)
 {
-    struct expr *e = arena_alloc(d->exprs, sizeof *e);
-    struct expr **args = arena_array(d->exprs, 2, sizeof *args);
+    struct expr *e = arena_alloc(arena, sizeof *e);
+    struct expr **args = arena_array(arena, 2, sizeof *args);
     if (!e || !args) return NULL;
     args[0] = a;
     args[1] = b;
@@ -163,7 +129,15 @@ static struct expr *make_pin(struct delta *d, uint32_t slot, size_t param)
     if (!id || !value) return NULL;
     *id = (struct expr){.kind = EX_COLUMN, .type = TYPE(COL_UUID), .position = -1, .slot = slot, .column = COLUMN_ID, .uses = UINT64_C(1) << slot};
     *value = (struct expr){.kind = EX_PARAM, .type = TYPE(COL_UUID), .position = -1, .slot = (uint32_t)param};
-    return make_equal(d, id, value, TYPE(COL_UUID));
+    return delta_make_equal(d->exprs, id, value, TYPE(COL_UUID));
+}
+
+bool delta_has_slots(const struct expr *e)
+{
+    bool has = e->kind == EX_SLOT;
+    for (size_t i = 0; i < e->count && !has; i++)
+        has = delta_has_slots(e->args[i]);
+    return has;
 }
 
 // What stands in this value slot of a grouped select, where it is one value of each joined row.
@@ -183,10 +157,10 @@ static const struct expr *grouped_expr(const struct delta *d, uint32_t value_slo
 static int on_rows(struct delta *d, struct expr *e, struct expr **out)
 {
     *out = e;
-    if (!has_slots(e)) return 0;
+    if (!delta_has_slots(e)) return 0;
     const struct expr *of = e->kind == EX_SLOT ? grouped_expr(d, e->slot) : e;
     *out = NULL;
-    if (!of || of->subs || (e->kind == EX_SLOT && has_slots(of))) return 0;
+    if (!of || of->subs || (e->kind == EX_SLOT && delta_has_slots(of))) return 0;
     struct expr *copy = arena_alloc(d->exprs, sizeof *copy);
     if (!copy) return ERR_NOMEM;
     *copy = *of;
@@ -251,7 +225,7 @@ static int add_membership(struct between *b, const struct delta_place *inner)
     struct expr *x = inner->in->args[0], *y = s->targets[0].expr;
     if (x->subs || y->subs) return 0;
     if (!(inner->alone && !inner->in->negate) && !(never_null(b->d, x) && never_null(b->d, y))) return 0;
-    struct expr *same = make_equal(b->d, x, y, sub->compared);
+    struct expr *same = delta_make_equal(b->d->exprs, x, y, sub->compared);
     return same ? add(b, same) : ERR_NOMEM;
 }
 
@@ -419,6 +393,29 @@ void delta_plans_settle(struct delta *d, bool at_once)
         let_go(&d->slots[i].pinned, at_once);
     let_go(&d->whole, at_once);
     if (at_once) arena_clear(d->exprs);
+}
+
+static bool goes_through_all(const struct select *s)
+{
+    for (size_t i = 0; i < s->level_count; i++) {
+        const struct access *a = &s->levels[i].access;
+        if (a->kind != ACCESS_POINT && a->equal_count == 0 && !a->each && !a->low && !a->high) return true;
+    }
+    return false;
+}
+
+int delta_scans(struct delta *d, bool *scans, struct problem *p)
+{
+    *scans = false;
+    for (size_t i = 1; i < d->place_count && !*scans; i++)
+        *scans = goes_through_all(d->places[i].s);
+    for (uint32_t i = 0; i < d->plan->table_slots && !*scans; i++) {
+        const struct plan *plan;
+        int err = delta_reads(d, i) ? delta_pinned(d, i, UINT64_MAX, &plan, p) : 0;
+        if (err) return err;
+        *scans = delta_reads(d, i) && goes_through_all(plan->top);
+    }
+    return 0;
 }
 
 static int make(struct delta *d, uint32_t slot, uint64_t at, struct plan **out, struct problem *p)

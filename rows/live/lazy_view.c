@@ -74,8 +74,11 @@ int lazy_open(struct view *v, const struct lazy_ops *ops)
     l->plan = plan_ref(v->q->plan);
     l->params = v->q->params;
     l->ring_from = l->settled = l->noted_from = v->r->seq;
+    bool scans = false;
     int err = delta_share(v->r, l->plan, &l->delta, NULL);
+    if (!err) err = delta_scans(l->delta, &scans, NULL);
     if (!err) err = listen(l);
+    v->scanned = v->scanned || scans;
     if (err) lazy_close(v);
     return err;
 }

@@ -39,7 +39,7 @@ struct reading {
 static void attach(struct rows_rig *g, struct reading *r, const char *sql)
 {
     r->q = rr_compile(g, sql);
-    rr_attach(g, &r->reader, r->q, strstr(sql, "order by") != NULL);
+    rr_attach(g, &r->reader, r->q, query_ordered(r->q));
 }
 
 static void begin(struct rows_rig *g, struct reading *r, const char *sql)
@@ -171,6 +171,47 @@ static void a_commit_that_changes_nothing_of_it_wakes_nobody(void **state)
     assert_int_equal(r.reader.woken, g->seq);
     expect_steps(g, &r, "{\"changed\":{\"text\":\"two\",\"name\":\"Ben\"},\"key\":\"" ID(22) "." ID(12) "\"}\n");
     end(&r);
+}
+
+// What is said of one table holds of those that are joined to it: who follows one user's messages hears nothing of the others'.
+static void a_constant_is_carried_over_joins(void **state)
+{
+    static const char *const sql[] = {
+        SAID " where u.id = '" ID(11) "'",
+        "select u.name, m.text from u left join m on m.u = u.id where u.id = '" ID(11) "'",
+        "select u.name, array(select text from m where m.u = u.id order by n, id) as said from u where u.id = '" ID(11) "'",
+        "select u.name, t.word from u join m on m.u = u.id join tag t on t.m = m.id where '" ID(11) "' = m.u",
+    };
+    struct rows_rig *g = *state;
+    struct reading readers[4];
+    for (size_t i = 0; i < 4; i++)
+        begin(g, &readers[i], sql[i]);
+    rr_insert(g, "m", 0x23, "{\"u\":\"" ID(12) "\",\"text\":\"three\"}");
+    rr_update(g, "m", 0x22, "{\"text\":\"zwei\"}");
+    rr_update(g, "u", 0x12, "{\"name\":\"Ben\"}");
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(readers[i].reader.woken, 0);
+    rr_update(g, "m", 0x22, "{\"u\":\"" ID(11) "\"}");
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(readers[i].reader.woken, g->seq);
+        expect_fresh(g, &readers[i]);
+        end(&readers[i]);
+    }
+}
+
+static void who_has_no_index_to_join_by_is_told(void **state)
+{
+    struct rows_rig *g = *state;
+    struct reading with, without, within;
+    begin(g, &with, SAID);
+    begin(g, &without, "select m.text, t.word from m join tag t on t.m = m.id");
+    begin(g, &within, "select text, array(select word from tag where tag.m = m.id) as words from m");
+    assert_false(rows_scanned(g->r, with.q));
+    assert_true(rows_scanned(g->r, without.q));
+    assert_true(rows_scanned(g->r, within.q));
+    end(&with);
+    end(&without);
+    end(&within);
 }
 
 struct holding {
@@ -402,6 +443,8 @@ int main(void)
         TEST(a_row_that_others_have_left_the_window_to_is_told_whole),
         TEST(a_closed_stream_is_a_change_of_the_rows_that_show_it),
         TEST(a_commit_that_changes_nothing_of_it_wakes_nobody),
+        TEST(a_constant_is_carried_over_joins),
+        TEST(who_has_no_index_to_join_by_is_told),
         TEST(a_change_is_made_once_for_all_readers),
         TEST(queries_that_differ_in_parameters_alone_share_their_plans),
         TEST(a_reader_within_a_range_gets_there_by_itself),
