@@ -312,10 +312,15 @@ uploads-if-npm:
 RUNS ?= 200
 CRASH_jobs := asked
 CRASH_blobs := blobs
-# BUG=reclaim_bytes_first (or another one of the power cuts') plants that mistake: then this target fails, and names it.
-crash: $(B)/segued $(B)/tests/lib/disk.so $(B)/tests/provider/provider
-	$(if $(BUG),@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=bugs build/bugs/segued)
-	$(Q)$(E2E) $(if $(BUG),SEGUED=build/bugs/segued SEGUE_BUG=$(BUG)) RUNS=$(RUNS) $(if $(SEED),SEED=$(SEED)) node tests/crash/$(or $(CRASH_$(ONLY)),crash).mjs
+CRASH_live := live
+# A program with an outbox, for the campaign that kills it.
+$(B)/tests/crash/outboxer: $(B)/tests/crash/outboxer.o $(B)/libsegue.a
+	@echo "  LINK $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_libsegue)
+# BUG=reclaim_bytes_first (or another one of the power cuts'; of ONLY=live outbox_renames, sub_repeats, skip_range) plants that mistake: then this target fails, and names it.
+crash: $(B)/segued $(B)/segue $(B)/tests/crash/outboxer $(B)/tests/lib/disk.so $(B)/tests/provider/provider
+	$(if $(BUG),@$(MAKE) --no-print-directory -j$(JOBS) VARIANT=bugs build/bugs/segued build/bugs/segue build/bugs/tests/crash/outboxer)
+	$(Q)$(E2E) OUTBOXER=$(if $(BUG),build/bugs,$(B))/tests/crash/outboxer $(if $(BUG),SEGUED=build/bugs/segued SEGUE=build/bugs/segue SEGUE_BUG=$(BUG)) RUNS=$(RUNS) $(if $(SEED),SEED=$(SEED)) node tests/crash/$(or $(CRASH_$(ONLY)),crash).mjs
 
 run: deps-build
 	@$(MAKE) --no-print-directory all $(B)/tests/provider/provider

@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "bug.h"
 #include "err.h"
 #include "file.h"
 #include "json_read.h"
@@ -312,6 +313,7 @@ static int run(struct sender *t)
         if (t->head.waiting == 0) return SEGUE_OK;
         int end = connect_once(t);
         if (end == END_NOW) return t->result;
+        if (bug("outbox_renames")) outbox_store_adopt(t->o->store);
         if (end == END_AGAIN && !client_backoff(t->s, &t->backoff, false)) return t->s->error.result;
         client_begin(t->s);
     }

@@ -25,7 +25,7 @@ void sse_restart(struct sse *s)
 {
     buf_clear(&s->line);
     buf_clear(&s->data);
-    s->after_cr = s->has_data = false;
+    s->after_cr = s->has_data = s->named = false;
 }
 
 static void take_field(struct sse *s, struct span name, struct span value)
@@ -37,6 +37,7 @@ static void take_field(struct sse *s, struct span name, struct span value)
     } else if (span_is(name, "id") && (value.n == 0 || memchr(value.p, 0, value.n) == NULL)) {
         buf_clear(&s->id);
         buf_put_span(&s->id, value);
+        s->named = true;
     }
 }
 
@@ -52,7 +53,7 @@ static int take_line(struct sse *s, int (*on_event)(void *ctx, struct span data,
     } else if (s->has_data) {
         err = on_event(ctx, buf_span(&s->data), buf_span(&s->id));
         buf_clear(&s->data);
-        s->has_data = false;
+        s->has_data = s->named = false;
     }
     if (err == 0) err = s->line.err != 0 ? s->line.err : s->data.err != 0 ? s->data.err : s->id.err;
     buf_clear(&s->line);

@@ -8,6 +8,7 @@ struct sse {
     struct buf line, data, id;
     bool after_cr; // the next newline belongs to the line before
     bool has_data;
+    bool named; // the event that is being given has an id of its own
 };
 
 void sse_init(struct sse *s);

@@ -93,13 +93,6 @@ static int look_for_error(struct subscriber *s, struct span data)
     return err;
 }
 
-// An event's id is the last one that this connection has told: none at its beginning, which takes nothing away from what is known.
-static bool is_new_cursor(const struct subscriber *s, struct span id)
-{
-    size_t n = s->cursor.n > 0 ? s->cursor.n - 1 : 0; // without its terminator
-    return id.n > 0 && !span_equal(id, SPAN(s->cursor.p, n));
-}
-
 // A service that greets, and goes away again, has not got anybody on.
 static bool is_progress(struct span data)
 {
@@ -109,7 +102,7 @@ static bool is_progress(struct span data)
 static int on_event(void *ctx, struct span data, struct span id)
 {
     struct subscriber *s = ctx;
-    bool has_cursor = is_new_cursor(s, id);
+    bool has_cursor = s->sse.named && id.n > 0; // of its own: the last one named stands for other events too
     if (is_progress(data)) s->backoff = (struct backoff){0};
     struct buf cursor;
     buf_init(&cursor, CURSOR_MAX);

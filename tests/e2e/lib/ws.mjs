@@ -141,6 +141,7 @@ export class SyncPeer {
         this.subscribe = Object.fromEntries([
             ...Object.entries(what.queries || {}).map(([name, spec]) => { const [query, ...params] = [].concat(spec), branch = what.branches?.[name], follow = what.follow?.[name]; return [name, { query, params, ...(branch && { branch }), ...(follow && { follow }) }] }),
             ...Object.entries(what.streams || {}).map(([name, p]) => { const at = /^(.*?)(?:@(\d+))?$/.exec(p); return [name, { stream: at[1], offset: Number(at[2] ?? 0) }] }),
+            ...Object.entries(what.uploads || {}).map(([name, upload]) => [name, { upload }]),
         ])
         const ordered = Object.entries(this.subscribe).filter(([, x]) => /order by/i.test(x.query)).map(([name]) => name)
         const offsets = Object.fromEntries(Object.entries(this.subscribe).filter(([, x]) => x.offset).map(([name, x]) => [name, x.offset]))
