@@ -370,6 +370,7 @@ test: deps
 	@$(MAKE) --no-print-directory VARIANT=$(VARIANT) crash RUNS=6
 	@$(MAKE) --no-print-directory VARIANT=$(VARIANT) crash ONLY=jobs RUNS=80
 	@$(MAKE) --no-print-directory VARIANT=$(VARIANT) crash ONLY=blobs RUNS=10
+	@$(MAKE) --no-print-directory VARIANT=$(VARIANT) crash ONLY=live RUNS=12
 	@$(MAKE) --no-print-directory VARIANT=$(VARIANT) powercut POINTS=200
 	@$(MAKE) --no-print-directory VARIANT=$(VARIANT) sim DURATION_S=12
 
@@ -404,6 +405,7 @@ help:
 	@echo "make uploads SIZE=256 one file by every client and protocol, each broken twice"
 	@echo "make crash RUNS=200  kill -9 campaign; make crash ONLY=jobs RUNS=1000  the same for LLM jobs, providers and clients"
 	@echo "make crash ONLY=blobs RUNS=500  the same for uploads, packing and reclaiming"
+	@echo "make crash ONLY=live RUNS=500   the same for outboxes and subscriptions, whose clients are killed, too"
 	@echo "make powercut POINTS=5000 [BUG=name]  simulated power cuts"
 	@echo "make sim SEED=7 DURATION_S=3600 [BUG=name]  simulated clients, crashes and lost messages"
 	@echo "make bench [ONLY=append] figures beside peers and the machine's floor; make bench-deps gets the peers"

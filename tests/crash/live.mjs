@@ -1,5 +1,5 @@
 // kill -9 of clients and of the service, at any moment, under mixed subscriptions and outboxes: ranges tile, what subscribers make of them is what a fresh query
-// gives, each byte of a stream comes once, each batch that an outbox has kept is applied once, and its fate is told.
+// gives, each byte of a stream comes once (also of stream columns inside results), each batch that an outbox has kept is applied once, and its fate is told.
 //
 //   RUNS=500 SEED=7 node tests/crash/live.mjs
 //
@@ -29,6 +29,7 @@ create index on posts (owner);`
 
 const QUERIES = {
     rooms: 'select name, hits from rooms',
+    talk: 'select name, body from rooms', // with its stream column live
     posts: 'select tag, n from posts',
     top: 'select tag, score from posts order by score desc, tag, n limit 10',
     page: 'select tag, score from posts order by score, tag, n limit 5 offset 3',
@@ -37,7 +38,7 @@ const QUERIES = {
     sums: 'select owner, count(*) as posts, sum(score) as score from posts group by owner',
     heard: 'select name from rooms r where exists (select p.id from posts p where p.room = r.id and p.score > 980)',
     latest: 'select p.tag, r.hits from posts p join rooms r on p.room = r.id order by p.score desc, p.tag, p.n limit 7',
-    within: 'select name, array(select p.tag from posts p where p.room = rooms.id and p.score > 950 order by p.tag, p.n) as best from rooms',
+    within: 'select name, array(select p.tag from posts p where p.room = rooms.id and p.score > 950 order by p.tag, p.n) as best from rooms order by name',
 }
 
 const counts = { kills: 0, early: 0, outboxKills: 0, subKills: 0, cuts: 0, good: 0, spoiled: 0, unreadable: 0, unsurePut: 0, unsureLost: 0, commits: 0, runsOfSub: 0, resets: 0, folded: 0, bytes: 0 }
@@ -92,16 +93,17 @@ class World {
         this.rooms = fate.ids.slice(0, ROOMS)
         this.upload = new SlowUpload(this)
         await this.upload.begin()
-        const { rooms, posts, top, page, either, joined, sums, heard, latest, within } = await this.known()
+        const { rooms, talk, posts, top, page, either, joined, sums, heard, latest, within } = await this.known()
         const given = (all) => Object.fromEntries(Object.entries(all).filter(([, sql]) => sql))
         const streams = { all: 'all', body: `rows/rooms/${this.rooms[0]}/body` }
         const uploads = { film: this.upload.id }
+        const follow = { talk: { body: 0 } }
         this.programs = [
-            new SubProgram(this, 'one', this.folder, { queries: given({ rooms, posts, top, joined, sums, within }), streams, uploads }),
+            new SubProgram(this, 'one', this.folder, { queries: given({ rooms, talk, posts, top, joined, sums, within }), follow, streams, uploads }),
             new SubProgram(this, 'two', this.folder, { queries: given({ page, either, heard, latest }), streams: { all: 'all' } }),
         ]
-        this.events = [new Subscriber(this.app, { queries: given({ rooms, top, sums, latest }), streams, uploads }), new Subscriber(this.app, { queries: given({ posts, page }), streams: { all: 'all' } })]
-        this.sockets = [new SyncPeer(this.app, { queries: given({ rooms, either, joined, heard, page }), streams, uploads })]
+        this.events = [new Subscriber(this.app, { queries: given({ rooms, talk, top, sums, latest }), follow, streams, uploads }), new Subscriber(this.app, { queries: given({ posts, page }), streams: { all: 'all' } })]
+        this.sockets = [new SyncPeer(this.app, { queries: given({ rooms, talk, either, joined, heard, page }), follow, streams, uploads })]
         this.outboxes = ['a', 'b', 'c'].map((name) => new OutboxClient(this, name, this.folder))
         this.subscribers = [...this.programs, ...this.events, ...this.sockets]
         for (const sub of this.programs) sub.start()
@@ -205,6 +207,11 @@ class World {
                 await sub.until(`the end of ${name}`, (f) => f.isLive && f.views[name].offset === bytes.length)
                 assert.ok(sub.fold.views[name].bytes.equals(bytes), `${name}: each byte once`)
                 counts.bytes += bytes.length
+            }
+            for (const room of sub.fold.views.talk ? this.rooms : []) {
+                const { bytes } = await this.app.readStream(`rows/rooms/${room}/body`)
+                await sub.until(`the talk of ${room}`, (f) => f.isLive && f.views.talk.stream('body', room)?.offset === bytes.length)
+                assert.ok(sub.fold.views.talk.stream('body', room).bytes.equals(bytes), `${room}: each byte once`)
             }
             const film = sub.fold.views.film
             if (film) await sub.until('the upload', (f) => (f.views.film.value.done ? FILM_BYTES : f.views.film.value.offset) === at)

@@ -195,6 +195,8 @@ export class SubProgram extends Program {
         const args = ['sub', '--json', '--retry', '1000000', '-o', this.file.file]
         for (const [option, all] of [['--query', this.what.queries], ['--stream', this.what.streams], ['--upload', this.what.uploads]])
             for (const [name, spec] of Object.entries(all || {})) args.push(option, `${name}=${spec}`)
+        for (const [name, columns] of Object.entries(this.what.follow || {}))
+            for (const [column, where] of Object.entries(columns)) args.push('--with', `${name}.${column}@${where}`)
         this.begin(SEGUE, args, { SEGUE_URL: this.world.s.url })
     }
 
