@@ -31,6 +31,8 @@ struct watchers *watchers_new(struct app_options *options)
         session_peer_init(&s->peers[i], &s->lab, &s->hub);
     session_peer_query(&s->peers[0], "cells", "select * from cells");
     session_peer_query(&s->peers[0], "rich", "select balance, by from accounts order by balance desc limit 2");
+    session_peer_query(&s->peers[0], "sums", "select count(*) as n, sum(balance) as all, min(balance) as least from accounts");
+    session_peer_query(&s->peers[0], "family", "select c.by as child, p.by as parent, a.by as aunt from children c join parents p on p.id = c.parent left join parents a on a.id = c.aunt");
     session_peer_stream(&s->peers[0], "log", "log", 0);
     session_peer_query(&s->peers[0], "spread", "select by, count(*) as n, sum(balance) as sum, max(balance) as most from accounts group by by having count(*) < 4");
     session_peer_query(&s->peers[0], "pairs", "select pair, (select count(*) from slots s where s.by = d.by or s.k = d.pair) as taken from duties d order by pair, by limit 4 offset 1");
@@ -38,6 +40,10 @@ struct watchers *watchers_new(struct app_options *options)
     session_peer_query(&s->peers[1], "busy", "select by, balance from accounts a where exists (select 1 from entries e where e.by = a.by) or a.id not in (select c.parent from children c)");
     session_peer_query(&s->peers[1], "duty", "select pair from duties where duty = true");
     session_peer_query(&s->peers[1], "slots", "select k, by from slots order by k desc limit 4");
+    session_peer_query(&s->peers[1], "queues", "select queue, count(*) as n, max(pos) as last, count(distinct by) as writers from entries group by queue order by queue");
+    session_peer_query(&s->peers[1], "busy", "select distinct by from slots where k >= 5");
+    session_peer_query(&s->peers[2], "mothers", "select by, (select count(*) from children c where c.parent = parents.id) as children from parents where exists (select 1 from children c where c.aunt = parents.id)");
+    session_peer_query(&s->peers[2], "levels", "select hi % 7 as level, count(*) as n, min(lo) as lo from cells group by 1 having count(*) > 1 order by n desc, level limit 3");
     session_peer_query(&s->peers[2], "some", "select n, l from cells where n >= 10 and n < 60 order by n, l");
     session_peer_query(&s->peers[2], "lasts", "select e.queue, e.pos, o.pos as other from entries e join entries o on o.queue <> e.queue and o.pos = e.pos order by e.pos desc, e.queue limit 3");
     session_peer_query(&s->peers[2], "kinds", "select distinct hi > 50000 as high, lo is null as nothing from cells where n > 0 or l in (1, 2, 3)");
