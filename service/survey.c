@@ -26,6 +26,7 @@ struct asking {
     struct request *r; // NULL: nobody waits any more
     void (*reply)(struct request *r, const struct survey *survey);
     unsigned waiting, count;
+    bool counts; // are asked for
     bool told;
     struct question questions[LOOPS_MAX + 1];
 };
@@ -40,9 +41,10 @@ static void asking_unref(struct asking *a)
 
 // ---- the loop that is asked -----------------------------------------------------------------------------------------------
 
-static void app_look(struct app_figures *f, unsigned loop, struct app *app)
+static void app_look(struct app_figures *f, const struct question *q, struct app *app)
 {
-    *f = (struct app_figures){.loop = loop, .known = true, .state = app_state(app), .seq = app_visible(app), .counts = app_counts(app)};
+    *f = (struct app_figures){.loop = q->number, .known = true, .state = app_state(app), .seq = app_visible(app)};
+    if (q->asking->counts) f->counts = app_counts(app);
     snprintf(f->name, sizeof f->name, "%s", app_name(app));
 }
 
@@ -53,7 +55,7 @@ static void apps_look(struct question *q, struct server *s)
         n++;
     q->apps = calloc(n, sizeof *q->apps);
     for (q->app_count = 0; q->apps != NULL && q->app_count < n; q->app_count++)
-        app_look(&q->apps[q->app_count], q->number, server_app_at(s, q->app_count));
+        app_look(&q->apps[q->app_count], q, server_app_at(s, q->app_count));
     q->loop.answered = q->apps != NULL || n == 0;
     q->loop.llm = llm_counts(server_llm(s));
     q->loop.subs = subs_run_counts(server_subs(s));
@@ -146,14 +148,14 @@ static void ask(struct question *q)
     asking_unref(a);
 }
 
-void survey_ask(struct request *r, void (*reply)(struct request *r, const struct survey *survey))
+void survey_ask(struct request *r, bool counts, void (*reply)(struct request *r, const struct survey *survey))
 {
     struct asking *a = calloc(1, sizeof *a);
     if (a == NULL) {
         reply_error(r, ERR_NOMEM);
         return;
     }
-    *a = (struct asking){.refs = 1, .from = r->server, .r = r, .reply = reply};
+    *a = (struct asking){.refs = 1, .from = r->server, .r = r, .counts = counts, .reply = reply};
     r->data = a;
     struct server *to;
     while ((to = server_at(r->server, a->count)) != NULL) {

@@ -13,7 +13,7 @@ struct app_figures {
     bool known; // false: its loop is busy; nothing below is
     enum app_state state;
     uint64_t seq;
-    struct app_counts counts;
+    struct app_counts counts; // where they were asked for
 };
 
 struct loop_figures {
@@ -34,9 +34,9 @@ struct survey {
     size_t app_count;
 };
 
-// A handler's begin: `reply` is called once, now or later, unless the request is done before; what it gets lives until it returns. The handler has survey_done as its
+// A handler's begin; `counts`: of apps too, which takes longer than the rest. `reply` is called once, now or later, unless the request is done before; what it gets lives until it returns. The handler has survey_done as its
 // `done`, and leaves r->data and the request's timer alone.
-void survey_ask(struct request *r, void (*reply)(struct request *r, const struct survey *survey));
+void survey_ask(struct request *r, bool counts, void (*reply)(struct request *r, const struct survey *survey));
 void survey_done(struct request *r);
 
 // "busy", or that of its state.

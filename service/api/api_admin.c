@@ -55,7 +55,7 @@ static void healthz_reply(struct request *r, const struct survey *survey)
 
 static void healthz_begin(struct request *r)
 {
-    survey_ask(r, healthz_reply);
+    survey_ask(r, false, healthz_reply);
 }
 
 static void metrics_reply(struct request *r, const struct survey *survey)
@@ -74,7 +74,7 @@ static void metrics_reply(struct request *r, const struct survey *survey)
 
 static void metrics_begin(struct request *r)
 {
-    survey_ask(r, metrics_reply);
+    survey_ask(r, true, metrics_reply);
 }
 
 const struct handler api_healthz_get = {.begin = healthz_begin, .done = survey_done};

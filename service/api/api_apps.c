@@ -45,7 +45,7 @@ static void apps_reply(struct request *r, const struct survey *survey)
 
 static void apps_get(struct request *r)
 {
-    survey_ask(r, apps_reply);
+    survey_ask(r, false, apps_reply);
 }
 
 static void reply_app(struct request *r, int status, const char *name, enum app_state state, uint64_t seq)
