@@ -191,7 +191,7 @@ static int take(struct delta_sink *sink, enum delta_side side, struct span key, 
     return err;
 }
 
-static int brute_force(struct rows_rig *g, struct query *q, uint64_t at, enum delta_side side, struct list *out)
+static int brute_force(struct rows_rig *g, struct query *q, const struct row_source *state, enum delta_side side, struct list *out)
 {
     const struct select *top = q->plan->top;
     struct plan *all;
@@ -199,7 +199,7 @@ static int brute_force(struct rows_rig *g, struct query *q, uint64_t at, enum de
     struct buf key;
     bool row;
     assert_int_equal(plan_joined(g->r, q->plan, top->levels, top->level_count, top->where, top->where_count, UINT64_MAX, &all, NULL), 0);
-    assert_int_equal(run_open(&run, all, &(struct row_source){.r = g->r, .txn = g->txn, .at = at}, q->params), 0);
+    assert_int_equal(run_open(&run, all, state, q->params), 0);
     buf_init(&key, KIB);
     int err = run_begin_step(&run, g->txn, QUERY_SCAN_MAX);
     for (;;) {
@@ -216,10 +216,9 @@ static int brute_force(struct rows_rig *g, struct query *q, uint64_t at, enum de
     return err;
 }
 
-static int difference(struct rows_rig *g, struct query *q, struct delta *d, uint64_t from, uint64_t to, struct list *out)
+static int difference(struct rows_rig *g, struct query *q, struct delta *d, const struct delta_states *states, uint64_t from, uint64_t to, struct list *out)
 {
     struct delta_rows rows = {.rows = NULL};
-    struct delta_states states = {.before = {.r = g->r, .txn = g->txn, .at = from}, .after = {.r = g->r, .txn = g->txn, .at = to}, .params = q->params};
     struct problem p = PROBLEM_NONE;
     size_t budget = QUERY_SCAN_MAX;
     uint64_t reached;
@@ -230,7 +229,7 @@ static int difference(struct rows_rig *g, struct query *q, struct delta *d, uint
             assert_int_equal(delta_rows_add_table(&rows, q->plan, t, ids.ids[i]), 0);
         id_set_free(&ids);
     }
-    int err = delta_run(d, &states, &rows, &budget, &out->sink, &p);
+    int err = delta_run(d, states, &rows, &budget, &out->sink, &p);
     assert_true(budget <= QUERY_SCAN_MAX);
     delta_rows_free(&rows);
     return err;
@@ -265,13 +264,17 @@ static void expect_difference(const struct list *all, const struct list *told, c
     }
 }
 
-static bool compare(struct rows_rig *g, struct query *q, struct delta *d, const char *sql, uint64_t seed, uint64_t from, size_t *told_rows)
+// The state now is that of the store, or with `overlay` what lies over it as it was.
+static bool compare(struct rows_rig *g, struct query *q, struct delta *d, const char *sql, uint64_t seed, uint64_t from, const struct overlay *overlay,
+                    size_t *told_rows)
 {
+    struct row_source before = {.r = g->r, .txn = g->txn, .at = from}, after = {.r = g->r, .txn = g->txn, .at = overlay ? from : g->seq, .overlay = overlay};
+    struct delta_states states = {.before = before, .after = after, .params = q->params};
     struct list all = {.sink = {.row = take}, .plan = q->plan}, told = all;
     if (from == g->seq) return true;
-    int err = brute_force(g, q, from, DELTA_BEFORE, &all);
-    if (!err) err = brute_force(g, q, g->seq, DELTA_AFTER, &all);
-    if (!err) err = difference(g, q, d, from, g->seq, &told);
+    int err = brute_force(g, q, &before, DELTA_BEFORE, &all);
+    if (!err) err = brute_force(g, q, &after, DELTA_AFTER, &all);
+    if (!err) err = difference(g, q, d, &states, from, g->seq, &told);
     if (err && err != ERR_BAD_VALUE && err != EXEC_MORE && err != ERR_QUERY_TOO_EXPENSIVE) fail_msg("%s: %s", sql, err_wire(err));
     sort_list(&all);
     sort_list(&told);
@@ -280,6 +283,41 @@ static bool compare(struct rows_rig *g, struct query *q, struct delta *d, const 
     free_list(&all);
     free_list(&told);
     return !err;
+}
+
+// ---- rows that lie over the store ----------------------------------------------------------------------------------
+
+// Every row as of now.
+struct over {
+    struct row_space rows[DICE_TABLES][ROWS];
+};
+
+static const struct row *over_find(void *ctx, uint32_t table, struct uuid id)
+{
+    struct over *o = ctx;
+    size_t row = id.b[15];
+    if (row >= ROWS || uuid_compare(id, rr_id(dice_row_id(table - 1, row))) != 0) return NULL;
+    return o->rows[table - 1][row].row.exists ? &o->rows[table - 1][row].row : NULL;
+}
+
+static const struct row *over_next(void *ctx, uint32_t table, const struct uuid *after, struct uuid *id)
+{
+    for (size_t row = after ? after->b[15] + 1u : 0; row < ROWS; row++) {
+        *id = rr_id(dice_row_id(table - 1, row));
+        const struct row *found = over_find(ctx, table, *id);
+        if (found) return found;
+    }
+    return NULL;
+}
+
+static struct over *over_now(struct rows_rig *g)
+{
+    struct over *o = malloc(sizeof *o);
+    assert_non_null(o);
+    for (size_t t = 0; t < DICE_TABLES; t++)
+        for (size_t row = 0; row < ROWS; row++)
+            assert_int_equal(row_current(g->r, g->txn, schema_table_no(g->r->schema, (uint32_t)t + 1), rr_id(dice_row_id(t, row)), &o->rows[t][row]), 0);
+    return o;
 }
 
 // ---- by chance -----------------------------------------------------------------------------------------------------
@@ -299,7 +337,12 @@ static void try_query(struct lab *l)
             uint64_t from = l->g.seq;
             for (size_t commits = 1 + dice(&l->d, 3); commits-- > 0;)
                 commit_some(l, 1 + dice(&l->d, 3));
-            bool done = compare(&l->g, q, d, text, l->seed, from, &l->told);
+            bool done = compare(&l->g, q, d, text, l->seed, from, NULL, &l->told);
+            if (done && i == 0) {
+                struct over *o = over_now(&l->g);
+                compare(&l->g, q, d, text, l->seed, from, &(struct overlay){.ctx = o, .find = over_find, .next = over_next}, &l->told);
+                free(o);
+            }
             l->compared += done;
             l->failed += !done;
         }
@@ -429,9 +472,93 @@ static void differences_are_told_of_queries_by_hand(void **state)
             uint64_t from = g->seq;
             for (size_t n = 1 + range % 3; n-- > 0;)
                 write_by_hand(g, &chance);
-            if (!compare(g, q, d, by_hand[i], 0, from, &told)) fail_msg("%s: it failed", by_hand[i]);
+            if (!compare(g, q, d, by_hand[i], 0, from, NULL, &told)) fail_msg("%s: it failed", by_hand[i]);
         }
         if (told < 6) fail_msg("%s: hardly anything was told", by_hand[i]);
+        delta_free(d);
+        query_unref(q);
+    }
+}
+
+// By its key, in the state where it stands, and not in one where it does not.
+static void a_joined_row_is_looked_up_by_its_key(void **state)
+{
+    static const char *const sql[] = {"select m.text, u.name from m join u on u.id = m.u", "select m.text, t.word from m left join tag t on t.m = m.id"};
+    struct rows_rig *g = *state;
+    uint64_t chance = 17;
+    for (size_t i = 0; i < 60; i++)
+        write_by_hand(g, &chance);
+    for (size_t i = 0; i < 2; i++) {
+        struct query *q = rr_compile(g, sql[i]);
+        struct row_source now = {.r = g->r, .txn = g->txn, .at = g->seq}, never = {.r = g->r, .txn = g->txn, .at = 1};
+        struct list all = {.sink = {.row = take}, .plan = q->plan};
+        struct delta *d;
+        assert_int_equal(delta_new(g->r, q->plan, &d, &g->p), 0);
+        assert_int_equal(brute_force(g, q, &now, DELTA_AFTER, &all), 0);
+        assert_true(all.n[DELTA_AFTER] > 2);
+        for (size_t k = 0; k < all.n[DELTA_AFTER]; k++) {
+            struct list found = {.sink = {.row = take}, .plan = q->plan};
+            struct buf key;
+            size_t budget = 100;
+            bool stands;
+            buf_init(&key, KIB);
+            for (const char *hex = all.rows[DELTA_AFTER][k].key; *hex; hex += 2) {
+                unsigned byte;
+                assert_int_equal(sscanf(hex, "%2x", &byte), 1);
+                buf_put_u8(&key, (uint8_t)byte);
+            }
+            assert_int_equal(delta_look_up(d, &now, q->params, buf_span(&key), &budget, &found.sink, &stands, &g->p), 0);
+            assert_true(stands && found.n[DELTA_AFTER] == 1);
+            assert_string_equal(found.rows[DELTA_AFTER][0].text, all.rows[DELTA_AFTER][k].text);
+            assert_int_equal(delta_look_up(d, &never, q->params, buf_span(&key), &budget, &found.sink, &stands, &g->p), 0);
+            assert_false(stands);
+            buf_free(&key);
+            free_list(&found);
+        }
+        delta_free(d);
+        free_list(&all);
+        query_unref(q);
+    }
+}
+
+// Whatever the size of the tables: a point or two for each row that is touched, or joined to it.
+static void a_difference_costs_what_was_touched(void **state)
+{
+    static const char *const sql[] = {
+        "select m.text, u.name from m join u on u.id = m.u",
+        "select m.text, u.name from m left join u on u.id = m.u where m.n >= 0 order by m.n limit 10",
+        "select u.name from u where exists (select 1 from m where m.u = u.id and m.n > 3)",
+        "select u.name, array(select text from m where m.u = u.id and m.n < 5 order by n, id) as few from u",
+    };
+    struct rows_rig *g = *state;
+    char json[512];
+    snprintf(json, sizeof json, "%s create index m_u on m (u, n);", hand_schema);
+    rr_publish(g, json);
+    for (unsigned i = 0; i < 2000; i++) {
+        snprintf(json, sizeof json, "{\"u\":\"00000000-0000-0000-0000-%012x\",\"text\":\"t\",\"n\":%u}", 0x100 + i % 200, i / 200);
+        if (i < 200) rr_insert(g, "u", 0x100 + i, "{\"name\":\"somebody\"}");
+        rr_insert(g, "m", 0x10000 + i, json);
+    }
+    bool wrote;
+    while (rows_busy(g->r))
+        assert_int_equal(rows_tick(g->r, g->txn, &wrote), 0);
+    for (size_t i = 0; i < sizeof sql / sizeof *sql; i++) {
+        struct query *q = rr_compile(g, sql[i]);
+        struct delta *d;
+        struct delta_rows rows = {.rows = NULL};
+        struct delta_states states = {.before = {.r = g->r, .txn = g->txn, .at = g->seq}, .params = q->params};
+        struct list told = {.sink = {.row = take}, .plan = q->plan};
+        size_t budget = 60;
+        assert_int_equal(delta_new(g->r, q->plan, &d, &g->p), 0);
+        rr_update(g, "m", 0x10000 + 400 + (unsigned)i, "{\"n\":4,\"text\":\"other\"}");
+        states.after = (struct row_source){.r = g->r, .txn = g->txn, .at = g->seq};
+        assert_int_equal(delta_rows_add_table(&rows, q->plan, schema_table(g->r->schema, SPAN_LIT("m"))->no, rr_id(0x10000 + 400 + (unsigned)i)), 0);
+        if (delta_run(d, &states, &rows, &budget, &told.sink, &g->p) != 0) fail_msg("%s: %s", sql[i], problem_text(&g->p));
+        assert_true(told.n[DELTA_BEFORE] + told.n[DELTA_AFTER] == 2);
+        budget = 3;
+        assert_int_equal(delta_run(d, &states, &rows, &budget, &told.sink, &g->p), ERR_QUERY_TOO_EXPENSIVE);
+        delta_rows_free(&rows);
+        free_list(&told);
         delta_free(d);
         query_unref(q);
     }
@@ -447,6 +574,8 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, rr_teardown)
     const struct CMUnitTest tests[] = {
         TEST(differences_are_told_of_queries_by_hand),
+        TEST(a_joined_row_is_looked_up_by_its_key),
+        TEST(a_difference_costs_what_was_touched),
         cmocka_unit_test(any_difference_is_told_of_any_query),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
