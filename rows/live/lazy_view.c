@@ -257,7 +257,7 @@ static bool ring_room(struct lazy_view *l)
     return true;
 }
 
-// The newest range is kept whatever its size: somebody is about to read it.
+// The newest range is kept whatever its size: somebody is about to read it. Where all rings together are too large it goes behind that reader.
 static bool ring_over(const struct lazy_view *l)
 {
     if (l->ring_count < 2) return false;
@@ -395,6 +395,7 @@ int lazy_changes(struct view *v, struct db_txn *txn, uint64_t from, uint64_t to,
     if (!ring_leads(l, from, to)) return catch_up(l, txn, from, to, sink);
     for (size_t i = range_after(l, from); i < ring_end(l) && l->ring[i].last <= to && !err; i++)
         err = emit(&l->ring[i].steps, sink);
+    if (v->r->views.ring_bytes > VIEW_RINGS_BYTES_MAX) drop_ring(l, l->settled);
     return err;
 }
 
