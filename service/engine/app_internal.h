@@ -145,7 +145,7 @@ struct app {
     struct app_user *users;
     struct branch_feed *branch_feeds;
     size_t branch_feed_count;
-    struct result_feed *result_feeds;
+    struct result_feed *result_feeds, *result_feeds_stale; // all, and those whose rows have changed since they were looked at
     struct result_sets *result_sets; // NULL: nobody follows streams in a result
     bool branches_changed, rows_changed; // since something was published last
     struct app_counts counts;

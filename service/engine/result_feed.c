@@ -8,9 +8,18 @@
 #include "json_write.h"
 #include "result_set.h"
 
+// What one range told, for the next reader who is at the same place.
+struct told_range {
+    uint64_t from, to; // the same: nothing is kept
+    struct bytes **values;
+    size_t count, cap, bytes;
+};
+#define TOLD_BYTES_MAX (64 * KIB)
+#define TOLD_VALUES_MAX 256
+
 struct result_feed {
     struct feed feed; // first
-    struct result_feed *next;
+    struct result_feed *next, *stale_next;
     struct app *app;
     struct query *q;
     struct feed_sub *rows; // hears of the result for all readers
@@ -18,7 +27,8 @@ struct result_feed {
     size_t column_count;
     struct result_set set; // of the streams in the result as of …
     uint64_t at;           // … this commit
-    bool stale;            // rows have changed since
+    bool stale;            // rows have changed since: it is among the stale
+    struct told_range told_range;
     uint64_t begun;        // when it was made
     uint64_t told;         // who was told of what, in one publishing
     int err;               // sticky
@@ -100,6 +110,23 @@ static int fill_one(struct feed_sink *sink, struct bytes *value)
     return result_set_add(&f->set, key, 0);
 }
 
+static void stale_in(struct result_feed *f)
+{
+    if (f->stale) return;
+    f->stale = true;
+    f->stale_next = f->app->result_feeds_stale;
+    f->app->result_feeds_stale = f;
+}
+
+static void stale_out(struct result_feed *f)
+{
+    struct result_feed **at = &f->app->result_feeds_stale;
+    while (f->stale && *at != f)
+        at = &(*at)->stale_next;
+    if (f->stale) *at = f->stale_next;
+    f->stale = false;
+}
+
 // Anew, from the result as it is.
 static int fill(struct result_feed *f, struct db_txn *txn)
 {
@@ -107,7 +134,7 @@ static int fill(struct result_feed *f, struct db_txn *txn)
     bool done = false;
     int err = 0;
     result_set_clear(&f->set);
-    f->stale = false;
+    stale_out(f);
     f->at = f->set.known_from = app_visible(f->app);
     while (err == 0 && !done)
         err = f->rows->feed->ops->snapshot(f->rows, txn, f->at, PART_BYTES_MAX, &filler.sink, &done);
@@ -145,13 +172,14 @@ static int advance(struct result_feed *f, struct db_txn *txn)
     if (err == 0) {
         err = settle(f, &traces, to);
         f->at = to;
-        f->stale = false;
+        stale_out(f);
         row_traces_free(&traces);
     }
     if (err == ERR_TOO_OLD) err = fill(f, txn);
     if (err == 0) return 0;
     // Half of a set would leave streams out without a word. Who subscribes again gets another feed.
     result_set_clear(&f->set);
+    stale_out(f);
     f->err = err;
     return err;
 }
@@ -167,7 +195,7 @@ static void on_touched(struct result_set *set, uint64_t seq)
 static void on_rows(struct feed_sub *sub)
 {
     struct result_feed *f = sub->owner;
-    f->stale = true;
+    stale_in(f);
     feed_touch(&f->feed, sub->changed);
 }
 
@@ -400,19 +428,85 @@ static int tell_streams(struct range *r)
     return err;
 }
 
-static int changes(struct feed_sub *sub, struct db_txn *txn, uint64_t from, uint64_t to, struct feed_sink *sink)
+static int tell_range(struct result_feed *f, struct db_txn *txn, uint64_t from, uint64_t to, struct feed_sink *sink)
 {
-    struct result_feed *f = feed_of(sub);
     struct row_traces rows;
-    assert(from <= to);
-    int err = from == to ? 0 : advance(f, txn);
-    if (err != 0 || from == to) return err;
-    assert(to <= f->at);
-    err = trace(f, txn, from, to, sink, &rows);
+    int err = trace(f, txn, from, to, sink, &rows);
     if (err != 0) return err;
     err = tell_streams(&(struct range){.f = f, .txn = txn, .from = from, .to = to, .out = sink, .rows = &rows});
     row_traces_free(&rows);
     return err;
+}
+
+// ---- one range for several readers ---------------------------------------------------------------------------------
+
+static void told_range_drop(struct told_range *r)
+{
+    for (size_t i = 0; i < r->count; i++)
+        bytes_unref(r->values[i]);
+    free(r->values);
+    *r = (struct told_range){.from = 0};
+}
+
+struct recorder {
+    struct feed_sink sink; // first
+    struct feed_sink *out;
+    struct told_range range;
+    bool over; // it is more than is kept
+};
+
+static bool record_room(struct told_range *r)
+{
+    if (r->count < r->cap) return true;
+    size_t cap = r->cap == 0 ? 8 : 2 * r->cap;
+    struct bytes **values = realloc(r->values, cap * sizeof(struct bytes *));
+    if (values == NULL) return false;
+    r->values = values;
+    r->cap = cap;
+    return true;
+}
+
+static int record(struct feed_sink *sink, struct bytes *value)
+{
+    struct recorder *k = (struct recorder *)sink;
+    struct told_range *r = &k->range;
+    k->over = k->over || r->count == TOLD_VALUES_MAX || r->bytes + value->n > TOLD_BYTES_MAX || !record_room(r);
+    if (!k->over) {
+        r->values[r->count++] = bytes_ref(value);
+        r->bytes += value->n;
+    }
+    return k->out->emit(k->out, value);
+}
+
+// Readers who have other subscriptions beside this one do not share messages, but what those are made of.
+static int tell_and_keep(struct result_feed *f, struct db_txn *txn, uint64_t from, uint64_t to, struct feed_sink *sink)
+{
+    struct recorder k = {.sink = {.emit = record}, .out = sink, .range = {.from = from, .to = to}};
+    int err = tell_range(f, txn, from, to, &k.sink);
+    if (err != 0 || k.over) told_range_drop(&k.range);
+    told_range_drop(&f->told_range);
+    f->told_range = k.range;
+    return err;
+}
+
+static int tell_again(const struct told_range *r, struct feed_sink *sink)
+{
+    int err = 0;
+    for (size_t i = 0; i < r->count && err == 0; i++)
+        err = sink->emit(sink, r->values[i]);
+    return err;
+}
+
+static int changes(struct feed_sub *sub, struct db_txn *txn, uint64_t from, uint64_t to, struct feed_sink *sink)
+{
+    struct result_feed *f = feed_of(sub);
+    assert(from <= to);
+    int err = from == to ? 0 : advance(f, txn);
+    if (err != 0 || from == to) return err;
+    assert(to <= f->at);
+    if (f->told_range.from == from && f->told_range.to == to) return tell_again(&f->told_range, sink);
+    bool alone = f->feed.subs->next == NULL;
+    return alone ? tell_range(f, txn, from, to, sink) : tell_and_keep(f, txn, from, to, sink);
 }
 
 // ---- attaching -----------------------------------------------------------------------------------------------------
@@ -424,6 +518,8 @@ static void feed_free(struct result_feed *f)
         *at = f->next;
         break;
     }
+    stale_out(f);
+    told_range_drop(&f->told_range);
     if (f->set.all != NULL) result_set_close(&f->set);
     if (f->rows != NULL) f->rows->feed->ops->detach(f->rows);
     query_unref(f->q);
@@ -525,8 +621,8 @@ int result_feed_attach(struct app *a, struct query *q, const struct result_follo
 // The streams of rows that have come are followed from the very commit that brought them: before those of that commit are told of.
 void result_feeds_publish(struct app *a)
 {
-    for (struct result_feed *f = a->result_feeds; f != NULL; f = f->next)
-        if (f->stale) advance(f, a->txn); // what goes wrong its readers meet
+    while (a->result_feeds_stale != NULL)
+        advance(a->result_feeds_stale, a->txn); // it is not among them then; what goes wrong its readers meet
 }
 
 size_t result_feeds_streams(const struct app *a)
