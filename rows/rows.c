@@ -10,6 +10,7 @@
 #include "schema_versions.h"
 #include "sql.h"
 #include "store.h"
+#include "view_history.h"
 
 #define SCRATCH_MAX (8 * ROW_BYTES_MAX)
 
@@ -48,8 +49,9 @@ int rows_open(struct rows **out, const struct rows_options *options, struct db_t
     r->host = options->host;
     r->scratch = arena_new(SCRATCH_MAX);
     r->views.interests = interests_new();
+    r->views.history = view_history_new();
     int err = hash_table_init(&r->views.table);
-    if (!err) err = r->scratch && r->views.interests ? load_schema(r, txn) : ERR_NOMEM;
+    if (!err) err = r->scratch && r->views.interests && r->views.history ? load_schema(r, txn) : ERR_NOMEM;
     if (!err) r->seq = last_commit(r, txn);
     if (!err) err = horizon_load(r, txn);
     if (!err) err = index_load(r, txn);
@@ -74,6 +76,7 @@ void rows_close(struct rows *r)
         arena_free(r->past_rooms[i]);
     hash_table_free(&r->views.table);
     interests_free(r->views.interests);
+    view_history_free(r->views.history);
     free(r);
 }
 

@@ -61,7 +61,7 @@ struct interests {
     size_t table_count;
     struct hash_table buckets;
     struct interests_counts counts;
-    uint64_t shape_nos, random;
+    uint64_t shape_nos, nos, random;
     struct buf key;
     struct arena *arena;
     struct interest **found; // has room for all there are
@@ -444,6 +444,7 @@ int interests_add(struct interests *x, struct interest *i, struct expr *const *c
     arena_clear(x->arena);
     if (err) return err;
     i->scanned = !fits && narrows(i, conditions, count);
+    i->no = ++x->nos;
     x->counts.all++;
     x->counts.scanned += i->scanned;
     return 0;
@@ -514,16 +515,45 @@ static void find_in_table(struct interests *x, const struct by_table *t, const s
     }
 }
 
-void interests_find(struct interests *x, uint64_t seq, const struct row_change *c)
+bool interests_in(const struct interests *x, uint32_t table)
+{
+    const struct by_table *t = table < x->table_count ? x->tables[table] : NULL;
+    return t && (t->shapes || t->scanned.entries);
+}
+
+uint64_t interests_last(const struct interests *x)
+{
+    return x->nos;
+}
+
+// How many there are in x->found.
+static size_t begin_finding(struct interests *x, const struct row_change *c)
 {
     assert(!x->finding);
-    if (c->table->no >= x->table_count || !x->tables[c->table->no]) return;
     x->finding = true;
     x->found_count = 0;
-    find_in_table(x, x->tables[c->table->no], c);
-    size_t count = x->found_count;
-    for (size_t k = 0; k < count; k++)
-        if (x->found[k]) x->found[k]->hear(x->found[k], seq, c);
+    if (interests_in(x, c->table->no)) find_in_table(x, x->tables[c->table->no], c);
+    return x->found_count;
+}
+
+static void end_finding(struct interests *x)
+{
     x->found_count = 0;
     x->finding = false;
+}
+
+void interests_find(struct interests *x, uint64_t seq, const struct row_change *c)
+{
+    size_t count = begin_finding(x, c);
+    for (size_t k = 0; k < count; k++)
+        if (x->found[k]) x->found[k]->hear(x->found[k], seq, c);
+    end_finding(x);
+}
+
+void interests_each(struct interests *x, const struct row_change *c, void (*fn)(void *ctx, struct interest *i), void *ctx)
+{
+    size_t count = begin_finding(x, c);
+    for (size_t k = 0; k < count; k++)
+        fn(ctx, x->found[k]);
+    end_finding(x);
 }

@@ -27,6 +27,7 @@ struct interest {
 
     // Private from here on.
     uint32_t found_at;
+    uint64_t no; // later ones have greater numbers
     struct interest_entry *entries; // one for each alternative
 };
 
@@ -39,6 +40,13 @@ void interests_remove(struct interests *x, struct interest *i);
 
 // Has all whom the change may concern hear of it, each once. Not from within `hear`.
 void interests_find(struct interests *x, uint64_t seq, const struct row_change *change);
+
+// Tells of all whom the change may concern, each once; nobody hears. Nobody comes or goes meanwhile.
+void interests_each(struct interests *x, const struct row_change *change, void (*fn)(void *ctx, struct interest *i), void *ctx);
+// Is anybody interested in this table?
+bool interests_in(const struct interests *x, uint32_t table);
+// The number of the last interest that was added.
+uint64_t interests_last(const struct interests *x);
 
 struct interests_counts {
     uint64_t all, scanned;

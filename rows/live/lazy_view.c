@@ -218,9 +218,10 @@ struct touched {
     struct delta_rows *rows;
 };
 
-static int add_touched(void *ctx, const struct commit_rows *row)
+static int add_touched(void *ctx, uint64_t seq, const struct commit_rows *row)
 {
     struct touched *t = ctx;
+    (void)seq;
     return delta_rows_add_table(t->rows, t->plan, row->table, row->id);
 }
 

@@ -1,6 +1,7 @@
 // What readers of a view of one table are told: from the ring, and behind it from history.
 #include "err.h"
 #include "table_view.h"
+#include "view_history.h"
 
 #define REACH_ROWS_MAX 4096     // rows compared with history in one range
 #define REACH_COMMITS_MAX 16384 // commits looked through for them
@@ -71,13 +72,27 @@ static int list_changes(struct view *v, struct db_txn *txn, uint64_t from, uint6
     return err;
 }
 
+static int add_id(void *ctx, struct uuid id)
+{
+    return id_set_add(ctx, id);
+}
+
+// The rows that (from, to] touched and that may be, or have been, in the result; some more where they cannot be told apart.
+static int rows_touched(struct view *v, struct db_txn *txn, uint64_t from, uint64_t to, struct id_set *touched)
+{
+    uint64_t reached;
+    int err = view_history_of(v->r, txn, &table_view_of(v)->interest, from, to, SIZE_MAX, add_id, touched, &reached);
+    if (err || reached == to) return err;
+    touched->n = 0;
+    err = touched_rows(v->r, txn, v->q->table, from, to, QUERY_SCAN_MAX, SIZE_MAX, touched, &reached);
+    return !err && reached < to ? ERR_TOO_OLD : err; // so much has changed that a snapshot is less work
+}
+
 static int history_changes(struct view *v, struct db_txn *txn, uint64_t from, uint64_t to, struct feed_sink *sink)
 {
     struct id_set touched = {.ids = NULL};
-    uint64_t reached;
     bool set = table_view_of(v)->shape == TABLE_SET;
-    int err = touched_rows(v->r, txn, v->q->table, from, to, QUERY_SCAN_MAX, SIZE_MAX, &touched, &reached);
-    if (!err && reached < to) err = ERR_TOO_OLD; // so much has changed that a snapshot is less work
+    int err = rows_touched(v, txn, from, to, &touched);
     id_set_sort(&touched);
     if (!err && touched.n > 0) err = set ? set_changes(v, txn, from, to, &touched, sink) : list_changes(v, txn, from, to, &touched, sink);
     id_set_free(&touched);
@@ -90,7 +105,9 @@ static int history_reach(struct view *v, struct db_txn *txn, uint64_t from, uint
     size_t rows = budget / CHANGE_BYTES + 1;
     // A list is compared as a whole, whatever the range: few large ranges are less work than many small ones.
     if (rows > REACH_ROWS_MAX || table_view_of(v)->shape != TABLE_SET) rows = REACH_ROWS_MAX;
-    int err = touched_rows(v->r, txn, v->q->table, from, to, rows, REACH_COMMITS_MAX, &touched, reached);
+    int err = view_history_of(v->r, txn, &table_view_of(v)->interest, from, to, rows, NULL, NULL, reached);
+    if (err || *reached > 0) return err;
+    err = touched_rows(v->r, txn, v->q->table, from, to, rows, REACH_COMMITS_MAX, &touched, reached);
     id_set_free(&touched);
     return err;
 }

@@ -183,9 +183,22 @@ void id_set_free(struct id_set *set)
 
 // ---- touched -------------------------------------------------------------------------------------------------------
 
-int touched_each(struct rows *r, struct db_txn *txn, uint64_t from, uint64_t to, const size_t *seen, size_t rows_max, size_t commits_max,
-                 int (*fn)(void *ctx, const struct commit_rows *row), void *ctx, uint64_t *reached)
+struct touching {
+    int (*fn)(void *ctx, uint64_t seq, const struct commit_rows *row);
+    void *ctx;
+    uint64_t seq;
+};
+
+static int give_touched(void *ctx, const struct commit_rows *row)
 {
+    const struct touching *t = ctx;
+    return t->fn(t->ctx, t->seq, row);
+}
+
+int touched_each(struct rows *r, struct db_txn *txn, uint64_t from, uint64_t to, const size_t *seen, size_t rows_max, size_t commits_max,
+                 int (*fn)(void *ctx, uint64_t seq, const struct commit_rows *row), void *ctx, uint64_t *reached)
+{
+    struct touching touching = {.fn = fn, .ctx = ctx};
     struct key first = key_commit(from + 1);
     struct commit_head head;
     struct db_iter it;
@@ -197,8 +210,9 @@ int touched_each(struct rows *r, struct db_txn *txn, uint64_t from, uint64_t to,
     db_iter_init(&it, txn, rows_table(r, TABLE_COMMITS));
     bool more = db_iter_seek(&it, key_span(&first));
     while (!err && more && key_commit_parse(it.key) <= to && *seen < rows_max && commits < commits_max) {
-        err = commit_record_each(it.value, &head, fn, ctx);
-        done = key_commit_parse(it.key);
+        touching.seq = key_commit_parse(it.key);
+        err = commit_record_each(it.value, &head, give_touched, &touching);
+        done = touching.seq;
         commits++;
         more = db_iter_next(&it);
     }
@@ -215,9 +229,10 @@ struct touched {
     struct id_set *out;
 };
 
-static int add_touched(void *ctx, const struct commit_rows *row)
+static int add_touched(void *ctx, uint64_t seq, const struct commit_rows *row)
 {
     struct touched *t = ctx;
+    (void)seq;
     return row->table == t->table ? id_set_add(t->out, row->id) : 0;
 }
 

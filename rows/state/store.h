@@ -14,6 +14,7 @@ struct plan_cache;
 struct interests;
 struct delta;
 struct view;
+struct view_history;
 struct index_state;
 
 // What was is known from `seq` on; of the commits before, their greatest stamp.
@@ -41,6 +42,7 @@ struct rows {
     struct {
         struct hash_table table; // by the hash of their canonical form
         struct interests *interests;
+        struct view_history *history;
         struct view *moved; // those that the commit being applied asks for theirs
         struct view *dirty; // those with changes not published yet
         struct delta *deltas; // what views of equal shape share, the last made first
@@ -87,7 +89,7 @@ void id_set_free(struct id_set *set);
 // read. *reached: the last seq that was taken in whole. 0, ERR_TOO_OLD, ERR_CORRUPT, what `fn` returned, or the transaction's error.
 struct commit_rows;
 int touched_each(struct rows *r, struct db_txn *txn, uint64_t from, uint64_t to, const size_t *seen, size_t rows_max, size_t commits_max,
-                 int (*fn)(void *ctx, const struct commit_rows *row), void *ctx, uint64_t *reached);
+                 int (*fn)(void *ctx, uint64_t seq, const struct commit_rows *row), void *ctx, uint64_t *reached);
 // Walks the commits in (from, to] and adds the rows of `table` they touched, until at least `rows_max` were seen or `commits_max`
 // commits were read. *reached: the last seq that was taken in whole. 0, ERR_TOO_OLD, ERR_CORRUPT, ERR_NOMEM, or the transaction's error.
 int touched_rows(struct rows *r, struct db_txn *txn, uint32_t table, uint64_t from, uint64_t to, size_t rows_max, size_t commits_max,

@@ -548,6 +548,50 @@ static void random_operations_with_indexes(void **state)
     folded_changes_equal_a_fresh_query(424242, g, 250);
 }
 
+// A connection with many subscriptions comes back: all of them ask for the same commits, of which one concerns so many that it has no room in a round.
+static void many_views_that_are_behind_catch_up(void **state)
+{
+    enum { VIEWS = 90 };
+    static struct reading all[VIEWS];
+    static char sql[VIEWS][120];
+    static struct table_model m;
+    struct rows_rig *g = *state;
+    uint64_t first = g->seq;
+    m = (struct table_model){.random = 20260107};
+    for (int step = 0; step < 40; step++) {
+        random_batch(g, &m);
+        if (step != 20) continue;
+        rr_commit(g);
+        rr_begin(g);
+        for (unsigned i = 0; i < 1000; i++) {
+            char json[64];
+            random_columns(&m, json, sizeof json);
+            m.live[m.n++] = ++m.last_id;
+            assert_int_equal(rr_op(g, ROW_INSERT, "t", m.last_id, json), 0);
+        }
+        assert_int_equal(rr_end(g), 0);
+    }
+    for (int i = 0; i < VIEWS; i++) {
+        snprintf(sql[i], sizeof sql[i], "select a, b from t where a > %d or b = '%d' or a is null%s", i % 10 - 1, i / 10, i % 7 == 0 ? " order by b, a limit 9" : "");
+        begin(g, &all[i], sql[i]);
+        rr_snapshot(g, &all[i].reader, first, 300);
+    }
+    for (bool any = true; any;) {
+        any = false;
+        for (int i = 0; i < VIEWS; i++) {
+            struct feed_sub *sub = all[i].reader.sub;
+            uint64_t from = all[i].reader.seq, reached;
+            if (from == g->seq) continue;
+            assert_int_equal(sub->feed->ops->reach(sub, g->txn, from, g->seq, next_random(&m.random) % 20000, &reached), 0);
+            assert_in_range(reached, from + 1, g->seq);
+            catch_up(g, &all[i], sql[i], next_random(&m.random) % 4 == 0 ? from + 1 : reached);
+            any = true;
+        }
+    }
+    for (int i = 0; i < VIEWS; i++)
+        end(&all[i]);
+}
+
 // A snapshot that is read in pieces while commits go on is still the one seq's.
 static void a_snapshot_stays_at_its_seq(void **state)
 {
@@ -598,6 +642,7 @@ int main(void)
         TEST(random_operations_2),
         TEST(random_operations_3),
         TEST(random_operations_with_indexes),
+        TEST(many_views_that_are_behind_catch_up),
         TEST(a_snapshot_stays_at_its_seq),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
