@@ -167,7 +167,7 @@ $(eval $(call folder_rule,service/engine,$$(SEE_engine)))
 $(eval $(call folder_rule,service,$$(SEE_service)))
 $(eval $(call folder_rule,clients/c,$$(SEE_c)))
 $(eval $(call folder_rule,clients/cli,$$(SEE_cli)))
-$(eval $(call folder_rule,tests/unit/clients,$$(SEE_c) -iquote tests/lib))
+$(eval $(call folder_rule,tests/unit/clients,$$(SEE_c) -iquote tests/lib -iquote tests/powercut))
 $(eval $(call folder_rule,tests,$$(SEE_tests)))
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
@@ -182,7 +182,7 @@ $(B)/tests/unit/%: $(B)/tests/unit/%.o $(TESTLIB_OBJ) $(LIBS)
 	@echo "  LINK $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(TESTLIB_OBJ) -Wl,--start-group $(LIBS) -Wl,--end-group $(LIBS_service) -lcmocka -ldl $(LIBS_$(@F))
 # A client's insides, with nothing of the service beside them.
-$(B)/tests/unit/clients/%: $(B)/tests/unit/clients/%.o $(call obj,tests/lib,disk disk_fault disk_quota disk_record tmp) $(LIBSEGUE_OBJ) $(B)/libbase.a
+$(B)/tests/unit/clients/%: $(B)/tests/unit/clients/%.o $(call obj,tests/lib,disk disk_fault disk_log disk_quota disk_record tmp) $(call obj,tests/powercut,image) $(LIBSEGUE_OBJ) $(B)/libbase.a
 	@echo "  LINK $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_libsegue) -lcmocka -ldl
 .PRECIOUS: $(B)/tests/unit/%.o $(B)/tests/unit/clients/%.o $(B)/tests/fuzz/%.o
