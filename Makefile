@@ -34,7 +34,7 @@ SERVICE_SRC += llm/llm llm/llm_job llm/llm_parse llm/llm_parse_chat llm/llm_pars
 SERVICE_SRC += workers/path_set workers/subs_deliver workers/subs_run workers/webhook_sign workers/webhook_url
 SERVICE_SRC += api/api_admin api/api_apps api/api_batch api/api_blob api/api_blob_care api/api_blob_pins api/api_blob_put api/api_blob_sign api/api_branch api/api_chunks api/api_chunks_blob api/api_ds api/api_fate api/api_history api/api_llm api/api_llm_ask api/api_llm_pass api/api_llm_proxy api/api_llm_ui api/api_preview api/api_query api/api_resumable api/api_schema api/api_stream api/api_stream_live api/api_stream_read api/api_stream_write api/api_subscribe api/api_tx api/api_upload api/api_upload_content api/api_upload_patch api/api_upload_post api/blob_care api/blob_link api/blob_row api/blob_send api/blob_view api/chunk_frames api/chunk_list api/disposition api/history_care api/holds api/rufh api/stream_care api/stream_headers api/stream_pace api/stream_pipe api/tus api/upload_care api/upload_intake api/upload_join
 SERVICE_SRC += apps daemon directory key_file lane mailbox main metrics options origin pool routes server survey
-LIBSEGUE_SRC := branch calls client cuts delta get http lanes listing outbox outbox_send outbox_store put socket source sse state stream subscribe tree tree_get tree_pin tree_put tree_state tree_walk tus tx upload ws
+LIBSEGUE_SRC := branch calls client cuts delta get http lanes listing outbox outbox_send outbox_store put socket source sse state stream subscribe tree tree_get tree_pin tree_put tree_state tree_walk tus tx upload ws ws_answer
 CLI_SRC := cli cmd_app cmd_ask cmd_batch cmd_blob cmd_blobs cmd_branch cmd_history cmd_outbox cmd_query cmd_schema cmd_stream cmd_sub cmd_tree cmd_tx main options progress sub_place sub_print table
 
 # Unit tests, by folder: tests/unit/<folder>/test_<name>.c
@@ -46,7 +46,7 @@ UNIT_service := app app_disk app_flight app_upload auth batch blob_link branch_f
 UNIT_clients := outbox_store sse tree tree_state
 
 # Fuzz targets: tests/fuzz/fuzz_<name>.c with a corpus in tests/fuzz/corpus/<name>/
-FUZZ := batch chunk_frames chunk_list http http_select journal json json_lines llm_events llm_ui manifest pack_record query read_set row_effects rufh sql stream_effects stream_headers subs tree upload_headers upload_op ws ws_records
+FUZZ := batch chunk_frames chunk_list http http_select journal json json_lines llm_events llm_ui manifest pack_record query read_set row_effects rufh sql stream_effects stream_headers subs tree upload_headers upload_op ws ws_answer ws_records
 
 TESTLIB_SRC := app_lab blob_lab disk disk_fault disk_log disk_quota disk_record flights http_peer journal_rig live_script query_dice rows_rig session_peer stream_rig tmp toy_http
 # The power-cut simulator: tests/powercut/<name>.c
@@ -188,7 +188,7 @@ $(B)/tests/unit/clients/%: $(B)/tests/unit/clients/%.o $(call obj,tests/lib,disk
 .PRECIOUS: $(B)/tests/unit/%.o $(B)/tests/unit/clients/%.o $(B)/tests/fuzz/%.o
 
 # What a client parses, with nothing of the client behind it.
-FUZZ_CLIENT_OBJ := $(call obj,clients/c,tree)
+FUZZ_CLIENT_OBJ := $(call obj,clients/c,tree ws_answer)
 FUZZ_OBJ := $(B)/tests/fuzz/replay_main.o $(B)/tests/lib/tmp.o $(FUZZ_CLIENT_OBJ)
 $(B)/tests/fuzz/replay_%: $(B)/tests/fuzz/fuzz_%.o $(FUZZ_OBJ) $(LIBS)
 	@echo "  LINK $@"

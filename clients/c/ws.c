@@ -2,7 +2,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <strings.h>
 
 #include <wslay/wslay.h>
 
@@ -13,6 +12,7 @@
 #include "limits.h"
 #include "socket.h"
 #include "uuid.h"
+#include "ws_answer.h"
 
 #define MESSAGE_MAX (8 * MIB)         // of one that comes in: the ids of a whole batch are a tenth of that
 #define ANSWER_MAX (256 * KIB)        // of the upgrade's answer
@@ -112,40 +112,6 @@ static void put_request(struct buf *out, const struct segue *s, struct span key)
     buf_put_str(out, "\r\n");
 }
 
-static struct span field(struct span head, const char *name)
-{
-    size_t n = strlen(name);
-    while (head.n > 0) {
-        const uint8_t *end = memchr(head.p, '\n', head.n);
-        struct span line = SPAN(head.p, end != NULL ? (size_t)(end - head.p) : head.n);
-        head = span_sub(head, line.n + 1, head.n);
-        if (line.n <= n || line.p[n] != ':' || strncasecmp((const char *)line.p, name, n) != 0) continue;
-        line = span_sub(line, n + 1, line.n);
-        while (line.n > 0 && line.p[line.n - 1] <= ' ')
-            line.n--;
-        while (line.n > 0 && line.p[0] == ' ')
-            line = span_sub(line, 1, line.n);
-        return line;
-    }
-    return SPAN_NONE;
-}
-
-// The answer's head, and of a refusal the body too: bytes of both are in w->in. False: more is needed.
-static bool is_whole(const struct ws *w, size_t *head_n, int *status)
-{
-    const uint8_t *end = memmem(w->in.p, w->in.n, "\r\n\r\n", 4);
-    if (end == NULL) return false;
-    *head_n = (size_t)(end - w->in.p) + 4;
-    struct span head = SPAN(w->in.p, *head_n);
-    char number[24] = "";
-    struct span length = field(head, "Content-Length"), code = span_sub(head, 9, 3);
-    snprintf(number, sizeof number, "%.*s", SPAN_FMT(code));
-    *status = span_starts(head, "HTTP/1.") ? (int)strtol(number, NULL, 10) : 0;
-    if (*status == 101 || *status == 0) return true;
-    snprintf(number, sizeof number, "%.*s", SPAN_FMT(span_sub(length, 0, sizeof number - 1)));
-    return w->in.n - *head_n >= strtoul(number, NULL, 10);
-}
-
 static int send_request(struct ws *w, const struct segue *s, struct span key)
 {
     struct buf request;
@@ -163,10 +129,10 @@ static int send_request(struct ws *w, const struct segue *s, struct span key)
     return err;
 }
 
-static int await_answer(struct ws *w, const struct segue *s, size_t *head_n, int *status)
+static int await_answer(struct ws *w, const struct segue *s, struct ws_answer *answer)
 {
     uint64_t end_us = clock_mono_us() + ANSWER_US;
-    while (!is_whole(w, head_n, status)) {
+    while (!ws_answer_read(answer, buf_span(&w->in))) {
         uint8_t *room = buf_reserve(&w->in, 4 * KIB);
         if (room == NULL) return w->in.err == ERR_NOMEM ? ERR_NOMEM : ERR_UNREACHABLE;
         ssize_t n = socket_recv(w->socket, room, 4 * KIB);
@@ -182,7 +148,7 @@ static int await_answer(struct ws *w, const struct segue *s, size_t *head_n, int
 static int upgrade(struct ws *w, const struct segue *s, int *status, struct buf *body)
 {
     uint8_t random[KEY_BYTES];
-    size_t head_n = 0;
+    struct ws_answer answer = {.status = 0};
     struct buf key, accept;
     buf_init(&key, 64);
     buf_init(&accept, 64);
@@ -190,18 +156,18 @@ static int upgrade(struct ws *w, const struct segue *s, int *status, struct buf 
     base64_encode(&key, SPAN(random, sizeof random));
     put_accept(&accept, buf_span(&key));
     int err = key.err != 0 || accept.err != 0 ? ERR_NOMEM : send_request(w, s, buf_span(&key));
-    if (err == 0) err = await_answer(w, s, &head_n, status);
-    struct span head = SPAN(w->in.p, head_n);
+    if (err == 0) err = await_answer(w, s, &answer);
+    *status = answer.status;
     if (err == 0 && *status >= 300) {
-        buf_put_span(body, span_sub(buf_span(&w->in), head_n, w->in.n));
+        buf_put_span(body, answer.body);
         err = ERR_BAD_REQUEST;
-    } else if (err == 0 && (*status != 101 || !span_equal(field(head, "Sec-WebSocket-Accept"), buf_span(&accept)))) {
+    } else if (err == 0 && (*status != 101 || !span_equal(answer.accept, buf_span(&accept)))) {
         buf_put_str(body, "the answer is no WebSocket's");
         err = ERR_UNREACHABLE;
     } else if (err == ERR_UNREACHABLE) {
         buf_put_str(body, "the connection broke before an answer");
     }
-    w->in_used = head_n;
+    w->in_used = answer.head_n;
     buf_free(&key);
     buf_free(&accept);
     return err;
