@@ -42,6 +42,9 @@ struct sender {
     uint64_t sent; // the last id
     struct flying flying[OUTBOX_WINDOW];
     size_t count, bytes;
+    struct outbox_fate landed[OUTBOX_WINDOW]; // fates that have come and are not kept yet: together they cost what one does
+    size_t landed_count;
+    struct buf answers; // theirs
     uint64_t suspect;  // one that cannot be read, and is asked about; 0: none
     struct buf refusal; // what was said of it
     int result;        // of the call, behind END_NOW
@@ -93,13 +96,46 @@ static int tell(struct sender *t, uint64_t id)
     return t->what->on_fate(t->what->ctx, &entry) == 0 ? 0 : end_now(t, client_canceled(t->s));
 }
 
-static int settle(struct sender *t, uint64_t id, enum outbox_state state, struct span answer)
+// What has come is kept, and told. Also where the connection is over: it would come again, but why.
+static int keep_landed(struct sender *t)
 {
-    int err = state == OUTBOX_UNSENDABLE ? outbox_store_refuse(t->o->store, id, answer) : outbox_store_settle(t->o->store, id, state, answer);
+    size_t count = t->landed_count;
+    if (count == 0) return 0;
+    t->landed_count = 0;
+    int err = outbox_store_settle(t->o->store, t->landed, count, buf_span(&t->answers));
     if (err != 0) return end_of_store(t, err);
     t->backoff = (struct backoff){0};
+    int end = 0;
+    for (size_t i = 0; i < count && end == 0; i++)
+        end = tell(t, t->landed[i].id);
+    return end;
+}
+
+static int put_answer(const struct jr *m, struct buf *out);
+
+static int settle(struct sender *t, uint64_t id, enum outbox_state state, const struct jr *m)
+{
+    int end = t->landed_count == OUTBOX_WINDOW || t->answers.n > OUTBOX_WINDOW_BYTES ? keep_landed(t) : 0;
+    if (end != 0) return end;
+    if (t->landed_count == 0) buf_clear(&t->answers);
+    size_t at = t->answers.n;
+    int err = put_answer(m, &t->answers);
+    if (err != 0) return end_of_store(t, err);
+    t->landed[t->landed_count++] = (struct outbox_fate){.id = id, .state = state, .at = at, .n = t->answers.n - at};
     land(t, id);
-    return tell(t, id);
+    return 0;
+}
+
+// It has no fate, and will not have one.
+static int put_aside(struct sender *t)
+{
+    int end = keep_landed(t);
+    if (end != 0) return end;
+    int err = outbox_store_refuse(t->o->store, t->suspect, buf_span(&t->refusal));
+    if (err != 0) return end_of_store(t, err);
+    t->backoff = (struct backoff){0};
+    end = tell(t, t->suspect);
+    return end != 0 ? end : END_ANEW;
 }
 
 static int put_member(void *ctx, struct span key, const struct jr *value)
@@ -111,11 +147,10 @@ static int put_member(void *ctx, struct span key, const struct jr *value)
     return 0;
 }
 
-// What the message says of the batch, without what made it a message: as an answer over HTTP has it.
+// Appends what the message says of the batch, without what made it a message: as an answer over HTTP has it.
 static int put_answer(const struct jr *m, struct buf *out)
 {
     struct jw w;
-    buf_clear(out);
     jw_init(&w, out);
     jw_object(&w);
     jr_each(m, put_member, &w);
@@ -129,9 +164,7 @@ static int take_fate(struct sender *t, const struct jr *m)
     bool asked = span_is(jr_str(tag), "suspect") && t->suspect != 0;
     uint64_t id = asked ? t->suspect : (uint64_t)jr_int(tag, 0);
     if (!asked && (t->count == 0 || t->flying[0].id != id)) return END_AGAIN; // they come in their order: this is no service's
-    int err = put_answer(m, &t->message);
-    if (err != 0) return end_of_store(t, err);
-    int end = settle(t, id, span_is(jr_str(jr_get(m, "fate")), "accepted") ? OUTBOX_ACCEPTED : OUTBOX_REJECTED, buf_span(&t->message));
+    int end = settle(t, id, span_is(jr_str(jr_get(m, "fate")), "accepted") ? OUTBOX_ACCEPTED : OUTBOX_REJECTED, m);
     if (end == 0 && asked) end = END_ANEW; // those behind it were answered with a gap
     return end;
 }
@@ -158,6 +191,7 @@ static int ask_about(struct sender *t, uint64_t id, const struct jr *m)
 {
     struct outbox_item item;
     char replica[UUID_TEXT];
+    buf_clear(&t->refusal);
     int err = put_answer(m, &t->refusal);
     if (err == 0) err = outbox_store_next_waiting(t->o->store, id - 1, &item, &t->room);
     if (err != 0) return end_of_store(t, err);
@@ -175,18 +209,17 @@ static int take_error(struct sender *t, const struct jr *m)
     snprintf(code, sizeof code, "%.*s", SPAN_FMT(span_sub(jr_str(jr_get(m, "code")), 0, sizeof code - 1)));
     const struct jr *tag = jr_get(m, "id");
     int err = err_from_wire(code);
-    if (t->suspect != 0 && span_is(jr_str(tag), "suspect") && err == ERR_NO_FATE) {
-        int end = settle(t, t->suspect, OUTBOX_UNSENDABLE, buf_span(&t->refusal));
-        return end != 0 ? end : END_ANEW;
-    }
+    if (t->suspect != 0 && span_is(jr_str(tag), "suspect") && err == ERR_NO_FATE) return put_aside(t);
     if (is_passing(err)) return end_with(t, code, jr_str(jr_get(m, "detail"))), END_AGAIN; // told if the time to try again is over
     uint64_t id = span_is(jr_str(tag), "suspect") ? t->suspect : (uint64_t)jr_int(tag, 0);
     if (t->suspect != 0 && id != t->suspect) return 0; // the gap that it makes
     if (err == ERR_COUNTER_GAP && t->count > 0 && id != t->flying[0].id) return END_AGAIN; // of one that failed
+    if (id != 0 && err == ERR_FATE_EXPIRED) {
+        int end = settle(t, id, OUTBOX_EXPIRED, m);
+        return end == 0 && id == t->suspect ? END_ANEW : end;
+    }
     if (id == 0 || t->suspect != 0 || is_final(err)) return end_with(t, code, jr_str(jr_get(m, "detail")));
-    if (err != ERR_FATE_EXPIRED) return ask_about(t, id, m);
-    err = put_answer(m, &t->message);
-    return err != 0 ? end_of_store(t, err) : settle(t, id, OUTBOX_EXPIRED, buf_span(&t->message));
+    return ask_about(t, id, m);
 }
 
 // ---- the connection --------------------------------------------------------------------------------------------
@@ -273,6 +306,8 @@ static int talk(struct sender *t)
         if (client_stopped(t->s)) return end_now(t, client_canceled(t->s));
         if (t->welcome) end = fill(t);
         if (end == 0) end = ws_step(t->ws, STEP_MS, on_text, t);
+        int kept = keep_landed(t);
+        if (kept != 0) return kept;
     }
     return end < 0 ? END_AGAIN : end;
 }
@@ -282,7 +317,7 @@ static int connect_once(struct sender *t)
     int status, end;
     struct segue *s = t->s;
     t->welcome = false;
-    t->sent = t->count = t->bytes = t->suspect = 0;
+    t->sent = t->count = t->bytes = t->suspect = t->landed_count = 0;
     int err = ws_open(&t->ws, s, &status, &t->message);
     if (err == 0 || err == ERR_BAD_REQUEST) s->reached = true;
     if (err == 0) {
@@ -329,10 +364,12 @@ int segue_outbox_send(struct segue_outbox *o, const struct segue_outbox_send_opt
     buf_init(&t.room, 2 * BATCH_BYTES_MAX);
     buf_init(&t.message, 2 * BATCH_BYTES_MAX);
     buf_init(&t.refusal, ANSWER_MAX);
+    buf_init(&t.answers, OUTBOX_WINDOW_BYTES + 2 * ANSWER_MAX);
     int result = run(&t);
     buf_free(&t.room);
     buf_free(&t.message);
     buf_free(&t.refusal);
+    buf_free(&t.answers);
     file_close(fd);
     return result;
 }

@@ -481,12 +481,15 @@ static int settle(struct change *c, uint64_t id, enum outbox_state state, struct
 }
 
 // Not synced: what a power cut takes of it the service tells again.
-int outbox_store_settle(struct outbox_store *st, uint64_t id, enum outbox_state state, struct span answer)
+int outbox_store_settle(struct outbox_store *st, const struct outbox_fate *fates, size_t count, struct span answers)
 {
     struct change c;
-    assert(state != OUTBOX_WAITS && state != OUTBOX_UNSENDABLE);
     change_begin(&c, st);
-    if (c.err == 0) c.err = settle(&c, id, state, answer);
+    for (size_t i = 0; i < count && c.err == 0; i++) {
+        assert(fates[i].state != OUTBOX_WAITS && fates[i].state != OUTBOX_UNSENDABLE);
+        assert(fates[i].at + fates[i].n <= answers.n);
+        c.err = settle(&c, fates[i].id, fates[i].state, span_sub(answers, fates[i].at, fates[i].n));
+    }
     return change_end(&c, false);
 }
 

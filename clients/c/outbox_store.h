@@ -66,8 +66,13 @@ int outbox_store_drop(struct outbox_store *st, uint64_t id);
 
 // Gives names to the first `count` batches that have none: durable. Those that know no base say the first commit's, if `told_seq` is one: they have seen nothing.
 int outbox_store_name(struct outbox_store *st, size_t count, uint64_t told_seq);
-// One that waits is settled, with this answer. ERR_NOT_FOUND: it does not wait (any more).
-int outbox_store_settle(struct outbox_store *st, uint64_t id, enum outbox_state state, struct span answer);
+struct outbox_fate {
+    uint64_t id;
+    enum outbox_state state;
+    size_t at, n; // bytes of its answer
+};
+// Those that wait are settled in one step, with answers out of `answers`. ERR_NOT_FOUND: one does not wait (any more), and nothing was changed.
+int outbox_store_settle(struct outbox_store *st, const struct outbox_fate *fates, size_t count, struct span answers);
 // One that cannot be sent is settled without having used its name: neither have those behind it, which get names of another replica when their time comes.
 int outbox_store_refuse(struct outbox_store *st, uint64_t id, struct span answer);
 // All that waits gets new names, and the next service that it is sent to is the one that it is for. Durable.

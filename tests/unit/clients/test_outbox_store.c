@@ -46,6 +46,12 @@ static uint64_t puts_one(struct outbox_store *st, const char *text)
     return id;
 }
 
+static int settle(struct outbox_store *st, uint64_t id, enum outbox_state state, const char *answer)
+{
+    const struct outbox_fate fate = {.id = id, .state = state, .at = 0, .n = strlen(answer)};
+    return outbox_store_settle(st, &fate, 1, SPAN_STR(answer));
+}
+
 static struct outbox_item item_of(struct outbox_store *st, uint64_t id, struct buf *room)
 {
     struct outbox_item item;
@@ -82,8 +88,8 @@ static void a_batch_and_its_fate_are_there_until_it_was_seen(void **state)
     item = item_of(st, 1, &room);
     assert_true(span_is(item.text, "one") && span_is(item.tag, "one"));
     assert_int_equal(item.counter, 0);
-    assert_int_equal(outbox_store_settle(st, 1, OUTBOX_ACCEPTED, SPAN_LIT("{}")), 0);
-    assert_int_equal(outbox_store_settle(st, 1, OUTBOX_ACCEPTED, SPAN_LIT("{}")), ERR_NOT_FOUND);
+    assert_int_equal(settle(st, 1, OUTBOX_ACCEPTED, "{}"), 0);
+    assert_int_equal(settle(st, 1, OUTBOX_ACCEPTED, "{}"), ERR_NOT_FOUND);
     outbox_store_close(st);
     st = opened(path);
     assert_int_equal(outbox_store_next_waiting(st, 0, &item, &room), 0);
@@ -115,7 +121,7 @@ static void names_are_given_in_order_and_no_counter_twice(void **state)
     assert_true(counter_of(st, 1) == 1 && counter_of(st, 2) == 2 && counter_of(st, 3) == 0);
     assert_int_equal(outbox_store_drop(st, 2), ERR_EXISTS);
     assert_int_equal(outbox_store_drop(st, 3), 0);
-    assert_int_equal(outbox_store_settle(st, 1, OUTBOX_REJECTED, SPAN_LIT("{}")), 0);
+    assert_int_equal(settle(st, 1, OUTBOX_REJECTED, "{}"), 0);
     outbox_store_close(st);
     st = opened(folder);
     assert_int_equal(outbox_store_name(st, 100, 0), 0);
@@ -206,12 +212,37 @@ static void at_a_bound_nothing_is_put(void **state)
     assert_int_equal(outbox_store_put(st, &item, two, &id), 0);
     assert_int_equal(outbox_store_put(st, &item, two, &id), ERR_TOO_MANY);
     assert_int_equal(outbox_store_put(st, &item, few, &id), ERR_TOO_MANY);
-    assert_int_equal(outbox_store_settle(st, 1, OUTBOX_ACCEPTED, SPAN_LIT("{}")), 0);
+    assert_int_equal(settle(st, 1, OUTBOX_ACCEPTED, "{}"), 0);
     assert_int_equal(outbox_store_put(st, &item, two, &id), ERR_TOO_MANY); // its fate takes a place too
     assert_int_equal(outbox_store_seen(st, 1), 0);
     assert_int_equal(outbox_store_put(st, &item, two, &id), 0);
     assert_int_equal(id, 3);
     outbox_store_close(st);
+    tmp_remove(folder);
+}
+
+static void fates_that_come_together_are_kept_together(void **state)
+{
+    char *folder = tmp_make();
+    struct outbox_store *st = opened(folder);
+    struct outbox_item item;
+    struct outbox_fate fates[] = {{1, OUTBOX_ACCEPTED, 0, 3}, {2, OUTBOX_REJECTED, 3, 5}, {9, OUTBOX_ACCEPTED, 0, 3}};
+    struct buf room;
+    (void)state;
+    buf_init(&room, MIB);
+    for (int i = 0; i < 3; i++)
+        puts_one(st, "some");
+    assert_int_equal(outbox_store_settle(st, fates, 3, SPAN_LIT("onetwo..")), ERR_NOT_FOUND);
+    assert_int_equal(outbox_store_next_settled(st, 0, &item, &room), ERR_NOT_FOUND); // all or none
+    assert_int_equal(outbox_store_settle(st, fates, 2, SPAN_LIT("onetwo..")), 0);
+    assert_int_equal(outbox_store_next_settled(st, 0, &item, &room), 0);
+    assert_true(item.id == 1 && span_is(item.text, "one"));
+    assert_int_equal(outbox_store_next_settled(st, 1, &item, &room), 0);
+    assert_true(item.id == 2 && item.state == OUTBOX_REJECTED && span_is(item.text, "two.."));
+    assert_int_equal(outbox_store_next_waiting(st, 0, &item, &room), 0);
+    assert_int_equal(item.id, 3);
+    outbox_store_close(st);
+    buf_free(&room);
     tmp_remove(folder);
 }
 
@@ -298,7 +329,7 @@ static int live(const char *path, int told)
         case 1: err = put(st, "two", &id); break;
         case 2: err = outbox_store_bind(st, (struct uuid){{7}}); break;
         case 3: err = outbox_store_name(st, 1, 3); break;
-        case 4: err = outbox_store_settle(st, 1, OUTBOX_ACCEPTED, SPAN_LIT("{\"seq\":4}")); break;
+        case 4: err = settle(st, 1, OUTBOX_ACCEPTED, "{\"seq\":4}"); break;
         case 5: err = put(st, "three", &id); break;
         case 6: err = outbox_store_name(st, 2, 3); break;
         case 7: err = outbox_store_seen(st, 1); break;
@@ -455,6 +486,7 @@ int main(void)
         cmocka_unit_test(behind_one_that_cannot_be_sent_names_are_of_another_replica),
         cmocka_unit_test(a_batch_is_made_when_it_is_put),
         cmocka_unit_test(at_a_bound_nothing_is_put),
+        cmocka_unit_test(fates_that_come_together_are_kept_together),
         cmocka_unit_test(threads_and_processes_share_one),
         cmocka_unit_test(one_at_a_time_sends),
         cmocka_unit_test(killed_at_any_call_it_keeps_what_it_said),
