@@ -343,6 +343,7 @@ static int compute(struct lazy_view *l, struct db_txn *txn, uint64_t to, struct 
     struct lazy_steps steps = {.values = NULL};
     uint64_t first, last;
     int err = touched_until(l, txn, to, rows, &first, &last);
+    if (!err && rows->n > 0) err = rows_not_too_old(l->v.r, first - 1, NULL);
     if (!err && rows->n > 0) {
         const struct lazy_range range = {.txn = txn, .from = first - 1, .to = to, .rows = rows};
         err = l->ops->advance(l, &range, &steps);

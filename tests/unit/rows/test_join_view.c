@@ -378,6 +378,40 @@ static void too_large_a_difference_is_a_fresh_snapshot(void **state)
     }
 }
 
+static void move_horizon(struct rows_rig *g, uint64_t upto)
+{
+    while (rows_horizon(g->r) < upto) {
+        rr_commit(g);
+        rr_begin(g);
+        assert_int_equal(rows_decide_horizon(g->batch, upto, &g->p), 0);
+        assert_int_equal(rr_end(g), 0);
+    }
+}
+
+// What was noted and not read in time cannot be compared any more; who stands behind the horizon goes on.
+static void what_lies_below_the_horizon_is_a_fresh_snapshot(void **state)
+{
+    static const char *const sql[] = {SAID, SAID " order by m.n", SAID " order by m.n limit 2"};
+    struct rows_rig *g = *state;
+    for (size_t i = 0; i < 3; i++) {
+        struct reading behind, beyond;
+        begin(g, &behind, sql[i]);
+        rr_update(g, "u", 0x11, "{\"name\":\"first\"}");
+        rr_update(g, "u", 0x11, "{\"name\":\"second\"}");
+        begin(g, &beyond, sql[i]);
+        move_horizon(g, g->seq);
+        rr_update(g, "m", 0x21, "{\"n\":5}");
+        expect_fresh(g, &beyond);
+        assert_int_equal(rr_read(g, &behind.reader, g->seq), ERR_TOO_OLD);
+        rr_snapshot(g, &behind.reader, g->seq, 100);
+        rr_update(g, "m", 0x21, "{\"n\":1}");
+        expect_fresh(g, &behind);
+        expect_fresh(g, &beyond);
+        end(&behind);
+        end(&beyond);
+    }
+}
+
 // What fails for one row fails for who asks afresh, too: that is what the reader is made to do.
 static void a_row_that_cannot_be_evaluated_is_a_fresh_snapshot(void **state)
 {
@@ -451,6 +485,7 @@ int main(void)
         TEST(a_reader_that_asks_first_divides_the_range),
         TEST(more_touched_rows_than_are_noted_are_found_in_the_commits),
         TEST(too_large_a_difference_is_a_fresh_snapshot),
+        TEST(what_lies_below_the_horizon_is_a_fresh_snapshot),
         TEST(a_row_that_cannot_be_evaluated_is_a_fresh_snapshot),
         TEST(a_dropped_index_is_done_without),
         TEST(too_many_tables_at_once_are_refused),
