@@ -481,6 +481,15 @@ static void put_list_order(struct query_dice *l, size_t n, bool *ordered, bool *
     if (one_in(l, 3)) buf_printf(&l->sql, " offset %d", (int)dice(l, 3));
 }
 
+// By what is not shown.
+static void put_hidden_order(struct query_dice *l, bool *ordered, bool *total)
+{
+    put(l, one_in(l, 2) ? " order by count(*) desc" : " order by max(w.c1), sum(w.c1) desc");
+    *ordered = true;
+    *total = !one_in(l, 3);
+    if (!*total) buf_printf(&l->sql, " limit %d", 1 + (int)dice(l, 4));
+}
+
 static void put_usual_groups(struct query_dice *l, bool *ordered, bool *total)
 {
     static const char *const names[] = {"count(*)", "count(%c.c%zu)", "sum(%c.c1)", "avg(%c.c1)", "min(%c.c%zu)", "max(%c.c%zu)", "count(distinct %c.c%zu)", "sum(distinct %c.c1)"};
@@ -507,7 +516,8 @@ static void put_usual_groups(struct query_dice *l, bool *ordered, bool *total)
     }
     buf_put_span(&l->sql, buf_span(&from));
     if (groups > 0 && one_in(l, 3)) put(l, one_in(l, 2) ? " having count(*) > 1" : " having min(w.c1) < 3");
-    put_list_order(l, groups + aggregates, ordered, total);
+    if (groups > 0 && one_in(l, 4)) put_hidden_order(l, ordered, total);
+    else put_list_order(l, groups + aggregates, ordered, total);
     buf_free(&from);
 }
 

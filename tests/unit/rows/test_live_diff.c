@@ -20,9 +20,9 @@
 #include "live_script.h"
 #include "query.h"
 
-#define RUNS_DEFAULT 60
+#define RUNS_DEFAULT 150
 #define PARTS_MAX (LIVE_BATCHES * 16)
-#define PATIENCE_S 120 // of one world: it hangs
+#define PATIENCE_S 300 // of one world: it hangs
 
 // Near reads each commit, far lags and comes and goes, late begins at an earlier seq.
 enum { NEAR, FAR, LATE, READERS };
