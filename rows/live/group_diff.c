@@ -35,21 +35,26 @@ static int json_of(struct diff *d, struct uuid id, struct bytes **json)
     return group_look_row(d->look, t ? t->row : group_row_find(d->g, id), json);
 }
 
+static void put_key(struct jw *w, struct uuid id)
+{
+    struct buf key;
+    buf_init(&key, KIB);
+    base64url_encode(&key, SPAN(id.b, sizeof id.b));
+    jw_str(w, buf_span(&key));
+    if (key.err) w->out->err = key.err;
+    buf_free(&key);
+}
+
 static void put_step(struct jw *w, const struct view_op *op, const struct bytes *json, bool ordered)
 {
     static const char *const names[] = {[VIEW_ADDED] = "added", [VIEW_CHANGED] = "changed", [VIEW_REMOVED] = "removed"};
-    struct buf key;
-    buf_init(&key, KIB);
-    base64url_encode(&key, SPAN(op->id.b, sizeof op->id.b));
     jw_object(w);
     jw_key(w, names[op->kind]);
     if (json) jw_raw(w, bytes_span(json)), jw_key(w, "key");
-    jw_str(w, buf_span(&key));
+    put_key(w, op->id);
     if (ordered && op->kind != VIEW_REMOVED) jw_key(w, "at"), jw_uint(w, op->at);
     if (ordered && op->kind != VIEW_ADDED) jw_key(w, "was"), jw_uint(w, op->was);
     jw_end(w);
-    if (key.err) w->out->err = key.err;
-    buf_free(&key);
 }
 
 static int add_step(struct diff *d, struct view_op op)
@@ -181,4 +186,56 @@ int group_diff(struct group_view *g, const struct group_touches *touches, struct
 {
     struct diff d = {.g = g, .touches = touches, .look = look, .out = out};
     return group_listed(g) ? window_steps(&d) : set_steps(&d);
+}
+
+// ---- all of it -----------------------------------------------------------------------------------------------------
+
+static int show_row_of(struct group_view *g, struct group_look *look, struct uuid id, struct feed_sink *sink)
+{
+    struct bytes *json, *value = NULL;
+    struct buf text;
+    struct jw w;
+    int err = group_look_row(look, group_row_find(g, id), &json);
+    if (err) return err;
+    buf_init(&text, QUERY_RESULT_MAX);
+    jw_init(&w, &text);
+    jw_object(&w);
+    jw_key(&w, "key"), put_key(&w, id);
+    jw_key(&w, "row"), jw_raw(&w, bytes_span(json));
+    jw_end(&w);
+    err = text.err;
+    if (!err) value = bytes_new(buf_span(&text));
+    if (!err) err = value ? sink->emit(sink, value) : ERR_NOMEM;
+    bytes_unref(json);
+    bytes_unref(value);
+    buf_free(&text);
+    return err;
+}
+
+// Of a result without an order they come by their keys: a run that is repeated is to say the same.
+static int take_ids(const struct group_view *g, struct id_set *out)
+{
+    const struct query *q = g->l.v.q;
+    int err = 0;
+    if (group_listed(g)) {
+        size_t end = q->has_limit ? q->offset + (size_t)q->limit : SIZE_MAX;
+        for (size_t i = q->offset; i < g->list.n && i < end && !err; i++)
+            err = id_set_add(out, sort_key_id(g->list.keys[i]));
+        return err;
+    }
+    for (size_t i = 0; i < g->rows.size; i++)
+        for (const struct hash_node *n = g->rows.slots[i]; n && !err; n = n->next)
+            err = id_set_add(out, HASH_OWNER(n, const struct group_row, node)->id);
+    id_set_sort(out);
+    return err;
+}
+
+int group_show_all(struct group_view *g, struct group_look *look, struct feed_sink *sink)
+{
+    struct id_set ids = {.ids = NULL};
+    int err = take_ids(g, &ids);
+    for (size_t i = 0; i < ids.n && !err; i++)
+        err = show_row_of(g, look, ids.ids[i], sink);
+    id_set_free(&ids);
+    return err;
 }

@@ -12,6 +12,7 @@
 
 typedef int joined_fn(void *ctx, struct run *run);
 
+
 static int each_joined(const struct plan *plan, const struct row_source *src, const struct value *params, size_t *budget, joined_fn *fn, void *ctx)
 {
     struct run run;
@@ -43,17 +44,66 @@ static void make_joined(struct plan *plan, struct select *top, const struct plan
     top->limit.is = top->offset.is = false;
 }
 
-static int add_row(void *ctx, struct run *run)
-{
-    return group_shift_row(ctx, run, false);
-}
-
-int group_scan(struct group_view *g, const struct row_source *src, size_t *budget, struct group_shift *shift)
-{
+struct group_scan {
     struct plan plan;
     struct select top;
-    make_joined(&plan, &top, g->l.plan);
-    return each_joined(&plan, src, g->l.params, budget, add_row, shift);
+    struct plan *of; // whose parts they are
+    struct run run;
+    struct group_shift *shift;
+};
+
+int group_scan_new(struct group_view *g, const struct row_source *src, struct group_shift *shift, struct group_scan **out)
+{
+    struct group_scan *scan = calloc(1, sizeof *scan);
+    if (!scan) return ERR_NOMEM;
+    scan->of = plan_ref(g->l.plan);
+    scan->shift = shift;
+    make_joined(&scan->plan, &scan->top, scan->of);
+    int err = run_open(&scan->run, &scan->plan, src, g->l.params);
+    if (err) {
+        plan_unref(scan->of);
+        free(scan);
+        return err;
+    }
+    *out = scan;
+    return 0;
+}
+
+void group_scan_free(struct group_scan *scan)
+{
+    if (!scan) return;
+    run_close(&scan->run);
+    plan_unref(scan->of);
+    free(scan);
+}
+
+static int take_rows(struct group_scan *scan)
+{
+    bool row = true;
+    int err = 0;
+    while (!err && row) {
+        err = run_next(&scan->run, &row);
+        if (err || !row) break;
+        err = group_shift_row(scan->shift, &scan->run, false);
+        if (!err) run_taken(&scan->run);
+    }
+    return err;
+}
+
+int group_scan_step(struct group_scan *scan, struct db_txn *txn, size_t keys, uint64_t end_us)
+{
+    struct run *run = &scan->run;
+    run->step_end_us = end_us;
+    int err = run_begin_step(run, txn, keys);
+    if (!err) err = take_rows(scan);
+    if (err == EXEC_MORE && run->given == 0) err = ERR_QUERY_TOO_EXPENSIVE;
+    int held = run_end_step(run);
+    return held && (!err || err == EXEC_MORE) ? held : err;
+}
+
+uint64_t group_scan_looked_at(const struct group_scan *scan)
+{
+    return scan->run.looked_at;
 }
 
 // ---- one group -----------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "err.h"
+#include "file.h"
 
 // ---- images --------------------------------------------------------------------------------------------------------
 
@@ -80,52 +81,102 @@ static int image_shift(struct group_view *g, struct db_txn *txn, uint64_t from, 
 
 // ---- what is kept --------------------------------------------------------------------------------------------------
 
-static void empty(struct group_view *g)
+// Filling goes through all rows, in the steps of the first snapshot; who reads changes before that is done waits for the rest of it.
+struct group_filling {
+    struct group_image image;
+    struct group_scan *scan;
+    uint64_t at;
+};
+
+static void stop_filling(struct group_view *g)
 {
-    if (!g->filled) return;
-    group_rows_free(g);
-    group_state_free(&g->state, group_select(g));
-    g->filled = false;
+    if (!g->filling) return;
+    group_scan_free(g->filling->scan);
+    image_close(&g->filling->image);
+    free(g->filling);
+    g->filling = NULL;
 }
 
-static int make_empty(struct group_view *g)
+static void empty(struct group_view *g)
+{
+    stop_filling(g);
+    g->filled = false;
+    if (!g->made) return;
+    group_rows_free(g);
+    group_state_free(&g->state, group_select(g));
+    g->made = false;
+}
+
+static int make_tables(struct group_view *g)
 {
     int err = group_state_init(&g->state, g->l.v.r);
     if (err) return err;
     err = hash_table_init(&g->rows);
     if (err) group_state_free(&g->state, group_select(g));
     g->list = (struct sort_keys){.keys = NULL};
-    g->filled = !err;
+    g->made = !err;
     return err;
 }
 
-static int fill_image(struct group_view *g, const struct row_source *src)
+static int begin_filling(struct group_view *g, struct db_txn *txn)
 {
+    const struct row_source src = {.r = g->l.v.r, .txn = txn, .at = g->l.settled};
+    struct group_filling *f;
+    int err = rows_not_too_old(g->l.v.r, src.at, NULL);
+    if (!err) err = lazy_plan_for(&g->l, src.at);
+    if (!err) err = make_tables(g);
+    if (err) return err;
+    f = calloc(1, sizeof *f);
+    if (!f) return ERR_NOMEM;
+    f->at = src.at;
+    err = image_open(&f->image, g);
+    if (err) {
+        free(f);
+        return err;
+    }
+    g->filling = f;
+    return group_scan_new(g, &src, &f->image.shift, &f->scan);
+}
+
+// All rows are in: what they come to.
+static int end_filling(struct group_view *g, struct db_txn *txn)
+{
+    struct group_filling *f = g->filling;
+    const struct row_source src = {.r = g->l.v.r, .txn = txn, .at = f->at};
     size_t budget = QUERY_SCAN_MAX;
-    struct group_image image;
     struct group_look look = {.open = false};
     struct group_touches touches = {.all = NULL};
-    int err = image_open(&image, g);
-    if (err) return err;
-    err = group_scan(g, src, &budget, &image.shift);
-    if (!err) err = image_finish(g, &image, src, &budget, &look);
-    if (!err) err = group_touches_find(g, NULL, &image, &touches);
-    if (!err) err = group_rows_apply(g, &image, &touches);
+    g->looked_at += group_scan_looked_at(f->scan);
+    int err = image_finish(g, &f->image, &src, &budget, &look);
+    if (!err) err = group_touches_find(g, NULL, &f->image, &touches);
+    if (!err) err = group_rows_apply(g, &f->image, &touches);
     group_look_close(&look, &budget);
-    g->looked_at += QUERY_SCAN_MAX - budget;
     free(touches.all);
-    image_close(&image);
-    return err;
+    if (err) return err;
+    stop_filling(g);
+    g->filled = true;
+    return 0;
 }
 
-// As of this seq; the plan can answer for it.
-static int fill(struct group_view *g, struct db_txn *txn, uint64_t at)
+// Some of it; EXEC_MORE: there is more. An index that goes meanwhile means another plan.
+static int fill_some(struct group_view *g, struct db_txn *txn, size_t keys, uint64_t end_us)
 {
-    const struct row_source src = {.r = g->l.v.r, .txn = txn, .at = at};
+    int err = 0;
     if (g->filled) return 0;
-    int err = make_empty(g);
-    if (!err) err = fill_image(g, &src);
-    if (err) empty(g);
+    if (!g->filling) err = begin_filling(g, txn);
+    if (!err) err = rows_not_too_old(g->l.v.r, g->filling->at, NULL);
+    if (!err) err = group_scan_step(g->filling->scan, txn, keys, end_us);
+    if (!err) err = end_filling(g, txn);
+    if (err && err != EXEC_MORE) empty(g);
+    return err == ERR_CANCELED ? EXEC_MORE : err;
+}
+
+static int fill(struct group_view *g, struct db_txn *txn)
+{
+    int err;
+    do
+        err = fill_some(g, txn, QUERY_SCAN_MAX, 0);
+    while (err == EXEC_MORE);
     return err;
 }
 
@@ -151,7 +202,7 @@ static int advance(struct lazy_view *l, const struct lazy_range *range, struct l
     struct group_image image;
     struct group_look look = {.open = false};
     int err = lazy_plan_for(l, range->from);
-    if (!err) err = fill(g, range->txn, range->from);
+    if (!err) err = fill(g, range->txn);
     if (!err) err = image_open(&image, g);
     if (err) return err;
     err = advance_to(g, range, &budget, &image, &look, out);
@@ -207,7 +258,7 @@ static int catch_up(struct lazy_view *l, const struct lazy_range *range, struct 
     struct group_image from, to;
     struct group_look look_from = {.open = false}, look_to = {.open = false};
     int err = lazy_plan_for(l, range->from);
-    if (!err) err = fill(g, range->txn, l->settled);
+    if (!err) err = fill(g, range->txn);
     if (!err) err = image_open(&from, g);
     if (err) return err;
     err = image_open(&to, g);
@@ -227,6 +278,39 @@ static int catch_up(struct lazy_view *l, const struct lazy_range *range, struct 
 static void lose(struct lazy_view *l)
 {
     empty(group_view_of(l));
+}
+
+// ---- snapshots -----------------------------------------------------------------------------------------------------
+
+#define FILL_STEP_KEYS 8192 // as query_run.c has them: so that a long search does not hold up the owner
+#define FILL_STEP_US 10000
+#define SHOWN_AT_ONCE 1000 // rows of a snapshot that are made of what the view keeps
+
+static int show_kept(struct group_view *g, struct db_txn *txn, uint64_t at, struct feed_sink *sink)
+{
+    const struct row_source src = {.r = g->l.v.r, .txn = txn, .at = at};
+    struct group_look look = {.open = false};
+    size_t budget = QUERY_SCAN_MAX;
+    int err = lazy_plan_for(&g->l, at);
+    if (!err) err = group_look_open(&look, g, &src, budget);
+    if (!err) err = group_show_all(g, &look, sink);
+    group_look_close(&look, &budget);
+    g->looked_at += QUERY_SCAN_MAX - budget;
+    return err;
+}
+
+// The first one fills the view, whose groups are then shown to all who come with its state. Who asks for another state, or for many groups, has the query run:
+// where the view cannot be filled as of its state, that one may be well.
+static int snapshot(struct view_sub *sub, struct db_txn *txn, uint64_t at, size_t budget, struct feed_sink *sink, bool *done)
+{
+    struct group_view *g = group_view_of(lazy_view_of((struct view *)sub->sub.feed));
+    int err = sub->run ? 0 : fill_some(g, txn, FILL_STEP_KEYS, clock_mono_us() + FILL_STEP_US);
+    *done = false;
+    if (err == EXEC_MORE) return 0;
+    if (err && err != ERR_TOO_OLD && err != ERR_BAD_VALUE && err != ERR_RESULT_TOO_LARGE) return err;
+    if (err || sub->run || !lazy_stands_at(&g->l, at) || g->rows.count > SHOWN_AT_ONCE) return view_snapshot_plain(sub, txn, at, budget, sink, done);
+    *done = true;
+    return show_kept(g, txn, at, sink);
 }
 
 // ---- the kind ------------------------------------------------------------------------------------------------------
@@ -257,13 +341,12 @@ static void close_view(struct view *v)
 
 static int open_view(struct view *v, struct db_txn *txn)
 {
+    (void)txn; // it is filled when somebody asks
     static const struct lazy_ops ops = {.advance = advance, .catch_up = catch_up, .lose = lose};
     int err = lazy_open(v, &ops);
     if (err) return err;
     struct group_view *g = group_view_of(lazy_view_of(v));
     err = find_order(g);
-    if (!err) err = lazy_plan_for(&g->l, g->l.settled);
-    if (!err) err = fill(g, txn, g->l.settled);
     if (err) close_view(v);
     return err;
 }
@@ -274,7 +357,7 @@ const struct view_kind group_view_kind = {
     .open = open_view,
     .close = close_view,
     .row = lazy_row,
-    .snapshot = view_snapshot_plain,
+    .snapshot = snapshot,
     .reach = lazy_reach,
     .changes = lazy_changes,
 };

@@ -24,7 +24,8 @@ struct group_row {
 
 struct group_view {
     struct lazy_view l; // first
-    bool filled;        // the rest is as of l.settled
+    bool made, filled;  // there are tables; what they hold is as of l.settled
+    struct group_filling *filling; // on the way to that
     uint64_t looked_at; // rows and keys, since it was made
     struct group_state state;
     struct hash_table rows;
@@ -59,8 +60,14 @@ static inline bool group_listed(const struct group_view *g)
 
 // ---- group_scan.c: going through joined rows -----------------------------------------------------------------------
 
-// All rows of the query in this state, into the shift.
-int group_scan(struct group_view *g, const struct row_source *src, size_t *budget, struct group_shift *shift);
+// All rows of the query in this state, into the shift, in steps: other transactions may come between them.
+struct group_scan;
+int group_scan_new(struct group_view *g, const struct row_source *src, struct group_shift *shift, struct group_scan **out); // ERR_NOMEM
+// Looks at `keys` of them at most, until about `end_us` (0: as long as that takes). 0: those were all; EXEC_MORE; ERR_CANCELED: an index is gone; and what
+// group_shift_row says.
+int group_scan_step(struct group_scan *scan, struct db_txn *txn, size_t keys, uint64_t end_us);
+uint64_t group_scan_looked_at(const struct group_scan *scan);
+void group_scan_free(struct group_scan *scan); // NULL is fine
 // Looks for what the tallies of this group do not know.
 void group_again_forget(struct group_view *g);
 int group_look_again(struct group_view *g, const struct row_source *src, size_t *budget, struct group *group);
@@ -124,6 +131,8 @@ int group_rows_apply(struct group_view *g, struct group_image *to, const struct 
 
 // ---- group_diff.c --------------------------------------------------------------------------------------------------
 
+// All of the result, as the values of a snapshot; `look` is at the state that the view keeps.
+int group_show_all(struct group_view *g, struct group_look *look, struct feed_sink *sink);
 // The steps from one state to the other; `look` is at the other. Before group_rows_apply.
 int group_diff(struct group_view *g, const struct group_touches *touches, struct group_look *look, struct lazy_steps *out);
 
