@@ -195,3 +195,106 @@ int gzip_unpack(struct buf *out, struct span in, size_t max)
     if (err != 0) buf_truncate(out, before);
     return err;
 }
+
+// ---- as it goes out -------------------------------------------------------------------------------------------------
+
+#define CODER_ROOM 4096   // of output asked for at a time
+#define CODER_GZIP_LEVEL 1
+#define CODER_ZSTD_LEVEL 1
+#define CODER_WINDOW_LOG 16
+#define CODER_GZIP_WINDOW (14 + 16) // 16 KiB of history: with its tables 128 KiB
+#define CODER_GZIP_MEMORY 7
+
+struct coder {
+    enum coding coding;
+    z_stream gzip;
+    ZSTD_CCtx *zstd;
+};
+
+static bool zstd_begin(struct coder *c)
+{
+    c->zstd = ZSTD_createCCtx();
+    if (c->zstd == NULL) return false;
+    size_t level = ZSTD_CCtx_setParameter(c->zstd, ZSTD_c_compressionLevel, CODER_ZSTD_LEVEL);
+    size_t window = ZSTD_CCtx_setParameter(c->zstd, ZSTD_c_windowLog, CODER_WINDOW_LOG);
+    size_t table = ZSTD_CCtx_setParameter(c->zstd, ZSTD_c_hashLog, CODER_WINDOW_LOG - 2);
+    assert(!ZSTD_isError(level) && !ZSTD_isError(window) && !ZSTD_isError(table));
+    return true;
+}
+
+struct coder *coder_new(enum coding coding)
+{
+    _Static_assert(1 << CODER_WINDOW_LOG <= CODER_WINDOW, "");
+    struct coder *c = calloc(1, sizeof *c);
+    assert(coding != CODING_NONE);
+    if (c == NULL) return NULL;
+    c->coding = coding;
+    bool made = coding == CODING_ZSTD ? zstd_begin(c) : deflateInit2(&c->gzip, CODER_GZIP_LEVEL, Z_DEFLATED, CODER_GZIP_WINDOW, CODER_GZIP_MEMORY, Z_DEFAULT_STRATEGY) == Z_OK;
+    if (made) return c;
+    free(c);
+    return NULL;
+}
+
+void coder_free(struct coder *c)
+{
+    if (c == NULL) return;
+    if (c->coding == CODING_ZSTD) ZSTD_freeCCtx(c->zstd);
+    else deflateEnd(&c->gzip);
+    free(c);
+}
+
+static int zstd_step(struct coder *c, struct span in, ZSTD_EndDirective what, struct buf *out)
+{
+    ZSTD_inBuffer from = {in.p, in.n, 0};
+    for (;;) {
+        uint8_t *to = buf_reserve(out, CODER_ROOM);
+        if (to == NULL) return out->err;
+        ZSTD_outBuffer piece = {to, out->cap - out->n, 0};
+        size_t left = ZSTD_compressStream2(c->zstd, &piece, &from, what);
+        if (ZSTD_isError(left)) return out->err = zstd_error(left);
+        out->n += piece.pos;
+        if (from.pos == from.size && (left == 0 || what == ZSTD_e_continue)) return 0;
+    }
+}
+
+// Where output is left over there is more of it to come, but at the end of the member.
+static int gzip_step(struct coder *c, struct span in, int what, struct buf *out)
+{
+    z_stream *z = &c->gzip;
+    int r = Z_OK;
+    assert(in.n <= GZIP_PIECE);
+    z->next_in = (Bytef *)in.p;
+    z->avail_in = (uInt)in.n;
+    do {
+        uint8_t *to = buf_reserve(out, CODER_ROOM);
+        if (to == NULL) return out->err;
+        size_t room = out->cap - out->n < GZIP_PIECE ? out->cap - out->n : GZIP_PIECE;
+        z->next_out = to;
+        z->avail_out = (uInt)room;
+        r = deflate(z, what);
+        assert(r != Z_STREAM_ERROR);
+        out->n += room - z->avail_out;
+    } while (z->avail_out == 0 || (what == Z_FINISH && r != Z_STREAM_END));
+    return 0;
+}
+
+static int coder_step(struct coder *c, struct span in, ZSTD_EndDirective zstd, int gzip, struct buf *out)
+{
+    if (out->err != 0) return out->err;
+    return c->coding == CODING_ZSTD ? zstd_step(c, in, zstd, out) : gzip_step(c, in, gzip, out);
+}
+
+int coder_put(struct coder *c, struct span in, struct buf *out)
+{
+    return in.n == 0 ? out->err : coder_step(c, in, ZSTD_e_continue, Z_NO_FLUSH, out);
+}
+
+int coder_flush(struct coder *c, struct buf *out)
+{
+    return coder_step(c, SPAN_NONE, ZSTD_e_flush, Z_SYNC_FLUSH, out);
+}
+
+int coder_end(struct coder *c, struct buf *out)
+{
+    return coder_step(c, SPAN_NONE, ZSTD_e_end, Z_FINISH, out);
+}

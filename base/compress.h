@@ -16,4 +16,18 @@ int zstd_unpack(struct buf *out, struct span in, size_t max);
 int gzip_pack(struct buf *out, struct span in, int level);
 int gzip_unpack(struct buf *out, struct span in, size_t max);
 
+// ---- as it goes out -------------------------------------------------------------------------------------------------
+
+enum coding { CODING_NONE, CODING_GZIP, CODING_ZSTD };
+
+// One gzip member or zstd frame that is made piece by piece, with a history of at most CODER_WINDOW bytes. One thread at a time.
+#define CODER_WINDOW (64 * 1024)
+struct coder;
+struct coder *coder_new(enum coding coding); // NULL: no memory
+void coder_free(struct coder *c);            // NULL is fine
+// Each appends what there is to send; a failure is the buffer's error, or ERR_NOMEM.
+int coder_put(struct coder *c, struct span in, struct buf *out); // perhaps nothing yet
+int coder_flush(struct coder *c, struct buf *out);               // who has all until here can read all that was put
+int coder_end(struct coder *c, struct buf *out);                 // the last of it
+
 #endif

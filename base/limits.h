@@ -23,6 +23,8 @@
 #define HTTP_DISCARD_MAX (64 * KIB)    // bytes of an unwanted body that are read and dropped to keep a connection
 #define HTTP_LINGER_BYTES_MAX (8 * MIB) // bytes still taken from a peer after the last reply, so that it sees the reply
 #define HTTP_LINGER_MS_MAX 3000        // and for how long
+#define HTTP_CODERS_MAX 500            // replies packed piece by piece at a time, some 300 KiB each; others go out as they are
+#define HTTP_PACKED_BODY_MAX (256 * KIB) // bytes of a body that is packed at once
 #define HTTP_RANGES_MAX 32             // parts of one Range field; more are answered with the whole
 #define STOP_MS_MAX 8000               // from the signal to stop until connections are cut
 

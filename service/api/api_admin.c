@@ -67,6 +67,7 @@ static void metrics_reply(struct request *r, const struct survey *survey)
         reply_error(r, text.err);
     } else {
         reply_start(r, 200);
+        reply_may_code(r);
         reply_body(r, "text/plain; version=0.0.4; charset=utf-8", buf_span(&text));
     }
     buf_free(&text);

@@ -28,6 +28,7 @@ struct result_stream {
     bool begun;                   // the reply has
     bool any;                     // a row was sent
     bool done;                    // the last row was
+    bool ended;                   // its reply was all one piece
 };
 
 #define TURN_US 20000 // of work in one turn of the loop
@@ -117,15 +118,24 @@ static int put_end(struct result_stream *q, struct buf *b)
     return b->err;
 }
 
-static void reply_begin(struct request *r, struct result_stream *q)
+static void reply_fields(struct request *r, struct result_stream *q)
 {
-    char head[64];
-    int n = snprintf(head, sizeof head, "{\"seq\":%llu,\"rows\":[", (unsigned long long)q->at);
     q->begun = true;
     reply_start(r, 200);
     reply_header(r, "Cache-Control", "no-store");
+    reply_may_code(r);
+}
+
+// The first piece stands in `b`, behind the answer's head; most answers are no more than that.
+static void reply_first(struct request *r, struct result_stream *q, struct buf *b)
+{
+    reply_fields(r, q);
+    if (q->done) {
+        reply_body(r, "application/json", buf_span(b));
+        return;
+    }
     reply_stream(r, "application/json", -1);
-    reply_write_span(r, SPAN(head, n));
+    reply_write_span(r, buf_span(b));
 }
 
 static void break_off(struct request *r, struct result_stream *q, int err)
@@ -146,14 +156,19 @@ static void break_off(struct request *r, struct result_stream *q, int err)
 static int send_piece(struct request *r, struct result_stream *q, bool *room)
 {
     struct piece k = {.sink = {.emit = emit}, .q = q};
+    bool first = !q->begun;
     buf_init(&k.b, PART_BYTES_MAX + 4 * ROW_BYTES_MAX + 2 * READ_SET_MAX);
+    if (first) buf_printf(&k.b, "{\"seq\":%llu,\"rows\":[", (unsigned long long)q->at);
+    size_t head = k.b.n;
     // A new schema's rows have more columns than those that lie over the store.
     bool whole = q->preview == NULL || rows_preview_current(q->preview);
     int err = !whole ? ERR_CANCELED : query_next(q->run, app_txn(r->app), PART_BYTES_MAX, &k.sink, &q->done);
     if (err == 0 && q->done) err = put_end(q, &k.b);
     if (err == 0) err = k.b.err;
-    if (err == 0 && k.b.n > 0 && !q->begun) reply_begin(r, q);
-    if (err == 0 && k.b.n > 0) *room = reply_write_span(r, buf_span(&k.b));
+    if (err == 0 && k.b.n > head && first) reply_first(r, q, &k.b);
+    else if (err == 0 && k.b.n > head) reply_write_span(r, buf_span(&k.b));
+    *room = !q->begun || !reply_full(r);
+    q->ended = first && q->begun && q->done;
     buf_free(&k.b);
     return err;
 }
@@ -176,7 +191,7 @@ static void send_more(struct request *r)
     }
     if (!q->done) return;
     let_go(q);
-    reply_end(r);
+    if (!q->ended) reply_end(r);
 }
 
 // What lies over the state: a branch, and operations over that.

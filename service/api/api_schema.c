@@ -110,6 +110,7 @@ static void answer(struct request *r, struct buf *b, bool json, int err, struct 
         reply_json(r, 200, b);
     } else {
         reply_start(r, 200);
+        reply_may_code(r);
         reply_body(r, "application/sql; charset=utf-8", buf_span(b));
     }
 }

@@ -175,6 +175,7 @@ static void sse_begin(struct follower *f, const struct stream_info *info)
     reply_start(r, 200);
     reply_header(r, "Cache-Control", "no-cache, no-store");
     reply_header(r, "X-Accel-Buffering", "no");
+    reply_may_code(r);
     if (stream_encoding_of(info->type) == STREAM_BASE64) reply_header(r, "Stream-SSE-Data-Encoding", "base64");
     reply_stream(r, "text/event-stream", -1);
     f->end_us = ms == 0 ? 0 : clock_mono_us() + 1000 * ms;

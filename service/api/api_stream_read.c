@@ -89,7 +89,7 @@ int stream_reply_read(struct request *r, uint64_t offset, const struct stream_in
     page.next = range.to;
     bool end = page.next == info->offset && info->closed;
     snprintf(page.etag, sizeof page.etag, "\"%llu:%llu:%llu%s%s\"", (unsigned long long)info->number, (unsigned long long)offset, (unsigned long long)page.next, end ? ":c" : "",
-             range.coded ? ":z" : "");
+             range.coded ? ":z" : range.gzip ? ":g" : "");
     reply_page(r, info, &page, SPAN_NONE);
     return 0;
 }

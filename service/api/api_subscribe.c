@@ -303,6 +303,7 @@ static void subscribe_begin(struct request *r)
     reply_start(r, 200);
     reply_header(r, "Cache-Control", "no-store");
     reply_header(r, "X-Accel-Buffering", "no");
+    reply_may_code(r);
     reply_stream(r, "text/event-stream", -1);
     reply_write_span(r, SPAN_LIT("retry: 500\n\n"));
     session_drain(sse->session);

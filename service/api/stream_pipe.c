@@ -24,10 +24,10 @@ struct stream_pipe {
 
 // ---- what is asked for ---------------------------------------------------------------------------------------------
 
-static bool takes_zstd(const struct request *r)
+static enum coding wanted(const struct request *r)
 {
     struct span list;
-    return request_header(r, "accept-encoding", &list) && http_takes_coding(list, "zstd");
+    return request_header(r, "accept-encoding", &list) ? http_choose_coding(list) : CODING_NONE;
 }
 
 int stream_pipe_plan(struct request *r, const struct stream_info *info, uint64_t from, struct stream_range *out)
@@ -38,10 +38,12 @@ int stream_pipe_plan(struct request *r, const struct stream_info *info, uint64_t
     struct stream_range range = {.number = info->number, .from = from, .json = info->json};
     int err = streams_page(s, txn, info->number, from, STREAM_READ_MAX, &range.to);
     if (err != 0 || range.to == from) return err != 0 ? err : (*out = range, 0);
-    bool takes = range.to - from >= CODED_MIN && takes_zstd(r);
+    enum coding coding = range.to - from >= CODED_MIN ? wanted(r) : CODING_NONE;
+    bool takes = coding == CODING_ZSTD;
     err = streams_slice(s, txn, info->number, from, range.to, takes, &slice); // an error is found while there is still a status to tell it
     if (err != 0) return err;
     range.coded = takes && (slice.fd < 0 || slice.packed); // what did not pack once is not tried again
+    range.gzip = coding == CODING_GZIP && http_type_packs(info->type);
     streams_slice_free(&slice);
     *out = range;
     return 0;
@@ -147,6 +149,7 @@ void stream_pipe_begin(struct request *r, const struct stream_range *range, cons
     struct stream_pipe now = {.r = r, .range = *range, .at = range->from, .stop = range->to, .handler = r->handler, .data = r->data};
     if (range->json && range->to > range->from) now.stop -= JSON_LINE_END_BYTES;
     if (range->coded) reply_header(r, "Content-Encoding", "zstd");
+    if (range->gzip) reply_code(r, CODING_GZIP);
     reply_stream(r, type, body_length(range));
     int err = range->json ? send_text(&now, SPAN_LIT("[")) : 0;
     if (err == 0) pump(&now);

@@ -18,6 +18,7 @@ struct stream_range {
     uint64_t from, to; // Stream-Next-Offset is `to`
     bool json;         // messages, to be made an array
     bool coded;        // Content-Encoding: zstd. The body is another one then, and needs another ETag
+    bool gzip;         // the same, packed as it goes out
 };
 
 // What an answer from `from` (at most the tail) on covers: at most STREAM_READ_MAX bytes, whole messages of a stream of messages. Errors of

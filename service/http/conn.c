@@ -141,6 +141,7 @@ static void request_end(struct conn *c)
     if (r == NULL) return;
     wheel_unset(&c->set->wheel, &c->timer);
     if (r->handler != NULL && r->handler->done != NULL) r->handler->done(r);
+    reply_uncode(c);
     c->request = NULL;
     c->set->body_n -= c->body_n;
     c->body_n = 0;
@@ -548,6 +549,7 @@ static bool send_pieces(struct conn *c)
 
 static void conn_flush(struct conn *c)
 {
+    if (c->unflushed) reply_flush(c);
     for (int i = 0; i < WRITES_PER_TURN && c->out.n > 0 && !c->writing; i++) {
         const struct outbox_piece *file = outbox_first_file(&c->out);
         if (!(file != NULL ? send_file(c, file) : send_pieces(c))) break;

@@ -19,6 +19,7 @@
 #ifndef SEGUE_CONN_H
 #define SEGUE_CONN_H
 
+#include "compress.h"
 #include "conns.h"
 #include "http_parse.h"
 #include "outbox.h"
@@ -65,6 +66,10 @@ struct conn {
     struct buf fields; // of the reply, until they are complete
     bool chunked, bodiless;
     int64_t left; // bytes of the announced length; -1: not announced
+    enum coding coding;  // that its body may come in
+    struct coder *coder; // what packs it; NULL: it goes as it is
+    bool unflushed;      // what was put into it last may still be in there
+    size_t packed_n;     // bytes put since it was flushed
     struct outbox out;
     bool full_told; // the producer waits for drain
     bool frames;    // and it writes frames: it waits until nothing is queued
@@ -117,6 +122,13 @@ size_t conn_write(struct conn *c, const struct span *list, unsigned count);
 void conn_cut(struct conn *c);
 // To be cut, but not from within a handler's call.
 void conn_break(struct conn *c);
+
+// reply.c ---------------------------------------------------------------------------------------------------------------
+
+// What a packed reply was given in this turn is brought to its reader.
+void reply_flush(struct conn *c);
+// Its packing is over, finished or not.
+void reply_uncode(struct conn *c);
 
 // conns.c ---------------------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@
 
 #include "auth.h"
 #include "buf.h"
+#include "compress.h"
 #include "problem.h"
 
 struct app;
@@ -99,6 +100,12 @@ void reply_interim(struct request *r, int status, struct span fields);
 void reply_start(struct request *r, int status);
 // `name` as it is to be written. Values are checked for CR, LF and NUL (asserts: escape outside bytes first).
 void reply_header(struct request *r, const char *name, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+// After reply_start, for a body of text or JSON that is not a part and has no coding yet: it may come in the one that the request likes best, and every answer
+// to such a request says that it varies by that. A whole body is packed if that is worth it; of one in pieces, what is written in one turn of the loop can be read
+// when the turn is over, however small. At most HTTP_CODERS_MAX replies are packed at a time; the others go out as they are.
+void reply_may_code(struct request *r);
+// The same with a coding that was chosen by the caller, who has said so in its ETag and in Vary: not refused.
+void reply_code(struct request *r, enum coding coding);
 // The whole body at once, with Content-Length; ends the reply. For HEAD the body's length is told and nothing sent.
 void reply_body(struct request *r, const char *type, struct span body);
 // A body in pieces: of known length, or -1 (chunked for HTTP/1.1, until close for 1.0).

@@ -163,6 +163,52 @@ bool http_takes_coding(struct span accept, const char *coding)
     return false;
 }
 
+// "q=0.5" in thousandths; without one, or with a broken one, 1000.
+static int quality(struct span params)
+{
+    struct span part;
+    while (next_member(&params, ';', &part)) {
+        if (part.n < 3 || (part.p[0] | 0x20) != 'q' || part.p[1] != '=') continue;
+        int q = part.p[2] == '0' ? 0 : 1000;
+        for (size_t i = 4, unit = 100; q < 1000 && i < part.n && part.p[i] >= '0' && part.p[i] <= '9'; i++, unit /= 10)
+            q += (part.p[i] - '0') * (int)unit;
+        return q;
+    }
+    return 1000;
+}
+
+enum coding http_choose_coding(struct span accept)
+{
+    // In the order of their enum; -1: not named.
+    static const char *const names[] = {"identity", "gzip", "zstd"};
+    int q[] = {-1, -1, -1}, others = -1;
+    struct span item, part;
+    while (next_member(&accept, ',', &item)) {
+        next_member(&item, ';', &part);
+        int likes = quality(item);
+        if (span_is(part, "*")) others = likes;
+        for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+            if (part.n == strlen(names[i]) && strncasecmp((const char *)part.p, names[i], part.n) == 0) q[i] = likes;
+    }
+    // Who names some codings takes none at all only where nothing better is there: it stands behind them, unless it is named.
+    enum coding best = CODING_NONE;
+    int most = q[CODING_NONE] >= 0 ? q[CODING_NONE] : 0;
+    for (int i = CODING_GZIP; i <= CODING_ZSTD; i++) {
+        int likes = q[i] >= 0 ? q[i] : others;
+        if (likes > 0 && likes >= most) most = likes, best = (enum coding)i;
+    }
+    return best;
+}
+
+bool http_type_packs(const char *type)
+{
+    struct span t = SPAN(type, strcspn(type, "; "));
+    static const char *const whole[] = {"application/json", "application/sql", "application/xml", "application/javascript", "application/x-ndjson", "image/svg+xml"};
+    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)
+        if (span_is(t, whole[i])) return true;
+    return span_starts(t, "text/") || (t.n > 5 && (memcmp(t.p + t.n - 5, "+json", 5) == 0));
+}
+
 bool http_wants_sha256(struct span want)
 {
     struct span member;

@@ -3,6 +3,7 @@
 #ifndef SEGUE_HTTP_SELECT_H
 #define SEGUE_HTTP_SELECT_H
 
+#include "compress.h"
 #include "limits.h"
 #include "span.h"
 
@@ -26,6 +27,11 @@ bool http_etag_listed(struct span list, struct span etag, bool strong);
 
 // Does an Accept-Encoding field take this coding by its name, with another quality than 0?
 bool http_takes_coding(struct span accept, const char *coding);
+
+// Which coding an Accept-Encoding field likes best of zstd, gzip and none, in this order where it does not care.
+enum coding http_choose_coding(struct span accept);
+// Is it worth packing content of this type: text, JSON and their kin?
+bool http_type_packs(const char *type);
 
 // Does a Want-Repr-Digest field leave SHA-256 wanted: it does not name it with preference 0?
 bool http_wants_sha256(struct span want);

@@ -1,5 +1,6 @@
 // Replies: status line and fields are put together in the connection's own memory, then everything goes to its outbox.
 #include <assert.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -7,12 +8,15 @@
 #include "conn.h"
 #include "err.h"
 #include "file.h"
+#include "http_select.h"
 #include "json_write.h"
 #include "log.h"
 
 // A producer that goes on after "full" does not wait for drain: a mistake, cut short before it costs memory without end.
 #define OVERRUN_MAX 64
 #define AROUND_MAX 256 // bytes before or behind a piece
+#define PACKED_BODY_MIN 1024 // shorter ones are not worth it
+#define PACKED_LEVEL 1
 
 static const char *reason(int status)
 {
@@ -124,6 +128,7 @@ void reply_start(struct request *r, int status)
     if (r->fields != NULL) buf_put_str(&c->fields, r->fields);
     // A length where there can be none would be an error: 204 never has one, 304 would have to tell that of the full reply.
     c->left = status == 204 || status == 304 ? 0 : -1;
+    c->coding = CODING_NONE;
 }
 
 static void put_value(struct buf *b, const char *fmt, va_list args)
@@ -200,6 +205,127 @@ static void put_type(struct buf *fields, const char *type)
     buf_put_str(fields, "\r\n");
 }
 
+// ---- codings --------------------------------------------------------------------------------------------------------
+
+static atomic_uint coders; // of all loops
+
+void reply_may_code(struct request *r)
+{
+    struct conn *c = r->conn;
+    struct span accept;
+    if (dead(r)) return;
+    assert(c->reply == REPLY_FIELDS);
+    reply_header(r, "Vary", "Accept-Encoding");
+    if (c->left != 0 && request_header(r, "accept-encoding", &accept)) c->coding = http_choose_coding(accept);
+}
+
+// From here on what is written is packed. `must`: however many there are.
+static void code_begin(struct conn *c, bool must)
+{
+    if (c->bodiless || c->coding == CODING_NONE) return;
+    bool room = atomic_fetch_add(&coders, 1) < HTTP_CODERS_MAX || must;
+    c->coder = room ? coder_new(c->coding) : NULL;
+    if (c->coder != NULL) return;
+    atomic_fetch_sub(&coders, 1);
+    c->coding = CODING_NONE;
+    if (must) conn_break(c);
+}
+
+void reply_uncode(struct conn *c)
+{
+    if (c->coder == NULL) return;
+    coder_free(c->coder);
+    c->coder = NULL;
+    c->unflushed = false;
+    c->packed_n = 0;
+    atomic_fetch_sub(&coders, 1);
+}
+
+void reply_code(struct request *r, enum coding coding)
+{
+    if (dead(r)) return;
+    r->conn->coding = coding;
+    code_begin(r->conn, true);
+}
+
+static void queue_packed(struct conn *c, struct buf *b)
+{
+    char line[24];
+    if (b->err != 0) conn_break(c);
+    if (b->err != 0 || b->n == 0) return;
+    queue_begin(c);
+    if (c->chunked) queue_copy(c, SPAN(line, (size_t)snprintf(line, sizeof line, "%zx\r\n", b->n)));
+    queue_copy(c, buf_span(b));
+    if (c->chunked) queue_copy(c, SPAN_LIT("\r\n"));
+}
+
+void reply_flush(struct conn *c)
+{
+    struct buf b;
+    c->unflushed = false;
+    c->packed_n = 0;
+    if (c->broken) return;
+    buf_init(&b, HTTP_OUTBOX_MAX * 2);
+    coder_flush(c->coder, &b);
+    queue_packed(c, &b);
+    buf_free(&b);
+}
+
+// Packs a piece. Who does not read is not packed for, and a turn packs only so much, however small it becomes.
+static bool packed_write(struct conn *c, const struct span *list, unsigned count)
+{
+    struct buf b;
+    if (c->bodiless) return true;
+    buf_init(&b, 64 * MIB);
+    for (unsigned i = 0; i < count; i++) {
+        coder_put(c->coder, list[i], &b);
+        c->packed_n += list[i].n;
+    }
+    queue_packed(c, &b);
+    buf_free(&b);
+    c->unflushed = true;
+    conn_mark(c);
+    if (c->writing) c->full_told = c->frames = true;
+    if (c->out.n >= c->set->options.limits.outbox || c->packed_n >= c->set->options.limits.outbox) c->full_told = true;
+    return !c->full_told;
+}
+
+static bool packed_file(struct conn *c, int fd, uint64_t position, size_t n)
+{
+    struct bytes *b = bytes_alloc(n);
+    if (b == NULL || file_read(fd, b->p, n, position) != 0) conn_break(c);
+    else packed_write(c, &(struct span){.p = b->p, .n = n}, 1);
+    bytes_unref(b);
+    file_close(fd);
+    return !c->full_told;
+}
+
+// The last of it.
+static void packed_end(struct conn *c, bool whole)
+{
+    struct buf b;
+    if (c->coder == NULL) return;
+    buf_init(&b, HTTP_OUTBOX_MAX * 2);
+    if (whole) coder_end(c->coder, &b);
+    else coder_flush(c->coder, &b);
+    queue_packed(c, &b);
+    buf_free(&b);
+    reply_uncode(c);
+}
+
+// A body that is there as a whole. False: it goes as it is.
+static bool packed_whole(struct conn *c, struct span body, struct buf *out)
+{
+    if (c->coding == CODING_NONE || body.n < PACKED_BODY_MIN || body.n > HTTP_PACKED_BODY_MAX) return false;
+    int err = c->coding == CODING_ZSTD ? zstd_pack(out, body, PACKED_LEVEL) : gzip_pack(out, body, PACKED_LEVEL);
+    return err == 0 && out->n < body.n;
+}
+
+static void put_coding(struct conn *c)
+{
+    buf_put_str(&c->fields, c->coding == CODING_ZSTD ? "Content-Encoding: zstd\r\n" : "Content-Encoding: gzip\r\n");
+}
+
 // Sends the fields on their way. `length` -1: not known.
 static void fields_end(struct request *r, const char *type, int64_t length)
 {
@@ -232,8 +358,11 @@ static void fields_end(struct request *r, const char *type, int64_t length)
 
 void reply_stream(struct request *r, const char *type, int64_t length)
 {
+    struct conn *c = r->conn;
     if (dead(r)) return;
-    fields_end(r, type, length);
+    if (c->coder == NULL) code_begin(c, false);
+    if (c->coding != CODING_NONE) put_coding(c);
+    fields_end(r, type, c->coding != CODING_NONE ? -1 : length);
 }
 
 void reply_upgrade(struct request *r)
@@ -289,6 +418,7 @@ bool reply_write(struct request *r, struct bytes *piece)
 {
     struct conn *c = r->conn;
     if (dead(r)) return true;
+    if (c->coder != NULL) return packed_write(c, &(struct span){.p = piece->p, .n = piece->n}, 1);
     if (!piece_begin(c, piece->n)) return !c->full_told;
     if (!outbox_share(&c->out, piece)) conn_break(c);
     return piece_end(c);
@@ -298,6 +428,7 @@ bool reply_write_span(struct request *r, struct span piece)
 {
     struct conn *c = r->conn;
     if (dead(r)) return true;
+    if (c->coder != NULL) return packed_write(c, &piece, 1);
     if (!piece_begin(c, piece.n)) return !c->full_told;
     queue_copy(c, piece);
     return piece_end(c);
@@ -340,6 +471,7 @@ bool reply_write_frame(struct request *r, const struct reply_frame *frame)
     if (dead(r)) return true;
     assert(c->reply == REPLY_PIECES && c->left < 0);
     if (c->bodiless) return true;
+    if (c->coder != NULL) return packed_write(c, &(struct span){.p = frame->wire->p + frame->from, .n = frame->n}, 1);
     size_t from = c->chunked ? 0 : frame->from, n = c->chunked ? frame->wire->n : frame->n;
     struct span all = SPAN(frame->wire->p + from, n);
     size_t sent = conn_write(c, &all, 1);
@@ -361,6 +493,7 @@ bool reply_write_around(struct request *r, struct span head, struct bytes *piece
     if (dead(r)) return true;
     assert(c->reply == REPLY_PIECES && c->left < 0 && head.n < AROUND_MAX && tail.n < AROUND_MAX && from + n <= piece->n);
     if (c->bodiless) return true;
+    if (c->coder != NULL) return packed_write(c, (struct span[]){head, SPAN(piece->p + from, n), tail}, 3);
     char before[AROUND_MAX + 24], behind[AROUND_MAX + 2];
     size_t b = c->chunked ? (size_t)snprintf(before, 24, "%zx\r\n", head.n + n + tail.n) : 0;
     memcpy(before + b, head.p, head.n);
@@ -379,6 +512,7 @@ bool reply_write_part(struct request *r, struct bytes *piece, size_t from, size_
 {
     struct conn *c = r->conn;
     if (dead(r)) return true;
+    if (c->coder != NULL) return packed_write(c, &(struct span){.p = piece->p + from, .n = n}, 1);
     if (!piece_begin(c, n)) return !c->full_told;
     if (!outbox_share_part(&c->out, piece, from, n)) conn_break(c);
     return piece_end(c);
@@ -387,6 +521,7 @@ bool reply_write_part(struct request *r, struct bytes *piece, size_t from, size_
 bool reply_write_file(struct request *r, int fd, uint64_t position, size_t n)
 {
     struct conn *c = r->conn;
+    if (!dead(r) && c->coder != NULL) return packed_file(c, fd, position, n);
     bool send = !dead(r) && piece_begin(c, n);
     if (!send) {
         file_close(fd);
@@ -412,6 +547,7 @@ void reply_end(struct request *r)
     if (dead(r)) return;
     assert(c->reply == REPLY_PIECES);
     assert(c->left <= 0 || c->bodiless);
+    packed_end(c, true);
     if (c->chunked && !c->bodiless) queue_copy(c, SPAN_LIT("0\r\n\r\n"));
     c->reply = REPLY_ENDED;
     c->full_told = c->frames = false;
@@ -427,6 +563,7 @@ void reply_cut(struct request *r)
         conn_break(c);
         return;
     }
+    packed_end(c, false);
     c->last = true;
     c->reply = REPLY_ENDED;
     c->full_told = false;
@@ -440,10 +577,17 @@ void reply_break(struct request *r)
 
 void reply_body(struct request *r, const char *type, struct span body)
 {
+    struct buf packed;
     if (dead(r)) return;
+    buf_init(&packed, HTTP_PACKED_BODY_MAX);
+    if (packed_whole(r->conn, body, &packed)) {
+        put_coding(r->conn);
+        body = buf_span(&packed);
+    }
     fields_end(r, type, (int64_t)body.n);
     if (!dead(r)) reply_write_span(r, body);
     if (!dead(r)) reply_end(r);
+    buf_free(&packed);
 }
 
 // ---- problems and JSON ------------------------------------------------------------------------------------------------
@@ -509,5 +653,6 @@ void reply_json(struct request *r, int status, struct buf *json)
         return;
     }
     reply_start(r, status);
+    reply_may_code(r);
     reply_body(r, "application/json", buf_span(json));
 }

@@ -60,7 +60,7 @@ static void try_line(uint8_t field, struct span value)
         try_ranges(value, 0), try_ranges(value, 1), try_ranges(value, 1000), try_ranges(value, BLOB_BYTES_MAX), try_ranges(value, INT64_MAX);
         break;
     case 'e': try_tags(value); break;
-    case 'c': http_takes_coding(value, "zstd"), http_wants_sha256(value); break;
+    case 'c': http_takes_coding(value, "zstd"), http_choose_coding(value), http_wants_sha256(value); break;
     case 'n': try_name(value); break;
     case 't': disposition_is_safe(value); break;
     default: break;

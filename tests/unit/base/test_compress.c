@@ -249,6 +249,45 @@ static void threads_work_at_the_same_time(void **state)
     }
 }
 
+static void what_is_made_piece_by_piece_comes_back(void **state)
+{
+    (void)state;
+    for (int i = 0; i < CODECS; i++) {
+        struct coder *c = coder_new(i == 0 ? CODING_ZSTD : CODING_GZIP);
+        buf_clear(&packed);
+        buf_clear(&back);
+        for (size_t at = 0, n = 1; at < content.n; at += n, n = n * 7 % 20011 + 1) {
+            size_t before = packed.n;
+            assert_int_equal(coder_put(c, span_sub(buf_span(&content), at, at + n < content.n ? n : content.n - at), &packed), 0);
+            if (n % 3 != 0) continue;
+            assert_int_equal(coder_flush(c, &packed), 0);
+            assert_true(packed.n > before); // something is told at each flush
+        }
+        assert_int_equal(coder_end(c, &packed), 0);
+        coder_free(c);
+        assert_true(packed.n < content.n / 2);
+        assert_int_equal(codecs[i].unpack(&back, buf_span(&packed), CONTENT_BYTES), 0);
+        assert_true(span_equal(buf_span(&back), buf_span(&content)));
+    }
+}
+
+static void a_coder_that_is_given_up_and_a_full_buffer_are_fine(void **state)
+{
+    (void)state;
+    for (int coding = CODING_GZIP; coding <= CODING_ZSTD; coding++) {
+        struct buf small;
+        struct coder *c = coder_new((enum coding)coding);
+        buf_init(&small, 100);
+        int err = coder_put(c, buf_span(&content), &small);
+        if (err == 0) err = coder_flush(c, &small);
+        assert_int_equal(err, ERR_TOO_LARGE);
+        assert_int_equal(coder_end(c, &small), ERR_TOO_LARGE);
+        coder_free(c);
+        buf_free(&small);
+    }
+    coder_free(NULL);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -265,6 +304,8 @@ int main(void)
         TEST(a_changed_gzip_byte_is_seen),
         TEST(a_frame_without_a_size_is_unpacked),
         TEST(a_window_larger_than_8_mib_is_refused),
+        TEST(what_is_made_piece_by_piece_comes_back),
+        TEST(a_coder_that_is_given_up_and_a_full_buffer_are_fine),
         TEST(threads_work_at_the_same_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -127,6 +127,35 @@ static void assert_disposition(bool attachment, const char *name, const char *ex
     buf_free(&b);
 }
 
+static void the_coding_that_is_liked_best_is_chosen(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *accept;
+        enum coding coding;
+    } cases[] = {{"", CODING_NONE},          {"br, deflate", CODING_NONE},          {"gzip", CODING_GZIP},
+                 {"zstd", CODING_ZSTD},      {"gzip, zstd", CODING_ZSTD},           {"zstd, gzip", CODING_ZSTD},
+                 {"*", CODING_ZSTD},         {"*;q=0", CODING_NONE},                {"gzip;q=1.0, *;q=0.5", CODING_GZIP},
+                 {"gzip;q=0", CODING_NONE},  {"gzip;q=0.000, zstd;q=0", CODING_NONE}, {"gzip;q=0.5, zstd;q=0.499", CODING_GZIP},
+                 {"identity", CODING_NONE},  {"identity, gzip;q=0.9", CODING_NONE}, {"identity;q=0.5, gzip;q=0.5", CODING_GZIP},
+                 {"identity;q=0", CODING_NONE}, {"identity;q=0, *", CODING_ZSTD},   {"GZip ; Q=0.3", CODING_GZIP},
+                 {";;,,=,q=1", CODING_NONE}, {"gzip;x=1;q=0", CODING_NONE},         {"gzip;q=7", CODING_GZIP}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_int_equal(http_choose_coding(SPAN_STR(cases[i].accept)), cases[i].coding);
+    assert_int_equal(http_choose_coding(SPAN_NONE), CODING_NONE);
+}
+
+static void text_and_its_kin_are_worth_packing(void **state)
+{
+    (void)state;
+    static const char *const packs[] = {"text/plain", "text/event-stream", "application/json; charset=utf-8", "application/problem+json", "image/svg+xml"};
+    static const char *const stays[] = {"", "image/png", "application/zip", "application/octet-stream", "video/mp4", "+json"};
+    for (size_t i = 0; i < sizeof packs / sizeof *packs; i++)
+        assert_true(http_type_packs(packs[i]));
+    for (size_t i = 0; i < sizeof stays / sizeof *stays; i++)
+        assert_false(http_type_packs(stays[i]));
+}
+
 static void name_is_ascii_and_utf8_where_that_loses_something(void **state)
 {
     (void)state;
@@ -175,6 +204,8 @@ int main(void)
         cmocka_unit_test(too_many_parts_ask_for_the_whole),
         cmocka_unit_test(tags_are_compared_whole),
         cmocka_unit_test(coding_is_taken_unless_its_quality_is_nothing),
+        cmocka_unit_test(the_coding_that_is_liked_best_is_chosen),
+        cmocka_unit_test(text_and_its_kin_are_worth_packing),
         cmocka_unit_test(name_is_ascii_and_utf8_where_that_loses_something),
         cmocka_unit_test(long_name_is_cut_between_characters),
         cmocka_unit_test(types_that_may_hold_a_script_are_not_safe),
