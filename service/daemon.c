@@ -13,7 +13,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/file.h>
-#include <unistd.h>
 
 #include "apps.h"
 #include "blob_link.h"
@@ -210,8 +209,8 @@ static int keys_open(struct daemon *d, struct problem *p)
 static unsigned loops_of(const struct options *o)
 {
     if (o->loops > 0) return (unsigned)o->loops;
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    return cores < 2 ? 1 : cores > LOOPS_AUTO_MAX ? LOOPS_AUTO_MAX : (unsigned)cores;
+    unsigned cores = uv_available_parallelism();
+    return cores > LOOPS_AUTO_MAX ? LOOPS_AUTO_MAX : cores;
 }
 
 static int daemon_open(struct daemon *d, struct problem *p)

@@ -1,4 +1,5 @@
 // What the threads of several loops have for each other: letters, in the order of their sending. Nothing else goes from one loop's thread to another's.
+// A box is as full as those who send let it be: each connection has one letter on its way at most, or its request has one to each loop.
 #ifndef SEGUE_MAILBOX_H
 #define SEGUE_MAILBOX_H
 

@@ -86,6 +86,7 @@ void conn_adopt(struct conns *cs, struct conn_moved *m)
     }
     c->inbox = m->rest;
     c->adopted = true;
+    conns_total(m->total, -1u); // it is one of this set's now
     free(m);
     conn_mark(c);
 }
@@ -673,13 +674,14 @@ static struct conn_moved *conn_detach(struct conn *c)
     struct conn_moved *m = calloc(1, sizeof *m);
     if (m == NULL) return NULL;
     uv_fileno((uv_handle_t *)&c->tcp, &fd);
-    *m = (struct conn_moved){.to = c->to, .fd = fcntl(fd, F_DUPFD_CLOEXEC, 0), .parse = c->parse, .rest = c->inbox};
+    *m = (struct conn_moved){.to = c->to, .fd = fcntl(fd, F_DUPFD_CLOEXEC, 0), .parse = c->parse, .rest = c->inbox, .total = c->set->options.total};
     if (m->fd < 0) {
         free(m);
         return NULL;
     }
     c->parse = NULL;
     buf_init(&c->inbox, 0);
+    conns_total(m->total, 1);
     return m;
 }
 

@@ -136,6 +136,7 @@ uint64_t conns_now(const struct conns *cs); // milliseconds of the loop
 void conns_set(struct conns *cs, struct wheel_entry *e, uint64_t due_ms, void (*fire)(struct wheel_entry *e));
 void conns_link(struct conns *cs, struct conn *c);
 void conns_unlink(struct conns *cs, struct conn *c);
+void conns_total(atomic_uint *total, unsigned by); // NULL: nobody counts
 void conns_handle_closed(struct conns *cs); // one of its handles is gone
 
 #endif

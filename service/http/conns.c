@@ -85,8 +85,13 @@ void conns_link(struct conns *cs, struct conn *c)
     if (cs->first != NULL) cs->first->prev = c;
     cs->first = c;
     cs->count++;
-    if (cs->options.total != NULL) atomic_fetch_add_explicit(cs->options.total, 1, memory_order_relaxed);
+    conns_total(cs->options.total, 1);
     cs->handles++;
+}
+
+void conns_total(atomic_uint *total, unsigned by)
+{
+    if (total != NULL) atomic_fetch_add_explicit(total, by, memory_order_relaxed);
 }
 
 void conns_unlink(struct conns *cs, struct conn *c)
@@ -95,7 +100,7 @@ void conns_unlink(struct conns *cs, struct conn *c)
     if (c->next != NULL) c->next->prev = c->prev;
     if (c->prev != NULL) c->prev->next = c->next;
     cs->count--;
-    if (cs->options.total != NULL) atomic_fetch_sub_explicit(cs->options.total, 1, memory_order_relaxed);
+    conns_total(cs->options.total, -1u);
 }
 
 uint32_t conns_count(const struct conns *cs)
@@ -148,6 +153,7 @@ void conns_adopt(struct conns *cs, struct conn_moved *m)
 
 void conn_moved_drop(struct conn_moved *m)
 {
+    conns_total(m->total, -1u);
     close(m->fd);
     http_parse_free(m->parse);
     buf_free(&m->rest);

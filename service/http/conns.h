@@ -27,7 +27,8 @@ struct conn_moved {
     void *to;             // what `elsewhere` said
     int fd;
     struct http_parse *parse;
-    struct buf rest; // what came behind that head
+    struct buf rest;    // what came behind that head
+    atomic_uint *total; // it is counted on its way, too: a set that is busy for long does not let more in than there may be
 };
 // Closes what nobody takes; its request was not begun.
 void conn_moved_drop(struct conn_moved *m);

@@ -207,6 +207,17 @@ static void cut_begin(struct request *r)
 }
 static const struct handler cut_handler = {.begin = cut_begin, .done = on_done};
 
+// Keeps its whole loop until the test says so.
+static void block_begin(struct request *r)
+{
+    atomic_fetch_add(&toy_begun, 1);
+    while (!toy_go_on)
+        usleep(1000);
+    reply_start(r, 200);
+    reply_body(r, "text/plain", SPAN_LIT("through"));
+}
+static const struct handler block_handler = {.begin = block_begin, .done = on_done};
+
 static void empty_begin(struct request *r)
 {
     reply_start(r, 204);
@@ -222,7 +233,7 @@ static void dispatch(struct request *r)
     } table[] = {{"/hello", &hello_handler},   {"/echo", &echo_handler},   {"/stream", &stream_handler}, {"/hold", &hold_handler},
                  {"/big", &big_handler},       {"/later", &later_handler}, {"/never", &never_handler},   {"/drip", &drip_handler},
                  {"/reject", &reject_handler}, {"/break", &break_handler}, {"/empty", &empty_handler},
-                 {"/cut", &cut_handler},       {"/around", &around_handler}};
+                 {"/cut", &cut_handler},       {"/around", &around_handler}, {"/block", &block_handler}};
     struct span path = span_starts(r->path, "/2/") ? span_sub(r->path, 2, r->path.n) : r->path;
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         if (!span_is(path, table[i].path)) continue;

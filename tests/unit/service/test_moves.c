@@ -204,6 +204,42 @@ static void a_connection_is_counted_once(void **state)
     assert_int_equal(atomic_load(&toy_total), 0);
 }
 
+static bool total_reaches(unsigned want)
+{
+    for (int i = 0; i < 1000 && toy_total != want; i++)
+        usleep(5000);
+    return toy_total == want;
+}
+
+// A loop that is busy for long takes nothing: what is on its way to it still counts, so that no more come than there may be.
+static void connections_on_their_way_are_counted(void **state)
+{
+    (void)state;
+    struct conn_limits limits = CONN_LIMITS;
+    limits.connections = 4;
+    struct toy *pair[2];
+    struct peer *p[5];
+    toy_start_pair(limits, pair);
+    for (int i = 0; i < 4; i++) {
+        p[i] = peer_open(pair[0]->port);
+        assert_true(peer_send(p[i], i == 0 ? "GET /2/block HTTP/1.1\r\n" HOST "\r\n" : "GET /2/hello HTTP/1.1\r\n" HOST "\r\n"));
+        if (i == 0) assert_true(toy_reaches(&toy_begun, 1));
+        assert_true(total_reaches((unsigned)i + 1));
+    }
+    usleep(50000); // all of them have left the first one
+    assert_int_equal(toy_total, 4);
+    p[4] = peer_open(pair[0]->port);
+    expect_reply(p[4], 503, NULL);
+    toy_go_on = true;
+    expect_reply(p[0], 200, "through");
+    for (int i = 1; i < 4; i++)
+        expect_reply(p[i], 200, "hello");
+    for (int i = 0; i < 5; i++)
+        peer_close(p[i]);
+    assert_true(total_reaches(0));
+    assert_true(toy_end_pair(pair));
+}
+
 static void a_set_that_stops_takes_no_request(void **state)
 {
     struct rig *g = *state;
@@ -232,6 +268,7 @@ int main(void)
         TEST(peers_that_go_meanwhile_leave_nothing),
         TEST(nothing_malformed_goes_anywhere),
         cmocka_unit_test(a_connection_is_counted_once),
+        cmocka_unit_test(connections_on_their_way_are_counted),
         TEST(a_set_that_stops_takes_no_request),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
