@@ -5,6 +5,7 @@
 
 #include "err.h"
 #include "query_run.h"
+#include "view_history.h"
 
 #define NOTES_MAX 4096          // touched rows noted by a view that nobody reads
 #define REACH_ROWS_MAX 4096     // rows compared in one range
@@ -225,10 +226,41 @@ static int add_touched(void *ctx, uint64_t seq, const struct commit_rows *row)
     return delta_rows_add_table(t->rows, t->plan, row->table, row->id);
 }
 
+struct heard {
+    struct delta_rows *rows;
+    uint32_t slot;
+};
+
+static int add_heard(void *ctx, struct uuid id)
+{
+    const struct heard *h = ctx;
+    return delta_rows_add(h->rows, h->slot, id);
+}
+
+// What the interests would have heard of. *reached, 0: that is not known.
+static int from_interests(struct lazy_view *l, struct db_txn *txn, uint64_t from, uint64_t to, size_t rows_max, struct delta_rows *rows, uint64_t *reached)
+{
+    int err = 0;
+    uint64_t one = to;
+    *reached = to;
+    for (size_t i = 0; i < l->interest_count && *reached > 0 && !err; i++) {
+        err = view_history_of(l->v.r, txn, &l->interests[i], from, *reached, rows_max, NULL, NULL, &one);
+        *reached = one;
+    }
+    for (size_t i = 0; i < l->interest_count && *reached > 0 && !err; i++) {
+        err = view_history_of(l->v.r, txn, &l->interests[i], from, *reached, SIZE_MAX, add_heard, &(struct heard){rows, l->interests[i].slot}, &one);
+        if (one != *reached) *reached = 0;
+    }
+    return err;
+}
+
 static int from_commits(struct lazy_view *l, struct db_txn *txn, uint64_t from, uint64_t to, size_t rows_max, size_t commits_max,
                         struct delta_rows *rows, uint64_t *reached)
 {
     struct touched touched = {.plan = l->plan, .rows = rows};
+    int err = from_interests(l, txn, from, to, rows_max, rows, reached);
+    if (err || *reached == to || (*reached > 0 && commits_max < SIZE_MAX)) return err;
+    delta_rows_free(rows);
     return touched_each(l->v.r, txn, from, to, &rows->n, rows_max, commits_max, add_touched, &touched, reached);
 }
 
