@@ -239,6 +239,7 @@ int ws_step(struct ws *w, int timeout_ms, int (*on_text)(void *ctx, struct span 
     if (w->in_used == w->in.n) socket_wait(w->socket, writes, timeout_ms);
     bool ok = wslay_event_recv(w->wslay) == 0 && w->result == 0 && wslay_event_send(w->wslay) == 0;
     if (w->result != 0) return w->result;
-    bool over = wslay_event_get_close_received(w->wslay) || clock_mono_us() - w->heard_us > SILENCE_US;
+    // It reads no more behind a close, or what is against the protocol.
+    bool over = !wslay_event_get_read_enabled(w->wslay) || wslay_event_get_close_received(w->wslay) || clock_mono_us() - w->heard_us > SILENCE_US;
     return ok && !w->gone && !over ? 0 : ERR_UNREACHABLE;
 }
