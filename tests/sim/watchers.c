@@ -36,8 +36,7 @@ struct watchers *watchers_new(struct app_options *options)
     session_peer_stream(&s->peers[0], "log", "log", 0);
     session_peer_query(&s->peers[0], "spread", "select by, count(*) as n, sum(balance) as sum, max(balance) as most from accounts group by by having count(*) < 4");
     session_peer_query(&s->peers[0], "pairs", "select pair, (select count(*) from slots s where s.by = d.by or s.k = d.pair) as taken from duties d order by pair, by limit 4 offset 1");
-    session_peer_query(&s->peers[1], "family", "select c.by, p.by as parent, a.by as aunt from children c join parents p on p.id = c.parent left join parents a on a.id = c.aunt and a.id <> p.id");
-    session_peer_query(&s->peers[1], "busy", "select by, balance from accounts a where exists (select 1 from entries e where e.by = a.by) or a.id not in (select c.parent from children c)");
+    session_peer_query(&s->peers[1], "others", "select by, balance from accounts a where exists (select 1 from entries e where e.by = a.by) or a.id not in (select c.parent from children c)");
     session_peer_query(&s->peers[1], "duty", "select pair from duties where duty = true");
     session_peer_query(&s->peers[1], "slots", "select k, by from slots order by k desc limit 4");
     session_peer_query(&s->peers[1], "queues", "select queue, count(*) as n, max(pos) as last, count(distinct by) as writers from entries group by queue order by queue");
