@@ -28,7 +28,7 @@ STREAMS_SRC := stream_apply stream_decide stream_effects stream_expiry stream_fe
 BLOBS_SRC := blob_apply blob_audit blob_check blob_index blob_join blob_keys blob_life blob_mark blob_read blob_reader blob_refs blob_upload blob_verified blob_work blobs chunk_lanes chunk_table chunker gear pack upload_feed upload_keys uploads
 # The engine sees neither the others nor a loop.
 SERVICE_SRC := engine/app engine/app_branch engine/app_decide engine/app_flight engine/app_short engine/app_turn engine/auth engine/batch engine/batch_json engine/batch_reads engine/branch_feed engine/branches engine/entry engine/fates engine/jobs engine/live_preview engine/llm_kind engine/reservations engine/result_feed engine/result_set engine/seq_times engine/subs engine/subs_decide engine/subs_glob
-SERVICE_SRC += http/call http/conn http/conns http/http_parse http/http_scan http/http_select http/outbox http/percent http/reach http/reply http/request http/wheel http/ws_frames http/ws_handshake
+SERVICE_SRC += http/call http/conn http/conns http/egress http/http_parse http/http_scan http/http_select http/outbox http/percent http/reach http/reply http/request http/wheel http/ws_frames http/ws_handshake
 SERVICE_SRC += live/crowd live/hub live/message live/session live/session_pack live/stream_frame live/sync live/sync_branch live/sync_messages live/sync_schema live/sync_tx live/ws live/ws_records
 SERVICE_SRC += llm/llm llm/llm_job llm/llm_parse llm/llm_parse_chat llm/llm_parse_messages llm/llm_parse_responses llm/llm_provider llm/llm_queue llm/llm_reply llm/llm_sweep llm/llm_tail llm/llm_ui llm/llm_ui_request llm/llm_writer llm/llm_writer_ui
 SERVICE_SRC += workers/path_set workers/subs_deliver workers/subs_run workers/webhook_sign workers/webhook_url
@@ -42,7 +42,7 @@ UNIT_base := base64 buf bug bytes checksum compress crew cur db db_pages digest 
 UNIT_rows := constraints delta exact_sum exec_key expr group_view horizon index interests join_view live_diff merge past preview query query_diff query_model read_set record rows schema schema_growth select sql sql_select validate value view
 UNIT_streams := stream_apply stream_decide stream_feed stream_fork stream_model stream_reclaim stream_seal stream_segment stream_slice stream_tail stream_writers streams
 UNIT_blobs := blob_apply blob_huge blob_index blob_join blob_keys blob_life blob_read blob_reader blob_upload blobs chunk_lanes chunker given pack uploads
-UNIT_service := app app_disk app_flight app_upload auth batch blob_link branch_feed branches call conn crowd directory entry fates http_parse http_scan http_select hub jobs lane llm_parse llm_ui llm_ui_request mailbox merge_laws message moves options outbox pump_model reach redecide request result_feed rufh seq_times session stream_care stream_frame stream_headers stream_pace subs subs_app subs_glob sync transaction tus webhook wheel ws_frames ws_handshake ws_records
+UNIT_service := app app_disk app_flight app_upload auth batch blob_link branch_feed branches call conn crowd directory egress entry fates http_parse http_scan http_select hub jobs lane llm_parse llm_ui llm_ui_request mailbox merge_laws message moves options outbox pump_model reach redecide request result_feed rufh seq_times session stream_care stream_frame stream_headers stream_pace subs subs_app subs_glob sync transaction tus webhook wheel ws_frames ws_handshake ws_records
 UNIT_clients := outbox_store sse tree tree_state
 
 # Fuzz targets: tests/fuzz/fuzz_<name>.c with a corpus in tests/fuzz/corpus/<name>/

@@ -31,6 +31,7 @@
 // Apps
 #define APPS_MAX 256                   // of one service
 #define LOOPS_MAX 16                   // threads that serve apps
+#define EGRESS_THREADS_MAX 8           // threads of a loop that help to write what many get at once
 #define LOOPS_AUTO_MAX 4               // as many, where nobody says how many
 #define LOOP_ANSWER_MS_MAX 1000        // until a loop that does not answer another one is said to be busy
 #define APPS_DROPPED_MAX 10000         // between two starts of the service

@@ -15,6 +15,7 @@ static const struct metric of_conns[] = {
     {"segue_connections_accepted_total", "counter", "connections taken", CONNS(accepted)},
     {"segue_connections_refused_total", "counter", "connections beyond the limit", CONNS(refused)},
     {"segue_connections_moved_total", "counter", "connections handed to the loop of the app that a request names", CONNS(moved)},
+    {"segue_frames_aside_total", "counter", "writes to sockets by threads beside the loop", CONNS(frames_aside)},
     {"segue_requests_total", "counter", "requests begun", CONNS(requests)},
     {"segue_bad_requests_total", "counter", "requests that could not be understood", CONNS(bad_requests)},
     {"segue_timeouts_total", "counter", "connections that met a deadline", CONNS(timeouts)},

@@ -35,6 +35,7 @@ static const struct option table[] = {
      "pages of these origins may open a WebSocket, beside the service's own; with --dev, all of this machine may"},
     {"public-url", URL, NULL, 0, 0, AT(public_url), false, "URL",
      "the address under which clients and webhooks see the service, up to the host and port; else what a client calls it"},
+    {"egress", NUMBER, "0", 0, EGRESS_THREADS_MAX, AT(egress), false, "N", "threads of each loop that help to write what many subscribers get at once; 0: the loop writes all"},
     {"loops", NUMBER, "0", 0, LOOPS_MAX, AT(loops), false, "N", "threads that serve apps, each its own; 0: one for each core, four at most"},
     {"config", TEXT, NULL, 0, 0, AT(config), true, "FILE", "lines of `name = value` with the names of this list; # begins a comment"},
     {"log-level", LEVEL, "info", 0, 0, AT(log_level), false, "LEVEL", "error, warn, info or debug"},

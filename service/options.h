@@ -33,6 +33,7 @@ struct options {
     char public_url[256]; // empty: not said
     char allow_origin[OPTION_PATH_MAX]; // a list with commas; empty: none
     enum log_level log_level;
+    uint64_t egress;
     uint64_t loops; // 0: as many as pay on this machine
     uint64_t db_map_bytes;
     uint64_t journal_segment_bytes, stream_segment_bytes, blob_pack_bytes;

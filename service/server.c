@@ -404,7 +404,7 @@ static int open_apps(struct server *s, struct problem *p)
 
 static int open_conns(struct server *s, struct problem *p)
 {
-    struct conns_options conns = {.loop = &s->loop, .server = s, .limits = CONN_LIMITS, .dispatch = routes_dispatch, .turn = turn, .held = is_held, .ctx = s, .total = &s->shared->connections};
+    struct conns_options conns = {.loop = &s->loop, .server = s, .limits = CONN_LIMITS, .dispatch = routes_dispatch, .turn = turn, .held = is_held, .ctx = s, .egress = (unsigned)s->shared->options->egress, .total = &s->shared->connections};
     conns.limits.bodies /= s->shared->loops; // one loop's slow bodies do not take the memory of another's
     if (s->shared->count > 1) {
         conns.elsewhere = elsewhere;

@@ -26,6 +26,11 @@ static bool outbox_full(const struct conn *c)
     return c->out.n >= c->set->options.limits.outbox;
 }
 
+static bool is_writing(const struct conn *c)
+{
+    return c->writing || c->frame.away;
+}
+
 // ---- opening and closing ------------------------------------------------------------------------------------------
 
 static void conn_free(struct conn *c)
@@ -158,7 +163,7 @@ void conn_cut(struct conn *c)
     c->state = CONN_CLOSED;
     wheel_unset(&c->set->wheel, &c->deadline);
     conns_unlink(c->set, c);
-    uv_close((uv_handle_t *)&c->tcp, on_closed);
+    if (!c->frame.away) uv_close((uv_handle_t *)&c->tcp, on_closed); // else its descriptor is being written to: conn_on_sent
 }
 
 void conn_mark(struct conn *c)
@@ -504,11 +509,21 @@ static void write_later(struct conn *c)
     }
 }
 
+bool conn_write_aside(struct conn *c, struct bytes *b, size_t from, size_t n)
+{
+    uv_os_fd_t fd;
+    struct egress *e = c->set->egress;
+    if (e == NULL || is_writing(c) || c->out.n > 0 || c->broken || c->state == CONN_CLOSED) return false;
+    if (!egress_takes(e) || uv_fileno((uv_handle_t *)&c->tcp, &fd) < 0) return false;
+    egress_put(e, &c->frame, fd, b, from, n);
+    return true;
+}
+
 size_t conn_write(struct conn *c, const struct span *list, unsigned count)
 {
     uv_buf_t bufs[4];
     assert(count <= sizeof bufs / sizeof *bufs);
-    if (c->out.n > 0 || c->writing || c->broken || c->state == CONN_CLOSED) return 0;
+    if (is_writing(c) || c->out.n > 0 || c->broken || c->state == CONN_CLOSED) return 0;
     for (unsigned i = 0; i < count; i++)
         bufs[i] = uv_buf_init((char *)list[i].p, (unsigned)list[i].n);
     int n = uv_try_write((uv_stream_t *)&c->tcp, bufs, count);
@@ -551,11 +566,11 @@ static bool send_pieces(struct conn *c)
 static void conn_flush(struct conn *c)
 {
     if (c->unflushed) reply_flush(c);
-    for (int i = 0; i < WRITES_PER_TURN && c->out.n > 0 && !c->writing; i++) {
+    for (int i = 0; i < WRITES_PER_TURN && c->out.n > 0 && !is_writing(c); i++) {
         const struct outbox_piece *file = outbox_first_file(&c->out);
         if (!(file != NULL ? send_file(c, file) : send_pieces(c))) break;
     }
-    if (c->out.n > 0 && !c->writing && !c->broken) conn_mark(c);
+    if (c->out.n > 0 && !is_writing(c) && !c->broken) conn_mark(c);
 }
 
 // There is room again for whoever was told that there was none.
@@ -563,10 +578,31 @@ static void conn_drain(struct conn *c)
 {
     struct request *r = c->request;
     size_t low = c->frames ? 0 : c->set->options.limits.outbox / 2;
-    if (r == NULL || !c->full_told || c->out.n > low || conn_is_held(c)) return;
+    if (r == NULL || !c->full_told || c->frame.away || c->out.n > low || conn_is_held(c)) return;
     c->full_told = c->frames = false;
     conn_mark(c); // what it writes goes out in the next turn
     if (r->handler->drain != NULL) r->handler->drain(r);
+}
+
+// Behind a frame that others have written. Its reader goes on at once: that is all there is to do for most of a crowd.
+void conn_on_sent(struct egress_frame *f)
+{
+    struct conn *c = (struct conn *)((char *)f - offsetof(struct conn, frame));
+    if (c->state == CONN_CLOSED) {
+        uv_close((uv_handle_t *)&c->tcp, on_closed);
+        return;
+    }
+    c->set->counts.bytes_out += f->taken;
+    c->set->counts.frames_aside++;
+    if (f->taken > 0) c->send_ms = conns_now(c->set);
+    if (f->err != 0 || (f->taken < f->n && !outbox_share_first(&c->out, f->bytes, f->from + f->taken, f->n - f->taken))) c->broken = true;
+    bool alive = !c->broken && c->out.n == 0 && (c->state == CONN_REPLY || c->state == CONN_RAW);
+    if (!alive || !c->full_told || conn_is_held(c)) {
+        conn_mark(c);
+        return;
+    }
+    c->full_told = c->frames = false;
+    if (c->request->handler->drain != NULL) c->request->handler->drain(c->request);
 }
 
 // ---- deadlines ----------------------------------------------------------------------------------------------------
@@ -656,7 +692,7 @@ static void on_shut(uv_shutdown_t *req, int status)
 // that may overtake the reply.
 static void conn_linger(struct conn *c)
 {
-    if (c->out.n > 0 || c->writing) return;
+    if (c->out.n > 0 || is_writing(c)) return;
     if (c->eof || c->dropped > HTTP_LINGER_BYTES_MAX) {
         conn_cut(c);
         return;
@@ -688,7 +724,7 @@ static struct conn_moved *conn_detach(struct conn *c)
 // Replies come in the order of their requests: the next set has nothing to say before this one has said everything.
 static void conn_move(struct conn *c)
 {
-    if (c->out.n > 0 || c->writing) return;
+    if (c->out.n > 0 || is_writing(c)) return;
     reading_stop(c);
     struct conn_moved *m = conn_detach(c);
     struct conns *cs = c->set;

@@ -21,6 +21,7 @@
 
 #include "compress.h"
 #include "conns.h"
+#include "egress.h"
 #include "http_parse.h"
 #include "outbox.h"
 #include "wheel.h"
@@ -73,6 +74,7 @@ struct conn {
     struct outbox out;
     bool full_told; // the producer waits for drain
     bool frames;    // and it writes frames: it waits until nothing is queued
+    struct egress_frame frame; // while it is away, nothing else is written
     bool writing;   // a uv_write is on its way
     size_t writing_n;
     size_t writing_seen; // of it, still in libuv's queue when last looked
@@ -90,6 +92,7 @@ struct conns {
     struct conn *first;
     struct conn *marked, **marked_end; // in the order of marking: answers of a turn are marked before what it wakes
     struct conn *held, **held_end;
+    struct egress *egress; // NULL: the loop writes all
     uint32_t count;
     uint64_t next_id;
     size_t body_n;     // of all connections
@@ -118,6 +121,9 @@ bool conn_is_held(const struct conn *c);
 void conn_hold(struct conn *c);
 // Gives the socket what it takes of these at once, if nothing waits before them. Returns how much that was.
 size_t conn_write(struct conn *c, const struct span *list, unsigned count);
+// Hands a frame to other threads, if they take it and nothing waits before it. `conn_on_sent` is what happens then.
+bool conn_write_aside(struct conn *c, struct bytes *b, size_t from, size_t n);
+void conn_on_sent(struct egress_frame *f);
 // Ends it now: the request is done, the socket is closed.
 void conn_cut(struct conn *c);
 // To be cut, but not from within a handler's call.

@@ -49,7 +49,7 @@ int conns_open(struct conns **out, const struct conns_options *options)
     wheel_init(&cs->wheel, uv_now(options->loop));
     handles_init(cs);
     *out = cs;
-    return 0;
+    return options->egress > 0 ? egress_open(&cs->egress, options->loop, options->egress, conn_on_sent) : 0;
 }
 
 void conns_handle_closed(struct conns *cs)
@@ -72,6 +72,8 @@ void conns_close(struct conns *cs)
     cs->stalled = false;
     while (cs->first != NULL)
         conn_cut(cs->first);
+    egress_close(cs->egress);
+    cs->egress = NULL;
     if (!uv_is_closing((uv_handle_t *)&cs->listener)) uv_close((uv_handle_t *)&cs->listener, on_handle_closed);
     uv_close((uv_handle_t *)&cs->check, on_handle_closed);
     uv_close((uv_handle_t *)&cs->idle, on_handle_closed);
@@ -274,4 +276,5 @@ static void on_check(uv_check_t *check)
     if (cs->stalled) refuse_socket(cs);
     if (cs->options.turn != NULL) cs->options.turn(cs->options.ctx);
     conns_flush(cs);
+    egress_flush(cs->egress);
 }

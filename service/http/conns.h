@@ -58,11 +58,12 @@ struct conns_options {
     void *(*elsewhere)(void *ctx, struct span path);
     void (*hand)(void *ctx, struct conn_moved *m);
     void *ctx;
+    unsigned egress; // threads that help to write what many get at once; 0: none
     atomic_uint *total; // connections of all sets; NULL: this one is alone
 };
 
 struct conns_counts {
-    uint64_t accepted, refused, moved, requests, bytes_in, bytes_out, timeouts, bad_requests;
+    uint64_t accepted, refused, moved, frames_aside, requests, bytes_in, bytes_out, timeouts, bad_requests;
     uint64_t statuses[6]; // replies by the first digit of their status
 };
 

@@ -67,6 +67,17 @@ bool outbox_share_part(struct outbox *o, struct bytes *b, size_t from, size_t n)
     return true;
 }
 
+bool outbox_share_first(struct outbox *o, struct bytes *b, size_t from, size_t n)
+{
+    assert(from <= b->n && n > 0 && n <= b->n - from);
+    if (!ring_grow(o)) return false;
+    o->first = (o->first + o->cap - 1) % o->cap;
+    o->count++;
+    *piece_at(o, 0) = (struct outbox_piece){.bytes = bytes_ref(b), .fd = -1, .from = from, .n = n};
+    o->n += n;
+    return true;
+}
+
 bool outbox_share(struct outbox *o, struct bytes *b)
 {
     if (b->n < SHARE_MIN) return outbox_copy(o, bytes_span(b));

@@ -26,6 +26,7 @@ void outbox_free(struct outbox *o);
 // Shares `b` (takes a reference). False: no memory; a part may be queued, so the connection is of no more use.
 bool outbox_share(struct outbox *o, struct bytes *b);
 bool outbox_share_part(struct outbox *o, struct bytes *b, size_t from, size_t n); // n bytes of it, however few
+bool outbox_share_first(struct outbox *o, struct bytes *b, size_t from, size_t n); // the same, before all that waits
 bool outbox_copy(struct outbox *o, struct span s);
 // A piece of a file. Takes `fd` over, whatever the result.
 bool outbox_file(struct outbox *o, int fd, uint64_t position, size_t n);

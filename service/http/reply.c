@@ -474,6 +474,10 @@ bool reply_write_frame(struct request *r, const struct reply_frame *frame)
     if (c->coder != NULL) return packed_write(c, &(struct span){.p = frame->wire->p + frame->from, .n = frame->n}, 1);
     size_t from = c->chunked ? 0 : frame->from, n = c->chunked ? frame->wire->n : frame->n;
     struct span all = SPAN(frame->wire->p + from, n);
+    if (conn_write_aside(c, frame->wire, from, n)) {
+        c->full_told = c->frames = true;
+        return false;
+    }
     size_t sent = conn_write(c, &all, 1);
     if (sent == n || dead(r)) return true;
     bool waits = frame_begin(c);
@@ -538,7 +542,8 @@ bool reply_full(const struct request *r)
 
 size_t reply_queued(const struct request *r)
 {
-    return r->conn->out.n;
+    const struct conn *c = r->conn;
+    return c->out.n + (c->frame.away ? c->frame.n : 0);
 }
 
 void reply_end(struct request *r)
