@@ -220,8 +220,8 @@ class World {
 // Cheaper than a deep comparison, and exact: members come in one order.
 function sameRows(view, fresh) {
     if (view.size !== fresh.length) return false
-    if (view.ordered) return JSON.stringify(view.list) === JSON.stringify(fresh)
-    return fresh.every((row) => JSON.stringify(view.byId.get(row.id)) === JSON.stringify(row))
+    if (view.ordered) return JSON.stringify(view.rows()) === JSON.stringify(fresh)
+    return fresh.every((row) => JSON.stringify(view.byName.get(row.id)) === JSON.stringify(row))
 }
 
 async function main() {

@@ -11,7 +11,7 @@
 
 atomic_int toy_begun, toy_done;
 atomic_size_t toy_queued_max, toy_body_seen;
-atomic_bool toy_go_on;
+atomic_bool toy_go_on, toy_held;
 atomic_uint toy_total;
 
 static void on_done(struct request *r)
@@ -270,6 +270,24 @@ static void on_stop(uv_async_t *async)
     conns_stop(t->conns);
 }
 
+static void on_release(uv_async_t *async)
+{
+    struct toy *t = async->data;
+    toy_held = false;
+    conns_release(t->conns);
+}
+
+void toy_release(struct toy *t)
+{
+    uv_async_send(&t->release);
+}
+
+static bool is_held(void *ctx, const struct request *r)
+{
+    (void)ctx, (void)r;
+    return toy_held;
+}
+
 static void on_cut(uv_async_t *async)
 {
     struct toy *t = async->data;
@@ -277,6 +295,7 @@ static void on_cut(uv_async_t *async)
     if (t->mailbox != NULL) mailbox_close(t->mailbox);
     uv_close((uv_handle_t *)&t->stop, NULL);
     uv_close((uv_handle_t *)&t->cut, NULL);
+    uv_close((uv_handle_t *)&t->release, NULL);
 }
 
 static void *run(void *arg)
@@ -289,7 +308,7 @@ static void *run(void *arg)
 static void open_toy(struct toy *t, struct conn_limits limits)
 {
     if (uv_loop_init(&t->loop) != 0) abort();
-    struct conns_options options = {.loop = &t->loop, .limits = limits, .dispatch = dispatch, .ctx = t};
+    struct conns_options options = {.loop = &t->loop, .limits = limits, .dispatch = dispatch, .held = is_held, .ctx = t};
     struct problem p = PROBLEM_NONE;
     if (t->other != NULL) {
         options.elsewhere = elsewhere;
@@ -301,14 +320,15 @@ static void open_toy(struct toy *t, struct conn_limits limits)
     t->port = conns_port(t->conns);
     uv_async_init(&t->loop, &t->stop, on_stop);
     uv_async_init(&t->loop, &t->cut, on_cut);
-    t->stop.data = t->cut.data = t;
+    uv_async_init(&t->loop, &t->release, on_release);
+    t->stop.data = t->cut.data = t->release.data = t;
 }
 
 static void start_threads(struct toy **toys, int n)
 {
     toy_begun = toy_done = 0;
     toy_queued_max = toy_body_seen = 0;
-    toy_go_on = false;
+    toy_go_on = toy_held = false;
     for (int i = 0; i < n; i++)
         if (pthread_create(&toys[i]->thread, NULL, run, toys[i]) != 0) abort();
 }

@@ -22,12 +22,13 @@
 extern atomic_int toy_begun, toy_done;
 extern atomic_size_t toy_queued_max, toy_body_seen;
 extern atomic_bool toy_go_on;
+extern atomic_bool toy_held; // no handler is called; until toy_release
 extern atomic_uint toy_total; // connections of a pair
 
 struct toy {
     pthread_t thread;
     uv_loop_t loop;
-    uv_async_t stop, cut;
+    uv_async_t stop, cut, release;
     struct conns *conns;
     uint16_t port;
     struct toy *other; // of a pair
@@ -40,6 +41,8 @@ struct toy {
 #define AROUND_PIECES 300
 struct toy *toy_start(struct conn_limits limits);
 void toy_start_pair(struct conn_limits limits, struct toy *pair[2]);
+// What was held goes on.
+void toy_release(struct toy *t);
 // conns_stop, on its thread.
 void toy_stop(struct toy *t);
 // conns_close, until the loop has ended. False: something of the loop was left.

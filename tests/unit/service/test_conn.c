@@ -645,6 +645,57 @@ static void closing_with_requests_under_way_ends_each_once(void **state)
     peer_close(hold);
 }
 
+// ---- held -------------------------------------------------------------------------------------------------------------
+
+static void what_is_held_waits_and_goes_on_in_its_order(void **state)
+{
+    struct toy *s = *state;
+    struct peer *timed = connect_to(state);
+    assert_true(peer_send(timed, "GET /later HTTP/1.1\r\n" HOST "\r\n"));
+    usleep(20000); // its timer runs, if all goes well; else it waits from the beginning
+    toy_held = true;
+    struct peer *line = connect_to(state), *body = connect_to(state), *ended = connect_to(state), *gone = connect_to(state);
+    assert_true(peer_send(line, "GET /hello HTTP/1.1\r\n" HOST "\r\n"
+                                "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 3\r\n\r\nabc"
+                                "GET /nowhere HTTP/1.1\r\n" HOST "\r\n"
+                                "GET /empty HTTP/1.1\r\n" HOST "\r\n"));
+    assert_true(peer_send(body, "POST /stream HTTP/1.1\r\n" HOST "Expect: 100-continue\r\nContent-Length: 6\r\n\r\n"));
+    assert_true(peer_send(body, "abc"));
+    assert_true(peer_send(ended, "POST /stream HTTP/1.1\r\n" HOST "Content-Length: 2\r\n\r\nhi"));
+    peer_end(ended);
+    assert_true(peer_send(gone, "GET /hello HTTP/1.1\r\n" HOST "\r\n"));
+    struct peer *all[] = {timed, line, body, ended, gone};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        assert_false(peer_ready(all[i], 50));
+    peer_close(gone);
+    assert_true(peer_send(body, "def"));
+    assert_int_equal(toy_begun, 0);
+    assert_int_equal(toy_body_seen, 0);
+    toy_release(s);
+    expect_reply(timed, 200, "later");
+    expect_reply(line, 200, "hello");
+    expect_reply(line, 200, "abc");
+    expect_reply(line, 404, NULL);
+    expect_reply(line, 204, NULL);
+    expect_reply(body, 200, "abcdef"); // and no 100: its body had come
+    expect_reply(ended, 200, "hi");
+    for (size_t i = 0; i < 4; i++)
+        peer_close(all[i]);
+}
+
+static void a_body_that_is_held_is_not_timed_out(void **state)
+{
+    struct toy *s = *state;
+    struct peer *p = connect_to(state);
+    toy_held = true;
+    assert_true(peer_send(p, "POST /stream HTTP/1.1\r\n" HOST "Content-Length: 6\r\n\r\nabc"));
+    assert_false(peer_ready(p, 600)); // longer than any deadline
+    toy_release(s);
+    assert_true(peer_send(p, "def"));
+    expect_reply(p, 200, "abcdef");
+    peer_close(p);
+}
+
 #define WITH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 #define HASTY(test) cmocka_unit_test_setup_teardown(test, setup_hasty, teardown)
 
@@ -682,6 +733,8 @@ int main(void)
         HASTY(a_reader_that_takes_nothing_is_cut_off),
         HASTY(a_handler_may_think_for_longer_than_any_deadline),
         HASTY(one_connection_too_many_is_told_so),
+        WITH(what_is_held_waits_and_goes_on_in_its_order),
+        HASTY(a_body_that_is_held_is_not_timed_out),
         WITH(a_peer_that_ends_its_side_still_gets_its_reply),
         WITH(a_body_cut_off_by_its_peer_reaches_nobody),
         WITH(a_vanished_peer_ends_its_request_once),
