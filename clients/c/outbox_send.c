@@ -96,6 +96,26 @@ static int tell(struct sender *t, uint64_t id)
     return t->what->on_fate(t->what->ctx, &entry) == 0 ? 0 : end_now(t, client_canceled(t->s));
 }
 
+static int put_member(void *ctx, struct span key, const struct jr *value)
+{
+    struct jw *w = ctx;
+    if (span_is(key, "type") || span_is(key, "id") || span_is(key, "again")) return 0;
+    jw_key_span(w, key);
+    jr_write(value, w);
+    return 0;
+}
+
+// Appends what the message says of the batch, without what made it a message: as an answer over HTTP has it.
+static int put_answer(const struct jr *m, struct buf *out)
+{
+    struct jw w;
+    jw_init(&w, out);
+    jw_object(&w);
+    jr_each(m, put_member, &w);
+    jw_end(&w);
+    return out->err;
+}
+
 // What has come is kept, and told. Also where the connection is over: it would come again, but why.
 static int keep_landed(struct sender *t)
 {
@@ -110,8 +130,6 @@ static int keep_landed(struct sender *t)
         end = tell(t, t->landed[i].id);
     return end;
 }
-
-static int put_answer(const struct jr *m, struct buf *out);
 
 static int settle(struct sender *t, uint64_t id, enum outbox_state state, const struct jr *m)
 {
@@ -136,26 +154,6 @@ static int put_aside(struct sender *t)
     t->backoff = (struct backoff){0};
     end = tell(t, t->suspect);
     return end != 0 ? end : END_ANEW;
-}
-
-static int put_member(void *ctx, struct span key, const struct jr *value)
-{
-    struct jw *w = ctx;
-    if (span_is(key, "type") || span_is(key, "id") || span_is(key, "again")) return 0;
-    jw_key_span(w, key);
-    jr_write(value, w);
-    return 0;
-}
-
-// Appends what the message says of the batch, without what made it a message: as an answer over HTTP has it.
-static int put_answer(const struct jr *m, struct buf *out)
-{
-    struct jw w;
-    jw_init(&w, out);
-    jw_object(&w);
-    jr_each(m, put_member, &w);
-    jw_end(&w);
-    return out->err;
 }
 
 static int take_fate(struct sender *t, const struct jr *m)

@@ -358,6 +358,13 @@ static uint64_t bytes_of(const struct outbox_item *item)
     return item->text.n + item->tag.n;
 }
 
+// The stamp of now. A clock that was far ahead, and was put right, is followed back: what it had stamped is refused, and so would all be that came behind that.
+static uint64_t stamp(struct hlc *clock, uint64_t now_ms)
+{
+    if (hlc_ms(clock->last) > now_ms + STAMP_AHEAD_MS_MAX) clock->last = 0;
+    return hlc_next(clock, now_ms);
+}
+
 int outbox_store_put(struct outbox_store *st, const struct outbox_item *item, struct outbox_bounds bounds, uint64_t *id)
 {
     struct change c;
@@ -370,7 +377,7 @@ int outbox_store_put(struct outbox_store *st, const struct outbox_item *item, st
         new.id = ++c.head.last_id;
         new.state = OUTBOX_WAITS;
         new.counter = 0;
-        new.stamp = item->merges && !item->says_stamp ? hlc_next(&c.head.clock, item->made_ms) : 0;
+        new.stamp = item->merges && !item->says_stamp ? stamp(&c.head.clock, item->made_ms) : 0;
         new.base = !item->merges || item->says_base ? 0 : known->saw_seq != 0 ? known->saw_seq : known->told_seq;
         known->count++;
         known->waiting++;

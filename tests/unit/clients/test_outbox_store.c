@@ -200,6 +200,28 @@ static void a_batch_is_made_when_it_is_put(void **state)
     tmp_remove(folder);
 }
 
+static void a_clock_that_was_put_right_is_followed(void **state)
+{
+    char *folder = tmp_make();
+    struct outbox_store *st = opened(folder);
+    const uint64_t now = 1000000000, times[] = {now, now - 5000, now + 3600000, now + 1};
+    uint64_t stamps[4], id;
+    struct buf room;
+    (void)state;
+    buf_init(&room, MIB);
+    for (size_t i = 0; i < 4; i++) {
+        const struct outbox_item item = {.made_ms = times[i], .merges = true, .text = SPAN_LIT("x")};
+        assert_int_equal(outbox_store_put(st, &item, wide, &id), 0);
+        stamps[i] = item_of(st, id, &room).stamp;
+    }
+    assert_true(stamps[1] > stamps[0]); // a little back: what was made later is later
+    assert_int_equal(stamps[2] >> 16, times[2]);
+    assert_int_equal(stamps[3] >> 16, times[3]);
+    outbox_store_close(st);
+    buf_free(&room);
+    tmp_remove(folder);
+}
+
 static void at_a_bound_nothing_is_put(void **state)
 {
     char *folder = tmp_make();
@@ -485,6 +507,7 @@ int main(void)
         cmocka_unit_test(names_are_given_in_order_and_no_counter_twice),
         cmocka_unit_test(behind_one_that_cannot_be_sent_names_are_of_another_replica),
         cmocka_unit_test(a_batch_is_made_when_it_is_put),
+        cmocka_unit_test(a_clock_that_was_put_right_is_followed),
         cmocka_unit_test(at_a_bound_nothing_is_put),
         cmocka_unit_test(fates_that_come_together_are_kept_together),
         cmocka_unit_test(threads_and_processes_share_one),
