@@ -103,7 +103,7 @@ static const struct option options[] = {
     {"offset", 0, TEXT, "N", AT(offset), ",stream tail,", "begin at this offset (default: the beginning)"},
     {"follow", 'f', FLAG, NULL, AT(follow), ",stream tail,", "go on until the stream is closed (the default)"},
     {"no-follow", 0, FLAG, NULL, AT(no_follow), ",stream tail,", "stop at what is there now"},
-    {"output", 'o', TEXT, "FILE", AT(output), ",get,sub,", "write to a file, which appears when it is complete; a tree: to a directory. What is there of it is gone on with (sub: with --json)"},
+    {"output", 'o', TEXT, "FILE", AT(output), ",get,sub,", "write to a file (get: it appears when it is complete, and a tree is a directory; sub: with --json); what is there of it is gone on with"},
     {"tree", 0, FLAG, NULL, AT(tree), ",get,blobs pin,blobs unpin,", "the blob is a tree, also if its type does not say so; pins: its files as well"},
     {"keep", 0, LIST, "TREE|none", AT(keeps), ",blobs unpin,", "with --tree: another tree, whose files stay pinned; may be given several times"},
     {"link", 0, TEXT, "TABLE/ID/COLUMN", AT(link), ",put,sync,", "a row that is there, whose blob column is to name it"},
