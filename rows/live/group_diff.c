@@ -6,6 +6,8 @@
 #include "err.h"
 #include "group_view.h"
 
+#define ROW_BY_ROW_MAX 256 // where a touched row stands is counted beside all that were touched before
+
 struct diff {
     struct group_view *g;
     const struct group_touches *touches;
@@ -75,21 +77,45 @@ static int add_step(struct diff *d, struct view_op op)
     return lazy_steps_add(d->out, value);
 }
 
-// ---- without places ------------------------------------------------------------------------------------------------
+// ---- row by row ----------------------------------------------------------------------------------------------------
 
-static int set_steps(struct diff *d)
+static bool is_step(const struct group_touch *t)
+{
+    return (t->from_refs > 0) != (t->to_refs > 0) || group_touch_changes(t);
+}
+
+// Where a place is in the list as the first `steps` touched rows have left it; `without`: one that is taken out of it just now.
+static uint32_t rank(const struct diff *d, size_t steps, struct span place, const struct group_touch *without)
+{
+    bool found;
+    size_t at = sort_keys_find(&d->g->list, place, &found);
+    for (size_t i = 0; i < steps; i++) {
+        const struct group_touch *t = &d->touches->all[i];
+        if (!is_step(t)) continue;
+        if (t->from_refs > 0 && span_compare(group_place_from(t), place) < 0) at--;
+        if (t->to_refs > 0 && span_compare(group_place_to(t), place) < 0) at++;
+    }
+    if (without && span_compare(group_place_from(without), place) < 0) at--;
+    return (uint32_t)at;
+}
+
+// `places`: in the list that the view keeps, which is that of the state where the steps begin.
+static int row_steps(struct diff *d, bool places)
 {
     int err = 0;
     for (size_t i = 0; i < d->touches->n && !err; i++) {
         const struct group_touch *t = &d->touches->all[i];
         bool was = t->from_refs > 0, is = t->to_refs > 0;
-        if (was == is && !group_touch_changes(t)) continue;
-        err = add_step(d, (struct view_op){.kind = !is ? VIEW_REMOVED : was ? VIEW_CHANGED : VIEW_ADDED, .id = t->id});
+        struct view_op op = {.kind = !is ? VIEW_REMOVED : was ? VIEW_CHANGED : VIEW_ADDED, .id = t->id};
+        if (!is_step(t)) continue;
+        if (places && was) op.was = rank(d, i, group_place_from(t), NULL);
+        if (places && is) op.at = rank(d, i, group_place_to(t), was ? t : NULL);
+        err = add_step(d, op);
     }
     return err;
 }
 
-// ---- with places ---------------------------------------------------------------------------------------------------
+// ---- as a whole ---------------------------------------------------------------------------------------------------
 
 // What is shown of the list in one state: the view's own list without the rows that may differ, and these where they are in that state.
 struct window {
@@ -182,10 +208,12 @@ static int window_steps(struct diff *d)
     return err;
 }
 
-int group_diff(struct group_view *g, const struct group_touches *touches, struct group_look *look, struct lazy_steps *out)
+int group_diff(struct group_view *g, const struct group_touches *touches, struct group_look *look, bool from_kept, struct lazy_steps *out)
 {
     struct diff d = {.g = g, .touches = touches, .look = look, .out = out};
-    return group_listed(g) ? window_steps(&d) : set_steps(&d);
+    const struct query *q = g->l.v.q;
+    bool few = from_kept && !q->has_limit && q->offset == 0 && touches->n <= ROW_BY_ROW_MAX;
+    return group_listed(g) && !few ? window_steps(&d) : row_steps(&d, group_listed(g));
 }
 
 // ---- all of it -----------------------------------------------------------------------------------------------------

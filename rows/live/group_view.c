@@ -189,7 +189,7 @@ static int advance_to(struct group_view *g, const struct lazy_range *range, size
     int err = image_shift(g, range->txn, range->from, range->to, range->rows, budget, image);
     if (!err) err = image_finish(g, image, &src, budget, look);
     if (!err) err = group_touches_find(g, NULL, image, &touches);
-    if (!err) err = group_diff(g, &touches, look, out);
+    if (!err) err = group_diff(g, &touches, look, true, out);
     if (!err) err = group_rows_apply(g, image, &touches);
     free(touches.all);
     return err;
@@ -245,7 +245,7 @@ static int steps_between(struct group_view *g, struct group_image *from, struct 
 {
     struct group_touches touches = {.all = NULL};
     int err = group_touches_find(g, from, to, &touches);
-    if (!err) err = group_diff(g, &touches, look, out);
+    if (!err) err = group_diff(g, &touches, look, false, out);
     free(touches.all);
     return err;
 }

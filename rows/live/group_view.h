@@ -133,7 +133,7 @@ int group_rows_apply(struct group_view *g, struct group_image *to, const struct 
 
 // All of the result, as the values of a snapshot; `look` is at the state that the view keeps.
 int group_show_all(struct group_view *g, struct group_look *look, struct feed_sink *sink);
-// The steps from one state to the other; `look` is at the other. Before group_rows_apply.
-int group_diff(struct group_view *g, const struct group_touches *touches, struct group_look *look, struct lazy_steps *out);
+// The steps from one state to the other; `look` is at the other. `from_kept`: the first is the one that the view keeps. Before group_rows_apply.
+int group_diff(struct group_view *g, const struct group_touches *touches, struct group_look *look, bool from_kept, struct lazy_steps *out);
 
 #endif

@@ -126,7 +126,7 @@ static void places_are_those_of_the_order(void **state)
     rr_op(g, ROW_UPDATE, "t", 4, "{\"b\":\"x\"}");
     rr_op(g, ROW_UPDATE, "t", 5, "{\"b\":\"x\"}");
     assert_int_equal(rr_end(g), 0);
-    expect_steps(g, &r, "{\"removed\":\"\",\"was\":0}\n{\"changed\":{\"b\":\"x\",\"n\":4},\"at\":0,\"was\":0}\n");
+    expect_steps(g, &r, "{\"changed\":{\"b\":\"x\",\"n\":4},\"at\":0,\"was\":1}\n{\"removed\":\"\",\"was\":1}\n");
     expect_steps(g, &top, "{\"removed\":\"\",\"was\":0}\n{\"added\":{\"b\":\"x\",\"n\":4},\"at\":0}\n");
     end(&r);
     end(&top);
