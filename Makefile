@@ -38,7 +38,7 @@ LIBSEGUE_SRC := branch calls client cuts delta get http lanes listing outbox out
 CLI_SRC := cli cmd_app cmd_ask cmd_batch cmd_blob cmd_blobs cmd_branch cmd_history cmd_outbox cmd_query cmd_schema cmd_stream cmd_sub cmd_tree cmd_tx main options progress sub_place sub_print table
 
 # Unit tests, by folder: tests/unit/<folder>/test_<name>.c
-UNIT_base := base64 buf bug bytes checksum compress crew cur db db_pages digest disk err feed file hlc image journal journal_faults json_lines json_read json_write log problem span utf8 uuid
+UNIT_base := base64 buf bug bytes checksum compress crew cur db db_pages digest disk err feed file hash_table hlc image journal journal_faults json_lines json_read json_write log problem span utf8 uuid
 UNIT_rows := constraints delta exact_sum exec_key expr group_view horizon index interests join_view live_diff merge past preview query query_diff query_model read_set record rows schema schema_growth select sql sql_select validate value view
 UNIT_streams := stream_apply stream_decide stream_feed stream_fork stream_model stream_reclaim stream_seal stream_segment stream_slice stream_tail stream_writers streams
 UNIT_blobs := blob_apply blob_huge blob_index blob_join blob_keys blob_life blob_read blob_reader blob_upload blobs chunk_lanes chunker given pack uploads

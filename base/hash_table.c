@@ -21,9 +21,10 @@ void hash_table_free(struct hash_table *t)
 
 static void table_link(struct hash_table *t, struct hash_node *n)
 {
-    struct hash_node **slot = &t->slots[n->hash & (t->size - 1)];
-    n->next = *slot;
-    *slot = n;
+    size_t at = n->hash & (t->size - 1);
+    n->next = t->slots[at];
+    t->slots[at] = n;
+    if (at < t->empty) t->empty = at;
 }
 
 // Doubles the slots. Without the memory for it the chains grow longer, and that is all.
@@ -34,6 +35,7 @@ static void table_grow(struct hash_table *t)
     struct hash_table old = *t;
     t->slots = slots;
     t->size *= 2;
+    t->empty = t->size;
     for (size_t i = 0; i < old.size; i++) {
         for (struct hash_node *n = old.slots[i], *next; n != NULL; n = next) {
             next = n->next;
@@ -82,8 +84,9 @@ struct hash_node *hash_table_more(const struct hash_node *n)
 
 struct hash_node *hash_table_take(struct hash_table *t)
 {
-    for (size_t i = 0; t->count > 0 && i < t->size; i++) {
+    for (size_t i = t->empty; t->count > 0 && i < t->size; i++) {
         struct hash_node *n = t->slots[i];
+        t->empty = i;
         if (n == NULL) continue;
         t->slots[i] = n->next;
         t->count--;

@@ -13,6 +13,7 @@ struct hash_table {
     struct hash_node **slots;
     size_t size; // a power of two
     size_t count;
+    size_t empty; // slots before this one hold nothing: so taking all is not looking through all each time
 };
 
 #define HASH_OWNER(node, type, member) ((type *)(void *)((char *)(node)-offsetof(type, member)))
