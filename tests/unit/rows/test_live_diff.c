@@ -1,6 +1,6 @@
 // Random queries of random tables that are followed while random batches come. Each query has several readers, who read at times of their own, in ranges of their
 // own, leave, and come back by their cursor; whenever one is at a seq, what it holds is what the query gives when it is run afresh as of that seq, in the same
-// order and in the same bytes. SEED=n repeats one world, RUNS=n makes more of them, RUNS=0 goes on for ever. Of a world that goes wrong, as much is left out
+// order and in the same bytes. SEED=n repeats one world, RUNS=n makes more of them, DURATION_S=n as many as there is time for. Of a world that goes wrong, as much is left out
 // as can be, and the rest is printed.
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "err.h"
+#include "file.h"
 #include "live_script.h"
 #include "query.h"
 
@@ -400,13 +401,17 @@ static void one_world(uint64_t seed)
 
 static void readers_hold_what_the_query_gives(void **state)
 {
-    const char *seed = getenv("SEED"), *runs = getenv("RUNS");
+    const char *seed = getenv("SEED"), *runs = getenv("RUNS"), *seconds = getenv("DURATION_S");
     uint64_t first = seed ? strtoull(seed, NULL, 10) : 1, n = runs ? strtoul(runs, NULL, 10) : seed ? 1 : RUNS_DEFAULT;
+    uint64_t end_us = seconds ? clock_mono_us() + strtoull(seconds, NULL, 10) * 1000000 : 0;
     (void)state;
     totals = mmap(NULL, sizeof *totals, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_true(totals != MAP_FAILED);
-    for (uint64_t i = 0; i < n || n == 0; i++)
+    if (seconds) n = 0;
+    for (uint64_t i = 0; i < n || clock_mono_us() < end_us; i++) {
         one_world(first + i);
+        if (seconds) n = i + 1;
+    }
     print_message("worlds %llu, rounds %llu, followed %llu, checks %llu, changes %llu, returns by cursor %llu, resets %llu\n", (unsigned long long)n,
                   (unsigned long long)totals->rounds, (unsigned long long)totals->followed, (unsigned long long)totals->checks, (unsigned long long)totals->changes,
                   (unsigned long long)totals->resumes, (unsigned long long)totals->resets);
