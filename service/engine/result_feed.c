@@ -28,6 +28,8 @@ struct result_feed {
     struct result_set set; // of the streams in the result as of …
     uint64_t at;           // … this commit
     bool stale;            // rows have changed since: it is among the stale
+    bool complete;         // the set is: until then nobody reads ranges
+    struct result_sub *builder; // whose snapshot fills it
     struct told_range told_range;
     uint64_t begun;        // when it was made
     uint64_t told;         // who was told of what, in one publishing
@@ -127,6 +129,14 @@ static void stale_out(struct result_feed *f)
     f->stale = false;
 }
 
+// From here on who is touched is told. Readers whose snapshot is older find that out by reading on.
+static void completed(struct result_feed *f)
+{
+    f->complete = true;
+    for (struct feed_sub *sub = f->feed.subs; sub != NULL; sub = sub->next)
+        if (sub->changed < app_visible(f->app)) sub->changed = app_visible(f->app);
+}
+
 // Anew, from the result as it is.
 static int fill(struct result_feed *f, struct db_txn *txn)
 {
@@ -135,9 +145,11 @@ static int fill(struct result_feed *f, struct db_txn *txn)
     int err = 0;
     result_set_clear(&f->set);
     stale_out(f);
+    f->builder = NULL;
     f->at = f->set.known_from = app_visible(f->app);
     while (err == 0 && !done)
         err = f->rows->feed->ops->snapshot(f->rows, txn, f->at, PART_BYTES_MAX, &filler.sink, &done);
+    if (err == 0) completed(f);
     return err;
 }
 
@@ -160,21 +172,29 @@ static int trace(struct result_feed *f, struct db_txn *txn, uint64_t from, uint6
     return err;
 }
 
+static int go_on(struct result_feed *f, struct db_txn *txn, uint64_t to)
+{
+    struct row_traces traces;
+    int err = trace(f, txn, f->at, to, NULL, &traces);
+    if (err != 0) return err;
+    err = settle(f, &traces, to);
+    f->at = to;
+    stale_out(f);
+    row_traces_free(&traces);
+    return err;
+}
+
 // To the result as it is.
 static int advance(struct result_feed *f, struct db_txn *txn)
 {
-    struct row_traces traces;
     uint64_t to = app_visible(f->app);
     if (f->err != 0) return f->err;
-    if (!f->stale) f->at = to;
-    if (f->at == to) return 0;
-    int err = trace(f, txn, f->at, to, NULL, &traces);
-    if (err == 0) {
-        err = settle(f, &traces, to);
-        f->at = to;
+    if (f->complete && !f->stale) f->at = to;
+    if (f->complete && f->at == to) {
         stale_out(f);
-        row_traces_free(&traces);
+        return 0;
     }
+    int err = f->complete ? go_on(f, txn, to) : ERR_TOO_OLD;
     if (err == ERR_TOO_OLD) err = fill(f, txn);
     if (err == 0) return 0;
     // Half of a set would leave streams out without a word. Who subscribes again gets another feed.
@@ -239,6 +259,22 @@ static void snapshot_end(struct result_sub *s)
     s->rows = NULL;
 }
 
+// The first reader's snapshot fills the set as it goes. What has become of its rows meanwhile is made up for at the end.
+static int build_end(struct result_feed *f, struct result_sub *s, struct db_txn *txn)
+{
+    if (f->builder != s) return advance(f, txn);
+    f->builder = NULL;
+    f->at = f->set.known_from = s->at;
+    completed(f);
+    stale_in(f);
+    return advance(f, txn);
+}
+
+static void build_drop(struct result_feed *f, const struct result_sub *s)
+{
+    if (f->builder == s) result_set_clear(&f->set);
+}
+
 static int next_row(struct result_feed *f, struct result_sub *s, struct feed_sink *sink, size_t *sent)
 {
     s->row = s->pending[s->next++];
@@ -246,7 +282,8 @@ static int next_row(struct result_feed *f, struct result_sub *s, struct feed_sin
     s->place = (struct stream_place){0};
     *sent += s->row->n;
     if (!row_value_key(bytes_span(s->row), f->set.keyed, &s->key)) return ERR_CORRUPT;
-    return sink->emit(sink, s->row);
+    int err = f->builder == s ? result_set_find(&f->set, s->key, s->at) : 0;
+    return err != 0 ? err : sink->emit(sink, s->row);
 }
 
 // A piece of the stream that the row has in its next column; behind the last one the row is done.
@@ -285,7 +322,7 @@ static int snapshot(struct feed_sub *sub, struct db_txn *txn, uint64_t at, size_
     size_t sent = 0;
     int err = 0;
     assert(s->rows != NULL);
-    if (s->at != at) snapshot_drop(s);
+    if (s->at != at) snapshot_drop(s), build_drop(f, s);
     s->at = at;
     bool fetched = false; // a run may look for long without finding anything
     while (err == 0 && sent < budget) {
@@ -296,8 +333,9 @@ static int snapshot(struct feed_sub *sub, struct db_txn *txn, uint64_t at, size_
     }
     if (err != 0) return err;
     *done = s->rows_done && s->row == NULL && s->next == s->count;
-    if (*done) snapshot_end(s);
-    return 0;
+    if (!*done) return 0;
+    snapshot_end(s);
+    return build_end(f, s, txn);
 }
 
 // ---- ranges --------------------------------------------------------------------------------------------------------
@@ -530,6 +568,8 @@ static void detach(struct feed_sub *sub)
 {
     struct result_feed *f = feed_of(sub);
     snapshot_end((struct result_sub *)sub);
+    build_drop(f, (struct result_sub *)sub);
+    if (f->builder == (struct result_sub *)sub) f->builder = NULL;
     feed_unlink(sub);
     if (f->feed.subs == NULL) feed_free(f);
     free(sub);
@@ -583,7 +623,6 @@ static int feed_new(struct app *a, struct query *q, const struct result_follow *
     f->set.touched = on_touched;
     f->begun = app_visible(a);
     if (err == 0) err = result_set_open(&f->set, a);
-    if (err == 0) err = fill(f, a->txn);
     if (err != 0) {
         feed_free(f);
         return err;
@@ -606,13 +645,17 @@ int result_feed_attach(struct app *a, struct query *q, const struct result_follo
     int err = result_feed_check(q, follows, count, p);
     if (err == 0) err = rows_attach(a->rows, a->txn, q, &s->rows, p);
     if (err == 0) f = feed_find(a, s->rows->feed, follows, count);
-    if (err == 0) err = f != NULL ? advance(f, a->txn) : feed_new(a, q, follows, count, &f, p);
+    if (err == 0 && f == NULL) err = feed_new(a, q, follows, count, &f, p);
+    bool begins = err == 0 && !f->complete && !resume && f->builder == NULL;
+    if (err == 0 && resume) err = advance(f, a->txn);
     if (err != 0 || resume) snapshot_end(s);
     if (err != 0) {
+        if (f != NULL && f->feed.subs == NULL) feed_free(f);
         free(s);
         if (err == ERR_TOO_MANY) problem_set(p, err, -1, "a result in which streams are followed has at most %d, and all of an app %d", FOLLOWED_STREAMS_MAX, FOLLOWED_STREAMS_APP_MAX);
         return err;
     }
+    if (begins) f->builder = s;
     feed_link(&f->feed, &s->sub);
     *out = &s->sub;
     return 0;
@@ -621,8 +664,10 @@ int result_feed_attach(struct app *a, struct query *q, const struct result_follo
 // The streams of rows that have come are followed from the very commit that brought them: before those of that commit are told of.
 void result_feeds_publish(struct app *a)
 {
-    while (a->result_feeds_stale != NULL)
-        advance(a->result_feeds_stale, a->txn); // it is not among them then; what goes wrong its readers meet
+    while (a->result_feeds_stale != NULL) { // behind this it is not among them any more
+        if (a->result_feeds_stale->complete) advance(a->result_feeds_stale, a->txn); // what goes wrong its readers meet
+        else stale_out(a->result_feeds_stale);
+    }
 }
 
 size_t result_feeds_streams(const struct app *a)

@@ -28,7 +28,8 @@ struct result_follow {
 int result_feed_check(const struct query *q, const struct result_follow *follows, size_t count, struct problem *p);
 
 // A reader of both, of at least one column. `at`: where it resumes. The errors of the check and of rows_attach; ERR_TOO_MANY: FOLLOWED_STREAMS_MAX of one
-// result, or FOLLOWED_STREAMS_APP_MAX of all, also later, from the feed.
+// result, or FOLLOWED_STREAMS_APP_MAX of all, for others than who resumes from the feed. The first reader's snapshot fills the set; where nobody else has, one
+// that resumes goes through the result.
 int result_feed_attach(struct app *a, struct query *q, const struct result_follow *follows, size_t count, bool resume, uint64_t at, struct feed_sub **out, struct problem *p);
 
 // Streams that are followed so, in all results.

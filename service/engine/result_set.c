@@ -128,6 +128,16 @@ static void list_in(struct result_member *m)
     set->newest = m;
 }
 
+static void list_in_last(struct result_member *m)
+{
+    struct result_set *set = m->set;
+    m->older = NULL;
+    m->newer = set->oldest;
+    if (set->oldest != NULL) set->oldest->older = m;
+    else set->newest = m;
+    set->oldest = m;
+}
+
 static void on_stream(struct stream_observer *o, uint64_t seq, struct span path, uint64_t number)
 {
     struct result_sets *all = (struct result_sets *)o;
@@ -248,40 +258,50 @@ bool result_column_path(const struct result_column *c, struct span key, struct b
     return true;
 }
 
-static int member_new(struct result_set *set, uint16_t column, struct span key, struct span path, uint64_t seq)
+// In no list yet.
+static int member_new(struct result_set *set, uint16_t column, struct span key, struct span path, struct result_member **out)
 {
     if (set->count == FOLLOWED_STREAMS_MAX || set->all->streams == FOLLOWED_STREAMS_APP_MAX) return ERR_TOO_MANY;
     struct result_member *m = malloc(sizeof *m + key.n + path.n);
     if (m == NULL) return ERR_NOMEM;
-    *m = (struct result_member){.set = set, .moved = seq, .column = column, .key_n = (uint16_t)key.n, .path_n = (uint16_t)path.n};
+    *m = (struct result_member){.set = set, .column = column, .key_n = (uint16_t)key.n, .path_n = (uint16_t)path.n};
     memcpy(m->text, key.p, key.n);
     memcpy(m->text + key.n, path.p, path.n);
     hash_table_insert(&set->by_key, &m->by_key, checksum64(key, 0));
     hash_table_insert(&set->all->by_path, &m->by_path, checksum64(path, 0));
-    list_in(m);
     set->count++;
     set->all->streams++;
+    *out = m;
     return 0;
+}
+
+static int add(struct result_set *set, struct span key, uint64_t seq, void (*place)(struct result_member *m, uint64_t seq))
+{
+    uint8_t room[STREAM_PATH_MAX];
+    struct buf path = {.p = room, .cap = sizeof room, .max = sizeof room};
+    struct result_member *m;
+    int err = 0;
+    for (size_t i = 0; i < set->column_count && err == 0; i++) {
+        if (!result_column_path(&set->columns[i], key, &path)) continue;
+        err = path.err != 0 ? path.err : member_new(set, (uint16_t)i, key, buf_span(&path), &m);
+        if (err == 0) place(m, seq);
+    }
+    return err;
+}
+
+static void place_first(struct result_member *m, uint64_t seq)
+{
+    assert(m->set->newest == NULL || m->set->newest->moved <= seq);
+    m->moved = seq;
+    list_in(m);
 }
 
 int result_set_add(struct result_set *set, struct span key, uint64_t seq)
 {
-    uint8_t room[STREAM_PATH_MAX];
-    struct buf path = {.p = room, .cap = sizeof room, .max = sizeof room};
-    int err = 0;
-    assert(set->newest == NULL || set->newest->moved <= seq);
-    for (size_t i = 0; i < set->column_count && err == 0; i++)
-        if (result_column_path(&set->columns[i], key, &path)) err = path.err != 0 ? path.err : member_new(set, (uint16_t)i, key, buf_span(&path), seq);
-    return err;
+    return add(set, key, seq, place_first);
 }
 
 // ---- what was before the set was ------------------------------------------------------------------------------------
-
-static int by_moved(const void *x, const void *y)
-{
-    const struct result_member *a = *(struct result_member *const *)x, *b = *(struct result_member *const *)y;
-    return a->moved < b->moved ? -1 : a->moved > b->moved;
-}
 
 static void look_up(struct result_member *m)
 {
@@ -291,6 +311,29 @@ static void look_up(struct result_member *m)
     if (info.created_seq > m->moved) m->moved = info.created_seq;
     if (info.changed_seq > m->moved) m->moved = info.changed_seq;
     if (info.trimmed_seq > m->moved) m->moved = info.trimmed_seq;
+}
+
+static void place_by_age(struct result_member *m, uint64_t at)
+{
+    look_up(m);
+    if (m->moved > at) {
+        m->moved = app_visible(m->set->all->app); // or a little earlier: nobody asks for less than all since `at`
+        list_in(m);
+    } else {
+        m->moved = 0;
+        list_in_last(m);
+    }
+}
+
+int result_set_find(struct result_set *set, struct span key, uint64_t at)
+{
+    return add(set, key, at, place_by_age);
+}
+
+static int by_moved(const void *x, const void *y)
+{
+    const struct result_member *a = *(struct result_member *const *)x, *b = *(struct result_member *const *)y;
+    return a->moved < b->moved ? -1 : a->moved > b->moved;
 }
 
 int result_set_learn(struct result_set *set, uint64_t from)

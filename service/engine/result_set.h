@@ -87,8 +87,10 @@ struct result_set {
 int result_set_open(struct result_set *set, struct app *a); // the other members are set; ERR_NOMEM
 void result_set_close(struct result_set *set);
 
-// A row comes: its streams may have been touched up to `seq`. ERR_TOO_MANY, ERR_NOMEM, ERR_CORRUPT (a key that names no row).
+// A row comes: its streams may have been touched up to `seq`. ERR_TOO_MANY, ERR_NOMEM.
 int result_set_add(struct result_set *set, struct span key, uint64_t seq);
+// A row of the result as of `at` is found there now: which of its streams were touched since then is looked up.
+int result_set_find(struct result_set *set, struct span key, uint64_t at);
 bool result_set_has(const struct result_set *set, struct span key);
 void result_set_remove(struct result_set *set, struct span key);
 void result_set_clear(struct result_set *set);

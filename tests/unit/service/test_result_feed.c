@@ -575,6 +575,29 @@ static void what_is_no_stream_of_a_row_is_refused(void **state)
     assert_int_equal(result_feeds_streams(s->lab.app), 0);
 }
 
+static int drop_value(struct feed_sink *sink, struct bytes *value)
+{
+    (void)sink, (void)value;
+    return 0;
+}
+
+static int changes(struct stage *s, struct reader *r)
+{
+    struct feed_sink sink = {.emit = drop_value};
+    return r->sub->feed->ops->changes(r->sub, txn_of(s), r->at, app_visible(s->lab.app), &sink);
+}
+
+// Attached, with its snapshot read and nothing folded.
+static int begin(struct stage *s, struct reader *r)
+{
+    struct feed_sink sink = {.emit = drop_value};
+    bool done = false;
+    int err = attach(s, r, false, NULL);
+    while (err == 0 && !done)
+        err = r->sub->feed->ops->snapshot(r->sub, txn_of(s), r->at, 4096, &sink, &done);
+    return err;
+}
+
 // `count` rows with n = 1, from the id `from` on.
 static void insert_rows(struct stage *s, unsigned from, unsigned count)
 {
@@ -593,29 +616,17 @@ static void insert_rows(struct stage *s, unsigned from, unsigned count)
     buf_free(&json);
 }
 
-static int drop_value(struct feed_sink *sink, struct bytes *value)
-{
-    (void)sink, (void)value;
-    return 0;
-}
-
-static int changes(struct stage *s, struct reader *r)
-{
-    struct feed_sink sink = {.emit = drop_value};
-    return r->sub->feed->ops->changes(r->sub, txn_of(s), r->at, app_visible(s->lab.app), &sink);
-}
-
 static void equal_subscriptions_share_one_set(void **state)
 {
     struct stage *s = *state;
     insert_rows(s, 0, 10);
     struct reader *a = reader_new(s, "select n, body from t where n = 1", "body", 0), *b = reader_new(s, "select n, body from t where n = 1", "body", 0);
     struct reader *c = reader_new(s, "select n, body from t where n = 1", "body", RESULT_FOLLOW_END);
-    assert_int_equal(attach(s, a, false, NULL), 0);
-    assert_int_equal(attach(s, b, false, NULL), 0);
+    assert_int_equal(begin(s, a), 0);
+    assert_int_equal(begin(s, b), 0);
     assert_int_equal(result_feeds_streams(s->lab.app), 10);
     assert_ptr_equal(a->sub->feed, b->sub->feed);
-    assert_int_equal(attach(s, c, false, NULL), 0);
+    assert_int_equal(begin(s, c), 0);
     assert_int_equal(result_feeds_streams(s->lab.app), 20);
     detach(a);
     detach(c);
@@ -625,18 +636,39 @@ static void equal_subscriptions_share_one_set(void **state)
     assert_true(b->wakes > 0 && a->wakes == 0);
 }
 
+static void a_first_reader_who_takes_nothing_keeps_nobody_waiting(void **state)
+{
+    struct stage *s = *state;
+    insert_rows(s, 0, 10);
+    struct reader *slow = reader_new(s, "select n, body from t where n = 1", "body", 0), *quick = reader_new(s, slow->sql, "body", 0);
+    assert_int_equal(attach(s, slow, false, NULL), 0);
+    assert_int_equal(attach(s, quick, false, NULL), 0);
+    read_snapshot(s, slow, 1);
+    catch_up(s, quick);
+    quick->wakes = 0;
+    assert_int_equal(lab_run(&s->lab, "{'ops':[{'op':'append','table':'t','id':'" ROW "','column':'body','text':'hello'}]}", 7), 0);
+    assert_int_equal(quick->wakes, 1);
+    catch_up(s, quick);
+    assert_false(slow->whole);
+    catch_up(s, slow); // and misses nothing itself
+    assert_int_equal(slow->at, quick->at);
+}
+
 static void more_streams_than_can_be_followed_are_refused(void **state)
 {
     struct stage *s = *state;
     insert_rows(s, 0, FOLLOWED_STREAMS_MAX);
     struct reader *r = reader_new(s, "select n, body from t where n = 1", "body", 0);
-    assert_int_equal(attach(s, r, false, NULL), 0);
+    assert_int_equal(begin(s, r), 0);
     assert_int_equal(result_feeds_streams(s->lab.app), FOLLOWED_STREAMS_MAX);
     insert_rows(s, FOLLOWED_STREAMS_MAX, 1);
     assert_int_equal(changes(s, r), ERR_TOO_MANY); // it could not go on unnoticed
-    assert_int_equal(refused(s, "select n, body from t where n = 1", "body"), ERR_TOO_MANY);
+    struct reader *other = reader_new(s, r->sql, "body", 0), *resumed = reader_new(s, r->sql, "body", 0);
+    assert_int_equal(begin(s, other), ERR_TOO_MANY);
+    resumed->at = app_visible(s->lab.app);
+    assert_int_equal(attach(s, resumed, true, NULL), ERR_TOO_MANY);
     struct reader *few = reader_new(s, "select n, body from t where n = 1 order by n limit 5", "body", 0);
-    assert_int_equal(attach(s, few, false, NULL), 0);
+    assert_int_equal(begin(s, few), 0);
 }
 
 // A range is put together in memory; a snapshot goes in pieces.
@@ -646,8 +678,8 @@ static void long_streams_that_come_in_a_range_are_left_to_a_snapshot(void **stat
     static char text[3 * 1024 * 1024];
     memset(text, 'x', sizeof text - 1);
     struct reader *r = reader_new(s, "select n, body from t where n = 2", "body", 0), *end = reader_new(s, "select n, body from t where n = 2", "body", RESULT_FOLLOW_END);
-    assert_int_equal(attach(s, r, false, NULL), 0);
-    assert_int_equal(attach(s, end, false, NULL), 0);
+    assert_int_equal(begin(s, r), 0);
+    assert_int_equal(begin(s, end), 0);
     insert_rows(s, 1, 1);
     for (int i = 0; i < 3; i++)
         assert_int_equal(lab_run(&s->lab, "{'ops':[{'op':'append','table':'t','id':'" ROW "','column':'body','text':'%s'}]}", 1, text), 0);
@@ -664,6 +696,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(other_random_writes_are_folded, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_no_stream_of_a_row_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(equal_subscriptions_share_one_set, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_first_reader_who_takes_nothing_keeps_nobody_waiting, setup, teardown),
         cmocka_unit_test_setup_teardown(more_streams_than_can_be_followed_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(long_streams_that_come_in_a_range_are_left_to_a_snapshot, setup, teardown),
     };
