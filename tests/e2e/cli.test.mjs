@@ -138,8 +138,9 @@ test('sub prints rows and streams, and --once stops at the present', async (t) =
 test('sub and append go on by themselves over kill -9 of the service', async (t) => {
     const { s, app } = await chatService(t)
     await app.batch([create('s', 'text/plain')])
-    const sub = spawn(t, s, ['sub', '--json', '--stream', 's'])
-    const writer = spawn(t, s, ['stream', 'append', 's'])
+    // Where they begin behind the first kill they wait, too.
+    const sub = spawn(t, s, ['sub', '--json', '--stream', 's', '--retry', '60'])
+    const writer = spawn(t, s, ['stream', 'append', 's', '--retry', '60'])
     let written = ''
     for (let round = 0; round < 3; round++) {
         for (let i = 0; i < 5; i++) {
