@@ -18,7 +18,9 @@
 
 int live_result_fit(struct query *q, struct problem *p)
 {
-    return query_make_live(q, p);
+    int err = query_make_live(q, p);
+    if (err || !q->texts) return err;
+    return problem_set(p, ERR_UNSUPPORTED_SQL, -1, "a live query on a branch does not read the text of streams");
 }
 
 // ---- taking --------------------------------------------------------------------------------------------------------

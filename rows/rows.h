@@ -160,6 +160,11 @@ int rows_apply(struct rows *r, struct db_txn *txn, const struct commit *c, struc
 // Everything applied is durable now: makes view changes visible, tells their feeds.
 void rows_publish(struct rows *r, struct db_txn *txn, uint64_t seq);
 
+// Does a view read the text of streams? Then it is to be told of each that the commits just published have changed: behind rows_publish, which is called
+// again behind that. `trimmed`: the stream does not have all of its bytes any more.
+bool rows_follow_streams(const struct rows *r);
+void rows_stream_changed(struct rows *r, struct db_txn *txn, struct span path, bool trimmed);
+
 // Work that belongs to no batch, some of it: a new index is filled, a dropped one is emptied. Call it soon again while rows_busy.
 int rows_tick(struct rows *r, struct db_txn *txn, bool *wrote);
 bool rows_busy(const struct rows *r);
@@ -226,7 +231,8 @@ void query_close(struct query_run *run); // NULL is fine
 // The same joined rows, or the same group, have the same key for as long as the query is the same: the ids of the tables' rows in the order of the text,
 // joined by "." (nothing where a left join found none), or a digest of what is grouped by, or of a distinct row's values. Equal rows come by their keys.
 // "was" is where the row stood in the list as the steps before have left it, "at" where it stands once this step is done.
-// ERR_UNSUPPORTED_SQL: stream_text is not live; with its selects within, a query goes through QUERY_TABLES_MAX tables at most. ERR_TOO_OLD from the feed: also where a commit, or all that have come since the reader was here last, touched more than can
+// A query that reads the text of streams (stream_text) follows them where rows_stream_changed is called; who is behind begins again.
+// ERR_UNSUPPORTED_SQL: with its selects within, a query goes through QUERY_TABLES_MAX tables at most. ERR_TOO_OLD from the feed: also where a commit, or all that have come since the reader was here last, touched more than can
 // be compared.
 // ERR_BAD_VALUE: also later, from the feed, where a changed row cannot be evaluated.
 // ERR_QUERY_TOO_EXPENSIVE, ERR_RESULT_TOO_LARGE: also later, from the feed, where an ordered result grows past its bounds.

@@ -117,6 +117,11 @@ bool delta_reads(const struct delta *d, uint32_t slot)
     return d->slots[slot].place != NO_PLACE;
 }
 
+bool delta_reads_text(const struct delta *d, uint32_t slot)
+{
+    return d->slots[slot].text;
+}
+
 bool delta_concerns(const struct delta *d, uint32_t slot, const struct row *old, const struct row *new)
 {
     const struct delta_slot *s = &d->slots[slot];

@@ -54,6 +54,8 @@ const struct plan *delta_plan(const struct delta *d);
 
 // Is this slot of a table looked at? Of a part of the text that is shown from where it stands a second time, there are slots that are not.
 bool delta_reads(const struct delta *d, uint32_t slot);
+// Is the text of one of its streams read?
+bool delta_reads_text(const struct delta *d, uint32_t slot);
 // Of a table's slot: does the select use a column in which these two differ, or does the row come or go? Of a row that stands and owns a stream that the
 // select shows: always, for no image tells of the stream.
 bool delta_concerns(const struct delta *d, uint32_t slot, const struct row *old, const struct row *new);

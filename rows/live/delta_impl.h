@@ -21,6 +21,7 @@ struct delta_slot {
     size_t place;
     uint64_t used[(COLUMNS_MAX + 63) / 64]; // columns, as bits
     bool stream; // one of its streams is shown, or read
+    bool text;   // the text of one is read
     struct expr **conditions; // on its row alone
     size_t condition_count;
     // With this table held to one id: of the core the joined rows, of other tables the rows of the core that may be concerned.

@@ -33,6 +33,7 @@ static int visit(struct delta *d, const struct expr *e, size_t place, enum stand
 {
     int err = 0;
     if (e->kind == EX_COLUMN) use_column(d, e);
+    if (e->kind == EX_CALL && e->op == CALL_STREAM_TEXT) d->slots[e->args[0]->slot].text = true;
     for (size_t i = 0; i < e->count && !err; i++)
         err = visit(d, e->args[i], place, where == STANDS_ALONE ? STANDS_ELSEWHERE : where);
     if (err || e->kind != EX_SUB) return err;

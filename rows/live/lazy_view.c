@@ -74,12 +74,18 @@ int lazy_open(struct view *v, const struct lazy_ops *ops)
     l->ops = ops;
     l->plan = plan_ref(v->q->plan);
     l->params = v->q->params;
-    l->ring_from = l->settled = l->noted_from = v->r->seq;
+    l->settled = v->r->seq;
+    // What streams have become by commits of which the rows know nothing is not known of those before.
+    if (v->q->texts && v->r->views.published > l->settled) l->settled = v->r->views.published;
+    if (v->q->texts) l->lost = l->settled;
+    l->ring_from = l->noted_from = l->settled;
     bool scans = false;
     int err = delta_share(v->r, l->plan, &l->delta, NULL);
     if (!err) err = delta_scans(l->delta, &scans, NULL);
     if (!err) err = listen(l);
     v->scanned = v->scanned || scans;
+    v->texts = !err && v->q->texts;
+    v->r->views.texts += v->texts;
     if (err) lazy_close(v);
     return err;
 }
@@ -113,6 +119,7 @@ void lazy_close(struct view *v)
     delta_free(l->delta);
     plan_unref(l->plan);
     arena_free(l->arena);
+    v->r->views.texts -= v->texts;
 }
 
 // ---- plans ---------------------------------------------------------------------------------------------------------
@@ -165,8 +172,24 @@ static int note(struct lazy_view *l, uint64_t seq, uint32_t slot, struct uuid id
         l->notes = notes;
         l->note_cap = cap;
     }
-    l->notes[l->note_count++] = (struct lazy_note){.seq = seq, .row = {.slot = slot, .id = id}};
+    size_t at = l->note_count++;
+    while (at > 0 && l->notes[at - 1].seq > seq)
+        at--;
+    memmove(l->notes + at + 1, l->notes + at, (l->note_count - 1 - at) * sizeof *l->notes);
+    l->notes[at] = (struct lazy_note){.seq = seq, .row = {.slot = slot, .id = id}};
     return 0;
+}
+
+// A stream has grown by one or more of the commits that were just published, nobody says which: it counts from the first of them to the last. What a stream
+// has lost cannot be compared with any more.
+static int note_grown(struct lazy_view *l, uint64_t seq, uint32_t slot, const struct row_change *c)
+{
+    uint64_t before = l->v.r->views.published_before, first = (before > l->settled ? before : l->settled) + 1;
+    if (!delta_reads_text(l->delta, slot)) return 0;
+    view_touch(&l->v, seq);
+    if (c->trimmed) l->noted_from = seq;
+    int err = first < seq ? note(l, first, slot, c->id) : 0;
+    return err ? err : note(l, seq, slot, c->id);
 }
 
 // Do the conditions on the slot's row alone hold? Where that cannot be told, the difference will see.
@@ -191,6 +214,7 @@ static bool may_count(const struct lazy_view *l, uint32_t slot, struct uuid id, 
 int lazy_row(struct view *v, struct interest *heard, uint64_t seq, const struct row_change *c)
 {
     struct lazy_view *l = lazy_view_of(v);
+    if (c->grown) return note_grown(l, seq, heard->slot, c);
     if (!delta_concerns(l->delta, heard->slot, c->old, c->new)) return 0;
     if (!may_count(l, heard->slot, c->id, c->old) && !may_count(l, heard->slot, c->id, c->new)) return 0;
     view_touch(v, seq);
@@ -364,6 +388,7 @@ static int touched_until(struct lazy_view *l, struct db_txn *txn, uint64_t to, s
     size_t n = notes_to(l, to);
     *first = l->settled + 1;
     *last = to;
+    if (l->settled < l->noted_from && l->v.texts) return ERR_TOO_OLD; // of streams the commits say nothing
     if (l->settled < l->noted_from) return from_commits(l, txn, l->settled, to, SIZE_MAX, SIZE_MAX, rows, &reached);
     if (n > 0) *first = l->notes[0].seq;
     if (n > 0) *last = l->notes[n - 1].seq;
@@ -408,6 +433,7 @@ static int catch_up(struct lazy_view *l, struct db_txn *txn, uint64_t from, uint
     struct delta_rows rows = {.rows = NULL};
     struct lazy_steps steps = {.values = NULL};
     uint64_t reached = to;
+    if (l->v.texts) return ERR_TOO_OLD;
     int err = from_commits(l, txn, from, to, QUERY_SCAN_MAX, SIZE_MAX, &rows, &reached);
     if (!err && reached < to) err = ERR_TOO_OLD; // so much has changed that a snapshot is less work
     const struct lazy_range range = {.txn = txn, .from = from, .to = to, .rows = &rows};

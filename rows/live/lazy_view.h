@@ -62,7 +62,7 @@ struct lazy_view {
     struct delta *delta;
     struct interest *interests;
     size_t interest_count;
-    struct lazy_note *notes; // of commits after noted_from, oldest first; those up to it are in no order and of no use
+    struct lazy_note *notes; // of commits after noted_from, oldest first; those up to it are of no use
     size_t note_count, note_cap;
     uint64_t noted_from;
     struct lazy_kept *ring;

@@ -76,6 +76,7 @@ static void give_up(struct view *v, uint64_t seq, int err)
 static void hear(struct interest *i, uint64_t seq, const struct row_change *c)
 {
     struct view *v = i->owner;
+    if (c->grown && !v->texts) return;
     int err = v->err ? 0 : v->kind->row(v, i, seq, c);
     if (err) give_up(v, seq, err);
 }

@@ -10,6 +10,8 @@ struct row_change {
     const struct table *table;
     struct uuid id;
     const struct row *old, *new; // the same where only its stream changed
+    // By no commit's word but that of who holds the streams: a stream of the row has grown, and what it had at the beginning may have gone. For views that read its text alone.
+    bool grown, trimmed;
 };
 
 // While a commit is applied and its rows are written: once per row, then once at the end.

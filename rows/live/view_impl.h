@@ -62,6 +62,7 @@ struct view {
     const struct view_kind *kind;
     struct hash_node node; // of the registry, by the hash of the canonical form
     bool scanned;          // one of its interests is
+    bool texts;            // it reads the text of streams, and hears of those that have grown
     int err;               // sticky: the view cannot go on, and says why to who asks
 
     size_t held;           // view_hold

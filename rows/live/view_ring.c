@@ -242,6 +242,10 @@ static void tell(struct view *v, uint64_t seq)
 void rows_publish(struct rows *r, struct db_txn *txn, uint64_t seq)
 {
     struct view *told = r->views.dirty, *next;
+    if (seq > r->views.published) {
+        r->views.published_before = r->views.published;
+        r->views.published = seq;
+    }
     for (struct view *v = told; v; v = v->dirty_next)
         publish(v, txn, seq);
     r->views.dirty = NULL;

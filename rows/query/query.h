@@ -25,6 +25,7 @@ struct query {
     // What a live view needs to know of it, once query_make_live has succeeded. Its conditions, targets and order are the plan's own (plan->top).
     enum query_live live;
     uint32_t table; // of QUERY_TABLE
+    bool texts;     // it reads the text of streams
     bool has_limit;
     uint32_t limit, offset; // their values
     struct span canonical;  // equal bytes, equal queries: parameters included

@@ -11,44 +11,40 @@ struct live {
     struct problem *p;
 };
 
-// ---- what no commit tells of ---------------------------------------------------------------------------------------
+// ---- what is read besides rows -------------------------------------------------------------------------------------
 
-static int check_select(const struct live *l, const struct select *s);
+static bool select_reads_text(const struct select *s);
 
-// A stream's bytes come without any commit that names its row, so what is made of them would not follow them.
-static int check_expr(const struct live *l, const struct expr *e)
+// A stream's bytes come without any commit that names its row, so views of such queries are told of them apart.
+static bool reads_text(const struct expr *e)
 {
-    if (!e) return 0;
-    if (e->kind == EX_CALL && e->op == CALL_STREAM_TEXT)
-        return problem_set(l->p, ERR_UNSUPPORTED_SQL, e->position, "stream_text does not follow a stream: subscribe to the stream beside the query");
-    int err = e->kind == EX_SUB ? check_select(l, ((const struct sub *)e->sub)->select) : 0;
-    for (size_t i = 0; i < e->count && !err; i++)
-        err = check_expr(l, e->args[i]);
-    return err;
+    if (!e) return false;
+    bool reads = (e->kind == EX_CALL && e->op == CALL_STREAM_TEXT) || (e->kind == EX_SUB && select_reads_text(((const struct sub *)e->sub)->select));
+    for (size_t i = 0; i < e->count && !reads; i++)
+        reads = reads_text(e->args[i]);
+    return reads;
 }
 
-static int check_all(const struct live *l, struct expr *const *exprs, size_t n)
+static bool any_reads_text(struct expr *const *exprs, size_t n)
 {
-    int err = 0;
-    for (size_t i = 0; i < n && !err; i++)
-        err = check_expr(l, exprs[i]);
-    return err;
+    bool reads = false;
+    for (size_t i = 0; i < n && !reads; i++)
+        reads = reads_text(exprs[i]);
+    return reads;
 }
 
-static int check_select(const struct live *l, const struct select *s)
+static bool select_reads_text(const struct select *s)
 {
-    int err = check_all(l, s->where, s->where_count);
-    for (size_t i = 0; i < s->level_count && !err; i++)
-        err = check_all(l, s->levels[i].on, s->levels[i].on_count);
-    for (size_t i = 0; i < s->target_count && !err; i++)
-        err = check_expr(l, s->targets[i].expr);
-    if (!err) err = check_all(l, s->group, s->group_count);
-    for (size_t i = 0; i < s->aggregate_count && !err; i++)
-        err = check_expr(l, s->aggregates[i].arg);
-    if (!err) err = check_expr(l, s->having);
-    for (size_t i = 0; i < s->order_count && !err; i++)
-        err = check_expr(l, s->order[i].expr);
-    return err;
+    bool reads = any_reads_text(s->where, s->where_count) || any_reads_text(s->group, s->group_count) || reads_text(s->having);
+    for (size_t i = 0; i < s->level_count && !reads; i++)
+        reads = any_reads_text(s->levels[i].on, s->levels[i].on_count);
+    for (size_t i = 0; i < s->target_count && !reads; i++)
+        reads = reads_text(s->targets[i].expr);
+    for (size_t i = 0; i < s->aggregate_count && !reads; i++)
+        reads = reads_text(s->aggregates[i].arg);
+    for (size_t i = 0; i < s->order_count && !reads; i++)
+        reads = reads_text(s->order[i].expr);
+    return reads;
 }
 
 // A stream says of itself where it stands, but it is not what makes rows distinct.
@@ -91,17 +87,17 @@ static enum query_live kind_of(const struct query *q)
 {
     const struct select *s = q->plan->top;
     if (s->grouped || s->distinct) return QUERY_GROUPED;
-    return s->level_count > 1 || q->plan->sub_count > 0 ? QUERY_JOINED : QUERY_TABLE;
+    return s->level_count > 1 || q->plan->sub_count > 0 || q->texts ? QUERY_JOINED : QUERY_TABLE;
 }
 
 int query_make_live(struct query *q, struct problem *p)
 {
     struct live l = {.q = q, .s = q->plan->top, .p = p};
     if (q->live) return 0;
+    q->texts = select_reads_text(l.s);
     enum query_live kind = kind_of(q);
     if (kind == QUERY_TABLE) q->table = l.s->levels[0].table;
-    int err = check_select(&l, l.s);
-    if (!err) err = check_distinct(&l);
+    int err = check_distinct(&l);
     if (!err) err = take_limits(&l);
     if (!err) err = query_canonicalize(q, p);
     q->live = err ? QUERY_NOT_LIVE : kind;

@@ -45,6 +45,8 @@ struct rows {
         struct view_history *history;
         struct view *moved; // those that the commit being applied asks for theirs
         struct view *dirty; // those with changes not published yet
+        uint64_t texts;     // those that read the text of streams
+        uint64_t published, published_before; // seqs: the last one that was shown, and the one before it
         struct delta *deltas; // what views of equal shape share, the last made first
         uint64_t subs;
         size_t ring_bytes; // of all rings together

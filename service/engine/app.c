@@ -171,6 +171,7 @@ static int open_stores(struct app *a)
 static void close_all(struct app *a)
 {
     if (a->txn_away) app_abort_txn(a);
+    row_texts_leave(a);
     rows_close(a->rows);
     streams_close(a->streams);
     blobs_close(a->blobs);

@@ -10,6 +10,7 @@
 #include "jobs.h"
 #include "journal.h"
 #include "reservations.h"
+#include "row_texts.h"
 #include "seq_times.h"
 #include "subs.h"
 
@@ -93,6 +94,7 @@ struct app {
     struct streams *streams;
     struct blobs *blobs;
     struct rows_host host;
+    struct row_texts row_texts;
 
     // The order. `applied` runs ahead of `visible` inside a turn, and while it is in flight.
     uint64_t applied_seq, visible_seq;

@@ -213,6 +213,7 @@ static void publish(struct app *a)
     rows_publish(a->rows, a->txn, a->visible_seq);
     result_feeds_publish(a);
     streams_publish(a->streams, a->visible_seq);
+    row_texts_publish(a);
     blobs_publish(a->blobs, a->visible_seq);
     branch_feeds_publish(a);
 }
@@ -309,6 +310,7 @@ void app_turn(struct app *a)
     struct submission *failed = NULL;
     assert(!a->in_turn);
     if (!app_pending(a) || !app_is_open(a)) return;
+    row_texts_watch(a);
     if (db_dirty_bytes(a->txn) >= DB_DIRTY_BYTES_MAX) app_commit(a);
     if (!app_pending(a) || !app_is_open(a)) return;
     a->in_turn = true;

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { test } from 'node:test'
+import { chatService, hush, message, say } from './lib/chat.mjs'
 import { assertSameRows } from './lib/fold.mjs'
 import { App, insert, remove, update } from './lib/http.mjs'
 import { service } from './lib/service.mjs'
@@ -91,4 +92,31 @@ test('who comes back by a cursor is told what has changed, and nothing else', as
         assert.ok(!sub.messages.some((m) => m.snapshot), 'no snapshot for who has a cursor')
     }
     assert.deepEqual(sub.fold.resets, [])
+})
+
+test('a query that reads the text of streams follows them', async (t) => {
+    const { app, chat } = await chatService(t)
+    const ids = [randomUUID(), randomUUID()]
+    const texts = {
+        texts: 'select stream_text(body) as text from messages',
+        long: 'select role, length(stream_text(body)) as n from messages where length(stream_text(body)) > 6 order by n desc, role',
+        sum: 'select sum(length(stream_text(body))) as n from messages',
+    }
+    await app.batch(ids.map((id) => message(chat, id)))
+    const sub = await subscribe(t, app, { queries: { ...texts, plain: 'select role from messages' } })
+    await sub.untilLive()
+    for (const word of ['one ', 'two ', 'three ']) {
+        const fates = await Promise.all(ids.map((id) => app.batch([say(id, word)])))
+        const seq = Math.max(...fates.map((f) => f.seq))
+        await sub.untilSeq(seq)
+        for (const [name, sql] of Object.entries(texts)) assertSameRows(sub.fold.views[name], await app.rows(sql, [], seq))
+    }
+    assert.ok(!sub.messages.some((m) => m.changes?.plain), 'who does not read it is not told')
+    sub.cut()
+    const { seq } = await app.batch([say(ids[0], 'the end'), hush(ids[0])])
+    await sub.open()
+    await sub.untilSeq(seq)
+    assert.ok(sub.fold.resets.every((why) => why === 'too_old'), 'nothing is known of what was missed, unless the service had not heard of the cut')
+    for (const [name, sql] of Object.entries(texts)) assertSameRows(sub.fold.views[name], await app.rows(sql, [], seq))
+    assert.equal(Math.max(...[...sub.fold.views.texts.rows()].map((r) => r.text.length)), 'one two three the end'.length)
 })

@@ -93,7 +93,6 @@ test('the text of a stream is a value, as of any commit', async (t) => {
 
 test('a query that views cannot keep current is no subscription', async (t) => {
     const { app } = await rooms(t)
-    for (const sql of ['select stream_text(log) as text from rooms', 'select title from rooms order by stream_text(log)',
-        "select count(*) from rooms where stream_text(log) = ''"])
+    for (const sql of ['select distinct log from rooms', 'select n from messages order by n limit 1 offset 100001'])
         assertProblem(await app.request('GET', `/subscribe?query.q=${enc(sql)}`), 400, 'unsupported_sql')
 })

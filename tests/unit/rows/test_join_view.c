@@ -337,6 +337,104 @@ static void more_touched_rows_than_are_noted_are_found_in_the_commits(void **sta
     }
 }
 
+// ---- the text of streams -------------------------------------------------------------------------------------------
+
+// What streams hold as of a seq: each word is told of in the commit that has it.
+static struct {
+    char path[100];
+    uint64_t seq;
+    const char *word;
+} said[16];
+static size_t said_count;
+
+static int stream_text(void *ctx, struct db_txn *txn, struct span path, uint64_t seq, struct buf *out)
+{
+    (void)ctx, (void)txn;
+    for (size_t i = 0; i < said_count; i++)
+        if (said[i].seq <= seq && span_is(path, said[i].path)) buf_put_str(out, said[i].word);
+    return 0;
+}
+
+static void say(struct rows_rig *g, unsigned id, const char *word)
+{
+    rr_commit(g); // a commit that is none of the rows'
+    snprintf(said[said_count].path, sizeof said->path, "rows/m/00000000-0000-0000-0000-%012x/log", id);
+    said[said_count].seq = g->seq = g->c.seq;
+    said[said_count++].word = word;
+}
+
+static void show_said(struct rows_rig *g, size_t from, bool trimmed)
+{
+    rows_publish(g->r, g->txn, g->seq);
+    for (size_t i = from; i < said_count; i++)
+        rows_stream_changed(g->r, g->txn, SPAN_STR(said[i].path), trimmed);
+    rows_publish(g->r, g->txn, g->seq);
+}
+
+static void the_text_of_streams_is_followed(void **state)
+{
+    struct rows_rig *g = *state;
+    struct reading shows, asks, counts, not;
+    g->host.stream_text = stream_text;
+    said_count = 0;
+    assert_false(rows_follow_streams(g->r));
+    begin(g, &shows, "select stream_text(log) as log from m");
+    begin(g, &asks, "select m.text, u.name from m join u on u.id = m.u where stream_text(m.log) like '%fin' order by length(stream_text(m.log))");
+    begin(g, &counts, "select sum(length(stream_text(log))) as n from m");
+    begin(g, &not, "select text, log from m");
+    assert_true(rows_follow_streams(g->r));
+    say(g, 0x21, "a ");
+    show_said(g, 0, false);
+    assert_int_equal(not.reader.woken, 0);
+    expect_steps(g, &shows, "{\"changed\":{\"id\":\"" ID(21) "\",\"log\":\"a \"}}\n");
+    expect_steps(g, &asks, "");
+    say(g, 0x21, "b ");
+    say(g, 0x22, "fin");
+    say(g, 0x21, "fin");
+    show_said(g, 1, false); // a group of three commits
+    expect_fresh(g, &asks);
+    assert_int_equal(asks.reader.n, 2);
+    expect_fresh(g, &shows);
+    expect_fresh(g, &counts);
+    rr_delete(g, "m", 0x22);
+    expect_fresh(g, &shows);
+    expect_fresh(g, &asks);
+    expect_fresh(g, &counts);
+    end(&shows);
+    end(&asks);
+    end(&counts);
+    end(&not);
+    assert_false(rows_follow_streams(g->r));
+}
+
+// No commit names the rows of streams, so nothing is known of what one has missed; and what a stream has lost cannot be compared with.
+static void who_is_behind_of_a_streams_text_begins_again(void **state)
+{
+    struct rows_rig *g = *state;
+    struct reading first, late, trimmed;
+    g->host.stream_text = stream_text;
+    said_count = 0;
+    begin(g, &first, "select stream_text(log) as log from m");
+    uint64_t before = g->seq;
+    say(g, 0x21, "a ");
+    show_said(g, 0, false);
+    expect_fresh(g, &first);
+    begin(g, &trimmed, "select length(stream_text(log)) as log from m");
+    attach(g, &late, "select text, stream_text(log) as log from m");
+    late.reader.seq = before;
+    assert_int_equal(rr_read(g, &late.reader, g->seq), ERR_TOO_OLD);
+    say(g, 0x21, "b");
+    show_said(g, 1, true);
+    assert_int_equal(rr_read(g, &trimmed.reader, g->seq), ERR_TOO_OLD);
+    rr_snapshot(g, &trimmed.reader, g->seq, 100);
+    say(g, 0x22, "c");
+    show_said(g, 2, false);
+    expect_fresh(g, &trimmed);
+    end(&first);
+    end(&late);
+    end(&trimmed);
+}
+
 // ---- what is given up ----------------------------------------------------------------------------------------------
 
 static void write_many(struct rows_rig *g, enum row_op_kind kind, const char *table, unsigned first, unsigned n, const char *format)
@@ -484,6 +582,8 @@ int main(void)
         TEST(a_reader_within_a_range_gets_there_by_itself),
         TEST(a_reader_that_asks_first_divides_the_range),
         TEST(more_touched_rows_than_are_noted_are_found_in_the_commits),
+        TEST(the_text_of_streams_is_followed),
+        TEST(who_is_behind_of_a_streams_text_begins_again),
         TEST(too_large_a_difference_is_a_fresh_snapshot),
         TEST(what_lies_below_the_horizon_is_a_fresh_snapshot),
         TEST(a_row_that_cannot_be_evaluated_is_a_fresh_snapshot),

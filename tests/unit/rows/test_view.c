@@ -298,8 +298,7 @@ static void views_share_a_bound(void **state)
 static void what_no_view_keeps_is_refused(void **state)
 {
     struct rows_rig *g = *state;
-    static const char *const texts[] = {"select stream_text(body) as x from t", "select a from t where stream_text(body) = 'x'",
-                                        "select a from t order by stream_text(body)", "select a from t order by a limit 3 offset 100001"};
+    static const char *const texts[] = {"select a from t order by a limit 3 offset 100001", "select distinct body from t"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         struct query *q = rr_compile(g, texts[i]);
         struct feed_sub *sub;
