@@ -459,6 +459,56 @@ static void who_lacks_what_was_trimmed_is_told(void **state)
     notes_free(&n);
 }
 
+// Its bytes are gone when the range is told that they came in: who reads on behind it would lack them without a word.
+static void a_range_told_behind_a_trim_that_took_its_bytes_says_so(void **state)
+{
+    struct rig *r = *state;
+    struct notes n;
+    notes_init(&n);
+    rig_create1(r, "a");
+    rig_append1(r, "a", "one ");
+    rig_append1(r, "a", "two ");
+    struct feed_sub *sub = attach(r, "a", 0);
+    trim(r, 8, "ALL ");
+    changes(r, sub, 2, 3, &n);
+    expect_notes(&n, "{\"trimmed\":8} {\"snapshot\":true,\"text\":\"ALL \"} ");
+    changes(r, sub, 3, 4, &n);
+    expect_notes(&n, "");
+    detach(sub);
+    notes_free(&n);
+}
+
+static void a_stream_is_told_to_who_is_not_attached(void **state)
+{
+    struct rig *r = *state;
+    struct notes n;
+    struct stream_place place = {0};
+    struct span a = SPAN_LIT("a");
+    uint64_t bytes;
+    bool done = false;
+    notes_init(&n);
+    assert_int_equal(streams_tell_state(r->s, r->txn, a, 0, 0, &place, 1000, &n.sink, &done), 0);
+    assert_true(done);
+    rig_create1(r, "a");
+    rig_append1(r, "a", "one ");
+    rig_append1(r, "a", "two ");
+    expect_notes(&n, "");
+    assert_int_equal(streams_tell_state(r->s, r->txn, a, 2, 3, &place, 1000, &n.sink, &done), 0);
+    expect_notes(&n, "{\"offset\":8,\"text\":\"e two \"} "); // and not that it was created
+    assert_int_equal(streams_tell_state(r->s, r->txn, a, 99, 3, &place, 1000, &n.sink, &done), 0);
+    expect_notes(&n, "");
+    assert_int_equal(streams_tell_changes(r->s, r->txn, a, 6, 1, 3, &n.sink), 0);
+    expect_notes(&n, "{\"offset\":8,\"text\":\"o \"} ");
+    assert_int_equal(streams_tell_bytes(r->s, r->txn, a, 6, 1, 3, &bytes), 0);
+    assert_int_equal(bytes, 2);
+    rig_delete1(r, "a");
+    rig_create1(r, "a");
+    rig_append1(r, "a", "anew");
+    assert_int_equal(streams_tell_changes(r->s, r->txn, a, 1, 3, 6, &n.sink), 0);
+    expect_notes(&n, "{\"deleted\":true} {\"created\":true,\"type\":\"text/plain\"} {\"offset\":4,\"text\":\"new\"} ");
+    notes_free(&n);
+}
+
 struct listener {
     struct stream_observer observer; // first
     struct buf heard;
@@ -537,6 +587,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_reader_may_leave_before_it_is_told, setup, teardown),
         cmocka_unit_test_setup_teardown(a_json_stream_is_told_in_whole_messages, setup, teardown),
         cmocka_unit_test_setup_teardown(who_lacks_what_was_trimmed_is_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_range_told_behind_a_trim_that_took_its_bytes_says_so, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_stream_is_told_to_who_is_not_attached, setup, teardown),
         cmocka_unit_test_setup_teardown(observers_hear_of_each_change_once, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
