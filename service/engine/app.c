@@ -641,16 +641,10 @@ struct app_counts app_counts(const struct app *a)
     c.reservations = a->reservations.grants;
     c.held = a->reservations.holds;
     c.slow = a->slow;
-    if (a->flight.task != FLIGHT_NONE) { // what the journal has is its thread's
-        c.journal_live_bytes = a->flight.counts.journal_live_bytes;
-        c.journal_disk_bytes = a->flight.counts.journal_disk_bytes;
-        c.unsealed_bytes = a->flight.counts.unsealed_bytes;
-        c.pack_bytes = a->flight.counts.pack_bytes;
-        return c;
-    }
     if (a->journal == NULL) return c;
-    c.journal_live_bytes = journal_live_bytes(a->journal);
-    c.journal_disk_bytes = journal_disk_bytes(a->journal);
+    bool flies = a->flight.task != FLIGHT_NONE; // then the journal is the thread's
+    c.journal_live_bytes = flies ? a->flight.journal_live_bytes : journal_live_bytes(a->journal);
+    c.journal_disk_bytes = flies ? a->flight.journal_disk_bytes : journal_disk_bytes(a->journal);
     c.unsealed_bytes = streams_unsealed_bytes(a->streams);
     c.pack_bytes = blobs_pack_bytes(a->blobs);
     struct rows_counts rows = rows_counts(a->rows);

@@ -159,11 +159,12 @@ static void end(struct app *a)
 
 void app_fly(struct app *a, enum flight_task task)
 {
-    struct app_counts counts = app_counts(a);
     assert(a->flight.task == FLIGHT_NONE && !a->in_turn);
-    a->flight = (struct flight){.task = task, .counts = counts, .mark = a->flight.mark};
-    a->flight.flown = is_flown(a, task);
-    a->flight.stays = a->txn_away == a->slow;
+    a->flight = (struct flight){.task = task, .mark = a->flight.mark, .flown = is_flown(a, task), .stays = a->txn_away == a->slow};
+    if (a->flight.flown) {
+        a->flight.journal_live_bytes = journal_live_bytes(a->journal);
+        a->flight.journal_disk_bytes = journal_disk_bytes(a->journal);
+    }
     if (a->flight.flown && a->options.fly(a->options.host, a)) {
         a->counts.flights++;
         return;

@@ -78,7 +78,7 @@ struct flight {
     uint64_t bytes; // of a group, in the journal
     uint64_t took_us;
     struct mark mark;          // of a commit
-    struct app_counts counts;  // from before it: the journal is the thread's now
+    uint64_t journal_live_bytes, journal_disk_bytes; // from before it
 };
 
 struct app {
