@@ -495,6 +495,7 @@ static void put_usual_groups(struct query_dice *l, bool *ordered, bool *total)
     static const char *const names[] = {"count(*)", "count(%c.c%zu)", "sum(%c.c1)", "avg(%c.c1)", "min(%c.c%zu)", "max(%c.c%zu)", "count(distinct %c.c%zu)", "sum(distinct %c.c1)"};
     struct buf from;
     size_t groups = dice(l, 3), aggregates = 1 + dice(l, 3);
+    bool nested = groups > 0 && one_in(l, 3); // selects within speak of what is grouped by first
     buf_init(&from, 64 * KIB);
     struct scope s = put_usual_from(l, one_in(l, 3) ? 2 : 1);
     if (one_in(l, 2)) put_usual_where(l, &s);
@@ -504,7 +505,8 @@ static void put_usual_groups(struct query_dice *l, bool *ordered, bool *total)
     for (size_t i = 0; i < groups; i++) {
         const struct visible *v = &s.tables[dice(l, s.n)];
         buf_printf(&from, "%s%zu", i > 0 ? ", " : " group by ", i + 1);
-        buf_printf(&l->sql, "%c.c%zu as x%zu, ", v->alias, dice(l, l->tables[v->table].columns), i);
+        if (nested && i == 0) put(l, "w.c0 as x0, ");
+        else buf_printf(&l->sql, "%c.c%zu as x%zu, ", v->alias, dice(l, l->tables[v->table].columns), i);
     }
     for (size_t i = 0; i < aggregates; i++) {
         const struct visible *v = &s.tables[dice(l, s.n)];
@@ -514,10 +516,13 @@ static void put_usual_groups(struct query_dice *l, bool *ordered, bool *total)
         buf_printf(&l->sql, names[which], v->alias, column);
         buf_printf(&l->sql, " as x%zu", groups + i);
     }
+    bool shows_nested = nested ? one_in(l, 2) : one_in(l, 6);
+    if (shows_nested) buf_printf(&l->sql, ", (select count(*) from t%zu v where %s) as x%zu", dice(l, DICE_TABLES), nested ? "v.c0 = w.c0" : "v.c1 > 2", groups + aggregates);
     buf_put_span(&l->sql, buf_span(&from));
-    if (groups > 0 && one_in(l, 3)) put(l, one_in(l, 2) ? " having count(*) > 1" : " having min(w.c1) < 3");
+    if (nested && one_in(l, 2)) buf_printf(&l->sql, " having %sexists (select 1 from t%zu v where v.id = w.c0 and v.c1 <> 3)", one_in(l, 2) ? "not " : "", dice(l, DICE_TABLES));
+    else if (groups > 0 && one_in(l, 3)) put(l, one_in(l, 2) ? " having count(*) > 1" : " having min(w.c1) < 3");
     if (groups > 0 && one_in(l, 4)) put_hidden_order(l, ordered, total);
-    else put_list_order(l, groups + aggregates, ordered, total);
+    else put_list_order(l, groups + aggregates + shows_nested, ordered, total);
     buf_free(&from);
 }
 
