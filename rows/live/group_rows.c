@@ -144,7 +144,8 @@ static int list(struct group_view *g, struct group_row *row, struct span place)
     return 0;
 }
 
-static int apply_touch(struct group_view *g, const struct group_touch *t)
+// `later`: all rows are put into the list at once.
+static int apply_touch(struct group_view *g, const struct group_touch *t, bool later)
 {
     struct group_row *row = t->row;
     if (t->to_refs <= 0 && !row) return 0; // it came and went
@@ -160,17 +161,35 @@ static int apply_touch(struct group_view *g, const struct group_touch *t)
     row->refs = (uint32_t)t->to_refs;
     if (!t->to) return 0;
     row->digest = t->to->digest;
-    if (!group_listed(g) || span_equal(row->place, buf_span(&t->to->place))) return 0;
+    if (later || !group_listed(g) || span_equal(row->place, buf_span(&t->to->place))) return 0;
     unlist(g, row);
     return list(g, row, buf_span(&t->to->place));
+}
+
+// Into an empty list, which is sorted once.
+static int list_all(struct group_view *g, const struct group_touches *touches)
+{
+    bool dropped = false;
+    int err = 0;
+    for (size_t i = 0; i < touches->n && !err; i++)
+        if (touches->all[i].to_refs > 0) err = sort_keys_collect(&g->list, buf_span(&touches->all[i].to->place), SIZE_MAX, &dropped);
+    sort_keys_finish(&g->list, SIZE_MAX, &dropped);
+    for (size_t i = 0; i < g->list.n && !err; i++) {
+        struct group_row *row = group_row_find(g, sort_key_id(g->list.keys[i]));
+        row->place = sort_key_span(g->list.keys[i]);
+        group_state_hold(&g->state, 0, row->place.n);
+    }
+    return err;
 }
 
 int group_rows_apply(struct group_view *g, struct group_image *to, const struct group_touches *touches)
 {
     int err = 0;
+    bool at_once = group_listed(g) && g->rows.count == 0;
     group_shift_apply(&to->shift);
     for (size_t i = 0; i < touches->n && !err; i++)
-        err = apply_touch(g, &touches->all[i]);
+        err = apply_touch(g, &touches->all[i], at_once);
+    if (!err && at_once) err = list_all(g, touches);
     for (size_t i = 0; i < to->shift.n && !err; i++) {
         struct group *group = to->shift.all[i]->base;
         if (!group) continue;

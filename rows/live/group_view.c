@@ -6,6 +6,8 @@
 #include "err.h"
 #include "file.h"
 
+#define LOOKS_BY_CLOCK 64 // groups looked at between two looks at the clock
+
 // ---- images --------------------------------------------------------------------------------------------------------
 
 static int image_open(struct group_image *image, struct group_view *g)
@@ -40,23 +42,34 @@ static int look_again(struct group_view *g, struct group_image *image, const str
     return err;
 }
 
-static int look_at_all(struct group_image *image, struct group_look *look)
-{
-    int err = 0;
-    image->seen = calloc(image->shift.n + 1, sizeof *image->seen);
-    if (!image->seen) return ERR_NOMEM;
-    for (size_t i = 0; i < image->shift.n && !err; i++)
-        err = group_look(look, image->shift.all[i]->now, &image->seen[i]);
-    return err;
-}
-
-// Once the joined rows are in the shift: what the groups show in that state. `look` is left open there.
-static int image_finish(struct group_view *g, struct group_image *image, const struct row_source *src, size_t *budget, struct group_look *look)
+// Once the joined rows are in the shift: nothing is lost in it, and there is room for what its groups show.
+static int image_settle(struct group_view *g, struct group_image *image, const struct row_source *src, size_t *budget)
 {
     int err = meet_the_only(g, image);
     if (!err) err = look_again(g, image, src, budget);
+    if (err) return err;
+    image->seen = calloc(image->shift.n + 1, sizeof *image->seen);
+    return image->seen ? 0 : ERR_NOMEM;
+}
+
+// What its groups show, from *at on. EXEC_MORE: `end_us` (0: never) has come.
+static int image_look(struct group_image *image, struct group_look *look, size_t *at, uint64_t end_us)
+{
+    for (size_t looked = 0; *at < image->shift.n; ++*at, looked++) {
+        if (end_us > 0 && looked % LOOKS_BY_CLOCK == LOOKS_BY_CLOCK - 1 && clock_mono_us() > end_us) return EXEC_MORE;
+        int err = group_look(look, image->shift.all[*at]->now, &image->seen[*at]);
+        if (err) return err;
+    }
+    return 0;
+}
+
+// Both. `look` is left open in that state.
+static int image_finish(struct group_view *g, struct group_image *image, const struct row_source *src, size_t *budget, struct group_look *look)
+{
+    size_t at = 0;
+    int err = image_settle(g, image, src, budget);
     if (!err) err = group_look_open(look, g, src, *budget);
-    return err ? err : look_at_all(image, look);
+    return err ? err : image_look(image, look, &at, 0);
 }
 
 struct shift_sink {
@@ -83,8 +96,10 @@ static int image_shift(struct group_view *g, struct db_txn *txn, uint64_t from, 
 
 // Filling goes through all rows, in the steps of the first snapshot; who reads changes before that is done waits for the rest of it.
 struct group_filling {
+    struct plan *plan; // that the image was begun with
     struct group_image image;
-    struct group_scan *scan;
+    struct group_scan *scan; // until all rows are in
+    size_t looked;           // groups, then
     uint64_t at;
 };
 
@@ -93,6 +108,7 @@ static void stop_filling(struct group_view *g)
     if (!g->filling) return;
     group_scan_free(g->filling->scan);
     image_close(&g->filling->image);
+    plan_unref(g->filling->plan);
     free(g->filling);
     g->filling = NULL;
 }
@@ -134,23 +150,45 @@ static int begin_filling(struct group_view *g, struct db_txn *txn)
         free(f);
         return err;
     }
+    f->plan = plan_ref(g->l.plan);
     g->filling = f;
     return group_scan_new(g, &src, &f->image.shift, &f->scan);
 }
 
-// All rows are in: what they come to.
-static int end_filling(struct group_view *g, struct db_txn *txn)
+static int scan_some(struct group_view *g, struct db_txn *txn, size_t keys, uint64_t end_us)
 {
     struct group_filling *f = g->filling;
     const struct row_source src = {.r = g->l.v.r, .txn = txn, .at = f->at};
     size_t budget = QUERY_SCAN_MAX;
-    struct group_look look = {.open = false};
-    struct group_touches touches = {.all = NULL};
+    if (!f->scan) return 0;
+    int err = group_scan_step(f->scan, txn, keys, end_us);
+    if (err) return err;
     g->looked_at += group_scan_looked_at(f->scan);
-    int err = image_finish(g, &f->image, &src, &budget, &look);
-    if (!err) err = group_touches_find(g, NULL, &f->image, &touches);
-    if (!err) err = group_rows_apply(g, &f->image, &touches);
+    group_scan_free(f->scan);
+    f->scan = NULL;
+    err = image_settle(g, &f->image, &src, &budget);
+    return !err && end_us > 0 && f->image.shift.n > LOOKS_BY_CLOCK ? EXEC_MORE : err;
+}
+
+static int look_some(struct group_view *g, struct db_txn *txn, uint64_t end_us)
+{
+    struct group_filling *f = g->filling;
+    const struct row_source src = {.r = g->l.v.r, .txn = txn, .at = f->at};
+    struct group_look look = {.open = false};
+    size_t budget = QUERY_SCAN_MAX;
+    int err = lazy_plan_for(&g->l, f->at);
+    if (!err) err = group_look_open(&look, g, &src, budget);
+    if (!err) err = image_look(&f->image, &look, &f->looked, end_us);
     group_look_close(&look, &budget);
+    return err;
+}
+
+// All groups are looked at: they are what the view keeps.
+static int end_filling(struct group_view *g)
+{
+    struct group_touches touches = {.all = NULL};
+    int err = group_touches_find(g, NULL, &g->filling->image, &touches);
+    if (!err) err = group_rows_apply(g, &g->filling->image, &touches);
     free(touches.all);
     if (err) return err;
     stop_filling(g);
@@ -165,8 +203,9 @@ static int fill_some(struct group_view *g, struct db_txn *txn, size_t keys, uint
     if (g->filled) return 0;
     if (!g->filling) err = begin_filling(g, txn);
     if (!err) err = rows_not_too_old(g->l.v.r, g->filling->at, NULL);
-    if (!err) err = group_scan_step(g->filling->scan, txn, keys, end_us);
-    if (!err) err = end_filling(g, txn);
+    if (!err) err = scan_some(g, txn, keys, end_us);
+    if (!err) err = look_some(g, txn, end_us);
+    if (!err) err = end_filling(g);
     if (err && err != EXEC_MORE) empty(g);
     return err == ERR_CANCELED ? EXEC_MORE : err;
 }
