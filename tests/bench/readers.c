@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "load.h"
@@ -255,6 +256,8 @@ static void stuck_open(struct crowd *c)
     for (uint32_t i = 0; i < c->load->stuck; i++) {
         struct link *l = &stuck[i];
         link_open(l, nobody, c->load->host, c->load->port, i);
+        int little = 4096; // else it takes megabytes until it is full
+        setsockopt(l->fd, SOL_SOCKET, SO_RCVBUF, &little, sizeof little);
         put_subscription(c, l);
         if (c->ws) put_ws_subscribe(c, l);
         link_send(l, nobody);

@@ -113,14 +113,15 @@ export async function first_load() {
 
 // ---- slow readers ------------------------------------------------------------------------------------------------------
 
-// 1,000 subscribers of one stream, of which 100 never read: the others, beside 900 who are alone. Enough is written to fill every socket.
+// 1,000 subscribers of one stream, of which 100 never read: the others, beside 900 who are alone. Their sockets are small: they are full at once.
 export async function slow_readers() {
-    const crowd = { rate: 50, bytes: 4000, seconds: Number(seconds) * 5 }
-    for (const kind of ['sse', 'row_ws']) {
+    const crowd = { rate: 25, bytes: 2000, seconds: Number(seconds) * 5 }
+    for (const kind of ['sse', 'ws']) {
         const alone = await once(segued, (s) => load('fanout', s, { kind, readers: 900, ...crowd }))
         const among = await once(segued, (s) => load('fanout', s, { kind, readers: 900, stuck: 100, ...crowd }))
         figure(`${kind}_p50/alone`, among.p50_us / 1e3, alone.p50_us / 1e3, 'ms')
         figure(`${kind}_p99/alone`, among.p99_us / 1e3, alone.p99_us / 1e3, 'ms')
+        figure(`${kind}_cpu/alone`, among.cpu_us, alone.cpu_us, 'us')
         figure(`${kind}_memory/alone`, (among.rss_kib - among.rss_before_kib) / KIB, (alone.rss_kib - alone.rss_before_kib) / KIB, 'MiB')
     }
     note('slow_readers: memory is what the service grew by while it wrote')
