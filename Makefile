@@ -16,7 +16,7 @@ JOBS := $(shell nproc)
 # ---- sources ---------------------------------------------------------------------------------------------------
 
 BASE_SRC := base64 buf bug bytes checksum compress crew cur db db_pages digest err feed file hash_table hlc journal journal_segment json_lines json_read json_write log problem utf8 uuid
-ROWS_SRC := live_result preview read_set rows
+ROWS_SRC := live_difference live_result preview read_set rows
 ROWS_SRC += values/arena values/type values/value values/value_convert values/elements values/elements_convert values/exact_sum values/instant
 ROWS_SRC += sql/sql sql/sql_const sql/sql_expr sql/sql_scan sql/sql_schema sql/sql_select sql/sql_tree sql/sql_words
 ROWS_SRC += schema/schema schema/schema_build schema/schema_codec schema/schema_constraints schema/schema_text schema/schema_versions

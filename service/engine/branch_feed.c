@@ -6,6 +6,7 @@
 #include "app_internal.h"
 #include "batch_reads.h"
 #include "err.h"
+#include "live_difference.h"
 #include "live_result.h"
 #include "preview.h"
 
@@ -20,6 +21,7 @@ struct branch_feed {
     char name[NAME_MAX_BYTES + 1];
     uint64_t no;
     bool live; // commits to the app concern it
+    bool tells; // its difference follows from the rows that were touched: nothing is kept of it behind the snapshot
     struct live_result state; // as of state_at: of a snapshot under way with its JSON
     uint64_t state_at;
     size_t sent; // rows of the snapshot
@@ -48,14 +50,21 @@ static int lay_ops(struct branch_feed *f, uint64_t seq, struct rows_preview **ou
     return err;
 }
 
+// What the query reads as of a commit. The caller frees *v, after a failure too.
+static int lay(struct branch_feed *f, const struct branch *b, uint64_t seq, struct rows_preview **v, struct query_source *out, struct problem *p)
+{
+    int err = f->ops != NULL ? lay_ops(f, seq, v, p) : app_branch_preview_at(f->app, b, seq, v, p);
+    if (err != 0) return err;
+    *out = (struct query_source){.at = f->live ? seq : b->base, .overlay = rows_preview_overlay(*v)};
+    return out->overlay == NULL ? ERR_NOMEM : 0;
+}
+
 static int take(struct branch_feed *f, const struct branch *b, uint64_t seq, struct live_result *out, struct problem *p)
 {
     struct rows_preview *v = NULL;
-    struct query_source source = {.at = f->live ? seq : b->base};
-    int err = f->ops != NULL ? lay_ops(f, seq, &v, p) : app_branch_preview_at(f->app, b, seq, &v, p);
-    if (err != 0) return err;
-    source.overlay = rows_preview_overlay(v);
-    err = source.overlay == NULL ? ERR_NOMEM : live_result_take(app_rows(f->app), app_txn(f->app), f->q, &source, out, p);
+    struct query_source source;
+    int err = lay(f, b, seq, &v, &source, p);
+    if (err == 0) err = live_result_take(app_rows(f->app), app_txn(f->app), f->q, &source, out, p);
     rows_preview_free(v);
     return err;
 }
@@ -70,13 +79,14 @@ static int written(struct branch_feed *f, const struct branch *b, uint64_t from,
     return err;
 }
 
-// Has any commit in (from, to] to do with the result?
-static int touched(struct branch_feed *f, const struct branch *b, uint64_t from, uint64_t to, bool *out)
+// Has any commit in (from, to] to do with the result? *laid: one to what lies over the store.
+static int touched(struct branch_feed *f, const struct branch *b, uint64_t from, uint64_t to, bool *out, bool *laid)
 {
     int err = 0;
-    *out = false;
+    *out = *laid = false;
     if (from == to) return 0;
-    if (f->ops == NULL) err = written(f, b, from, to, out);
+    if (f->ops == NULL) err = written(f, b, from, to, laid);
+    *out = *laid;
     if (err != 0 || *out || !f->live) return err;
     return live_result_touched(app_rows(f->app), app_txn(f->app), f->q, from, to, out);
 }
@@ -104,7 +114,8 @@ static int snapshot(struct feed_sub *sub, struct db_txn *txn, uint64_t at, size_
         err = sink->emit(sink, json);
     }
     *done = err == 0 && f->sent == f->state.n;
-    if (*done) live_result_slim(&f->state);
+    if (*done && f->tells) live_result_free(&f->state);
+    else if (*done) live_result_slim(&f->state);
     return err;
 }
 
@@ -121,8 +132,8 @@ static int reach(struct feed_sub *sub, struct db_txn *txn, uint64_t from, uint64
 static int go_to(struct branch_feed *f, const struct branch *b, uint64_t from)
 {
     struct live_result res = {.rows = NULL};
-    bool any = false;
-    int err = touched(f, b, f->state_at < from ? f->state_at : from, f->state_at < from ? from : f->state_at, &any);
+    bool any, laid;
+    int err = touched(f, b, f->state_at < from ? f->state_at : from, f->state_at < from ? from : f->state_at, &any, &laid);
     if (err == 0 && any) err = take(f, b, from, &res, NULL);
     if (err != 0) return err;
     if (any) live_result_slim(&res), set_state(f, &res, from);
@@ -130,23 +141,53 @@ static int go_to(struct branch_feed *f, const struct branch *b, uint64_t from)
     return 0;
 }
 
-static int changes(struct feed_sub *sub, struct db_txn *txn, uint64_t from, uint64_t to, struct feed_sink *sink)
+// From what is kept to what the query gives now.
+static int compare_kept(struct branch_feed *f, const struct branch *b, uint64_t to, struct feed_sink *sink)
 {
-    struct branch_feed *f = feed_of(sub);
     struct live_result res = {.rows = NULL};
-    struct branch b;
-    bool any = false;
-    (void)txn;
-    int err = look(f, &b);
-    if (err == 0) err = go_to(f, &b, from);
-    if (err == 0) err = touched(f, &b, from, to, &any);
-    if (err != 0 || !any) return err;
-    err = take(f, &b, to, &res, NULL);
+    int err = take(f, b, to, &res, NULL);
     if (err == 0) err = live_result_diff(f->q, &f->state, &res, sink);
     live_result_slim(&res);
     if (err == 0) set_state(f, &res, to);
     else live_result_free(&res);
     return err;
+}
+
+// Both looked up: more rows may differ than are gone through one by one.
+static int compare_whole(struct branch_feed *f, const struct branch *b, uint64_t from, uint64_t to, struct feed_sink *sink)
+{
+    struct live_result then = {.rows = NULL}, now = {.rows = NULL};
+    int err = take(f, b, from, &then, NULL);
+    if (err == 0) err = take(f, b, to, &now, NULL);
+    if (err == 0) err = live_result_diff(f->q, &then, &now, sink);
+    live_result_free(&then);
+    live_result_free(&now);
+    return err;
+}
+
+static int tell_difference(struct branch_feed *f, const struct branch *b, uint64_t from, uint64_t to, bool laid, struct feed_sink *sink)
+{
+    struct rows_preview *then = NULL, *now = NULL;
+    struct live_states states = {.laid = laid};
+    int err = lay(f, b, from, &then, &states.before, NULL);
+    if (err == 0) err = lay(f, b, to, &now, &states.after, NULL);
+    if (err == 0) err = live_difference(app_rows(f->app), app_txn(f->app), f->q, &states, sink);
+    rows_preview_free(then);
+    rows_preview_free(now);
+    return err == ERR_QUERY_TOO_EXPENSIVE || err == ERR_RESULT_TOO_LARGE ? compare_whole(f, b, from, to, sink) : err;
+}
+
+static int changes(struct feed_sub *sub, struct db_txn *txn, uint64_t from, uint64_t to, struct feed_sink *sink)
+{
+    struct branch_feed *f = feed_of(sub);
+    struct branch b;
+    bool any = false, laid = false;
+    (void)txn;
+    int err = look(f, &b);
+    if (err == 0 && !f->tells) err = go_to(f, &b, from);
+    if (err == 0) err = touched(f, &b, from, to, &any, &laid);
+    if (err != 0 || !any) return err;
+    return f->tells ? tell_difference(f, &b, from, to, laid, sink) : compare_kept(f, &b, to, sink);
 }
 
 static void feed_free(struct branch_feed *f)
@@ -208,6 +249,7 @@ static int feed_new(struct app *a, struct query *q, struct branch_feed **out, st
     if (f == NULL) return ERR_NOMEM;
     f->app = a;
     f->q = query_ref(q);
+    f->tells = live_difference_tells(q);
     f->feed.ops = &ops;
     *out = f;
     return 0;

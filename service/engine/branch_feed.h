@@ -1,9 +1,9 @@
 // Live queries over rows that lie over the store, as feeds (base/feed.h) with changes in the form that views give them (rows.h): on a branch; and a live
 // preview, on the state as it is with some operations laid over it that nobody has committed.
 //
-// A branch's rows are made of what was written to it, and no commit says what it changes in them: where one has touched the branch, or, under a live
-// branch, the query's table, the query runs again over the state that is asked for and the difference is told. What a branch was at any seq is known
-// for as long as it is there, so a reader resumes like any other. Each reader keeps the ids and digests of its own result.
+// A branch's rows are made of what was written to it, and no commit says what it changes in them. Of a result without groups, order and limit the rows that
+// were touched, on the branch or under it, say what is different (live_difference.h), and nothing is kept of it; others run again over the state that is asked for,
+// are kept as ids and digests, and compared. What a branch was at any seq is known for as long as it is there, so a reader resumes like any other.
 #ifndef SEGUE_BRANCH_FEED_H
 #define SEGUE_BRANCH_FEED_H
 

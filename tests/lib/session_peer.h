@@ -6,7 +6,7 @@
 #include "app_lab.h"
 #include "session.h"
 
-#define PEER_SUBS_MAX 8
+#define PEER_SUBS_MAX 12
 
 struct peer_row {
     char id[160]; // or key

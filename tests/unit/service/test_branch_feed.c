@@ -103,6 +103,7 @@ static void folded_is_what_a_fresh_query_gives(struct stage *s, uint64_t seed)
     session_peer_branch(&s->peer, "hidden", "live", "select a from t order by n");
     session_peer_branch(&s->peer, "window", "live", "select a, c from t where n > 2 order by n desc limit 5");
     session_peer_branch(&s->peer, "some", "frozen", "select a, n from t where n < 5 order by a, n limit 7");
+    session_peer_branch(&s->peer, "nested", "live", "select a, (select count(*) from u where u.a = t.a or t.n > 5) as us from t where exists (select 1 from t o where o.n = t.n and o.id <> t.id)");
     session_peer_branch(&s->peer, "grouped", "live", "select a, count(*) as rows, sum(n) as n from t group by a having count(*) > 1");
     session_peer_branch(&s->peer, "joined", "frozen", "select t.a, t.n, o.n as other from t left join t o on o.a = t.a and o.n > t.n order by t.n desc");
     session_peer_query(&s->peer, "main", "select * from t order by n");
@@ -231,7 +232,7 @@ static void a_result_that_grows_too_large_says_so(void **state)
     memset(text, 'x', 600 * 1024);
     text[600 * 1024] = '\0';
     assert_int_equal(step(s, BRANCH_CREATE, "b", true), 0);
-    session_peer_branch(&s->peer, "q", "b", "select a from t");
+    session_peer_branch(&s->peer, "q", "b", "select a from t order by n");
     start(s, NULL);
     session_peer_drain(&s->peer, -1);
     for (int i = 0; i < 20 && s->peer.ends == 0; i++)
