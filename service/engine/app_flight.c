@@ -226,10 +226,9 @@ void app_home(struct app *a)
     app_land(a);
     a->options.barrier = APP_BARRIER_LOOP;
     a->slow = false;
-    if (!a->txn_away) return;
-    if (app_is_open(a)) app_commit(a);
-    else app_abort_txn(a);
+    if (a->txn_away && app_is_open(a)) app_commit(a);
     app_land(a);
+    if (a->txn_away) app_abort_txn(a); // nothing could be committed, or it failed: the thread that began ends it
 }
 
 // ---- the database behind the journal ----

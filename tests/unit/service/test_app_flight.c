@@ -319,6 +319,28 @@ static void a_commit_that_fails_in_flight_has_the_app_built_again(void **state)
     lab_batch_free(&a);
 }
 
+// The app's thread is let go behind this, and a transaction ends on the thread that began it.
+static void whoever_comes_home_has_nothing_with_the_thread_also_where_the_commit_fails(void **state)
+{
+    struct app_lab *l = *state;
+    struct lab_batch a;
+    launch(l, &a, APPEND("a"));
+    land(l);
+    commit(l);
+    lab_batch_free(&a);
+    launch(l, &a, APPEND("b"));
+    land(l);
+    assert_true(l->app->txn_away);
+    disk_fail(DISK_WRITE | DISK_SYNC, "/db/", 1, ENOSPC, 1);
+    app_home(l->app);
+    assert_int_equal(disk_failed(), 1);
+    assert_false(l->app->txn_away);
+    assert_null(app_txn(l->app));
+    assert_true(lab_recover(l));
+    assert_true(lab_stream_is(l, "s", "ab"));
+    lab_batch_free(&a);
+}
+
 static void what_the_journal_forgets_it_forgets_in_flight(void **state)
 {
     struct app_lab *l = *state;
@@ -405,6 +427,7 @@ int main(void)
         TEST(an_app_that_is_dropped_in_flight_still_says_what_is_durable),
         TEST(commits_are_flown_by_whoever_began),
         TEST(a_commit_that_fails_in_flight_has_the_app_built_again),
+        TEST(whoever_comes_home_has_nothing_with_the_thread_also_where_the_commit_fails),
         TEST(what_the_journal_forgets_it_forgets_in_flight),
         TEST(a_disk_that_turns_slow_or_quick_is_noticed),
         TEST(where_nobody_flies_everything_is_at_once),
