@@ -565,6 +565,7 @@ static void served_tick(struct served *s)
 {
     s->tick_owed = app_in_flight(s->app);
     if (s->tick_owed) return;
+    if (s->apps->stopping) app_dismiss(s->app); // whose request was held came behind the others
     care_tick(s);
     app_tick(s->app);
 }

@@ -178,6 +178,26 @@ test('a service that is asked to stop while a barrier is held ends in order', { 
     assert.deepEqual(rows.map((r) => r.k), (await second).status === 200 ? [1, 2] : [1])
 })
 
+test('who was held when the service was asked to stop does not keep it from ending', { skip }, async (t) => {
+    const { s, app, hold, held, go } = await heldService(t)
+    hold('/apps/default/journal/')
+    const fate = app.send({ ops: [insert('n', { k: 1 })] })
+    await held()
+    const sub = new Raw(s), follower = new Raw(s)
+    const requests = async () => Number(/segue_requests_total (\d+)/.exec(await app.metrics())[1])
+    let known = await requests()
+    sub.send('GET /apps/default/subscribe?query=select+k+from+n HTTP/1.1\r\nHost: x\r\n\r\n')
+    follower.send('GET /apps/default/v1/stream/log?offset=-1&live=sse HTTP/1.1\r\nHost: x\r\n\r\n')
+    await eventually('both are there', async () => await requests() >= ++known + 2)
+    const stopped = s.stop()
+    await eventually('it knows', () => /stopping/.test(s.child.stderr))
+    go()
+    assert.equal((await fate).json.seq, 3)
+    assert.equal(await stopped, 0)
+    assert.doesNotMatch(s.child.stderr, /connections are cut/)
+    for (const raw of [sub, follower]) raw.destroy()
+})
+
 test('an app can be dropped while its barrier is held', { skip }, async (t) => {
     const { s, app, quick, hold, held, go } = await heldService(t)
     await quickly(app, 3)
