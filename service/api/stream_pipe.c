@@ -43,7 +43,7 @@ int stream_pipe_plan(struct request *r, const struct stream_info *info, uint64_t
     err = streams_slice(s, txn, info->number, from, range.to, takes, &slice); // an error is found while there is still a status to tell it
     if (err != 0) return err;
     range.coded = takes && (slice.fd < 0 || slice.packed); // what did not pack once is not tried again
-    range.gzip = coding == CODING_GZIP && http_type_packs(info->type);
+    range.gzip = coding == CODING_GZIP && http_type_packs(info->type) && reply_code_room(); // a slow reader of one keeps its coder for long
     streams_slice_free(&slice);
     *out = range;
     return 0;

@@ -516,6 +516,7 @@ bool conn_write_aside(struct conn *c, struct bytes *b, size_t from, size_t n)
     if (e == NULL || is_writing(c) || c->out.n > 0 || c->broken || c->state == CONN_CLOSED) return false;
     if (!egress_takes(e) || uv_fileno((uv_handle_t *)&c->tcp, &fd) < 0) return false;
     egress_put(e, &c->frame, fd, b, from, n);
+    c->send_ms = conns_now(c->set); // its reader's patience is measured from here
     return true;
 }
 

@@ -106,6 +106,8 @@ void reply_header(struct request *r, const char *name, const char *fmt, ...) __a
 void reply_may_code(struct request *r);
 // The same with a coding that was chosen by the caller, who has said so in its ETag and in Vary: not refused.
 void reply_code(struct request *r, enum coding coding);
+// May one more reply be packed? Whoever chooses a coding asks this first.
+bool reply_code_room(void);
 // The whole body at once, with Content-Length; ends the reply. For HEAD the body's length is told and nothing sent.
 void reply_body(struct request *r, const char *type, struct span body);
 // A body in pieces: of known length, or -1 (chunked for HTTP/1.1, until close for 1.0).

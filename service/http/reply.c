@@ -219,6 +219,11 @@ void reply_may_code(struct request *r)
     if (c->left != 0 && request_header(r, "accept-encoding", &accept)) c->coding = http_choose_coding(accept);
 }
 
+bool reply_code_room(void)
+{
+    return atomic_load_explicit(&coders, memory_order_relaxed) < HTTP_CODERS_MAX;
+}
+
 // From here on what is written is packed. `must`: however many there are.
 static void code_begin(struct conn *c, bool must)
 {

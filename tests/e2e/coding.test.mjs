@@ -149,6 +149,13 @@ test('only so many replies are packed at a time, and the others are told all the
     assert.equal(all.filter((f) => f.res.headers['content-encoding'] === 'gzip').length, LIMIT)
     await app.batch([append('reply', 'for all')])
     await Promise.all(all.map((f) => f.has('for all')))
+    // A part of a stream would be packed piece by piece, too.
+    const text = 'All work and no play makes a dull stream. '.repeat(3000)
+    assert.equal((await app.request('PUT', app.stream('s'), { headers: { 'content-type': 'text/plain' }, body: text })).status, 201)
+    const part = () => app.request('GET', `${app.stream('s')}?offset=-1`, { headers: { 'accept-encoding': 'gzip' } })
+    const plain = await part()
+    assert.equal(plain.headers['content-encoding'], undefined)
+    assert.equal(String(plain.body), text)
     for (const f of all) f.end()
     // Who has left makes room.
     await eventually('room again', async () => {
@@ -156,4 +163,5 @@ test('only so many replies are packed at a time, and the others are told all the
         f.end()
         return f.res.headers['content-encoding'] === 'gzip'
     })
+    assert.equal((await part()).headers['content-encoding'], 'gzip')
 })
