@@ -40,6 +40,7 @@ struct intake {
     struct app_user user;
     struct hold hold;
     struct care_sync sync;
+    struct app_wait left; // the request went while the app was in flight
     struct request *r; // NULL once the request is gone
     struct server *server;
     struct app *app;
@@ -105,6 +106,7 @@ static void free_when_done(struct intake *u)
 {
     if (u->r != NULL || u->working || u->stage != OVER) return;
     let_go(u);
+    app_wait_drop(&u->left);
     buf_free(&u->incoming);
     buf_free(&u->window);
     buf_free(&u->encoded);
@@ -166,10 +168,8 @@ static void end(struct intake *u)
     blobs_upload_close(u->upload);
     u->upload = NULL;
     app_user_remove(&u->user);
-    if (drop_begin(u))
-        u->stage = DROP;
-    else
-        let_go(u);
+    if (drop_begin(u)) u->stage = DROP;
+    else let_go(u);
     free_when_done(u);
 }
 
@@ -222,8 +222,7 @@ static void on_reset(struct app_user *user, int err)
 
 static void on_stop(struct hold *h)
 {
-    struct intake *u = INTAKE_OF(h, hold);
-    if (u->stage != OVER && u->stage != DROP) wind_up(u, ERR_UPLOAD_TAKEN);
+    intake_stop(INTAKE_OF(h, hold), ERR_UPLOAD_TAKEN);
 }
 
 // ---- the pool ------------------------------------------------------------------------------------------------------
@@ -259,8 +258,7 @@ static void work_back(struct intake *u)
 
 static void on_work(struct pool_job *w)
 {
-    struct intake *u = w->data;
-    work_back(u);
+    work_back(w->data);
 }
 
 static void start(struct intake *u, enum stage stage)
@@ -511,10 +509,8 @@ static void next_window(struct intake *u)
     if (u->pausing) blobs_upload_pause(u->upload);
     if (u->pausing) u->due = false;
     if (u->r != NULL && !u->ended) request_resume(u->r);
-    if (fits_here(u))
-        store_here(u);
-    else
-        start(u, CHUNK);
+    if (fits_here(u)) store_here(u);
+    else start(u, CHUNK);
 }
 
 static void tick(struct intake *u)
@@ -781,16 +777,21 @@ int intake_begin(struct request *r, const struct intake_plan *plan, struct intak
     return 0;
 }
 
+static void on_left(struct app_wait *w)
+{
+    struct intake *u = INTAKE_OF(w, left);
+    if (u->stage == WAIT || (u->user.asked && u->stage != FATE && u->stage != MAKE)) u->stage = OVER; // nothing is to be saved, or nobody waits for it
+    u->drop = u->drop || u->user.asked;
+    u->ended = true;
+    if (u->stage == OVER) free_when_done(u);
+    else tick(u); // frees it at the end
+}
+
+// A connection may be cut at any time; saving what came looks at the app.
 void intake_leave(struct intake *u)
 {
     if (u == NULL) return;
     u->r = NULL;
     if (u->stage == DROP) return;
-    if (u->stage == WAIT || (u->user.asked && u->stage != FATE && u->stage != MAKE)) u->stage = OVER; // nothing is to be saved, or nobody waits for it
-    u->drop = u->drop || u->user.asked;
-    u->ended = true;
-    if (u->stage == OVER)
-        free_when_done(u);
-    else
-        tick(u); // frees it at the end
+    if (u->stage == WAIT || !app_wait(u->app, &u->left, on_left)) on_left(&u->left);
 }

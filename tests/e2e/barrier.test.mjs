@@ -123,6 +123,37 @@ test('what came over one connection is answered in its order, whatever of it was
     up.destroy()
 })
 
+test('whoever leaves an upload while a barrier is held leaves nothing broken', { skip }, async (t) => {
+    const { s, app, quick, hold, held, go } = await heldService(t)
+    const tus = { 'tus-resumable': '1.0.0' }
+    const made = async (headers) => (await app.request('POST', '/uploads', { headers: { ...tus, ...headers } })).headers.location
+    const at = (location) => app.request('HEAD', new URL(location, s.url).pathname.slice(app.base.length), { headers: tus })
+    // A length that is told and not kept yet; all bytes without the body's end; a part of them.
+    const kinds = [['upload-defer-length: 1', 'Upload-Length: 5\r\nContent-Length: 5', ''], ['upload-length: 5', 'Transfer-Encoding: chunked', '5\r\nhello\r\n'], ['upload-length: 9', 'Content-Length: 9', 'some']]
+    const uploads = []
+    for (const [how, head, body] of kinds) {
+        const [name, value] = how.split(': ')
+        const location = await made({ [name]: value }), raw = new Raw(s)
+        raw.send(`PATCH ${new URL(location, s.url).pathname} HTTP/1.1\r\nHost: x\r\nTus-Resumable: 1.0.0\r\nUpload-Offset: 0\r\nContent-Type: application/offset+octet-stream\r\nExpect: 100-continue\r\n${head}\r\n\r\n`)
+        await eventually('it may send', () => String(raw.input).includes('100 Continue'))
+        uploads.push({ location, raw, body })
+    }
+    for (const u of uploads) u.raw.send(u.body)
+    await quickly(quick, 1)
+    hold('/apps/default/journal/')
+    const fate = app.send({ ops: [insert('n', { k: 1 })] })
+    await held()
+    for (const u of uploads) u.raw.socket.resetAndDestroy() // an end in order is looked at behind the barrier
+    await quickly(quick)
+    go()
+    assert.equal((await fate).status, 200)
+    await eventually('what came is kept', async () => {
+        const states = await Promise.all(uploads.map((u) => at(u.location)))
+        assert.equal(states[0].headers['upload-length'] ?? '5', '5')
+        return states.map((r) => r.headers['upload-offset']).join() === '0,5,4'
+    })
+})
+
 test('kill -9 while a barrier is held loses only what was not acknowledged', { skip }, async (t) => {
     const { s, app, hold, held, go } = await heldService(t)
     for (let k = 1; k <= 5; k++) await app.batch([insert('n', { k })])
