@@ -48,6 +48,14 @@ int cli_usage(const char *fmt, ...)
     return CLI_USAGE;
 }
 
+void cli_note(const char *word, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    tell_format(word, fmt, ap);
+    va_end(ap);
+}
+
 // Where in a text of several lines a byte is, as a person counts.
 static void put_place(struct buf *out, struct span text, int64_t position)
 {

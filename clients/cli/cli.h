@@ -57,6 +57,8 @@ void cli_catch_signals(void);
 // "segue: <code>: <detail>" on standard error; gives `status` back.
 int cli_fail(int status, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 int cli_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+// The same line for what is no error: `word` stands in the place of the code.
+void cli_note(const char *word, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 // How a call of libsegue ended is told, if it did not end well, and given back. `text` is what a position in the error is a place of;
 // it may be empty. A call that was canceled was so by a function of ours, which told why: CLI_REFUSED.
 int cli_ended(const struct cli *c, int result, struct span text);

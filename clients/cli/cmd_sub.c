@@ -31,6 +31,7 @@ struct sub {
     struct buf cursor;      // to begin after; a string where it is not empty
     const char *place;      // the file that the cursor is kept in; NULL: none
     bool has_cursor, shown; // a cursor has come; or pieces before one
+    bool welcomed;          // what a welcome has to tell was told
     int status;             // why a message was the last one
 };
 
@@ -262,13 +263,24 @@ static int print_line(struct sub *s, struct span data, const char *cursor, const
     return part ? 0 : flush(s);
 }
 
+// Once, to whoever writes the queries, and beside the output: a connection that is made again says the same.
+static void take_welcome(struct sub *s, const struct jr *m)
+{
+    const struct jr *all = jr_get(m, "subscriptions");
+    for (size_t i = 0; i < s->count && !s->welcomed; i++)
+        if (jr_bool(jr_get(jr_get(all, s->wanted[i].name), "scanned"), false))
+            cli_note("scanned", "%s: no condition or index narrows which changes concern this query, so all of a table's are tried", s->wanted[i].name);
+    s->welcomed = true;
+}
+
 static int take_message(struct sub *s, const struct jr *m)
 {
     struct span type = jr_str(jr_get(m, "type"));
+    if (span_is(type, "welcome") && !s->cli->options->json) take_welcome(s, m);
     if (span_is(type, "commit")) return take_commit(s, m);
     if (span_is(type, "reset")) take_reset(s);
     if (span_is(type, "reset")) s->has_cursor = s->shown = false;
-    return 0; // a welcome, an error (which libsegue acts upon), or what a later service says to clients that know of it
+    return 0; // an error (which libsegue acts upon), or what a later service says to clients that know of it
 }
 
 static int on_message(void *ctx, const struct segue_message *message)

@@ -7,11 +7,11 @@
 #include "limits.h"
 #include "options.h"
 
-static int print_help(const struct cli_command *command)
+static int print_help(const struct cli_command *command, const char *group)
 {
     struct buf out;
     buf_init(&out, 64 * KIB);
-    cli_help(command, &out);
+    cli_help(command, group, &out);
     bool written = cli_write(buf_span(&out));
     buf_free(&out);
     return written ? CLI_DONE : CLI_REFUSED;
@@ -31,7 +31,7 @@ int main(int argc, char **argv)
     int status = cli_options_read(&options, &command, argc, argv);
     if (status != CLI_DONE) return status;
     if (options.version) return cli_write(SPAN_LIT("segue " SEGUE_VERSION "\n")) ? CLI_DONE : CLI_REFUSED;
-    if (options.help) return print_help(command);
+    if (options.help) return print_help(command, command == NULL && options.arg_count > 0 ? options.args[0] : NULL);
     if (command == NULL) return cli_usage("a command is missing; `segue help` lists them");
 
     // Output that nobody reads any more is an error to tell, not a silent end.

@@ -126,6 +126,15 @@ const struct cli_command *cli_command_find(const char *const *args, size_t count
     return NULL;
 }
 
+// The first word of commands of two.
+static bool is_group(const char *word)
+{
+    size_t n = strlen(word);
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        if (strncmp(commands[i].name, word, n) == 0 && commands[i].name[n] == ' ') return true;
+    return false;
+}
+
 // ---- reading ---------------------------------------------------------------------------------------------------
 
 static bool is_for(const struct option *o, const struct cli_command *command)
@@ -213,6 +222,9 @@ static int check_command(struct cli_options *o, const struct cli_command *comman
                          size_t words)
 {
     if (command == NULL && o->arg_count == 0) return CLI_DONE;
+    bool group = command == NULL && is_group(o->args[0]);
+    if (group && o->help && o->arg_count == 1) return CLI_DONE;
+    if (group) return cli_usage("there is no command %s%s%s; `segue help %s` lists them", o->args[0], o->arg_count > 1 ? " " : "", o->arg_count > 1 ? o->args[1] : "", o->args[0]);
     if (command == NULL) return cli_usage("there is no command %s; `segue help` lists them", o->args[0]);
     o->args += words;
     o->arg_count -= words;
@@ -281,21 +293,31 @@ static void help_of_command(const struct cli_command *command, struct buf *out)
     buf_put_str(out, "\nOptions of every command: segue help\n");
 }
 
-void cli_help(const struct cli_command *command, struct buf *out)
+static void put_commands(struct buf *out, const char *group)
+{
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        char left[64];
+        size_t n = group != NULL ? strlen(group) : 0;
+        if (group != NULL && (strncmp(commands[i].name, group, n) != 0 || commands[i].name[n] != ' ')) continue;
+        snprintf(left, sizeof left, "%s %s", commands[i].name, commands[i].args);
+        // The dots of SQL [PARAM…] are three bytes and one column.
+        buf_printf(out, "  %-*s %s\n", strstr(left, "…") != NULL ? 26 : 24, left, commands[i].help);
+    }
+}
+
+void cli_help(const struct cli_command *command, const char *group, struct buf *out)
 {
     if (command != NULL) {
         help_of_command(command, out);
         return;
     }
-    buf_put_str(out, "segue [OPTION…] COMMAND\n  speaks to Segue, the service that syncs rows, files and LLM token streams\n\nCommands:\n");
-    for (size_t i = 0; i < COMMAND_COUNT; i++) {
-        char left[64];
-        snprintf(left, sizeof left, "%s %s", commands[i].name, commands[i].args);
-        // The dots of SQL [PARAM…] are three bytes and one column.
-        buf_printf(out, "  %-*s %s\n", strstr(left, "…") != NULL ? 26 : 24, left, commands[i].help);
+    if (group == NULL) buf_put_str(out, "segue [OPTION…] COMMAND\n  speaks to Segue, the service that syncs rows, files and LLM token streams\n\n");
+    buf_put_str(out, "Commands:\n");
+    put_commands(out, group);
+    if (group == NULL) {
+        buf_put_str(out, "\nOptions:\n");
+        put_options(out, NULL);
     }
-    buf_put_str(out, "\nOptions:\n");
-    put_options(out, NULL);
-    buf_put_str(out, "\nOptions of a command: segue help COMMAND\n"
-                     "Exit status: 0 done, 1 refused by the service, 2 wrong usage, 3 service unreachable\n");
+    buf_put_str(out, "\nOptions of a command: segue help COMMAND\n");
+    if (group == NULL) buf_put_str(out, "Exit status: 0 done, 1 refused by the service, 2 wrong usage, 3 service unreachable\n");
 }

@@ -15,8 +15,8 @@ struct cli_command {
 // Reads arguments and environment. CLI_DONE, or CLI_USAGE with the reason told. *command is NULL where there is none.
 int cli_options_read(struct cli_options *o, const struct cli_command **command, int argc, char **argv);
 
-// The help of one command, or of all (NULL).
-void cli_help(const struct cli_command *command, struct buf *out);
+// The help of one command, or (NULL) of those whose first of two words is `group`, or (NULL) of all.
+void cli_help(const struct cli_command *command, const char *group, struct buf *out);
 
 // The command that these words begin with; NULL: none. *words: how many make its name.
 const struct cli_command *cli_command_find(const char *const *args, size_t count, size_t *words);

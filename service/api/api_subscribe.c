@@ -107,14 +107,14 @@ static bool names(struct span param, const char *kind, char letter, size_t numbe
 }
 
 // The branch that a query reads: its own, or that of all of them. 1: there is one.
-static int branch_of(struct sse *sse, const char *name, struct buf *room, struct span *out)
+static int branch_of(struct sse *sse, const char *name, struct buf *room, struct span *out, struct problem *p)
 {
     char param[96];
     snprintf(param, sizeof param, "branch.%s", name);
     int found = request_param(sse->r, param, room, out);
     if (found == 1) sse->branches++;
     if (found == 0) found = request_param(sse->r, "branch", room, out);
-    return found == 1 && out->n == 0 ? ERR_BAD_PARAMETER : found;
+    return found == 1 && out->n == 0 ? problem_set(p, ERR_BAD_PARAMETER, -1, "the branch of the query \"%s\" has no name", name) : found;
 }
 
 // NAME, NAME@OFFSET or NAME@end: takes what stands behind the last '@' off, if it is one of these.
@@ -156,7 +156,10 @@ static int take_follows(struct sse *sse, const char *name, struct follows *f, st
             continue;
         }
         if (f->count == FOLLOW_COLUMNS_MAX) return problem_set(p, ERR_TOO_MANY, -1, "a query follows at most %d columns", FOLLOW_COLUMNS_MAX);
+        size_t n = value.n;
         uint64_t start = take_where(&value, true);
+        if (n > 0 && value.n == n && memchr(value.p, '@', n) != NULL) // a column with one in its name is followed by a place, too
+            return problem_set(p, ERR_BAD_PARAMETER, -1, "behind the last @ of \"%.*s\" stands an offset or \"end\"", SPAN_FMT(span_sub(value, 0, NAME_MAX_BYTES)));
         f->list[f->count++] = (struct result_follow){.column = value, .start = start};
         sse->follows++;
     }
@@ -219,7 +222,7 @@ static int add_query(struct sse *sse, const char *name, struct span sql, struct 
     struct buf room;
     struct span branch = SPAN_NONE;
     buf_init(&room, HTTP_TARGET_MAX);
-    if (found >= 0) found = branch_of(sse, name, &room, &branch);
+    if (found >= 0) found = branch_of(sse, name, &room, &branch, p);
     int err = found < 0 ? problem_set(p, found, -1, "a parameter of the query \"%s\" is broken", name) : subscribe_query(sse, name, branch, sql, params, count, p);
     buf_free(&room);
     while (count > 0)

@@ -49,13 +49,20 @@ test('its three ways to write do what they say', async (t) => {
     assert.deepEqual(rows.map((r) => [r.owner, r.balance]), [['Anna', 90], ['Robert', 10]])
 })
 
+test('one subscription tells of queries, a stream of their rows, a stream and an upload', async (t) => {
+    const s = await service(t)
+    const stdout = await run(t, s, blocks[3])
+    const shown = /```\n(\[3\] film[^]*?)```/.exec(text)[1].trim().split('\n')
+    for (const line of shown) assert.ok(stdout.includes(line), `${line}\n${stdout}`)
+})
+
 test('its uploads break and go on, and what is damaged is named and repaired', async (t) => {
     const s = await service(t)
-    assert.equal(blocks.length, 8)
+    assert.equal(blocks.length, 9)
     const folder = tempFolder(t)
     // What segue sends goes no faster than 16 MiB a second, so that it is in the middle when the README kills it.
     const slow = await proxy(t, s, { rest: { upPerSecond: 16 << 20 } })
-    const stdout = await run(t, s, `U=${s.url}/apps/default\n${blocks.slice(3, 7).join('\n')}`, { url: slow.url, folder })
+    const stdout = await run(t, s, `U=${s.url}/apps/default\n${blocks.slice(4, 8).join('\n')}`, { url: slow.url, folder })
     const film = fs.readFileSync(path.join(folder, 'film.bin'))
     assert.ok(slow.up < 2 * film.length - (8 << 20), `${slow.up} bytes: what the first run had sent was not sent again`)
     // Each of the two by curl was broken, went on behind its first bytes, and came to the same digest as segue's.
@@ -74,7 +81,7 @@ test('its uploads break and go on, and what is damaged is named and repaired', a
 
 test('what is written offline is kept, and sent', async (t) => {
     const s = await service(t)
-    const stdout = await run(t, s, blocks[7])
+    const stdout = await run(t, s, blocks[8])
     assert.match(stdout, /^kept, 1\n1 .* train  waiting, \d+ bytes\n1 .* train  accepted, seq 1\n/)
     assert.equal((await new App(s).readStream('diary')).bytes.toString(), 'From a train.\n')
 })
