@@ -39,7 +39,7 @@ CLI_SRC := cli cmd_app cmd_ask cmd_batch cmd_blob cmd_blobs cmd_branch cmd_histo
 
 # Unit tests, by folder: tests/unit/<folder>/test_<name>.c
 UNIT_base := base64 buf bug bytes checksum compress crew cur db db_pages digest disk err feed file hash_table hlc image journal journal_faults json_lines json_read json_write log problem span utf8 uuid
-UNIT_rows := constraints delta exact_sum exec_key expr group_view horizon index interests join_view live_diff merge past preview query query_diff query_model read_set record rows schema schema_growth select sql sql_select validate value view
+UNIT_rows := constraints delta exact_sum exec_key expr group_view horizon index interests join_view live_diff live_schema merge past preview query query_diff query_model read_set record rows schema schema_growth select sql sql_select validate value view
 UNIT_streams := stream_apply stream_decide stream_feed stream_fork stream_model stream_reclaim stream_seal stream_segment stream_slice stream_tail stream_writers streams
 UNIT_blobs := blob_apply blob_huge blob_index blob_join blob_keys blob_life blob_read blob_reader blob_upload blobs chunk_lanes chunker given pack uploads
 UNIT_service := app app_disk app_flight app_upload auth batch blob_link branch_feed branches call conn crowd directory egress entry fates http_parse http_scan http_select hub jobs lane llm_parse llm_ui llm_ui_request mailbox merge_laws message moves options outbox pump_model reach redecide request result_feed rufh seq_times session stream_care stream_frame stream_headers stream_pace subs subs_app subs_glob sync transaction tus webhook wheel ws_frames ws_handshake ws_records

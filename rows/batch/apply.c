@@ -126,6 +126,7 @@ static int write_schema(struct apply *a, struct span bytes)
     if (!err) db_put(a->txn, rows_table(a->r, TABLE_SCHEMAS), key_span(&k), buf_span(&record));
     buf_free(&record);
     if (err) return err;
+    schema_succeed(a->r->schema, a->schema);
     schema_unref(a->r->schema);
     a->r->schema = schema_ref(a->schema);
     return index_publish(a->r, a->txn, a->c->seq);

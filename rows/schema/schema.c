@@ -28,13 +28,27 @@ struct schema *schema_ref(struct schema *s)
     return s;
 }
 
+// It may have been the last that kept its successor, and so on.
 void schema_unref(struct schema *s)
 {
-    if (!s) return;
-    assert(s->refs > 0);
-    if (--s->refs > 0) return;
-    arena_free(s->arena);
-    free(s);
+    while (s) {
+        struct schema *successor = s->successor;
+        assert(s->refs > 0);
+        if (--s->refs > 0) return;
+        arena_free(s->arena);
+        free(s);
+        s = successor;
+    }
+}
+
+void schema_succeed(struct schema *before, struct schema *after)
+{
+    assert(before != after && !before->successor && after->enum_count >= before->enum_count);
+    before->successor = schema_ref(after);
+    for (size_t i = 0; i < before->enum_count; i++) {
+        assert(span_equal(before->enums[i].name, after->enums[i].name));
+        before->enums[i].grown = &after->enums[i];
+    }
 }
 
 const struct table *schema_table(const struct schema *s, struct span name)

@@ -76,6 +76,7 @@ struct schema {
     uint16_t *by_name;
     struct labels *enums; // in the order in which they came to be; columns point to them
     size_t enum_count;
+    struct schema *successor; // schema_succeed
     struct sha256 hash; // of the canonical text
     struct arena *arena;
 };
@@ -104,6 +105,9 @@ void schema_renumber(struct schema *s, uint32_t version);
 
 // Is `after` what `before` could grow to? Numbers and meanings kept, and what is new lets old rows be.
 bool schema_extends(const struct schema *after, const struct schema *before);
+
+// `after` extends `before`, and from now on rows are written by it. Who goes on by `before` finds in its enums what they are now; `after` stays for as long as that is there.
+void schema_succeed(struct schema *before, struct schema *after);
 
 // The canonical text: tables and columns by name, so that their order in the source makes no other schema.
 void schema_sql(const struct schema *s, struct buf *out);

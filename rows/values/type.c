@@ -1,5 +1,6 @@
 #include "type.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 const char *col_type_name(enum col_type kind)
@@ -54,4 +55,23 @@ int labels_find(const struct labels *l, struct span label)
     for (size_t i = 0; i < l->count; i++)
         if (span_equal(l->labels[i], label)) return (int)i;
     return -1;
+}
+
+static const struct labels *grown(const struct labels *l)
+{
+    while (l->grown)
+        l = l->grown;
+    return l;
+}
+
+size_t labels_count(const struct labels *l)
+{
+    return grown(l)->count;
+}
+
+struct span labels_at(const struct labels *l, int64_t value)
+{
+    if (value >= (int64_t)l->count) l = grown(l);
+    assert(value >= 0 && value < (int64_t)l->count);
+    return l->labels[value];
 }

@@ -26,6 +26,7 @@ struct labels {
     struct span name;
     struct span *labels;
     size_t count;
+    const struct labels *grown; // the same type as a later schema declares it, whose values rows may have by now; NULL: this is what it is
 };
 
 struct type {
@@ -63,5 +64,8 @@ bool type_same(const struct type *a, const struct type *b);
 
 // A label's place; -1: none.
 int labels_find(const struct labels *l, struct span label);
+// How many there are by now, and the label of a value: what was compiled by an earlier schema meets rows of later ones.
+size_t labels_count(const struct labels *l);
+struct span labels_at(const struct labels *l, int64_t value);
 
 #endif

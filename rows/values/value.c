@@ -169,7 +169,7 @@ static void decode_integer(struct cur *c, int64_t *i, int64_t min, int64_t max)
 static void decode_label(struct cur *c, const struct labels *l, int64_t *i)
 {
     uint64_t at = cur_varint(c);
-    if (at >= l->count) cur_fail(c);
+    if (at >= labels_count(l)) cur_fail(c);
     *i = c->err ? 0 : (int64_t)at;
 }
 
@@ -249,7 +249,7 @@ void value_json(struct jw *w, const struct type *type, const struct value *v)
     case COL_INTEGER: jw_int(w, v->i); return;
     case COL_BIGINT:
     case COL_COUNTER: json_bigint(w, v->i); return;
-    case COL_ENUM: jw_str(w, type->labels->labels[v->i]); return;
+    case COL_ENUM: jw_str(w, labels_at(type->labels, v->i)); return;
     case COL_TIMESTAMPTZ: jw_str(w, SPAN(text, instant_format(v->i, text))); return;
     case COL_DOUBLE: jw_double(w, v->d); return;
     case COL_BOOLEAN: jw_bool(w, v->b); return;
@@ -287,7 +287,7 @@ void value_text(struct buf *out, const struct type *type, const struct value *v)
     case COL_INTEGER:
     case COL_BIGINT:
     case COL_COUNTER: buf_printf(out, "%lld", (long long)v->i); return;
-    case COL_ENUM: buf_put_span(out, type->labels->labels[v->i]); return;
+    case COL_ENUM: buf_put_span(out, labels_at(type->labels, v->i)); return;
     case COL_TIMESTAMPTZ: buf_put(out, text, instant_format(v->i, text)); return;
     case COL_DOUBLE:
         jw_init(&w, out);
