@@ -104,6 +104,8 @@
 #define VIEW_RINGS_BYTES_MAX (256 * MIB) // changes kept by all live views of an app together
 #define VIEW_GROUPS_BYTES_MAX (256 * MIB) // groups held by all live views of an app together
 #define VIEW_KEYS_BYTES_MAX (512 * MIB) // what ordered live views of an app hold together of their rows, to know where each stands
+#define VIEW_FILL_MS_MAX 3000           // milliseconds of work in which a live view looks up at once what it keeps
+#define VIEW_DIFFERENCE_MS_MAX 250      // that the difference of two states of a live result may take; past that its readers begin again, and the next may take half
 #define VIEW_SPARE_ROWS 16             // rows kept beyond a limited view's window
 
 // Streams

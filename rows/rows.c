@@ -50,6 +50,8 @@ int rows_open(struct rows **out, const struct rows_options *options, struct db_t
     r->scratch = arena_new(SCRATCH_MAX);
     r->views.interests = interests_new();
     r->views.history = view_history_new();
+    r->views.fill_us = VIEW_FILL_MS_MAX * UINT64_C(1000);
+    r->views.difference_us = VIEW_DIFFERENCE_MS_MAX * UINT64_C(1000);
     int err = hash_table_init(&r->views.table);
     if (!err) err = r->scratch && r->views.interests && r->views.history ? load_schema(r, txn) : ERR_NOMEM;
     if (!err) r->seq = last_commit(r, txn);

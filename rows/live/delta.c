@@ -3,9 +3,11 @@
 
 #include "delta_impl.h"
 #include "err.h"
+#include "file.h"
 
 #define ARENA_MAX (2 * MIB) // of a text taken apart
 #define ID_BYTES sizeof(struct uuid)
+#define CLOCK_ROWS 64 // touched ones, between two looks at it
 
 // ---- rows that were touched ----------------------------------------------------------------------------------------
 
@@ -165,6 +167,8 @@ struct work {
     struct value *params;           // the caller's, and behind them the ids that tables are held to
     struct run *runs[EXPR_TABLES_MAX + 1]; // in this state, by slot; then that of the whole core
     size_t *budget;
+    uint64_t end_us;
+    size_t asked;
     enum delta_side side;
     struct delta_sink *sink;
     struct problem *p;
@@ -227,6 +231,7 @@ static int run_of(struct work *w, uint32_t slot, struct run **out)
             free(run);
             return err;
         }
+        run->step_end_us = w->end_us;
         w->runs[slot] = run;
     }
     *out = w->runs[slot];
@@ -253,10 +258,17 @@ static int too_expensive(struct work *w)
     return problem_set(w->p, ERR_QUERY_TOO_EXPENSIVE, -1, "more rows would have to be looked at than a live query may");
 }
 
+// A run watches the clock itself; there may be very many short ones.
+static bool is_late(const struct work *w, size_t n)
+{
+    return n % CLOCK_ROWS == CLOCK_ROWS - 1 && w->end_us > 0 && clock_mono_us() > w->end_us;
+}
+
 // All rows of a pinned plan in this state; the ids that it is held to are among the parameters.
 static int ask(struct work *w, uint32_t slot, row_fn *fn)
 {
     struct run *run;
+    if (is_late(w, w->asked++)) return too_expensive(w);
     int err = run_of(w, slot, &run);
     if (err) return err;
     exec_reset(run->top);
@@ -335,7 +347,8 @@ static int pass_over(struct work *w, const struct delta_states *states, struct d
     size_t n = 0;
     for (size_t i = 0; i < rows->n; i++) {
         bool is = false;
-        int err = is_concerned(w, states, &rows->rows[i], &is);
+        int err = is_late(w, i) ? too_expensive(w) : 0;
+        if (!err) err = is_concerned(w, states, &rows->rows[i], &is);
         if (err) return err;
         if (is) rows->rows[n++] = rows->rows[i];
     }
@@ -383,6 +396,7 @@ int delta_run(struct delta *d, const struct delta_states *states, struct delta_r
     int err = work_open(d, states->params, budget, sink, p, &w);
     if (err) return err;
     w->at = at;
+    w->end_us = states->end_us;
     err = difference(w, states, rows);
     work_close(w);
     return err;

@@ -77,6 +77,7 @@ struct delta_sink {
 struct delta_states {
     struct row_source before, after; // of the same store; they are not told what was read
     const struct value *params;      // as many as the plan has
+    uint64_t end_us;                 // by the clock: past that too many rows would have to be looked at; 0: whenever
 };
 
 // `rows` is sorted by this. *budget: keys that may be looked at, and what is left of them. ERR_QUERY_TOO_EXPENSIVE: they were not enough, or too many joined

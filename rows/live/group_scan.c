@@ -19,6 +19,7 @@ static int each_joined(const struct plan *plan, const struct row_source *src, co
     bool row = true;
     int err = run_open(&run, plan, src, params);
     if (err) return err;
+    run.step_end_us = view_deadline(src->r->views.fill_us);
     err = run_begin_step(&run, src->txn, *budget);
     while (!err && row) {
         err = run_next(&run, &row);

@@ -87,7 +87,7 @@ static int shift_row(struct delta_sink *sink, enum delta_side side, struct span 
 static int image_shift(struct group_view *g, struct db_txn *txn, uint64_t from, uint64_t to, struct delta_rows *rows, size_t *budget, struct group_image *image)
 {
     struct shift_sink sink = {.sink = {.row = shift_row}, .shift = &image->shift};
-    struct delta_states states = {.before = {.r = g->l.v.r, .txn = txn, .at = from}, .after = {.r = g->l.v.r, .txn = txn, .at = to}, .params = g->l.params};
+    struct delta_states states = {.before = {.r = g->l.v.r, .txn = txn, .at = from}, .after = {.r = g->l.v.r, .txn = txn, .at = to}, .params = g->l.params, .end_us = lazy_deadline(&g->l)};
     int err = delta_run(g->l.delta, &states, rows, budget, &sink.sink, NULL);
     return err == EXEC_MORE ? ERR_QUERY_TOO_EXPENSIVE : err;
 }
@@ -212,11 +212,12 @@ static int fill_some(struct group_view *g, struct db_txn *txn, size_t keys, uint
 
 static int fill(struct group_view *g, struct db_txn *txn)
 {
+    uint64_t end_us = view_deadline(g->l.v.r->views.fill_us);
     int err;
     do
-        err = fill_some(g, txn, QUERY_SCAN_MAX, 0);
-    while (err == EXEC_MORE);
-    return err;
+        err = fill_some(g, txn, QUERY_SCAN_MAX, end_us);
+    while (err == EXEC_MORE && (end_us == 0 || clock_mono_us() < end_us));
+    return err == EXEC_MORE ? ERR_QUERY_TOO_EXPENSIVE : err;
 }
 
 // ---- from one state to another -------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@
 
 #define COLUMNS_EQUAL_MAX 6            // of one shape; further ones narrow nothing
 #define SHAPES_MAX 256                 // of one table, each of which is looked up for a changed row: interests of more are scanned
+#define FURTHER_ENTRIES_MAX (512 * KIB) // of all interests, beside each one's first: those with more alternatives are scanned then
 #define COVER_BYTES_MAX (16 * MIB)     // while an interest is added
 #define KEY_BYTES_MAX (ROW_BYTES_MAX + KIB)
 #define POINT_BYTES sizeof(range_point)
@@ -400,6 +401,12 @@ static void remove_entries(struct interests *x, struct interest *i)
     }
 }
 
+// A few clients with long lists could take all memory there is.
+static bool has_room(const struct interests *x, const struct cover *cover)
+{
+    return cover->count < 2 || x->counts.entries + cover->count < x->counts.all + FURTHER_ENTRIES_MAX;
+}
+
 static int add_scanned(struct interests *x, struct interest *i)
 {
     struct interest_entry *e = new_entry(x, i, false);
@@ -438,7 +445,7 @@ int interests_add(struct interests *x, struct interest *i, struct expr *const *c
     int err = make_room(x);
     if (!err && !obtain_table(x, i->table)) err = ERR_NOMEM;
     const struct cover *cover = err ? NULL : cover_conditions(x->arena, i->slot, conditions, count, params);
-    if (cover) err = add_cover(x, i, cover, &fits);
+    if (cover && has_room(x, cover)) err = add_cover(x, i, cover, &fits);
     if (err || !fits) remove_entries(x, i);
     if (!err && !fits) err = add_scanned(x, i);
     arena_clear(x->arena);

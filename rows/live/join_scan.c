@@ -98,6 +98,7 @@ int join_scan(struct join_view *j, struct db_txn *txn, uint64_t at, size_t keep,
     if (err) return err;
     buf_init(&s.edge, QUERY_SORT_MAX);
     buf_init(&s.key, QUERY_SORT_MAX);
+    s.run.step_end_us = view_deadline(j->l.v.r->views.fill_us);
     err = run_begin_step(&s.run, txn, QUERY_SCAN_MAX);
     if (!err) err = collect_all(&s, out, &dropped);
     if (!err) sort_keys_finish(out, keep, &dropped);

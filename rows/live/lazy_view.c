@@ -11,6 +11,7 @@
 #define REACH_ROWS_MAX 4096     // rows compared in one range
 #define REACH_COMMITS_MAX 16384 // commits looked through for them
 #define CHANGE_BYTES 256        // about what one change takes, before it is encoded
+#define STRAIN_MAX 5
 
 // ---- steps ---------------------------------------------------------------------------------------------------------
 
@@ -149,11 +150,18 @@ int lazy_plan_for(struct lazy_view *l, uint64_t at)
     return 0;
 }
 
+uint64_t lazy_deadline(const struct lazy_view *l)
+{
+    uint64_t us = l->v.r->views.difference_us;
+    return view_deadline(us > 0 ? (us >> l->strain) + 1 : 0);
+}
+
 int lazy_difference(struct lazy_view *l, const struct lazy_range *range, size_t *budget, struct delta_sink *sink)
 {
     struct delta_states states = {.before = {.r = l->v.r, .txn = range->txn, .at = range->from}, .after = {.r = l->v.r, .txn = range->txn, .at = range->to}};
     int err = lazy_plan_for(l, range->from);
     states.params = l->params;
+    states.end_us = lazy_deadline(l);
     return err ? err : delta_run(l->delta, &states, range->rows, budget, sink, NULL);
 }
 
@@ -389,7 +397,10 @@ static int touched_until(struct lazy_view *l, struct db_txn *txn, uint64_t to, s
     *first = l->settled + 1;
     *last = to;
     if (l->settled < l->noted_from && l->v.texts) return ERR_TOO_OLD; // of streams the commits say nothing
-    if (l->settled < l->noted_from) return from_commits(l, txn, l->settled, to, SIZE_MAX, SIZE_MAX, rows, &reached);
+    if (l->settled < l->noted_from) {
+        int err = from_commits(l, txn, l->settled, to, QUERY_SCAN_MAX, SIZE_MAX, rows, &reached);
+        return !err && reached < to ? ERR_TOO_OLD : err;
+    }
     if (n > 0) *first = l->notes[0].seq;
     if (n > 0) *last = l->notes[n - 1].seq;
     return from_notes(l, n, rows);
@@ -417,6 +428,9 @@ static int settle(struct lazy_view *l, struct db_txn *txn, uint64_t to)
     if (to <= l->settled) return 0;
     int err = compute(l, txn, to, &rows);
     delta_rows_free(&rows);
+    // Where each commit asks for more than can be done, what is tried in vain should cost little beside the snapshots.
+    if (err == ERR_QUERY_TOO_EXPENSIVE) l->strain += l->strain < STRAIN_MAX;
+    else if (!err) l->strain -= l->strain > 0;
     if (begins_again(err)) {
         lose(l, to);
         return ERR_TOO_OLD;

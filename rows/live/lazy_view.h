@@ -70,6 +70,7 @@ struct lazy_view {
     uint64_t ring_from; // all changes behind it are in the ring, or noted
     uint64_t settled;   // what the view keeps is as of this seq
     uint64_t lost;      // who is behind it must begin again
+    unsigned strain;    // how often in a row differences were too expensive; each halves the time that the next may take
 };
 
 static inline struct lazy_view *lazy_view_of(struct view *v)
@@ -88,6 +89,8 @@ int lazy_changes(struct view *v, struct db_txn *txn, uint64_t from, uint64_t to,
 bool lazy_stands_at(const struct lazy_view *l, uint64_t seq);
 // The difference over the range, with the plans that can answer for it. As delta_run.
 int lazy_difference(struct lazy_view *l, const struct lazy_range *range, size_t *budget, struct delta_sink *sink);
+// When a difference that begins now has to be over.
+uint64_t lazy_deadline(const struct lazy_view *l);
 // Has l->plan, l->params and l->delta be such as can answer for this seq, and those that follow. ERR_NOMEM, or what compiling the query says.
 int lazy_plan_for(struct lazy_view *l, uint64_t at);
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "err.h"
+#include "file.h"
 
 // ---- registry ------------------------------------------------------------------------------------------------------
 
@@ -103,6 +104,11 @@ int view_hold(struct view *v, size_t bytes)
     v->r->views.held += bytes - v->held;
     v->held = bytes;
     return bytes > 0 && v->r->views.held > VIEW_KEYS_BYTES_MAX ? ERR_RESULT_TOO_LARGE : 0;
+}
+
+uint64_t view_deadline(uint64_t us)
+{
+    return us > 0 ? clock_mono_us() + us : 0;
 }
 
 void views_row(struct rows *r, uint64_t seq, const struct row_change *c)

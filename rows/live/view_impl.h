@@ -96,6 +96,8 @@ void view_moves(struct view *v);
 // So many bytes are kept of its rows now, in place of what was said before. ERR_RESULT_TOO_LARGE: all views together keep more than VIEW_KEYS_BYTES_MAX; it counts
 // all the same, until the kind lets go of them.
 int view_hold(struct view *v, size_t bytes);
+// When what is begun now should end, having so long (0: whenever).
+uint64_t view_deadline(uint64_t us);
 
 // ---- view_ring.c: changes on their way to readers ------------------------------------------------------------------
 

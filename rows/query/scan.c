@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "err.h"
+#include "file.h"
 #include "query_live.h"
 #include "query_run.h"
 
@@ -50,6 +51,7 @@ static int scan_plan(struct rows *r, struct db_txn *txn, const struct query *q, 
     s.top.sorted = true;
     int err = run_open(&s.run, &s.plan, &(struct row_source){.r = r, .txn = txn, .at = at}, params);
     if (err) return err;
+    s.run.step_end_us = r->views.fill_us > 0 ? clock_mono_us() + r->views.fill_us : 0;
     err = run_begin_step(&s.run, txn, QUERY_SCAN_MAX);
     if (!err) err = collect_all(&s, q, keep, out, dropped);
     run_close(&s.run);

@@ -523,6 +523,41 @@ static void shapes_are_bounded(void **state)
     close_world(&w);
 }
 
+// Long lists take memory until there is too much of it; then they are scanned, and hear all the same. Whoever has one value has its place.
+static void lists_are_bounded(void **state)
+{
+    enum { LISTS = 620, LONG = 900 };
+    static struct listener all[LISTS], one;
+    struct world w;
+    uint64_t needless = 0;
+    struct buf sql;
+    open_world(&w, *state, 6);
+    make_rows(&w);
+    buf_init(&sql, 64 * KIB);
+    for (unsigned i = 0; i < LISTS; i++) {
+        buf_clear(&sql);
+        buf_printf(&sql, "select a from t where a in (%u", i);
+        for (unsigned k = 1; k < LONG; k++)
+            buf_printf(&sql, ",%u", i + k);
+        buf_printf(&sql, ")%c", 0);
+        listen_to(&w, &all[i], (char *)sql.p);
+    }
+    listen_to(&w, &one, "select a from t where a = 7");
+    struct interests_counts counts = interests_counts(w.x);
+    assert_in_range(counts.entries, 500000, 526000);
+    assert_in_range(counts.scanned, 1, LISTS - 1);
+    assert_false(one.i.scanned);
+    for (int step = 0; step < 20; step++) {
+        struct row_change c = random_change(&w);
+        check_change(&w, all, LISTS, &c, &needless);
+    }
+    for (unsigned i = 0; i < LISTS; i++)
+        forget(&w, &all[i]);
+    forget(&w, &one);
+    buf_free(&sql);
+    close_world(&w);
+}
+
 // ---- many ----------------------------------------------------------------------------------------------------------
 
 enum { MANY = 100000 };
@@ -609,6 +644,7 @@ int main(void)
         TEST(who_wants_all_rows_is_not_scanned),
         TEST(parameters_are_arguments),
         TEST(shapes_are_bounded),
+        TEST(lists_are_bounded),
         TEST(of_many_equalities_one_hears),
         TEST(of_many_ranges_one_hears),
         TEST(of_many_ranges_below_an_equality_one_hears),

@@ -548,6 +548,56 @@ static void a_dropped_index_is_done_without(void **state)
     end(&window);
 }
 
+// Joins without an index: a commit may ask for more than is good for all others.
+static void what_takes_too_long_is_a_fresh_snapshot(void **state)
+{
+    struct rows_rig *g = *state;
+    struct reading r, groups;
+    for (unsigned i = 0; i < 200; i++)
+        rr_insert(g, "u", 0x100 + i, "{\"name\":\"x\",\"age\":5}");
+    begin(g, &r, "select m.text, u.name from m join u on u.age > m.n order by u.name, m.n");
+    begin(g, &groups, "select m.text, count(*) from m join u on u.age > m.n group by m.text");
+    for (unsigned i = 0; i < 3; i++) {
+        g->r->views.difference_us = 1;
+        rr_update(g, "m", 0x21, i % 2 ? "{\"n\":1}" : "{\"n\":3}");
+        assert_int_equal(rr_read(g, &r.reader, g->seq), ERR_TOO_OLD);
+        assert_int_equal(rr_read(g, &groups.reader, g->seq), ERR_TOO_OLD);
+        g->r->views.difference_us = 0;
+        rr_snapshot(g, &r.reader, g->seq, 100);
+        rr_snapshot(g, &groups.reader, g->seq, 100);
+        expect_fresh(g, &r);
+        expect_fresh(g, &groups);
+    }
+    assert_int_equal(view_of(&r)->strain, 3);
+    for (unsigned i = 0; i < 4; i++) { // by and by it is trusted again
+        rr_update(g, "m", 0x22, i % 2 ? "{\"n\":1}" : "{\"n\":3}");
+        expect_fresh(g, &r);
+        expect_fresh(g, &groups);
+    }
+    assert_int_equal(view_of(&r)->strain, 0);
+    end(&r);
+    end(&groups);
+}
+
+static void what_takes_too_long_to_fill_is_refused(void **state)
+{
+    struct rows_rig *g = *state;
+    struct reading r;
+    struct feed_sub *sub;
+    for (unsigned i = 0; i < 200; i++)
+        rr_insert(g, "u", 0x100 + i, "{\"name\":\"x\",\"age\":5}");
+    static const char *const queries[] = {"select m.text, u.name from m join u on u.age > m.n order by m.text", "select name from u order by name"};
+    for (size_t i = 0; i < 2; i++) {
+        g->r->views.fill_us = 1;
+        struct query *q = rr_compile(g, queries[i]);
+        assert_int_equal(rows_attach(g->r, g->txn, q, &sub, &g->p), ERR_QUERY_TOO_EXPENSIVE);
+        query_unref(q);
+        g->r->views.fill_us = 0;
+        begin(g, &r, queries[i]);
+        end(&r);
+    }
+}
+
 static void too_many_tables_at_once_are_refused(void **state)
 {
     struct rows_rig *g = *state;
@@ -588,6 +638,8 @@ int main(void)
         TEST(what_lies_below_the_horizon_is_a_fresh_snapshot),
         TEST(a_row_that_cannot_be_evaluated_is_a_fresh_snapshot),
         TEST(a_dropped_index_is_done_without),
+        TEST(what_takes_too_long_is_a_fresh_snapshot),
+        TEST(what_takes_too_long_to_fill_is_refused),
         TEST(too_many_tables_at_once_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
