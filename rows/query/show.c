@@ -201,7 +201,7 @@ int show_row(struct jw *w, struct rows *r, struct db_txn *txn, const struct quer
         err = expr_eval(e, &at.env, &v);
         if (!err) show_value(w, r, txn, &e->type, &v);
     }
-    jw_end(w);
+    if (!err) jw_end(w); // else a name waits for its value
     arena_clear(r->scratch);
     return err;
 }

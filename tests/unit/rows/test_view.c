@@ -249,17 +249,20 @@ static void the_same_in_other_words_shares_a_view(void **state)
 static void a_view_that_cannot_go_on_says_why(void **state)
 {
     struct rows_rig *g = *state;
-    struct reading r, later;
+    struct reading r, shown, later;
     begin(g, &r, "select a from t where 10 / a > 1");
+    begin(g, &shown, "select 10 / a as q from t"); // fails as it is encoded
     rr_insert(g, "t", 1, "{\"a\":2}");
     expect_steps(g, &r, "{\"added\":{\"id\":\"" ID(1) "\",\"a\":2}}\n");
     rr_insert(g, "t", 2, "{\"a\":0}");
     assert_int_equal(rr_read(g, &r.reader, g->seq), ERR_BAD_VALUE);
+    assert_int_equal(rr_read(g, &shown.reader, g->seq), ERR_BAD_VALUE);
     rr_delete(g, "t", 2);
     assert_int_equal(rr_read(g, &r.reader, g->seq), ERR_BAD_VALUE);
     begin(g, &later, "select a from t where 10 / a > 1");
     assert_int_equal(later.reader.n, 1);
     end(&r);
+    end(&shown);
     end(&later);
 }
 
