@@ -159,7 +159,7 @@ static int take_follows(struct sse *sse, const char *name, struct follows *f, st
         size_t n = value.n;
         uint64_t start = take_where(&value, true);
         if (n > 0 && value.n == n && memchr(value.p, '@', n) != NULL) // a column with one in its name is followed by a place, too
-            return problem_set(p, ERR_BAD_PARAMETER, -1, "behind the last @ of \"%.*s\" stands an offset or \"end\"", SPAN_FMT(span_sub(value, 0, NAME_MAX_BYTES)));
+            return problem_set(p, ERR_BAD_OFFSET, -1, "behind the last @ of \"%.*s\" stands an offset or \"end\"", SPAN_FMT(span_sub(value, 0, NAME_MAX_BYTES)));
         f->list[f->count++] = (struct result_follow){.column = value, .start = start};
         sse->follows++;
     }

@@ -107,12 +107,13 @@ static inline bool sub_is_laid(const struct subscription *sub)
     return sub->branch_no != 0 || sub->preview != NULL;
 }
 
-// What a call of its feed gave back: of a query on a branch, which may be gone, or of one whose result has more streams than can be followed, this may be
-// the end of it and of nothing else.
+// What a call of its feed gave back. What is the matter with this one's result is the end of it and of nothing else: it cannot be evaluated, it has outgrown
+// a bound, its branch is gone. (Where it has to begin anew, all of the session does.)
 static inline int sub_note(struct subscription *sub, int err)
 {
-    if (sub->follow_count > 0 && err == ERR_TOO_MANY) sub->lost = err;
-    if (err != 0 && sub_is_laid(sub) && err != ERR_TOO_OLD && err != ERR_NOMEM && err != ERR_CORRUPT) sub->lost = err;
+    bool result = err == ERR_BAD_VALUE || err == ERR_QUERY_TOO_EXPENSIVE || err == ERR_RESULT_TOO_LARGE || err == ERR_TOO_MANY;
+    bool laid = sub_is_laid(sub) && err != ERR_TOO_OLD && err != ERR_NOMEM && err != ERR_CORRUPT;
+    if (err != 0 && sub->query != NULL && (result || laid)) sub->lost = err;
     return err;
 }
 

@@ -6,6 +6,7 @@ import { assertSameRows } from './lib/fold.mjs'
 import { App, insert, remove, update } from './lib/http.mjs'
 import { service } from './lib/service.mjs'
 import { subscribe } from './lib/sse.mjs'
+import { follow } from './lib/ws.mjs'
 
 const schema = 'create table tasks (title text not null, owner text, due integer, done boolean not null default false)'
 const queries = {
@@ -52,4 +53,37 @@ test('a live query that cannot be evaluated any more ends, and the service goes 
     await sub.ended
     assert.equal(sub.messages.at(-1).code, 'bad_value')
     assert.equal((await app.rows('select title from tasks')).length, 2)
+})
+
+test('whatever it is that cannot be evaluated: over a WebSocket this query ends, and the others go on', async (t) => {
+    const app = new App(await service(t))
+    await app.schema(schema)
+    const failing = {
+        target: 'select title, 10 / due as share from tasks',
+        where: 'select title from tasks where 10 / due > 1',
+        ordered: 'select title, 10 / due as share from tasks order by title',
+        order: 'select title from tasks order by 10 / due',
+        window: 'select title, 10 / due as share from tasks order by due limit 2',
+        joined: 'select a.title, 10 / b.due as share from tasks a join tasks b on b.id = a.id',
+        nested: 'select title, array(select 10 / b.due from tasks b where b.id = a.id) as shares from tasks a',
+        grouped: 'select owner, sum(10 / due) as n from tasks group by owner',
+        having: 'select owner, count(*) as n from tasks group by owner having 10 / min(due) > 0',
+        distinct: 'select distinct 10 / due as share from tasks',
+    }
+    const names = Object.keys(failing)
+    const peer = await follow(t, app, { queries: { ...failing, all: queries.all } })
+    await peer.untilLive()
+    const { ids: [first] } = await app.batch([insert('tasks', { title: 'x', due: 3 })])
+    const { seq } = await app.batch([insert('tasks', { title: 'y', due: 0 }), update('tasks', first, { due: 5 })])
+    for (const name of names) assert.equal((await peer.answer(name, (m) => m.type === 'error' && m.name === name)).code, 'bad_value', name)
+    await peer.untilSeq(seq)
+    assertSameRows(peer.fold.views.all, await app.rows(queries.all))
+
+    // Asked for again they are refused, or over at once; by server-sent events, too.
+    peer.send({ type: 'subscribe', name: 'again', query: failing.target })
+    assert.equal((await peer.answer('again', (m) => m.type === 'error' && m.name === 'again')).code, 'bad_value')
+    for (const name of names) {
+        const said = await app.request('GET', `/subscribe?query=${encodeURIComponent(failing[name])}`)
+        assert.match(said.text, /"code":"bad_value"/, name)
+    }
 })

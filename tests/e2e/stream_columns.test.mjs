@@ -136,7 +136,7 @@ test('what cannot be followed is refused', async (t) => {
     assertProblem(await get({ queries: { q: all }, follow: { other: { body: 0 } } }), 400, 'bad_parameter')
     assertProblem(await get({ queries: { q: all }, follow: { q: { body: 0 } } }, '&follow.q=body@7'), 400, 'bad_parameter')
     for (const where of ['body@', 'body@-1', 'body@later'])
-        assertProblem(await get({ queries: { q: all } }, `&follow.q=${where}`), 400, 'bad_parameter')
+        assertProblem(await get({ queries: { q: all } }, `&follow.q=${where}`), 400, 'bad_offset')
     await app.request('PUT', '/branches/b', { body: '{}' })
     assertProblem(await get({ queries: { q: all }, follow: { q: { body: 0 } }, branches: { q: 'b' } }), 400, 'bad_parameter')
 })

@@ -210,10 +210,10 @@ export class Fold {
     #lateOf(name) { return this.late.get(name)?.[0] }
 
     // Also one that cannot go on: its branch is gone, and the next range says that it has ended.
-    // What was asked for last under this name is not to be had; or, where nothing waits, what is live under it is over.
+    // What was asked for last under this name is not to be had; or, where nothing waits, what is live under it, or was to be, is over.
     refused(name) {
         if (this.late.get(name)?.pop() !== undefined) this.names = this.names.filter((n) => n !== name)
-        else if (this.live.has(name)) this.leave(name)
+        else if (this.names?.includes(name)) this.leave(name)
     }
 
     leave(name) {
