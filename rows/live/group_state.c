@@ -253,7 +253,7 @@ static int count_value(struct group_shift *shift, const struct group *group, siz
     }
     buf_free(&key);
     if (!more) return ERR_NOMEM;
-    assert(before > 0 || !remove);
+    if (before <= 0 && remove) return ERR_INTERNAL;
     more->n += remove ? -1 : 1;
     *turns = before == (remove ? 1 : 0);
     return 0;
@@ -293,7 +293,7 @@ int group_shift_row(struct group_shift *shift, struct run *run, bool remove)
     if (!err) err = run_subs(shift->s, run);
     if (!err) err = group_shift_meet(shift, buf_span(&shift->key), &x);
     if (err) return err;
-    assert(!remove || x->now->rows > 0);
+    if (remove && x->now->rows == 0) return ERR_INTERNAL; // what is kept and what a difference tells are not of the same rows
     for (size_t i = 0; i < shift->s->aggregate_count && !err; i++)
         err = tally_one(shift, x->now, i, run, remove);
     x->now->rows += remove ? UINT64_MAX : 1;

@@ -226,6 +226,8 @@ int lazy_row(struct view *v, struct interest *heard, uint64_t seq, const struct 
     if (!delta_concerns(l->delta, heard->slot, c->old, c->new)) return 0;
     if (!may_count(l, heard->slot, c->id, c->old) && !may_count(l, heard->slot, c->id, c->new)) return 0;
     view_touch(v, seq);
+    // Its streams go with it: what their text made of it before cannot be found out any more.
+    if (v->q->texts_decide && delta_reads_text(l->delta, heard->slot) && row_live(c->old) && !row_live(c->new)) l->noted_from = seq;
     return note(l, seq, heard->slot, c->id);
 }
 

@@ -25,7 +25,7 @@ struct query {
     // What a live view needs to know of it, once query_make_live has succeeded. Its conditions, targets and order are the plan's own (plan->top).
     enum query_live live;
     uint32_t table; // of QUERY_TABLE
-    bool texts;     // it reads the text of streams
+    bool texts, texts_decide; // it reads the text of streams; and not only to show it in rows that are there anyway
     bool has_limit;
     uint32_t limit, offset; // their values
     struct span canonical;  // equal bytes, equal queries: parameters included

@@ -4,12 +4,26 @@
 #include <stdlib.h>
 
 #include "checksum.h"
+#include "digest.h"
 #include "err.h"
 #include "query_live.h"
 
 #define CANONICAL_MAX (2 * MIB)
 
-static void put_select(struct buf *out, const struct query *q, const struct select *s);
+// A select within stands in the text once, and in the plan wherever it is spoken of again (ordered by, grouped by): nested ones would double with each level.
+// So it goes by a digest of its own form, which is made once.
+struct sub_form {
+    bool is;
+    struct sha256 digest;
+};
+
+struct forms {
+    const struct query *q;
+    struct sub_form *subs; // by their numbers
+};
+
+static void put_expr(struct buf *out, const struct forms *f, const struct expr *e);
+static void put_select(struct buf *out, const struct forms *f, const struct select *s);
 
 // ---- parts in no order ---------------------------------------------------------------------------------------------
 
@@ -30,14 +44,14 @@ static void put_sorted(struct buf *out, struct span *parts, size_t n)
 }
 
 // Each expression is written by itself first, then in the order of their bytes.
-static void put_set(struct buf *out, const struct query *q, struct expr *const *exprs, size_t n)
+static void put_set(struct buf *out, const struct forms *f, struct expr *const *exprs, size_t n)
 {
     struct buf bytes;
     buf_init(&bytes, CANONICAL_MAX);
     size_t *ends = malloc((n + 1) * sizeof *ends);
     struct span *parts = malloc((n + 1) * sizeof *parts);
     for (size_t i = 0; i < n && ends && parts; i++) {
-        query_put_expr(&bytes, q, exprs[i]);
+        put_expr(&bytes, f, exprs[i]);
         ends[i] = bytes.n;
     }
     if (!ends || !parts) bytes.err = ERR_NOMEM;
@@ -52,11 +66,11 @@ static void put_set(struct buf *out, const struct query *q, struct expr *const *
     buf_free(&bytes);
 }
 
-static void put_list(struct buf *out, const struct query *q, struct expr *const *exprs, size_t n)
+static void put_list(struct buf *out, const struct forms *f, struct expr *const *exprs, size_t n)
 {
     buf_put_varint(out, n);
     for (size_t i = 0; i < n; i++)
-        query_put_expr(out, q, exprs[i]);
+        put_expr(out, f, exprs[i]);
 }
 
 // ---- expressions ---------------------------------------------------------------------------------------------------
@@ -87,27 +101,44 @@ static int turned(int op)
     return op == OP_LT || op == OP_LE || op == OP_GT || op == OP_GE ? (int)turns[op] : op;
 }
 
-static void put_comparison(struct buf *out, const struct query *q, const struct expr *e)
+static void put_comparison(struct buf *out, const struct forms *f, const struct expr *e)
 {
     bool turn = is_constant(e->args[0]) && !is_constant(e->args[1]);
     put_type(out, &e->compared);
     buf_put_svarint(out, turn ? turned(e->op) : e->op);
-    query_put_expr(out, q, e->args[turn]);
-    query_put_expr(out, q, e->args[!turn]);
+    put_expr(out, f, e->args[turn]);
+    put_expr(out, f, e->args[!turn]);
 }
 
-static void put_sub(struct buf *out, const struct query *q, const struct expr *e)
+static int digest_sub(const struct forms *f, const struct sub *sub)
+{
+    struct sub_form *form = &f->subs[sub->no];
+    struct buf bytes;
+    if (form->is) return 0;
+    buf_init(&bytes, CANONICAL_MAX);
+    put_select(&bytes, f, sub->select);
+    int err = bytes.err;
+    if (!err) *form = (struct sub_form){.is = true, .digest = sha256_of(buf_span(&bytes))};
+    buf_free(&bytes);
+    return err;
+}
+
+static void put_sub(struct buf *out, const struct forms *f, const struct expr *e)
 {
     const struct sub *sub = e->sub;
+    assert(sub->no < f->q->plan->sub_count);
+    int err = out->err ? 0 : digest_sub(f, sub);
+    if (err) out->err = err;
     buf_put_u8(out, (uint8_t)sub->kind);
-    put_list(out, q, e->args, e->count);
-    put_select(out, q, sub->select);
+    put_type(out, &sub->compared);
+    put_list(out, f, e->args, e->count);
+    buf_put(out, f->subs[sub->no].digest.b, sizeof f->subs[sub->no].digest.b);
 }
 
-void query_put_expr(struct buf *out, const struct query *q, const struct expr *e)
+static void put_expr(struct buf *out, const struct forms *f, const struct expr *e)
 {
     if (e->kind == EX_CONST || e->kind == EX_PARAM) {
-        put_constant(out, &e->type, e->kind == EX_CONST ? &e->value : &q->params[e->slot]);
+        put_constant(out, &e->type, e->kind == EX_CONST ? &e->value : &f->q->params[e->slot]);
         return;
     }
     buf_put_u8(out, (uint8_t)e->kind);
@@ -120,18 +151,18 @@ void query_put_expr(struct buf *out, const struct query *q, const struct expr *e
         break;
     case EX_SLOT: buf_put_varint(out, e->slot); break;
     case EX_AND:
-    case EX_OR: put_set(out, q, e->args, e->count); break;
-    case EX_COMPARE: put_comparison(out, q, e); break;
+    case EX_OR: put_set(out, f, e->args, e->count); break;
+    case EX_COMPARE: put_comparison(out, f, e); break;
     case EX_IN:
         put_type(out, &e->compared);
-        query_put_expr(out, q, e->args[0]);
-        put_set(out, q, e->args + 1, e->count - 1);
+        put_expr(out, f, e->args[0]);
+        put_set(out, f, e->args + 1, e->count - 1);
         break;
-    case EX_SUB: put_sub(out, q, e); break;
+    case EX_SUB: put_sub(out, f, e); break;
     default:
         put_type(out, &e->compared);
         buf_put_svarint(out, e->op);
-        put_list(out, q, e->args, e->count);
+        put_list(out, f, e->args, e->count);
     }
 }
 
@@ -145,7 +176,7 @@ static const struct level *level_of(const struct select *s, uint32_t slot)
 }
 
 // In the order of the text, which is that of the slots.
-static void put_tables(struct buf *out, const struct query *q, const struct select *s)
+static void put_tables(struct buf *out, const struct forms *f, const struct select *s)
 {
     buf_put_varint(out, s->level_count);
     for (uint32_t slot = 0; slot < EXPR_TABLES_MAX; slot++) {
@@ -154,11 +185,11 @@ static void put_tables(struct buf *out, const struct query *q, const struct sele
         buf_put_varint(out, slot);
         buf_put_varint(out, level->table);
         buf_put_u8(out, level->left);
-        put_set(out, q, level->on, level->on_count);
+        put_set(out, f, level->on, level->on_count);
     }
 }
 
-static void put_aggregates(struct buf *out, const struct query *q, const struct select *s)
+static void put_aggregates(struct buf *out, const struct forms *f, const struct select *s)
 {
     buf_put_varint(out, s->aggregate_count);
     for (size_t i = 0; i < s->aggregate_count; i++) {
@@ -166,50 +197,58 @@ static void put_aggregates(struct buf *out, const struct query *q, const struct 
         buf_put_u8(out, (uint8_t)a->kind);
         buf_put_u8(out, (uint8_t)(a->distinct | (a->arg ? 2 : 0)));
         buf_put_varint(out, a->slot);
-        if (a->arg) query_put_expr(out, q, a->arg);
+        if (a->arg) put_expr(out, f, a->arg);
     }
 }
 
 // `none`: the number that says as much as none at all.
-static void put_count(struct buf *out, const struct query *q, const struct select_count *count, int64_t none)
+static void put_count(struct buf *out, const struct forms *f, const struct select_count *count, int64_t none)
 {
-    const struct value *v = count->is && count->param >= 0 ? &q->params[count->param] : NULL;
+    const struct value *v = count->is && count->param >= 0 ? &f->q->params[count->param] : NULL;
     int64_t n = v ? v->i : (int64_t)count->n;
     bool is = count->is && !(v && v->null) && n != none;
     buf_put_u8(out, is);
     if (is) buf_put_svarint(out, n);
 }
 
-static void put_select(struct buf *out, const struct query *q, const struct select *s)
+static void put_select(struct buf *out, const struct forms *f, const struct select *s)
 {
-    put_tables(out, q, s);
-    put_set(out, q, s->where, s->where_count);
+    put_tables(out, f, s);
+    put_set(out, f, s->where, s->where_count);
     buf_put_varint(out, s->target_count);
     for (size_t i = 0; i < s->target_count; i++) {
         buf_put_blob(out, s->targets[i].name);
-        query_put_expr(out, q, s->targets[i].expr);
+        put_expr(out, f, s->targets[i].expr);
     }
     buf_put_u8(out, (uint8_t)(s->grouped | s->distinct << 1));
     buf_put_varint(out, s->group_slot);
-    put_list(out, q, s->group, s->group_count);
-    put_aggregates(out, q, s);
+    put_list(out, f, s->group, s->group_count);
+    put_aggregates(out, f, s);
     buf_put_u8(out, s->having != NULL);
-    if (s->having) query_put_expr(out, q, s->having);
+    if (s->having) put_expr(out, f, s->having);
     buf_put_varint(out, s->order_count);
     for (size_t i = 0; i < s->order_count; i++) {
         buf_put_u8(out, (uint8_t)(s->order[i].desc | s->order[i].nulls_first << 1));
-        query_put_expr(out, q, s->order[i].expr);
+        put_expr(out, f, s->order[i].expr);
     }
-    put_count(out, q, &s->limit, INT64_MAX);
-    put_count(out, q, &s->offset, 0);
+    put_count(out, f, &s->limit, INT64_MAX);
+    put_count(out, f, &s->offset, 0);
+}
+
+static int canonicalize(struct query *q, struct buf *out)
+{
+    const struct forms f = {.q = q, .subs = calloc(q->plan->sub_count + 1, sizeof *f.subs)};
+    if (!f.subs) return ERR_NOMEM;
+    put_select(out, &f, q->plan->top);
+    free(f.subs);
+    return out->err;
 }
 
 int query_canonicalize(struct query *q, struct problem *p)
 {
     struct buf out;
     buf_init(&out, CANONICAL_MAX);
-    put_select(&out, q, q->plan->top);
-    int err = out.err;
+    int err = canonicalize(q, &out);
     if (!err && !arena_copy_span(q->arena, buf_span(&out), &q->canonical)) err = arena_full(q->arena) ? ERR_TOO_LARGE : ERR_NOMEM;
     buf_free(&out);
     if (err == ERR_TOO_LARGE) return problem_set(p, err, -1, "the constants of a query take too much memory");

@@ -13,14 +13,11 @@ struct live {
 
 // ---- what is read besides rows -------------------------------------------------------------------------------------
 
-static bool select_reads_text(const struct select *s);
-
-// A stream's bytes come without any commit that names its row, so views of such queries are told of them apart.
+// A stream's bytes come without any commit that names its row, so views of such queries are told of them apart. Selects within are the plan's, and asked there.
 static bool reads_text(const struct expr *e)
 {
-    if (!e) return false;
-    bool reads = (e->kind == EX_CALL && e->op == CALL_STREAM_TEXT) || (e->kind == EX_SUB && select_reads_text(((const struct sub *)e->sub)->select));
-    for (size_t i = 0; i < e->count && !reads; i++)
+    bool reads = e && e->kind == EX_CALL && e->op == CALL_STREAM_TEXT;
+    for (size_t i = 0; e && i < e->count && !reads; i++)
         reads = reads_text(e->args[i]);
     return reads;
 }
@@ -33,18 +30,35 @@ static bool any_reads_text(struct expr *const *exprs, size_t n)
     return reads;
 }
 
-static bool select_reads_text(const struct select *s)
+// Does the text say which rows there are, or where they stand, and not only what they show?
+static bool text_decides(const struct select *s)
 {
     bool reads = any_reads_text(s->where, s->where_count) || any_reads_text(s->group, s->group_count) || reads_text(s->having);
     for (size_t i = 0; i < s->level_count && !reads; i++)
         reads = any_reads_text(s->levels[i].on, s->levels[i].on_count);
-    for (size_t i = 0; i < s->target_count && !reads; i++)
-        reads = reads_text(s->targets[i].expr);
     for (size_t i = 0; i < s->aggregate_count && !reads; i++)
         reads = reads_text(s->aggregates[i].arg);
     for (size_t i = 0; i < s->order_count && !reads; i++)
         reads = reads_text(s->order[i].expr);
     return reads;
+}
+
+static bool targets_read_text(const struct select *s)
+{
+    bool reads = false;
+    for (size_t i = 0; i < s->target_count && !reads; i++)
+        reads = reads_text(s->targets[i].expr);
+    return reads;
+}
+
+static void take_texts(struct query *q)
+{
+    const struct plan *plan = q->plan;
+    bool shown = targets_read_text(plan->top);
+    q->texts_decide = text_decides(plan->top) || (shown && (plan->top->grouped || plan->top->distinct));
+    for (size_t i = 0; i < plan->sub_count && !q->texts_decide; i++)
+        q->texts_decide = text_decides(plan->subs[i]->select) || targets_read_text(plan->subs[i]->select);
+    q->texts = shown || q->texts_decide;
 }
 
 // A stream says of itself where it stands, but it is not what makes rows distinct.
@@ -94,7 +108,7 @@ int query_make_live(struct query *q, struct problem *p)
 {
     struct live l = {.q = q, .s = q->plan->top, .p = p};
     if (q->live) return 0;
-    q->texts = select_reads_text(l.s);
+    take_texts(q);
     enum query_live kind = kind_of(q);
     if (kind == QUERY_TABLE) q->table = l.s->levels[0].table;
     int err = check_distinct(&l);

@@ -11,8 +11,6 @@ int query_make_live(struct query *q, struct problem *p);
 
 // Fills in q->canonical and its hash, limits taken. Of any select: two queries with equal bytes give equal results, in equal bytes, for ever. ERR_NOMEM, ERR_TOO_LARGE.
 int query_canonicalize(struct query *q, struct problem *p);
-// Appends an expression, its parameters by value: equal bytes are equal expressions. Tables go by their slots.
-void query_put_expr(struct buf *out, const struct query *q, const struct expr *e);
 
 // ---- rows of one table (QUERY_TABLE) -------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ static void on_stream(struct stream_observer *o, uint64_t seq, struct span path,
     (void)seq, (void)number;
     if (!span_starts(path, "rows/") || !rows_follow_streams(a->rows)) return;
     bool found = streams_find(a->streams, a->txn, path, &info);
-    rows_stream_changed(a->rows, a->txn, path, found && info.first > 0);
+    rows_stream_changed(a->rows, a->txn, path, !found || info.first > 0);
 }
 
 void row_texts_leave(struct app *a)

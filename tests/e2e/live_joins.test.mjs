@@ -120,3 +120,32 @@ test('a query that reads the text of streams follows them', async (t) => {
     for (const [name, sql] of Object.entries(texts)) assertSameRows(sub.fold.views[name], await app.rows(sql, [], seq))
     assert.equal(Math.max(...[...sub.fold.views.texts.rows()].map((r) => r.text.length)), 'one two three the end'.length)
 })
+
+// Of a stream that is gone nobody knows any more what its text was, which groups and places were made of.
+test('rows whose text was read go away', async (t) => {
+    const { app, chat } = await chatService(t)
+    const texts = {
+        groups: 'select stream_text(body) as text, count(*) as n from messages group by 1 order by n desc, text',
+        words: 'select distinct stream_text(body) as text from messages',
+        sum: 'select sum(length(stream_text(body))) as n, count(distinct stream_text(body)) as d, max(stream_text(body)) as most from messages',
+        order: 'select role, stream_text(body) as text from messages order by stream_text(body)',
+        page: 'select role, stream_text(body) as text from messages order by stream_text(body) limit 2',
+        long: 'select role from messages where length(stream_text(body)) > 2',
+        all: 'select count(*) as n from messages where length(stream_text(body)) > 2',
+    }
+    const sub = await subscribe(t, app, { queries: texts })
+    await sub.untilLive()
+    const check = async (seq) => {
+        await sub.untilSeq(seq)
+        for (const [name, sql] of Object.entries(texts)) assertSameRows(sub.fold.views[name], await app.rows(sql, [], seq))
+    }
+    for (let round = 0; round < 3; round++) {
+        const ids = [randomUUID(), randomUUID(), randomUUID()]
+        await app.batch(ids.map((id) => message(chat, id)))
+        for (const [i, id] of ids.entries()) await check((await app.batch([say(id, ['one', 'two', 'three'][i])])).seq)
+        await check((await app.batch([remove('messages', ids[0])])).seq)
+        await app.batch([say(ids[1], ' more')])
+        await check((await app.batch([remove('messages', ids[1]), say(ids[2], '!')])).seq)
+    }
+    assert.ok(sub.fold.resets.every((why) => why === 'too_old'))
+})
