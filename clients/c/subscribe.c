@@ -70,15 +70,16 @@ static int stop(struct subscriber *s, int result)
     return ERR_CANCELED;
 }
 
-// An error ends the subscription, but for what another attempt may mend: that is left to the end of the connection.
+// An error ends the subscription, but for what another attempt may mend: that is left to the end of the connection. One that names a query would come again.
 static int take_error(struct subscriber *s, const struct jr *m)
 {
     char code[64];
     snprintf(code, sizeof code, "%.*s", SPAN_FMT(span_sub(jr_str(jr_get(m, "code")), 0, sizeof code - 1)));
     int status = err_status(err_from_wire(code));
-    if (status == 503 || status == 429) return 0;
+    struct span name = jr_str(jr_get(m, "name"));
+    if (status == 503 || (status == 429 && name.n == 0)) return 0;
     struct segue *c = s->client;
-    int result = client_fail(c, SEGUE_REFUSED, ERR_INTERNAL, "%.*s", SPAN_FMT(span_sub(jr_str(jr_get(m, "detail")), 0, 2000)));
+    int result = client_fail(c, SEGUE_REFUSED, ERR_INTERNAL, "%.*s%s%.*s", SPAN_FMT(span_sub(name, 0, 64)), name.n > 0 ? ": " : "", SPAN_FMT(span_sub(jr_str(jr_get(m, "detail")), 0, 2000)));
     snprintf(c->code, sizeof c->code, "%s", code); // a later service's code may be none that is known here
     return stop(s, result);
 }

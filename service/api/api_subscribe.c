@@ -74,6 +74,7 @@ static bool sse_send(void *carrier, struct message *m)
 static void sse_end(void *carrier, int err)
 {
     struct sse *sse = carrier;
+    const char *lost = session_lost(sse->session);
     struct buf b;
     struct jw w;
     sse->over = true;
@@ -82,8 +83,9 @@ static void sse_end(void *carrier, int err)
     jw_init(&w, &b);
     jw_object(&w);
     jw_key(&w, "type"), jw_cstr(&w, "error");
+    if (lost != NULL) jw_key(&w, "name"), jw_cstr(&w, lost);
     jw_key(&w, "code"), jw_cstr(&w, err_wire(err));
-    jw_key(&w, "detail"), jw_cstr(&w, err_text(err));
+    jw_key(&w, "detail"), jw_cstr(&w, session_why(err));
     jw_end(&w);
     buf_put_str(&b, "\n\n");
     reply_write_span(sse->r, buf_span(&b));

@@ -390,8 +390,8 @@ static int begin_snapshot(struct session *s, bool losing, struct problem *p)
     for (size_t i = 0; i < s->count; i++) {
         struct subscription *sub = s->subs[i];
         int err = attach(sub, false, s->sent, p);
-        if (err != 0 && losing && s->ops->lost != NULL) sub->lost = err;
-        else if (err != 0) return err;
+        if (losing) sub->lost = err;
+        if (err != 0 && (!losing || s->ops->lost == NULL)) return err;
         sub->awaited = true;
     }
     return 0;
@@ -624,6 +624,18 @@ static void pump(struct session *s)
     // A branch that was merged is no fault.
     if (err != ERR_NO_SUCH_BRANCH) log_warn("session", "a subscription failed", LF_STR("app", app_name(s->app)), LF_ERR(err));
     over(s, err);
+}
+
+const char *session_lost(const struct session *s)
+{
+    for (size_t i = 0; i < s->count; i++)
+        if (s->subs[i]->lost != 0) return s->subs[i]->name;
+    return NULL;
+}
+
+const char *session_why(int err)
+{
+    return err == ERR_BAD_VALUE ? "the query cannot be evaluated on what was committed; asked once, it says where" : err_text(err);
 }
 
 void session_drain(struct session *s)

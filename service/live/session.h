@@ -61,4 +61,9 @@ int session_start(struct session *s, struct span cursor, struct problem *p);
 // The carrier has room again.
 void session_drain(struct session *s);
 
+// Of a session that is over: the name of the subscription that it is over for, as its result cannot be told any more; NULL: of none. It lives until the session is closed.
+const char *session_lost(const struct session *s);
+// What a subscription or a session is over for, in words for who wrote the query.
+const char *session_why(int err);
+
 #endif

@@ -178,7 +178,7 @@ static void on_session_end(void *carrier, int err)
 static void on_session_lost(void *carrier, const char *name, int err)
 {
     struct problem p = PROBLEM_NONE;
-    problem_set(&p, err, -1, "%s", err_text(err));
+    problem_set(&p, err, -1, "%s", session_why(err));
     sync_say_name_error(carrier, SPAN_STR(name), &p);
 }
 

@@ -136,6 +136,8 @@ test('sub prints rows and streams, and --once stops at the present', async (t) =
     assert.ok(!sub.stdout.includes('snapshot'))
     const scanned = await segue(s, ['sub', '--once', '--query', "odd=select title from chats where title <> ''", '--query', `one=select title from chats where id = '${chat}'`])
     assert.deepEqual(scanned.stderr.trim().split('\n').map((l) => /^segue: scanned: (\w+): /.exec(l)?.[1]), ['odd'])
+    const over = await segue(s, ['sub', '--query', 'select * from chats', '--query', "share=select 1 / (case when title = 'later' then 0 else 1 end) as x from chats"])
+    assert.deepEqual([over.code, over.stderr.split(': ').slice(0, 3)], [1, ['segue', 'bad_value', 'share']], over.stderr)
     const refused = await segue(s, ['sub', '--query', 'select * from nowhere'])
     assert.deepEqual([refused.code, /no_such_table/.test(refused.stderr)], [1, true])
 })

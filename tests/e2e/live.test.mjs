@@ -51,7 +51,7 @@ test('a live query that cannot be evaluated any more ends, and the service goes 
     await app.batch([insert('tasks', { title: 'x', due: 3 })])
     await app.batch([insert('tasks', { title: 'y', due: 0 })])
     await sub.ended
-    assert.equal(sub.messages.at(-1).code, 'bad_value')
+    assert.deepEqual([sub.messages.at(-1).name, sub.messages.at(-1).code], ['q', 'bad_value'])
     assert.equal((await app.rows('select title from tasks')).length, 2)
 })
 
