@@ -599,6 +599,7 @@ void apps_finish(struct apps *as)
     apps_ground(as);
     for (size_t i = 0; i < as->here.n; i++) {
         struct served *s = as->here.list[i];
+        app_dismiss(s->app); // also who came behind the last tick: what they have on the pool is not submitted any more
         stream_care_flush(&s->care); // a stop in order loses no read
         upload_care_last(&s->uploads);
         while (app_pending(s->app) && app_state(s->app) == APP_READY)
