@@ -230,13 +230,15 @@ static int take_commit(struct sub *s, const struct jr *m)
     return err;
 }
 
-static void take_reset(struct sub *s)
+static void take_reset(struct sub *s, struct span reason)
 {
     for (size_t i = 0; i < s->count; i++)
         s->wanted[i].live = false;
     if (s->cli->options->json) return;
     sub_print_break(&s->printer);
-    buf_put_str(&s->out, "-- reset: what was printed so far no longer stands; the state comes anew\n");
+    buf_put_str(&s->out, "-- reset (");
+    cli_put_clean(&s->out, reason);
+    buf_put_str(&s->out, "): what was printed so far no longer stands; the state comes anew\n");
 }
 
 // The message as it is, on one line, with its cursor as one more member.
@@ -278,7 +280,7 @@ static int take_message(struct sub *s, const struct jr *m)
     struct span type = jr_str(jr_get(m, "type"));
     if (span_is(type, "welcome") && !s->cli->options->json) take_welcome(s, m);
     if (span_is(type, "commit")) return take_commit(s, m);
-    if (span_is(type, "reset")) take_reset(s);
+    if (span_is(type, "reset")) take_reset(s, jr_str(jr_get(m, "reason")));
     if (span_is(type, "reset")) s->has_cursor = s->shown = false;
     return 0; // an error (which libsegue acts upon), or what a later service says to clients that know of it
 }
@@ -308,7 +310,7 @@ static int on_message(void *ctx, const struct segue_message *message)
 static void begin_anew(struct sub *s)
 {
     if (s->cli->options->json) put_line(s, SPAN_LIT("{\"type\":\"reset\",\"reason\":\"cut_off\"}"), NULL);
-    else take_reset(s);
+    else take_reset(s, SPAN_LIT("cut_off"));
     s->shown = false;
     flush(s);
 }

@@ -33,8 +33,8 @@ bool sub_place_write(const char *path, const char *cursor)
 {
     char *part = NULL;
     size_t n = strlen(cursor);
-    int fd = asprintf(&part, "%s.tmp", path) < 0 ? -1 : file_open(part, O_WRONLY | O_CREAT | O_TRUNC);
-    int err = fd < 0 ? ERR_IO : file_write(fd, SPAN(cursor, n), 0);
+    int fd = asprintf(&part, "%s.tmp", path) < 0 ? ERR_NOMEM : file_open(part, O_WRONLY | O_CREAT | O_TRUNC);
+    int err = fd < 0 ? fd : file_write(fd, SPAN(cursor, n), 0);
     if (err == 0) err = file_write(fd, SPAN_LIT("\n"), n);
     file_close(fd < 0 ? -1 : fd);
     if (err == 0 && rename(part, path) != 0) err = err_from_errno(errno);
