@@ -19,8 +19,9 @@ const REFUSALS = ['no_space', 'fate_unknown', 'io_error', 'read_only', 'busy', '
 async function frail(t, more = []) {
     const control = path.join(tempFolder(t), 'control')
     fs.writeFileSync(control, '')
-    const data = tempFolder(t)
+    const data = tempFolder()
     const s = await service(t, { data, args: ['--journal-segment-bytes', '65536', '--seal-quiet-ms', '100', ...more], env: { LD_PRELOAD: preload(so), SEGUE_DISK_CONTROL: control, SEGUE_DISK_ROOT: data } })
+    t.after(() => fs.rmSync(data, { recursive: true }))
     const say = (line) => {
         fs.writeFileSync(`${control}.new`, line)
         fs.renameSync(`${control}.new`, control)

@@ -146,11 +146,12 @@ test('a putter that is killed has put the batch or has not, and never a half', a
 })
 
 test('a service without room is asked again until it has some', async (t) => {
-    const folder = tempFolder(t), data = tempFolder(t)
+    const folder = tempFolder(t), data = tempFolder()
     const control = path.join(folder, 'control')
     const disk = (line) => { fs.writeFileSync(`${control}.new`, line); fs.renameSync(`${control}.new`, control) }
     disk('')
     const s = await service(t, { data, env: { LD_PRELOAD: preload(so), SEGUE_DISK_CONTROL: control, SEGUE_DISK_ROOT: data }, args: ['--journal-segment-bytes', '65536'] })
+    t.after(() => fs.rmSync(data, { recursive: true }))
     const app = new App(s)
     const box = new Outbox(t, s)
     await app.schema('create table notes (n integer not null unique, text text);')

@@ -89,7 +89,8 @@ export class Child {
 }
 
 export class Service {
-    // `dev: false` asks for keys; `args` are further flags; `env` further environment (a preloaded library).
+    // `dev: false` asks for keys; `args` are further flags; `env` further environment (a preloaded library); `data` a folder of the test's own, which it removes behind the
+    // service: what is to happen after a test happens in the order in which it was asked for.
     constructor(options = {}) {
         this.options = { dev: true, args: [], env: {}, ...options }
         this.data = options.data || tempFolder()
