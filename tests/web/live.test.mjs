@@ -128,3 +128,16 @@ test('a reload goes on where the page was', async (t) => {
     assert.ok(!JSON.stringify(page.heard).includes('once upon'), 'no byte twice')
     assert.deepEqual(page.failures, [])
 })
+
+test('a query that cannot be evaluated any more is said to be over, and the others go on, also over a restart', async (t) => {
+    const { s, app, chat } = await chatService(t)
+    const page = await open(t, s, { 'query.all': 'select title from chats order by id', 'query.odd': "select 1 / (case when title = 'odd' then 0 else 1 end) as x from chats" })
+    await app.batch([update('chats', chat, { title: 'odd' })])
+    await page.waitForFunction(() => document.querySelector('#view-odd .over')?.textContent.startsWith('Over: bad_value'))
+    await s.kill()
+    await s.start()
+    await surely(app, [update('chats', chat, { title: 'even' })])
+    await page.waitForFunction(() => document.querySelector('#view-all')?.textContent.includes('even'))
+    assert.ok(!page.heard.flat().some((m) => m.type === 'reset'), 'the cursor stands for those that are left')
+    assert.deepEqual(page.failures, [])
+})
