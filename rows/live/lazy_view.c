@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "err.h"
+#include "file.h"
 #include "query_run.h"
 #include "view_history.h"
 
@@ -150,12 +151,6 @@ int lazy_plan_for(struct lazy_view *l, uint64_t at)
     return 0;
 }
 
-uint64_t lazy_deadline(const struct lazy_view *l)
-{
-    uint64_t us = l->v.r->views.difference_us;
-    return view_deadline(us > 0 ? (us >> l->strain) + 1 : 0);
-}
-
 int lazy_difference(struct lazy_view *l, const struct lazy_range *range, size_t *budget, struct delta_sink *sink)
 {
     struct delta_states states = {.before = {.r = l->v.r, .txn = range->txn, .at = range->from}, .after = {.r = l->v.r, .txn = range->txn, .at = range->to}};
@@ -163,6 +158,31 @@ int lazy_difference(struct lazy_view *l, const struct lazy_range *range, size_t 
     states.params = l->params;
     states.end_us = lazy_deadline(l);
     return err ? err : delta_run(l->delta, &states, range->rows, budget, sink, NULL);
+}
+
+// ---- time ----------------------------------------------------------------------------------------------------------
+
+// Views are many, and each difference holds up all of the app: together they have ALL_US, which come back by a quarter of the time that goes by. Who needs no more
+// than LEAST_US has that in any case, whatever others do.
+#define ALL_US UINT64_C(1000000)
+#define COMES_BACK 4
+#define LEAST_US UINT64_C(5000)
+
+uint64_t lazy_deadline(const struct lazy_view *l)
+{
+    const struct rows *r = l->v.r;
+    uint64_t most = r->views.difference_us, us = most >> l->strain, left = ALL_US - (r->views.spent_us < ALL_US ? r->views.spent_us : ALL_US);
+    uint64_t least = most < LEAST_US ? most : LEAST_US;
+    if (us > left) us = left;
+    return view_deadline(us > least ? us : least);
+}
+
+static void spend(struct rows *r, uint64_t begin_us)
+{
+    uint64_t now = clock_mono_us(), back = (now - r->views.spent_at_us) / COMES_BACK;
+    r->views.spent_us -= back < r->views.spent_us ? back : r->views.spent_us;
+    r->views.spent_us += now - begin_us;
+    r->views.spent_at_us = now;
 }
 
 // ---- notes ---------------------------------------------------------------------------------------------------------
@@ -428,8 +448,10 @@ static int settle(struct lazy_view *l, struct db_txn *txn, uint64_t to)
 {
     struct delta_rows rows = {.rows = NULL};
     if (to <= l->settled) return 0;
+    uint64_t begin_us = clock_mono_us();
     int err = compute(l, txn, to, &rows);
     delta_rows_free(&rows);
+    spend(l->v.r, begin_us);
     // Where each commit asks for more than can be done, what is tried in vain should cost little beside the snapshots.
     if (err == ERR_QUERY_TOO_EXPENSIVE) l->strain += l->strain < STRAIN_MAX;
     else if (!err) l->strain -= l->strain > 0;
@@ -450,6 +472,7 @@ static int catch_up(struct lazy_view *l, struct db_txn *txn, uint64_t from, uint
     struct lazy_steps steps = {.values = NULL};
     uint64_t reached = to;
     if (l->v.texts) return ERR_TOO_OLD;
+    uint64_t begin_us = clock_mono_us();
     int err = from_commits(l, txn, from, to, QUERY_SCAN_MAX, SIZE_MAX, &rows, &reached);
     if (!err && reached < to) err = ERR_TOO_OLD; // so much has changed that a snapshot is less work
     const struct lazy_range range = {.txn = txn, .from = from, .to = to, .rows = &rows};
@@ -457,6 +480,7 @@ static int catch_up(struct lazy_view *l, struct db_txn *txn, uint64_t from, uint
     if (!err) err = emit(&steps, sink);
     free_steps(&steps);
     delta_rows_free(&rows);
+    spend(l->v.r, begin_us);
     return begins_again(err) ? ERR_TOO_OLD : err;
 }
 

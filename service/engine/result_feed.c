@@ -5,6 +5,7 @@
 
 #include "app_internal.h"
 #include "err.h"
+#include "file.h"
 #include "json_write.h"
 #include "result_set.h"
 
@@ -16,6 +17,8 @@ struct told_range {
 };
 #define TOLD_BYTES_MAX (64 * KIB)
 #define TOLD_VALUES_MAX 256
+
+#define FILL_US 500000 // that the set may take to be filled at once
 
 struct result_feed {
     struct feed feed; // first
@@ -137,7 +140,7 @@ static void completed(struct result_feed *f)
         if (sub->changed < app_visible(f->app)) sub->changed = app_visible(f->app);
 }
 
-// Anew, from the result as it is.
+// Anew, from the result as it is. What takes longer than the app may wait is better filled by a snapshot, in steps: the readers begin again.
 static int fill(struct result_feed *f, struct db_txn *txn)
 {
     struct filler filler = {.sink = {.emit = fill_one}, .f = f};
@@ -147,8 +150,9 @@ static int fill(struct result_feed *f, struct db_txn *txn)
     stale_out(f);
     f->builder = NULL;
     f->at = f->set.known_from = app_visible(f->app);
+    uint64_t end_us = clock_mono_us() + FILL_US;
     while (err == 0 && !done)
-        err = f->rows->feed->ops->snapshot(f->rows, txn, f->at, PART_BYTES_MAX, &filler.sink, &done);
+        err = clock_mono_us() > end_us ? ERR_TOO_OLD : f->rows->feed->ops->snapshot(f->rows, txn, f->at, PART_BYTES_MAX, &filler.sink, &done);
     if (err == 0) completed(f);
     return err;
 }

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "err.h"
+#include "file.h"
 #include "lazy_view.h"
 #include "rows_rig.h"
 
@@ -588,6 +589,28 @@ static void what_takes_too_long_is_a_fresh_snapshot(void **state)
     end(&groups);
 }
 
+// Many views that are each just fast enough could hold up the app all the same.
+static void all_differences_together_have_their_time(void **state)
+{
+    struct rows_rig *g = *state;
+    struct reading r;
+    begin(g, &r, SAID);
+    g->r->views.difference_us = 200000;
+    uint64_t before = clock_mono_us();
+    assert_true(lazy_deadline(view_of(&r)) >= before + 200000);
+    g->r->views.spent_us = 900000;
+    assert_true(lazy_deadline(view_of(&r)) <= clock_mono_us() + 100000);
+    g->r->views.spent_us = 30000000; // whoever needs little has that much
+    before = clock_mono_us();
+    assert_true(lazy_deadline(view_of(&r)) >= before + 1000);
+    assert_true(lazy_deadline(view_of(&r)) <= clock_mono_us() + 10000);
+    g->r->views.spent_at_us = clock_mono_us() - 1000000000; // long ago
+    rr_update(g, "u", 0x11, "{\"name\":\"Ann\"}");
+    expect_fresh(g, &r);
+    assert_in_range(g->r->views.spent_us, 0, 29999999);
+    end(&r);
+}
+
 static void what_takes_too_long_to_fill_is_refused(void **state)
 {
     struct rows_rig *g = *state;
@@ -674,6 +697,7 @@ int main(void)
         TEST(a_row_that_cannot_be_evaluated_is_a_fresh_snapshot),
         TEST(a_dropped_index_is_done_without),
         TEST(what_takes_too_long_is_a_fresh_snapshot),
+        TEST(all_differences_together_have_their_time),
         TEST(what_takes_too_long_to_fill_is_refused),
         TEST(selects_within_selects_are_gone_through_once),
         TEST(too_many_tables_at_once_are_refused),
