@@ -109,6 +109,7 @@ struct sub {
     struct type compared; // of SUB_IN
     uint64_t uses;
     bool slots; // it depends on what a select further out has grouped
+    const struct select *resolved; // while compiling: the last grouped one further out that has put its values in here
 };
 
 struct plan_param {

@@ -131,6 +131,8 @@ static int resolve(const struct select_compile *s, struct expr *e)
     struct sub *sub = e->sub;
     if (!(sub->uses & s->s->own)) return 0;
     sub->slots = e->slots = true;
+    if (sub->resolved == s->s) return 0; // what it shows may be what it is ordered by: nested ones would be met twice as often with each level
+    sub->resolved = s->s;
     return resolve_select(s, sub->select);
 }
 

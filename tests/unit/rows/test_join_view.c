@@ -656,6 +656,24 @@ static void selects_within_selects_are_gone_through_once(void **state)
     }
 }
 
+// The same where what they speak of is grouped further out, and stands for each group's value there.
+static void selects_within_groups_are_gone_through_once(void **state)
+{
+    enum { NESTED = 22 };
+    struct rows_rig *g = *state;
+    struct buf sql;
+    buf_init(&sql, 16 * KIB);
+    buf_put_str(&sql, "select o.n, (");
+    for (unsigned i = 0; i < NESTED; i++)
+        buf_put_str(&sql, "select (");
+    buf_put_str(&sql, "select o.n from m limit 1");
+    for (unsigned i = NESTED; i > 0; i--)
+        buf_put_str(&sql, ") as x from m t order by x, x desc, x limit 1");
+    buf_printf(&sql, ") as y from m o group by o.n%c", 0);
+    rr_expect(g, (char *)sql.p, "{\"n\":1,\"y\":1}\n{\"n\":2,\"y\":2}\n");
+    buf_free(&sql);
+}
+
 static void too_many_tables_at_once_are_refused(void **state)
 {
     struct rows_rig *g = *state;
@@ -700,6 +718,7 @@ int main(void)
         TEST(all_differences_together_have_their_time),
         TEST(what_takes_too_long_to_fill_is_refused),
         TEST(selects_within_selects_are_gone_through_once),
+        TEST(selects_within_groups_are_gone_through_once),
         TEST(too_many_tables_at_once_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
