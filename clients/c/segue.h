@@ -283,7 +283,8 @@ struct segue_subscribe_options {
     void (*on_break)(void *ctx, const char *why);
     void *ctx;
 };
-// Follows queries (on branches, too), streams and uploads over one connection until a callback or `stop` ends it, or the service refuses to go on.
+// Follows queries (on branches, too), streams and uploads over one connection until a callback or `stop` ends it, or the service refuses to go on: also where one of
+// the queries is over (PROTOCOL.md, "Ends"), whose name begins the error's detail. The others can be asked for anew without it.
 int segue_subscribe(struct segue *s, const struct segue_subscribe_options *what);
 
 // ---- streams ---------------------------------------------------------------------------------------------------

@@ -159,6 +159,8 @@ int cmd_outbox_send(struct cli *c)
     if (status == CLI_DONE) {
         int result = segue_outbox_send(s.outbox, &(struct segue_outbox_send_options){.on_fate = on_fate, .ctx = &s});
         status = s.failed ? CLI_REFUSED : cli_ended(c, result, SPAN_NONE);
+        if (status != CLI_DONE && strcmp(segue_error(c->segue)->code, "other_journal") == 0)
+            cli_note("outbox", "nothing was sent; `segue outbox adopt` lets this service have what waits, `segue outbox drop` forgets it");
     }
     segue_outbox_close(s.outbox);
     return status == CLI_DONE && s.refused ? CLI_REFUSED : status;

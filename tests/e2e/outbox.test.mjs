@@ -183,7 +183,7 @@ test('another service, or one that was restored, gets nothing until it is adopte
     await box.put(note(2))
     const refused = await box.send()
     assert.equal(refused.code, 1)
-    assert.match(refused.stderr, /^segue: other_journal: /)
+    assert.match(refused.stderr, /^segue: other_journal: .*\nsegue: outbox: .*`segue outbox adopt`/)
     assert.equal((await box.waiting()).length, 1, 'nothing is lost')
     await verify(app, [])
     assert.equal((await box.run(['outbox', 'adopt'])).code, 0)
