@@ -9,6 +9,18 @@
 
 #define SCRATCH_MAX (8 * MIB) // of the texts that one expression makes
 
+// How much of it is text, whose last character may not have come in whole: whoever appends bytes as they arrive cuts them anywhere.
+static size_t whole_text(struct span s)
+{
+    size_t n = utf8_valid_prefix(s);
+    if (n == s.n) return n;
+    const uint8_t *p = s.p + n;
+    size_t left = s.n - n, needs = p[0] >= 0xc2 && p[0] <= 0xdf ? 2 : (p[0] & 0xf0) == 0xe0 ? 3 : p[0] >= 0xf0 && p[0] <= 0xf4 ? 4 : 0;
+    for (size_t i = 1; i < left && i < needs; i++)
+        if ((p[i] & 0xc0) != 0x80) return s.n;
+    return left < needs ? n : s.n;
+}
+
 static int stream_text(struct expr_env *env, const struct expr *column, struct span *out)
 {
     struct run *run = env->ctx;
@@ -21,6 +33,7 @@ static int stream_text(struct expr_env *env, const struct expr *column, struct s
     rows_stream_path(&path, t->name, env->rows[column->slot].id, t->columns[column->column].name);
     int err = path.err ? path.err : host->stream_text(host->ctx, run->src.txn, buf_span(&path), run->src.at, &text);
     if (!err) err = text.err;
+    if (!err) buf_truncate(&text, whole_text(buf_span(&text)));
     if (!err && (!utf8_valid(buf_span(&text)) || (text.n > 0 && memchr(text.p, 0, text.n))))
         err = problem_set(env->p, ERR_BAD_VALUE, column->position, "a stream's bytes are no text");
     if (!err && !arena_copy_span(env->scratch, buf_span(&text), out)) err = ERR_TOO_LARGE;

@@ -417,6 +417,33 @@ static void the_text_of_streams_is_followed(void **state)
     assert_false(rows_follow_streams(g->r));
 }
 
+// Bytes that were appended as they arrived.
+static void a_character_that_comes_in_pieces_is_waited_for(void **state)
+{
+    static const struct {
+        const char *piece, *length;
+    } steps[] = {{"a\xe2", "1"}, {"\x82", "1"}, {"\xac", "2"}, {"\xf0\x9f\x98", "2"}, {"\x80", "3"}, {"\xc3", "3"}, {"b", NULL}};
+    struct rows_rig *g = *state;
+    struct reading r;
+    g->host.stream_text = stream_text;
+    said_count = 0;
+    begin(g, &r, "select length(stream_text(log)) as n from m where text = 'one'");
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        char *text;
+        uint64_t before = g->seq;
+        say(g, 0x21, steps[i].piece);
+        show_said(g, said_count - 1, false);
+        assert_true(g->seq > before);
+        assert_int_equal(rr_read(g, &r.reader, g->seq), steps[i].length ? 0 : ERR_TOO_OLD); // no text at all: nothing to be told
+        if (!steps[i].length) break;
+        text = rr_held(&r.reader);
+        assert_non_null(strstr(text, "\"n\":"));
+        assert_int_equal(strncmp(strstr(text, "\"n\":") + 4, steps[i].length, 1), 0);
+        free(text);
+    }
+    end(&r);
+}
+
 // No commit names the rows of streams, so nothing is known of what one has missed; and what a stream has lost cannot be compared with.
 static void who_is_behind_of_a_streams_text_begins_again(void **state)
 {
@@ -709,6 +736,7 @@ int main(void)
         TEST(a_reader_that_asks_first_divides_the_range),
         TEST(more_touched_rows_than_are_noted_are_found_in_the_commits),
         TEST(the_text_of_streams_is_followed),
+        TEST(a_character_that_comes_in_pieces_is_waited_for),
         TEST(who_is_behind_of_a_streams_text_begins_again),
         TEST(too_large_a_difference_is_a_fresh_snapshot),
         TEST(what_lies_below_the_horizon_is_a_fresh_snapshot),
