@@ -242,7 +242,11 @@ static int count_value(struct group_shift *shift, const struct group *group, siz
     buf_put_varint(&key, group->no);
     buf_put_varint(&key, i);
     value_key(&key, &shift->s->aggregates[i].arg->type, v);
-    if (key.err) return key.err;
+    if (key.err) {
+        int err = key.err == ERR_TOO_LARGE ? ERR_QUERY_TOO_EXPENSIVE : key.err;
+        buf_free(&key);
+        return err;
+    }
     uint64_t hash = hash_of(shift->of, buf_span(&key));
     const struct counted *base = find_counted(&shift->of->counted, buf_span(&key), hash);
     struct counted *more = find_counted(&shift->counted, buf_span(&key), hash);

@@ -9,6 +9,8 @@
 #include "view_history.h"
 
 #define NOTES_MAX 4096          // touched rows noted by a view that nobody reads
+#define NOTES_ALL_MAX (1 << 20) // by all views of an app: past that none notes more than …
+#define NOTES_LEAST 64          // … this
 #define REACH_ROWS_MAX 4096     // rows compared in one range
 #define REACH_COMMITS_MAX 16384 // commits looked through for them
 #define CHANGE_BYTES 256        // about what one change takes, before it is encoded
@@ -117,6 +119,7 @@ void lazy_close(struct view *v)
     drop_ring(l, l->ring_from);
     free(l->interests);
     free(l->ring);
+    v->r->views.notes -= l->note_cap;
     free(l->notes);
     delta_free(l->delta);
     plan_unref(l->plan);
@@ -187,9 +190,24 @@ static void spend(struct rows *r, uint64_t begin_us)
 
 // ---- notes ---------------------------------------------------------------------------------------------------------
 
+static void drop_notes(struct lazy_view *l)
+{
+    l->v.r->views.notes -= l->note_cap;
+    free(l->notes);
+    l->notes = NULL;
+    l->note_count = l->note_cap = 0;
+}
+
+// Readers who never read cost each view of theirs little, but they may have very many.
+static bool notes_full(const struct lazy_view *l)
+{
+    if (l->note_count < l->note_cap) return false;
+    return l->note_count >= NOTES_MAX || (l->note_count >= NOTES_LEAST && l->v.r->views.notes >= NOTES_ALL_MAX);
+}
+
 static int note(struct lazy_view *l, uint64_t seq, uint32_t slot, struct uuid id)
 {
-    if (l->note_count == NOTES_MAX) { // who reads looks through the commits instead
+    if (notes_full(l)) { // who reads looks through the commits instead
         l->note_count = 0;
         l->noted_from = seq;
     }
@@ -197,6 +215,7 @@ static int note(struct lazy_view *l, uint64_t seq, uint32_t slot, struct uuid id
         size_t cap = l->note_cap ? l->note_cap * 2 : 8;
         struct lazy_note *notes = realloc(l->notes, cap * sizeof *notes);
         if (!notes) return ERR_NOMEM;
+        l->v.r->views.notes += cap - l->note_cap;
         l->notes = notes;
         l->note_cap = cap;
     }
@@ -264,6 +283,7 @@ static void forget_notes(struct lazy_view *l, uint64_t to)
     size_t n = notes_to(l, to);
     l->note_count -= n;
     if (n > 0 && l->note_count > 0) memmove(l->notes, l->notes + n, l->note_count * sizeof *l->notes);
+    if (l->note_count == 0 && l->note_cap > NOTES_LEAST) drop_notes(l);
 }
 
 // ---- touched rows --------------------------------------------------------------------------------------------------

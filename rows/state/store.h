@@ -52,6 +52,7 @@ struct rows {
         size_t ring_bytes; // of all rings together
         size_t held;       // view_hold's, of all views
         size_t group_bytes; // of the groups of all views together
+        size_t notes;       // room for touched rows that they have noted
         uint64_t fill_us, difference_us; // that one may take; 0: as long as it takes, where what comes of it must not hang on the clock
         uint64_t spent_us, spent_at_us;  // on differences, of late
     } views;
