@@ -150,12 +150,7 @@ void delta_conditions(const struct delta *d, uint32_t slot, struct expr *const *
 
 void delta_key(const struct plan *plan, const struct run *run, struct buf *out)
 {
-    for (uint32_t i = 0; i < plan->table_slots; i++) {
-        if (!(plan->top->own >> i & 1)) continue;
-        const struct expr_row *row = &run->rows[i];
-        buf_put_u8(out, row->row != NULL);
-        if (row->row) buf_put(out, row->id.b, ID_BYTES);
-    }
+    run_rows_key(run, plan->top->own, out);
 }
 
 // ---- one state at a time -------------------------------------------------------------------------------------------

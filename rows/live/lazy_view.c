@@ -11,10 +11,7 @@
 #define NOTES_MAX 4096          // touched rows noted by a view that nobody reads
 #define NOTES_ALL_MAX (1 << 20) // by all views of an app: past that none notes more than …
 #define NOTES_LEAST 64          // … this
-#define REACH_ROWS_MAX 4096     // rows compared in one range
-#define REACH_COMMITS_MAX 16384 // commits looked through for them
-#define CHANGE_BYTES 256        // about what one change takes, before it is encoded
-#define STRAIN_MAX 5
+#define STRAIN_MAX 5            // times that a difference may take half as long
 
 // ---- steps ---------------------------------------------------------------------------------------------------------
 

@@ -3,10 +3,6 @@
 #include "table_view.h"
 #include "view_history.h"
 
-#define REACH_ROWS_MAX 4096     // rows compared with history in one range
-#define REACH_COMMITS_MAX 16384 // commits looked through for them
-#define CHANGE_BYTES 256        // about what one change takes, before it is encoded
-
 static int emit_step(struct view *v, struct db_txn *txn, uint64_t to, const struct view_op *op, struct feed_sink *sink)
 {
     struct bytes *value;

@@ -83,6 +83,11 @@ struct view {
     uint64_t ring_from;
 };
 
+// How far a reader who is behind the ring gets in one range.
+#define REACH_ROWS_MAX 4096     // rows compared
+#define REACH_COMMITS_MAX 16384 // commits looked through for them
+#define CHANGE_BYTES 256        // about what one change takes, before it is encoded
+
 // ---- view.c: the registry, and commits -----------------------------------------------------------------------------
 
 // The view of this query, made and filled where nobody has it yet. ERR_NOMEM, ERR_QUERY_TOO_EXPENSIVE, ERR_RESULT_TOO_LARGE, …

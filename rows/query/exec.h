@@ -62,6 +62,7 @@ int run_eval(struct run *run, const struct expr *e, struct value *out);
 // order of the text, 1 and the row's id, or 0 alone where a left join found none; of a group or a distinct row a digest of its values. As run_next.
 #define RUN_DIGEST_BYTES 16
 int run_key(struct run *run, struct buf *out);
+void run_rows_key(const struct run *run, uint64_t slots, struct buf *out); // of joined rows: which of these table slots' rows are at hand
 void run_digest(struct span values, uint8_t digest[RUN_DIGEST_BYTES]); // of values as value_key writes them, one behind the other
 // As clients see it: the ids joined by "." with nothing where there is no row; a digest in base64url.
 void run_key_text(const struct select *s, struct span key, struct buf *out);

@@ -40,11 +40,11 @@ static int distinct_key(struct run *run, const struct select *s, struct buf *out
     return err;
 }
 
-static void joined_key(const struct run *run, const struct select *s, struct buf *out)
+void run_rows_key(const struct run *run, uint64_t slots, struct buf *out)
 {
     for (uint32_t slot = 0; slot < run->plan->table_slots; slot++) {
         const struct expr_row *row = &run->rows[slot];
-        if (!(s->own >> slot & 1)) continue;
+        if (!(slots >> slot & 1)) continue;
         buf_put_u8(out, row->row != NULL);
         if (row->row) buf_put(out, row->id.b, sizeof row->id.b);
     }
@@ -55,7 +55,7 @@ int run_key(struct run *run, struct buf *out)
     const struct select *s = run->plan->top;
     if (s->distinct) return distinct_key(run, s, out);
     if (s->grouped) put_digest(out, exec_group_key(run->top));
-    else joined_key(run, s, out);
+    else run_rows_key(run, s->own, out);
     return out->err;
 }
 
