@@ -22,7 +22,7 @@ static const struct cli_command commands[] = {
     {"outbox adopt", "", 0, 0, cmd_outbox_adopt, "let what waits be for the service that answers next, under new names; what it has already, it will have twice"},
     {"tx", "FILE|-", 1, 1, cmd_tx, "a transaction, a step a line: {\"query\":SQL,\"params\":[…]}, {\"row\":[TABLE,ID]}, or an operation; the end commits"},
     {"branch list", "", 0, 0, cmd_branch_list, "list the app's branches"},
-    {"branch create", "NAME", 1, 1, cmd_branch_create, "make a branch; write to it with batch --branch, and read it with query --branch"},
+    {"branch create", "NAME", 1, 1, cmd_branch_create, "make a branch; write to it with batch --branch, read it with query --branch, follow it with sub --branch"},
     {"branch diff", "NAME", 1, 1, cmd_branch_diff, "print the rows that it changes, as they were and as they are"},
     {"branch merge", "NAME", 1, 1, cmd_branch_merge, "commit all that was written to it as one batch, or as one transaction"},
     {"branch drop", "NAME", 1, 1, cmd_branch_drop, "forget it"},

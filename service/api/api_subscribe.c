@@ -23,6 +23,7 @@ struct sse {
     size_t branches; // parameters branch.NAME that a query had use for
     size_t previews; // the same of preview.NAME
     size_t follows;  // the same of follow.NAME
+    size_t params;   // the same of p.NAME.N
 };
 
 // ---- the carrier ----
@@ -223,6 +224,7 @@ static int add_query(struct sse *sse, const char *name, struct span sql, struct 
     }
     struct buf room;
     struct span branch = SPAN_NONE;
+    sse->params += count;
     buf_init(&room, HTTP_TARGET_MAX);
     if (found >= 0) found = branch_of(sse, name, &room, &branch, p);
     int err = found < 0 ? problem_set(p, found, -1, "a parameter of the query \"%s\" is broken", name) : subscribe_query(sse, name, branch, sql, params, count, p);
@@ -250,7 +252,7 @@ static int add_all(struct sse *sse, struct problem *p)
 {
     struct buf scratch;
     struct span param, value;
-    size_t at = 0, queries = 0, streams = 0, uploads = 0, branches = 0, follows = 0, previews = 0;
+    size_t at = 0, queries = 0, streams = 0, uploads = 0, branches = 0, follows = 0, previews = 0, params = 0;
     char name[80];
     int err = 0, broken = 0;
     buf_init(&scratch, 2 * HTTP_TARGET_MAX);
@@ -261,7 +263,8 @@ static int add_all(struct sse *sse, struct problem *p)
         else if (span_starts(param, "branch.")) branches++;
         else if (span_starts(param, "follow.")) follows++;
         else if (span_starts(param, "preview.")) previews++;
-        else if (!span_starts(param, "p.") && !span_is(param, "cursor") && !span_is(param, "branch"))
+        else if (span_starts(param, "p.")) params++;
+        else if (!span_is(param, "cursor") && !span_is(param, "branch"))
             err = problem_set(p, ERR_BAD_PARAMETER, -1, "there is no parameter \"%.*s\"", SPAN_FMT(span_sub(param, 0, 60)));
     }
     buf_free(&scratch);
@@ -270,6 +273,7 @@ static int add_all(struct sse *sse, struct problem *p)
     if (err == 0 && branches != sse->branches) err = problem_set(p, ERR_BAD_PARAMETER, -1, "a branch is named for a query that is not there");
     if (err == 0 && previews != sse->previews) err = problem_set(p, ERR_BAD_PARAMETER, -1, "a preview is of a query, without a branch and without columns that are followed");
     if (err == 0 && follows != sse->follows) err = problem_set(p, ERR_BAD_PARAMETER, -1, "columns are followed of a query that is not there");
+    if (err == 0 && params != sse->params) err = problem_set(p, ERR_BAD_PARAMETER, -1, "a value is given for a query that is not there, or one before it is missing: p.NAME.1, p.NAME.2, …");
     if (err == 0 && queries + streams + uploads == 0) err = problem_set(p, ERR_BAD_PARAMETER, -1, "name at least one query=…, stream=… or upload=…");
     return err;
 }

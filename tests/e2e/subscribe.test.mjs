@@ -225,6 +225,8 @@ test('what cannot be subscribed to is refused with a code', async (t) => {
         ['query.q=selekt', 400, 'bad_sql'],
         ['query.q=select+*+from+nowhere', 422, 'no_such_table'],
         ['query=select+*+from+chats&nonsense=1', 400, 'bad_parameter'],
+        ['query=select+*+from+chats&p.other.1=1', 400, 'bad_parameter'],
+        ['query.a=select+*+from+chats&p.a.2=1', 400, 'bad_parameter'],
         ['stream.a%20b=x', 400, 'bad_parameter'],
         ['stream.a=x&stream.a=y', 400, 'bad_parameter'],
         [`stream.${'n'.repeat(65)}=x`, 400, 'bad_parameter'],
