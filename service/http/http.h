@@ -75,7 +75,7 @@ int request_param(const struct request *r, const char *name, struct buf *scratch
 void request_pause(struct request *r);
 void request_resume(struct request *r);
 
-// Calls `fn` once after `ms`, unless the request is done before; one timer per request, a new call replaces it, ms < 0 stops it.
+// Calls `fn` once after `ms`, unless the reply has ended or the request is done before; one timer per request, a new call replaces it, ms < 0 stops it.
 void request_timer(struct request *r, int64_t ms, void (*fn)(struct request *r));
 
 // Was it made over HTTP/1.1, so that the connection may be upgraded?

@@ -102,7 +102,7 @@ void request_resume(struct request *r)
 static void on_request_timer(struct wheel_entry *e)
 {
     struct conn *c = (struct conn *)((char *)e - offsetof(struct conn, timer));
-    if (c->broken || c->request == NULL) return;
+    if (c->broken || c->request == NULL || c->reply == REPLY_ENDED) return;
     c->timer_due = conn_is_held(c);
     if (c->timer_due) conn_hold(c);
     else c->timer_fn(c->request);

@@ -225,6 +225,25 @@ static void empty_begin(struct request *r)
 }
 static const struct handler empty_handler = {.begin = empty_begin, .done = on_done};
 
+// Both of two have a timer for the same moment; whichever comes first says so, and ends both.
+static struct request *tied[2];
+static void tied_fire(struct request *r)
+{
+    reply_write_span(r, SPAN_LIT("first"));
+    for (int i = 0; i < 2; i++)
+        reply_end(tied[i]);
+}
+static void tied_begin(struct request *r)
+{
+    int i = atomic_fetch_add(&toy_begun, 1) % 2;
+    tied[i] = r;
+    reply_start(r, 200);
+    reply_stream(r, "text/plain", -1);
+    for (int k = 0; i == 1 && k < 2; k++)
+        request_timer(tied[k], 20, tied_fire);
+}
+static const struct handler tied_handler = {.begin = tied_begin, .done = on_done};
+
 static void dispatch(struct request *r)
 {
     static const struct {
@@ -233,7 +252,8 @@ static void dispatch(struct request *r)
     } table[] = {{"/hello", &hello_handler},   {"/echo", &echo_handler},   {"/stream", &stream_handler}, {"/hold", &hold_handler},
                  {"/big", &big_handler},       {"/later", &later_handler}, {"/never", &never_handler},   {"/drip", &drip_handler},
                  {"/reject", &reject_handler}, {"/break", &break_handler}, {"/empty", &empty_handler},
-                 {"/cut", &cut_handler},       {"/around", &around_handler}, {"/block", &block_handler}};
+                 {"/cut", &cut_handler},       {"/around", &around_handler}, {"/block", &block_handler},
+                 {"/tied", &tied_handler}};
     struct span path = span_starts(r->path, "/2/") ? span_sub(r->path, 2, r->path.n) : r->path;
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         if (!span_is(path, table[i].path)) continue;

@@ -7,7 +7,7 @@
 //                     for toy_go_on; counts bytes    /break   ends in the middle
 //   /big?n=N          N bytes; X-Length: with their  /empty   204
 //                     number told                    /cut     all that there is, and not its end
-//   /block            keeps its loop until toy_go_on
+//   /block            keeps its loop until toy_go_on  /tied  of two: a timer of one ends both
 //
 // Of a pair, each on a thread of its own, the second one has these with /2 before them; connections go to and fro.
 #ifndef SEGUE_TOY_HTTP_H

@@ -536,6 +536,22 @@ static void a_reader_that_takes_nothing_is_cut_off(void **state)
     peer_close(p);
 }
 
+// A timer that is due when the reply has ended, and the request has not yet.
+static void no_timer_fires_behind_the_end_of_a_reply(void **state)
+{
+    struct peer *p[2] = {connect_to(state), connect_to(state)};
+    struct peer_reply r[2];
+    for (int i = 0; i < 2; i++)
+        assert_true(peer_send(p[i], "GET /tied HTTP/1.1\r\n" HOST "\r\n"));
+    for (int i = 0; i < 2; i++)
+        assert_true(peer_read(p[i], &r[i], false) && r[i].whole);
+    assert_int_equal(r[0].n + r[1].n, strlen("first"));
+    for (int i = 0; i < 2; i++) {
+        peer_reply_free(&r[i]);
+        peer_close(p[i]);
+    }
+}
+
 static void a_handler_may_think_for_longer_than_any_deadline(void **state)
 {
     struct peer *p = connect_to(state);
@@ -732,6 +748,7 @@ int main(void)
         HASTY(an_idle_connection_is_closed_without_a_word),
         HASTY(a_reader_that_takes_nothing_is_cut_off),
         HASTY(a_handler_may_think_for_longer_than_any_deadline),
+        WITH(no_timer_fires_behind_the_end_of_a_reply),
         HASTY(one_connection_too_many_is_told_so),
         WITH(what_is_held_waits_and_goes_on_in_its_order),
         HASTY(a_body_that_is_held_is_not_timed_out),
