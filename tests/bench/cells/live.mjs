@@ -1,11 +1,11 @@
 // Cells of what is followed: how soon a commit is with a second client, how long a first load takes, and what readers who never read do to the others.
-import fs from 'node:fs'
-import http from 'node:http'
 import { randomUUID } from 'node:crypto'
-import { figure, fresh, load, note, once, seconds, segued, start, build, listening, KIB } from '../lib.mjs'
+import fs from 'node:fs'
+import path from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { build, figure, fresh, KIB, listening, load, note, npmModules, once, seconds, segued, start } from '../lib.mjs'
 import { postgres, postgresDelivery, postgresFirstLoad, postgresInstalled } from '../peers/postgres.mjs'
 import { tinybase, tinybaseDelivery, tinybaseInstalled } from '../peers/tinybase.mjs'
-import path from 'node:path'
 
 const quantile = (list, share) => [...list].sort((a, b) => a - b)[Math.min(list.length - 1, Math.floor(list.length * share))]
 
@@ -27,46 +27,37 @@ function syncs(count) {
 
 // ---- delivery ---------------------------------------------------------------------------------------------------------
 
-const agent = new http.Agent({ keepAlive: true, noDelay: true })
-
-function ask(url, method, type, body) {
-    return new Promise((done, failed) => {
-        const request = http.request(url, { method, agent, headers: { 'content-type': type, 'content-length': Buffer.byteLength(body) } }, (reply) => {
-            let text = ''
-            reply.setEncoding('utf8').on('data', (s) => { text += s }).on('end', () => (reply.statusCode < 300 ? done(text) : failed(new Error(text))))
-        })
-        request.on('error', failed)
-        request.end(body)
-    })
+// A WebSocket with its subscriptions live; `on` hears each message.
+async function connect(WebSocket, server, subscribe, on) {
+    const ws = new WebSocket(`${server.url.replace('http', 'ws')}/apps/default/sync`)
+    await new Promise((done) => ws.on('open', done))
+    const ready = new Promise((done) => ws.on('message', (bytes) => {
+        const message = JSON.parse(bytes)
+        if (message.type === 'welcome' ? !subscribe : message.live) done()
+        on(message)
+    }))
+    ws.send(JSON.stringify({ type: 'hello', protocol: 1, ...(subscribe && { subscribe }) }))
+    await ready
+    return ws
 }
 
-// As the peers' clients, in Node: `count` rows one after the other, each seen by a second client before the next is written: milliseconds, each.
-async function ourDelivery(server, count) {
-    const app = `${server.url}/apps/default`
-    await ask(`${app}/schema`, 'PUT', 'application/sql', 'create table item (room text, body text)')
-    let seen = () => {}, text = ''
-    const live = new Promise((done) => { seen = done })
-    const reader = http.get(`${app}/subscribe?query=${encodeURIComponent("select * from item where room = 'room'")}`, (reply) => {
-        reply.setEncoding('utf8').on('data', (s) => {
-            const events = (text + s).split('\n\n')
-            text = events.pop()
-            for (const event of events) {
-                const data = event.split('\n').find((line) => line.startsWith('data: '))
-                const message = data && JSON.parse(data.slice(6))
-                if (message?.changes) seen(message.changes.q1?.[0].added.id)
-            }
-        })
-    })
-    await live
+// As the peers' clients, in Node: `count` rows one after the other, each acknowledged and seen by a second client before the next is written: milliseconds, each.
+async function ourDelivery(modules, server, count) {
+    const { default: WebSocket } = await import(pathToFileURL(path.join(modules, 'ws/wrapper.mjs')))
+    await fetch(`${server.url}/apps/default/schema`, { method: 'PUT', body: 'create table item (room text, body text)' })
+    let seen, settled
+    const writer = await connect(WebSocket, server, undefined, (m) => { if (m.type === 'fate') settled(m.fate) })
+    const reader = await connect(WebSocket, server, { room: { query: "select * from item where room = 'room'" } }, (m) => { if (m.changes?.room) seen(m.changes.room[0].added.id) })
     const times = []
     for (let i = 0; i < count; i++) {
         const id = randomUUID(), begin = performance.now()
-        const there = new Promise((done) => { seen = done })
-        const [, got] = await Promise.all([ask(`${app}/batch`, 'POST', 'application/json', JSON.stringify({ ops: [{ op: 'insert', table: 'item', id, values: { room: 'room', body: 'x'.repeat(64) } }] })), there])
-        if (got !== id) throw new Error('another row came')
+        const there = new Promise((done) => { seen = done }), fate = new Promise((done) => { settled = done })
+        writer.send(JSON.stringify({ type: 'batch', ops: [{ op: 'insert', table: 'item', id, values: { room: 'room', body: 'x'.repeat(64) } }] }))
+        if (await there !== id || await fate !== 'accepted') throw new Error('another row came, or none')
         times.push(performance.now() - begin)
     }
-    reader.destroy()
+    writer.close()
+    reader.close()
     return times
 }
 
@@ -78,7 +69,9 @@ export async function delivery() {
         figure(`${kind}_p50/2_syncs`, ours.p50_us / 1e3, limit50, 'ms')
         figure(`${kind}_p99/5_syncs`, ours.p99_us / 1e3, limit99, 'ms')
     }
-    const ours = await once(segued, (s) => ourDelivery(s, count))
+    const modules = npmModules('ws')
+    if (!modules) return
+    const ours = await once(segued, (s) => ourDelivery(modules, s, count))
     const peers = [['postgres', postgresInstalled(), postgres, postgresDelivery], ['tinybase', tinybaseInstalled(), tinybase, tinybaseDelivery]]
     for (const [name, installed, begin, run] of peers) {
         if (!installed) continue
