@@ -1,46 +1,23 @@
 // clients/web/live.html in a real browser: queries with live stream columns, a bare stream and an upload over one WebSocket, through restarts of the service.
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import fs from 'node:fs'
-import path from 'node:path'
-import { after, before, test } from 'node:test'
-import { pathToFileURL } from 'node:url'
-import { chromium } from 'playwright-core'
+import { test } from 'node:test'
 import { chatService, hush, message, say } from '../e2e/lib/chat.mjs'
 import { append, close, create, update } from '../e2e/lib/http.mjs'
-import { PATIENCE_MS, eventually, root, tempFolder } from '../e2e/lib/service.mjs'
+import { eventually } from '../e2e/lib/service.mjs'
 import { Tus, idOf, sha256 } from '../e2e/lib/tus.mjs'
-
-const CHROMIUM = process.env.CHROMIUM || '/usr/bin/chromium'
-const FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
-
-let browser
-let profile
-before(async () => {
-    profile = tempFolder()
-    browser = await chromium.launchPersistentContext(profile, { executablePath: CHROMIUM, args: FLAGS, headless: true })
-    browser.setDefaultTimeout(PATIENCE_MS)
-})
-after(async () => {
-    await browser?.close()
-    fs.rmSync(profile, { recursive: true, force: true })
-})
+import { newPage } from './browser.mjs'
 
 // A page from the disk; `heard` has the messages of each of its connections.
 async function open(t, s, what) {
-    const page = await browser.newPage()
-    t.after(() => page.close())
+    const { page, address } = await newPage(t, 'live.html', { service: s.url, app: 'default', ...what })
     page.heard = []
-    page.failures = []
-    page.on('pageerror', (e) => page.failures.push(String(e)))
     page.on('websocket', (ws) => {
         const messages = []
         page.heard.push(messages)
         ws.on('framereceived', (f) => messages.push(JSON.parse(f.payload)))
     })
-    const address = pathToFileURL(path.join(root, 'clients/web/live.html'))
-    address.search = new URLSearchParams({ service: s.url, app: 'default', ...what })
-    await page.goto(address.href)
+    await page.goto(address)
     await page.waitForSelector('#state[data-state=live]')
     return page
 }

@@ -1,39 +1,15 @@
 // clients/web/tail.html in a real browser: two tabs, one on each carrier, follow a reply while it grows.
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import fs from 'node:fs'
-import path from 'node:path'
-import { after, before, test } from 'node:test'
-import { pathToFileURL } from 'node:url'
-import { chromium } from 'playwright-core'
+import { test } from 'node:test'
 import { bodyOf, chatService, hush, message, say } from '../e2e/lib/chat.mjs'
 import { update } from '../e2e/lib/http.mjs'
-import { PATIENCE_MS, root, sleep, tempFolder } from '../e2e/lib/service.mjs'
+import { sleep } from '../e2e/lib/service.mjs'
+import { newPage } from './browser.mjs'
 
-const CHROMIUM = process.env.CHROMIUM || '/usr/bin/chromium'
-const FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
-
-let browser
-let profile
-before(async () => {
-    profile = tempFolder()
-    browser = await chromium.launchPersistentContext(profile, { executablePath: CHROMIUM, args: FLAGS, headless: true })
-    browser.setDefaultTimeout(PATIENCE_MS)
-})
-after(async () => {
-    await browser?.close()
-    fs.rmSync(profile, { recursive: true, force: true })
-})
-
-// From the disk, as a developer opens it.
 async function tab(t, s, what, carrier) {
-    const page = await browser.newPage()
-    t.after(() => page.close())
-    const address = pathToFileURL(path.join(root, 'clients/web/tail.html'))
-    address.search = new URLSearchParams({ service: s.url, app: 'default', carrier, ...what })
-    page.failures = []
-    page.on('pageerror', (e) => page.failures.push(String(e)))
-    await page.goto(address.href)
+    const { page, address } = await newPage(t, 'tail.html', { service: s.url, app: 'default', carrier, ...what })
+    await page.goto(address)
     await live(page)
     return page
 }
