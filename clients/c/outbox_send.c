@@ -204,6 +204,9 @@ static int ask_about(struct sender *t, uint64_t id, const struct jr *m)
 static int take_error(struct sender *t, const struct jr *m)
 {
     char code[64];
+    // Fates that came before it first: a program that is told of one may ask something of the client, which forgets its last error then.
+    int kept = keep_landed(t);
+    if (kept != 0) return kept;
     snprintf(code, sizeof code, "%.*s", SPAN_FMT(span_sub(jr_str(jr_get(m, "code")), 0, sizeof code - 1)));
     const struct jr *tag = jr_get(m, "id");
     int err = err_from_wire(code);

@@ -141,15 +141,20 @@ test('where it was not, those behind it go under another replica', async (t) => 
     assert.notEqual(fates[2].replica, fates[0].replica)
 })
 
-test('a service that has lost batches which it had settled is no place to send more', async (t) => {
-    const peer = await standIn(t, (c, m) => (m.id === 2 ? c.say({ type: 'error', id: 2, code: 'counter_gap', detail: 'the next is 1', expected: 1 }) : m.id < 2 && accept(c, m)))
-    await peer.put(2)
-    const { code, stderr, fates } = await peer.send()
-    assert.equal(code, 1)
-    assert.match(stderr, /^segue: counter_gap: /)
-    assert.equal(fates.length, 1)
-    assert.equal(await peer.waiting(), 1)
-})
+for (const together of [false, true])
+    test(`a service that has lost batches which it had settled is no place to send more${together ? ', also if that comes together with a fate' : ''}`, async (t) => {
+        const held = [] // until both can be written at once
+        const peer = await standIn(t, (c, m) => {
+            if (m.id === 1) accept({ ...c, say: (fate) => (together ? held.push(frame(JSON.stringify(fate))) : c.say(fate)) }, m)
+            if (m.id === 2) c.raw(Buffer.concat([...held, frame(JSON.stringify({ type: 'error', id: 2, code: 'counter_gap', detail: 'the next is 1', expected: 1 }))]))
+        })
+        await peer.put(2)
+        const { code, stderr, fates } = await peer.send()
+        assert.equal(code, 1)
+        assert.match(stderr, /^segue: counter_gap: /)
+        assert.equal(fates.length, 1)
+        assert.equal(await peer.waiting(), 1)
+    })
 
 test('an answer that is no WebSocket, a refusal, and a service that has too much to do', async (t) => {
     const answers = ['SSH-2.0-other\r\n\r\n', 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi', 'HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: nobody\r\n\r\n',
